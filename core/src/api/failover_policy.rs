@@ -1,0 +1,102 @@
+//! [`FailoverPolicy`]: the role of single objects of a namespace.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::site::Mode;
+use crate::role::Role;
+
+/// Names objects that follow the site, or that move on their own.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "failover.dev",
+    version = "v1alpha1",
+    kind = "FailoverPolicy",
+    plural = "failoverpolicies",
+    shortname = "fop",
+    namespaced,
+    status = "FailoverPolicyStatus",
+    derive = "PartialEq",
+    doc = "FailoverPolicy names objects that follow the site's role or, with desiredState, move on their own.",
+    category = "failover",
+    printcolumn(name = "Desired", type_ = "string", json_path = ".spec.desiredState"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverPolicySpec {
+    /// The role of the named objects; absent: that of the site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_state: Option<Role>,
+    #[serde(default)]
+    pub mode: Mode,
+    #[schemars(length(min = 1, max = 500))]
+    pub managed_resources: Vec<ManagedResource>,
+}
+
+/// One object that a policy names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedResource {
+    pub kind: ManagedKind,
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Absent: the policy's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// Absent: the group of the built-in rule for this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub api_group: Option<String>,
+}
+
+/// The kinds a policy may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ManagedKind {
+    VolumeReplication,
+    Deployment,
+    StatefulSet,
+    CronJob,
+    HelmRelease,
+    Kustomization,
+    VirtualService,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverPolicyStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ManagedResourceStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where one named object stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedResourceStatus {
+    pub kind: ManagedKind,
+    pub name: String,
+    pub namespace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Role>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

@@ -1,0 +1,372 @@
+//! [`Site`]: the role of this cluster, as ordered (spec) and as carried out (status).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::role::{Epoch, Role, Roles};
+
+/// The role of this cluster among two that run the same applications.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "failover.dev",
+    version = "v1alpha1",
+    kind = "Site",
+    plural = "sites",
+    status = "SiteStatus",
+    derive = "PartialEq",
+    doc = "Site holds the role of this cluster: primary (live) or secondary (standing by).",
+    category = "failover",
+    validation = ("self.metadata.name == 'cluster'", "the only allowed name of a Site is 'cluster'"),
+    printcolumn(name = "Site", type_ = "string", json_path = ".spec.siteName"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Epoch", type_ = "integer", json_path = ".spec.epoch"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    validation = ("self.siteName == oldSelf.siteName", "siteName is immutable"),
+    validation = ("self.epoch >= oldSelf.epoch", "epoch never goes down"),
+    validation = ("self.role == oldSelf.role || self.role == 'secondary' || self.epoch > oldSelf.epoch", "a change to primary must raise the epoch"),
+    validation = ("self.role == oldSelf.role || (has(self.request) && (!has(oldSelf.request) || self.request.id != oldSelf.request.id))", "a change of role needs a request with a new id: use kubectl failover promote or demote")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteSpec {
+    /// Name of this site, for people and for the peer. Immutable.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub site_name: String,
+    /// What this site is to be.
+    pub role: Role,
+    /// Orders claims to be primary across sites. Never goes down; a change to primary must raise it.
+    #[serde(default)]
+    pub epoch: Epoch,
+    /// Whether a transition waits between the layers.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The order behind the present role. Replaced as a whole, so that nothing of an older order sticks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RoleRequest>,
+    /// Stop moving and sweeping; admission goes on as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// The other site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
+}
+
+/// How a transition treats the order of the layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Each layer is waited for before the next moves.
+    #[default]
+    Safe,
+    /// All layers move at once, nothing is waited for. Guards hold all the same.
+    Unsafe,
+}
+
+/// One order to change the role: who, why, and which guards are overridden.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleRequest {
+    /// Unique to the order.
+    #[schemars(length(min = 1, max = 63))]
+    pub id: String,
+    /// The user as the API server knows the caller.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub requested_by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    /// Guards that must not hold this order: `ID` or `ID=namespace/resource/name`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    pub overrides: Vec<String>,
+    /// The peer is gone; nothing is asked of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unplanned: bool,
+    /// How it was made sure that the old site no longer writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub fenced_by: Option<String>,
+    /// Let CronJobs start the run they missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_missed: bool,
+    /// Let Jobs run that have been held since they were created.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_held_jobs: bool,
+}
+
+/// Why, by whom and until when nothing moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// When the pause ends by itself; absent: when somebody resumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// The other site and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    #[schemars(length(min = 1, max = 63))]
+    pub site_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig_secret: Option<SecretReference>,
+}
+
+/// A Secret in our own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Where the site stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// What the controller has ordered of each layer. A new enrolled Namespace gets these.
+    #[serde(default)]
+    pub layers: Roles,
+    /// Number of the last change of effective roles; enforcers report it back.
+    #[serde(default)]
+    pub step: i64,
+    /// The names of all enrolled namespaces, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// The walk that is under way, or held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition: Option<Transition>,
+    /// The last 20 transitions, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enforcers: Vec<EnforcerStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// In one word, what the site is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Role and objects agree.
+    Stable,
+    Demoting,
+    Promoting,
+    /// A guard holds, or objects do not come to conform; `transition.steps` says which.
+    Stalled,
+    Paused,
+}
+
+/// The journal of a walk from one role to the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Transition {
+    /// The id of the request behind it, or `birth-<site>` for the taking over of a new site.
+    pub id: String,
+    /// Absent where the roles were not known before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Role>,
+    pub to: Role,
+    pub epoch: Epoch,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requested_by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
+    pub started_at: Time,
+    #[serde(default)]
+    pub planned: bool,
+    pub steps: Vec<Step>,
+}
+
+/// One step of the walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    pub name: StepName,
+    pub state: StepState,
+    /// How many things this step is about: guards, namespaces, enforcers, objects.
+    #[serde(default)]
+    pub total: i64,
+    #[serde(default)]
+    pub done: i64,
+    /// What holds the step, at most ten entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub blocked: Vec<Blocked>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+/// The steps of a walk in which all layers move together, in order.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum StepName {
+    /// Guards are asked.
+    Guards,
+    /// The effective roles are written on the namespaces.
+    Roles,
+    /// Every live enforcer has seen them.
+    Enforcers,
+    /// Objects are re-admitted, or rewritten where the webhook did not act.
+    Sweep,
+    /// A fresh list finds nothing that does not conform.
+    Verify,
+}
+
+impl StepName {
+    pub const ALL: [Self; 5] = [
+        Self::Guards,
+        Self::Roles,
+        Self::Enforcers,
+        Self::Sweep,
+        Self::Verify,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Guards => "guards",
+            Self::Roles => "roles",
+            Self::Enforcers => "enforcers",
+            Self::Sweep => "sweep",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StepState {
+    Pending,
+    Running,
+    /// Held; `blocked` says by what.
+    Blocked,
+    Done,
+}
+
+/// One thing that holds a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// The guard that can be overridden by this name.
+    pub guard: String,
+    /// `namespace/resource/name`, where the guard is about an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Why it holds and what to do about it.
+    pub message: String,
+}
+
+/// One past transition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Role>,
+    pub to: Role,
+    pub epoch: Epoch,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requested_by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
+    pub started_at: Time,
+    pub finished_at: Time,
+    /// Objects that were changed by it.
+    #[serde(default)]
+    pub objects: i64,
+    pub outcome: Outcome,
+}
+
+/// How a transition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    Succeeded,
+    /// A newer order took its place before it was done.
+    Superseded,
+}
+
+/// One live webhook replica and what it has seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnforcerStatus {
+    pub name: String,
+    /// The lowest step it has seen over all enrolled namespaces.
+    pub step: i64,
+    /// How many enrolled namespaces it sees.
+    pub namespaces: i64,
+    pub last_seen: Time,
+}
+
+/// What is known of the other site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    #[serde(default)]
+    pub reachable: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub site_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    #[serde(default)]
+    pub epoch: Epoch,
+    #[serde(default)]
+    pub highest_epoch_seen: Epoch,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Time>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<PeerVolume>,
+}
+
+/// The last time a volume of the peer is known to have been replicated to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerVolume {
+    #[serde(rename = "ref")]
+    pub reference: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<Time>,
+    pub observed_at: Time,
+}
+
+/// Types of [`SiteStatus::conditions`].
+pub mod condition {
+    /// Phase is Stable and everything is enforced.
+    pub const READY: &str = "Ready";
+    /// Every ruled object conforms and something holds it there.
+    pub const ENFORCED: &str = "Enforced";
+    /// A transition is under way.
+    pub const PROGRESSING: &str = "Progressing";
+    /// The peer's claim and ours do not contradict.
+    pub const PEER_CONSISTENT: &str = "PeerConsistent";
+}

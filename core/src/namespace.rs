@@ -1,0 +1,369 @@
+//! The effective state of a Namespace: the one source that enforcement reads.
+//!
+//! It lives in the Namespace's own labels and annotations, so that the webhook's cache, the API server's
+//! `namespaceObject` and a person with kubectl see the same thing, and so that it outlives the Site and its CRD.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::names::{
+    ENFORCE_LABEL, NEVER_ENROLLED, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION,
+};
+use crate::role::{Layer, Role, Roles};
+use crate::rule::{Reach, Rule};
+
+/// Whether, and how far, a namespace is enrolled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforcement {
+    /// Every ruled kind.
+    Enabled,
+    /// Only what the objects annotation names.
+    Policy,
+}
+
+impl Enforcement {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+impl FromStr for Enforcement {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<Self, ()> {
+        match s {
+            "enabled" => Ok(Self::Enabled),
+            "policy" => Ok(Self::Policy),
+            _ => Err(()),
+        }
+    }
+}
+
+/// What a single object is, apart from its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectRole {
+    /// No rule reaches it.
+    Exempt,
+    /// It follows its layer: how a policy names an object in a namespace enrolled as `policy`.
+    Site,
+    Primary,
+    Secondary,
+}
+
+impl ObjectRole {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exempt => "exempt",
+            Self::Site => "site",
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        }
+    }
+}
+
+/// The annotation [`OBJECTS_ANNOTATION`]: `deployments/web=exempt deployments/api=primary`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectRoles(BTreeMap<String, ObjectRole>);
+
+impl ObjectRoles {
+    pub fn get(&self, resource: &str, name: &str) -> Option<ObjectRole> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&format!("{resource}/{name}")).copied()
+    }
+
+    pub fn set(&mut self, resource: &str, name: &str, role: ObjectRole) {
+        self.0.insert(format!("{resource}/{name}"), role);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn parse(text: &str, problems: &mut Vec<NamespaceProblem>) -> Self {
+        let mut roles = BTreeMap::new();
+        for entry in text.split_whitespace() {
+            let parsed = entry.rsplit_once('=').and_then(|(object, role)| {
+                let (resource, name) = object.split_once('/')?;
+                let role = match role {
+                    "exempt" => ObjectRole::Exempt,
+                    "site" => ObjectRole::Site,
+                    "primary" => ObjectRole::Primary,
+                    "secondary" => ObjectRole::Secondary,
+                    _ => return None,
+                };
+                (!resource.is_empty() && !name.is_empty()).then_some((object, role))
+            });
+            match parsed {
+                Some((object, role)) => {
+                    roles.insert(object.to_owned(), role);
+                }
+                None => problems.push(NamespaceProblem::Object(entry.to_owned())),
+            }
+        }
+        Self(roles)
+    }
+}
+
+impl fmt::Display for ObjectRoles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (object, role)) in self.0.iter().enumerate() {
+            let space = if i == 0 { "" } else { " " };
+            write!(f, "{space}{object}={}", role.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that enforcement knows of a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceState {
+    /// `None`: not enrolled.
+    pub enforcement: Option<Enforcement>,
+    /// Effective roles; a layer that is `None` is not yet known, and nothing of it is rewritten.
+    pub roles: Roles,
+    pub objects: ObjectRoles,
+    /// Name of the site, for messages.
+    pub site: Option<String>,
+    /// Number of the last change of roles written here.
+    pub step: Option<i64>,
+}
+
+/// A label or annotation that does not say what it should. The rest of the state is used; the part in question counts as
+/// absent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NamespaceProblem {
+    #[error("label {label} is {value:?}: use {expected}")]
+    Label {
+        label: &'static str,
+        value: String,
+        expected: &'static str,
+    },
+    #[error(
+        "annotation {OBJECTS_ANNOTATION} has {0:?}: use resource/name=exempt|site|primary|secondary"
+    )]
+    Object(String),
+    #[error("annotation {STEP_ANNOTATION} is {0:?}: it must be a number")]
+    Step(String),
+}
+
+impl NamespaceState {
+    /// Reads the state from a Namespace's labels and annotations. Never fails: see [`NamespaceProblem`].
+    pub fn parse(
+        labels: Option<&BTreeMap<String, String>>,
+        annotations: Option<&BTreeMap<String, String>>,
+    ) -> (Self, Vec<NamespaceProblem>) {
+        let mut problems = Vec::new();
+        let label = |key: &str| labels.and_then(|l| l.get(key)).map(String::as_str);
+        let annotation = |key: &str| annotations.and_then(|a| a.get(key)).map(String::as_str);
+
+        let enforcement = label(ENFORCE_LABEL).and_then(|value| {
+            value
+                .parse()
+                .map_err(|()| {
+                    problems.push(NamespaceProblem::Label {
+                        label: ENFORCE_LABEL,
+                        value: value.to_owned(),
+                        expected: "enabled or policy",
+                    });
+                })
+                .ok()
+        });
+        let mut roles = Roles::default();
+        for layer in Layer::ALL {
+            if let Some(value) = label(layer.label()) {
+                match value.parse::<Role>() {
+                    Ok(role) => roles.set(layer, Some(role)),
+                    Err(_) => problems.push(NamespaceProblem::Label {
+                        label: layer.label(),
+                        value: value.to_owned(),
+                        expected: "primary or secondary",
+                    }),
+                }
+            }
+        }
+        let objects = annotation(OBJECTS_ANNOTATION)
+            .map(|text| ObjectRoles::parse(text, &mut problems))
+            .unwrap_or_default();
+        let step = annotation(STEP_ANNOTATION).and_then(|text| {
+            text.parse()
+                .map_err(|_| problems.push(NamespaceProblem::Step(text.to_owned())))
+                .ok()
+        });
+        let site = annotation(SITE_ANNOTATION).map(str::to_owned);
+        (
+            Self {
+                enforcement,
+                roles,
+                objects,
+                site,
+                step,
+            },
+            problems,
+        )
+    }
+
+    /// The labels that this state is written as, and the ones it must not have (`None`).
+    pub fn labels(&self) -> BTreeMap<&'static str, Option<String>> {
+        let mut labels: BTreeMap<_, _> = Layer::ALL
+            .iter()
+            .map(|layer| {
+                (
+                    layer.label(),
+                    self.roles.of(*layer).map(|r| r.as_str().to_owned()),
+                )
+            })
+            .collect();
+        labels.insert(
+            ENFORCE_LABEL,
+            self.enforcement.map(|e| e.as_str().to_owned()),
+        );
+        labels
+    }
+
+    /// The annotations that this state is written as, and the ones it must not have (`None`).
+    pub fn annotations(&self) -> BTreeMap<&'static str, Option<String>> {
+        BTreeMap::from([
+            (
+                OBJECTS_ANNOTATION,
+                (!self.objects.is_empty()).then(|| self.objects.to_string()),
+            ),
+            (SITE_ANNOTATION, self.site.clone()),
+            (STEP_ANNOTATION, self.step.map(|s| s.to_string())),
+        ])
+    }
+
+    /// The role under which an object stands, or `None` where no rule reaches it or its layer's role is not known.
+    pub fn role_for(&self, rule: &Rule, name: &str) -> Option<Role> {
+        let enforcement = self.enforcement?;
+        match self.objects.get(&rule.resource, name) {
+            Some(ObjectRole::Exempt) => None,
+            Some(ObjectRole::Primary) => Some(Role::Primary),
+            Some(ObjectRole::Secondary) => Some(Role::Secondary),
+            Some(ObjectRole::Site) => self.roles.of(rule.layer),
+            None if enforcement == Enforcement::Policy || rule.reach == Reach::Named => None,
+            None => self.roles.of(rule.layer),
+        }
+    }
+}
+
+/// Whether a namespace may ever be enrolled; see [`NEVER_ENROLLED`].
+pub fn may_enrol(namespace: &str) -> bool {
+    !NEVER_ENROLLED.contains(&namespace) && !namespace.starts_with("kube-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        entries
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_printed_parses_to_the_same_state() {
+        let mut state = NamespaceState {
+            enforcement: Some(Enforcement::Policy),
+            roles: Roles {
+                volumes: None,
+                ..Roles::all(Role::Secondary)
+            },
+            site: Some("east".into()),
+            step: Some(7),
+            ..NamespaceState::default()
+        };
+        state.objects.set("deployments", "web", ObjectRole::Exempt);
+        state.objects.set("cronjobs", "a.b", ObjectRole::Site);
+        let present = |m: BTreeMap<&'static str, Option<String>>| -> BTreeMap<String, String> {
+            m.into_iter()
+                .filter_map(|(k, v)| Some((k.to_owned(), v?)))
+                .collect()
+        };
+        let (labels, annotations) = (present(state.labels()), present(state.annotations()));
+        assert_eq!(
+            annotations[OBJECTS_ANNOTATION],
+            "cronjobs/a.b=site deployments/web=exempt"
+        );
+        assert_eq!(
+            NamespaceState::parse(Some(&labels), Some(&annotations)),
+            (state, vec![])
+        );
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_read_counts_as_absent_and_is_reported() {
+        let labels = map(&[
+            (ENFORCE_LABEL, "enabled"),
+            ("failover.dev/workloads", "banana"),
+            ("failover.dev/traffic", "secondary"),
+        ]);
+        let annotations = map(&[
+            (
+                OBJECTS_ANNOTATION,
+                "deployments/web=exempt =primary web deployments/=exempt deployments/x=live",
+            ),
+            (STEP_ANNOTATION, "many"),
+        ]);
+        let (state, problems) = NamespaceState::parse(Some(&labels), Some(&annotations));
+        assert_eq!(
+            state.roles,
+            Roles {
+                traffic: Some(Role::Secondary),
+                ..Roles::default()
+            }
+        );
+        assert_eq!(
+            state.objects.get("deployments", "web"),
+            Some(ObjectRole::Exempt)
+        );
+        assert_eq!(state.step, None);
+        assert_eq!(problems.len(), 6, "{problems:?}");
+    }
+
+    #[test]
+    fn single_objects_can_stand_apart_from_their_namespace() {
+        let rules = crate::RuleSet::built_in();
+        let deployment = rules.find("apps", "deployments").unwrap();
+        let kustomization = rules
+            .find("kustomize.toolkit.fluxcd.io", "kustomizations")
+            .unwrap();
+        let mut state = NamespaceState {
+            enforcement: Some(Enforcement::Enabled),
+            roles: Roles::all(Role::Secondary),
+            ..NamespaceState::default()
+        };
+        state
+            .objects
+            .set("deployments", "proxy", ObjectRole::Exempt);
+        state
+            .objects
+            .set("deployments", "moved", ObjectRole::Primary);
+        state
+            .objects
+            .set("kustomizations", "apps", ObjectRole::Site);
+        assert_eq!(state.role_for(deployment, "web"), Some(Role::Secondary));
+        assert_eq!(state.role_for(deployment, "proxy"), None);
+        assert_eq!(state.role_for(deployment, "moved"), Some(Role::Primary));
+        assert_eq!(
+            state.role_for(kustomization, "other"),
+            None,
+            "only where a policy names it"
+        );
+        assert_eq!(state.role_for(kustomization, "apps"), Some(Role::Secondary));
+
+        state.enforcement = Some(Enforcement::Policy);
+        assert_eq!(state.role_for(deployment, "web"), None);
+        assert_eq!(state.role_for(deployment, "moved"), Some(Role::Primary));
+
+        state.enforcement = None;
+        assert_eq!(state.role_for(deployment, "moved"), None);
+    }
+}

@@ -1,0 +1,122 @@
+//! What `managedFields` and `last-applied-configuration` tell about who asked for a value.
+//!
+//! Measured on the API server: an apply equal to the live object leaves the time of the manager's `Apply` entry, one that
+//! differs renews it; a patch by the same manager adds or renews an `Update` entry of its own. Both arrive as
+//! UpdateOptions, so the entries are the only way to tell an apply from a patch. All of them are computed before
+//! admission, and a webhook's own changes are owned by nobody.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Subject;
+use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
+use crate::pointer::Pointer;
+use crate::rule::Field;
+use crate::view::View;
+
+/// Whether the manifest behind this request says the passive value itself: it was applied by the request's manager, or
+/// `kubectl apply` says so.
+pub(super) fn manifest_says_passive(field: &Field, subject: &Subject<'_>) -> bool {
+    let Some(old) = &subject.old else {
+        return false;
+    };
+    is_applied(&field.pointer, subject, old)
+        || last_applied_turned_passive(field, &subject.object, old)
+}
+
+/// Whether a record on the incoming object was put there by an earlier admission call for the same request: it is not the
+/// stored one, and nobody owns it.
+pub(super) fn is_unowned(object: &View<'_>, old: &View<'_>) -> bool {
+    if object.restore() == old.restore() && object.held() == old.held() {
+        return false;
+    }
+    let entries = entries(object);
+    // An object whose fields are not tracked at all proves nothing.
+    !entries.is_empty()
+        && [RESTORE_ANNOTATION, HELD_ANNOTATION].iter().all(|key| {
+            let pointer = in_fields_v1(&Pointer::annotation(key));
+            !entries.iter().any(|entry| entry.covers(&pointer))
+        })
+}
+
+/// The request's manager applies this field, and the request is no patch or update by the same manager.
+fn is_applied(pointer: &Pointer, subject: &Subject<'_>, old: &View<'_>) -> bool {
+    let Some(manager) = subject.manager else {
+        return false;
+    };
+    let entries = entries(&subject.object);
+    let pointer = in_fields_v1(pointer);
+    let applies = entries
+        .iter()
+        .any(|e| e.is(manager, "Apply") && e.covers(&pointer));
+    if !applies {
+        return false;
+    }
+    let old_entries = self::entries(old);
+    let updates = |entries: &[Entry<'_>]| -> Vec<(Option<String>, String)> {
+        entries
+            .iter()
+            .filter(|e| e.is(manager, "Update"))
+            .map(|e| {
+                (
+                    e.time.as_deref().map(str::to_owned),
+                    e.fields_v1.map_or("", RawValue::get).to_owned(),
+                )
+            })
+            .collect()
+    };
+    updates(&entries) == updates(&old_entries)
+}
+
+/// `kubectl apply` sent another configuration than before, and the new one says passive.
+fn last_applied_turned_passive(field: &Field, object: &View<'_>, old: &View<'_>) -> bool {
+    let Some(now) = object.last_applied() else {
+        return false;
+    };
+    if old.last_applied().as_deref() == Some(&now) {
+        return false;
+    }
+    serde_json::from_str::<Value>(&now)
+        .is_ok_and(|applied| field.is_passive(field.pointer.lookup(&applied)))
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default)]
+    manager: Cow<'a, str>,
+    #[serde(borrow, default)]
+    operation: Cow<'a, str>,
+    #[serde(borrow, default)]
+    subresource: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    time: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "fieldsV1")]
+    fields_v1: Option<&'a RawValue>,
+}
+
+impl Entry<'_> {
+    fn is(&self, manager: &str, operation: &str) -> bool {
+        self.manager == manager
+            && self.operation == operation
+            && self.subresource.as_deref().is_none_or(str::is_empty)
+    }
+
+    fn covers(&self, pointer: &Pointer) -> bool {
+        self.fields_v1
+            .is_some_and(|fields| View::covers(fields.get(), pointer))
+    }
+}
+
+fn entries<'a>(view: &View<'a>) -> Vec<Entry<'a>> {
+    view.managed_fields()
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default()
+}
+
+/// `/spec/replicas` as it stands in `fieldsV1`: `/f:spec/f:replicas`.
+fn in_fields_v1(pointer: &Pointer) -> Pointer {
+    pointer.map_segments(|segment| format!("f:{segment}"))
+}

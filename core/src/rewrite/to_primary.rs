@@ -1,0 +1,98 @@
+//! While the layer is primary: restore what is still passive, and drop the record.
+
+use serde_json::Value;
+
+use super::{FieldChange, Note, Records, Rewrite, Subject, ownership, patch_builder};
+use crate::pointer::Pointer;
+use crate::role::Role;
+use crate::rule::{Active, Field, Rule};
+
+/// Never fails: what cannot be restored is left as it is, and noted.
+pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
+    let object = &subject.object;
+    let mut notes = Vec::new();
+    // An object that is being created was never passive here: a record it brings is foreign.
+    let stored = match &subject.old {
+        Some(old) => Records::parse(old, &rule.fields, &mut notes),
+        None => Records::default(),
+    };
+    let mut patch = patch_builder(rule, object);
+    let mut changes = Vec::new();
+    let mut records = Records::default();
+
+    for (i, field) in rule.fields.iter().enumerate() {
+        let incoming = object.value(i);
+        if !field.is_passive(incoming.as_ref()) {
+            continue;
+        }
+        if records.held.copy_from(&stored.held, &field.pointer) {
+            notes.push(Note::Held(field.pointer.clone()));
+            continue;
+        }
+        let restored = match restored_value(field, &stored, subject) {
+            Restored::To(value) => Some(value),
+            Restored::ToAbsence { created } => {
+                patch.remove(&field.pointer, created.as_ref());
+                None
+            }
+            Restored::Not(note) => {
+                notes.push(note);
+                continue;
+            }
+        };
+        if let Some(value) = &restored
+            && patch.set(&field.pointer, value.clone()).is_err()
+        {
+            // A passive value is there, so its parents are objects; nothing to do should that ever not hold.
+            continue;
+        }
+        changes.push(FieldChange {
+            pointer: field.pointer.clone(),
+            before: incoming,
+            after: restored,
+        });
+    }
+    if object.has_restore() && subject.old.as_ref().is_none_or(|old| !old.has_restore()) {
+        notes.push(Note::DroppedRecord);
+    }
+    // With annotations in place `write` only removes or rewrites one that is there, which cannot fail.
+    let written = records.write(object, &mut patch);
+    debug_assert!(written.is_ok());
+    Rewrite {
+        role: Some(Role::Primary),
+        patch: patch.build(),
+        changes,
+        notes,
+    }
+}
+
+enum Restored {
+    To(Value),
+    ToAbsence { created: Option<Pointer> },
+    Not(Note),
+}
+
+fn restored_value(field: &Field, stored: &Records, subject: &Subject<'_>) -> Restored {
+    let stays = || Restored::Not(Note::StaysPassive(field.pointer.clone()));
+    match &field.active {
+        Active::Fixed(value) => return Restored::To(value.clone()),
+        Active::Restore { or: None } if ownership::manifest_says_passive(field, subject) => {
+            return stays();
+        }
+        Active::Restore { .. } | Active::Manual => {}
+    }
+    match stored.restore.get(&field.pointer) {
+        Some(Some(value)) if field.is_passive(Some(value)) => match &field.active {
+            Active::Restore { or: Some(active) } => Restored::To(active.clone()),
+            _ => stays(),
+        },
+        Some(Some(value)) => Restored::To(value.clone()),
+        Some(None) => Restored::ToAbsence {
+            created: stored.restore.created_for(&field.pointer).cloned(),
+        },
+        None => match &field.active {
+            Active::Restore { or: Some(active) } => Restored::To(active.clone()),
+            _ => Restored::Not(Note::NoRecord(field.pointer.clone())),
+        },
+    }
+}

@@ -1,0 +1,442 @@
+//! The rules: which fields make an object passive, and how they become active again.
+//!
+//! The built-in ones are one table, [`RuleSet::built_in`]. The webhook configuration, the RBAC and the admission policies
+//! in `manifests/` name the same kinds; tests hold them against this table.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use crate::api::{ActiveMode, RoleRule, RoleRuleField, ValueType};
+use crate::pointer::{Pointer, PointerError};
+use crate::role::Layer;
+
+/// What makes objects of one kind passive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    pub group: Cow<'static, str>,
+    /// The version in which the controller and the CLI read and write the kind. The webhook serves every version: the
+    /// fields are the same in all of them.
+    pub version: Cow<'static, str>,
+    pub kind: Cow<'static, str>,
+    /// Plural, as in URLs.
+    pub resource: Cow<'static, str>,
+    pub layer: Layer,
+    pub fields: Vec<Field>,
+    /// Whether `/scale` is a second door to the first field.
+    pub scale: bool,
+    pub reach: Reach,
+}
+
+/// Which objects of the kind a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    All,
+    /// Only those without a controlling owner: the others follow their owner, which has a rule of its own.
+    Uncontrolled,
+    /// Only those that a FailoverPolicy names.
+    Named,
+}
+
+/// One field of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub pointer: Pointer,
+    pub value_type: ValueType,
+    /// The value that is forced.
+    pub passive: Value,
+    /// Other values that are passive too and are left alone, as `resync` is of a VolumeReplication.
+    pub also_passive: Vec<Value>,
+    pub active: Active,
+}
+
+/// How a field becomes active again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Active {
+    /// From the record; `or` where there is none.
+    Restore { or: Option<Value> },
+    /// Always this value; nothing is recorded.
+    Fixed(Value),
+    /// From the record, but never by itself where the object was created while its layer was not primary: what never ran
+    /// runs only on consent.
+    Manual,
+}
+
+impl Field {
+    /// Whether a value is passive. Absence never is: what is absent has the API's default, which is active.
+    pub fn is_passive(&self, value: Option<&Value>) -> bool {
+        value.is_some_and(|v| *v == self.passive || self.also_passive.contains(v))
+    }
+}
+
+impl Rule {
+    /// `deployments.apps`, or `replicationcontrollers` for the core group.
+    pub fn group_resource(&self) -> String {
+        if self.group.is_empty() {
+            self.resource.to_string()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
+    }
+
+    /// `apps/v1`, or `v1` for the core group.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// All rules in force, built-in ones first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+}
+
+impl RuleSet {
+    /// The table of built-in rules. Kinds whose CRD is absent are inert.
+    pub fn built_in() -> Self {
+        use Layer::{Gitops, Traffic, Volumes, Workloads};
+        use Reach::{All, Named, Uncontrolled};
+        let rules = vec![
+            rule(
+                "apps",
+                "v1",
+                "Deployment",
+                "deployments",
+                Workloads,
+                All,
+                vec![replicas()],
+            ),
+            rule(
+                "apps",
+                "v1",
+                "StatefulSet",
+                "statefulsets",
+                Workloads,
+                All,
+                vec![replicas()],
+            ),
+            rule(
+                "apps",
+                "v1",
+                "ReplicaSet",
+                "replicasets",
+                Workloads,
+                Uncontrolled,
+                vec![replicas()],
+            ),
+            rule(
+                "",
+                "v1",
+                "ReplicationController",
+                "replicationcontrollers",
+                Workloads,
+                Uncontrolled,
+                vec![replicas()],
+            ),
+            rule(
+                "batch",
+                "v1",
+                "CronJob",
+                "cronjobs",
+                Workloads,
+                All,
+                vec![suspend(restore())],
+            ),
+            rule(
+                "batch",
+                "v1",
+                "Job",
+                "jobs",
+                Workloads,
+                All,
+                vec![suspend(Active::Manual)],
+            ),
+            rule(
+                "helm.toolkit.fluxcd.io",
+                "v2",
+                "HelmRelease",
+                "helmreleases",
+                Gitops,
+                All,
+                vec![suspend(restore())],
+            ),
+            rule(
+                "kustomize.toolkit.fluxcd.io",
+                "v1",
+                "Kustomization",
+                "kustomizations",
+                Gitops,
+                Named,
+                vec![suspend(restore())],
+            ),
+            rule(
+                "networking.istio.io",
+                "v1",
+                "VirtualService",
+                "virtualservices",
+                Traffic,
+                All,
+                external_dns(),
+            ),
+            rule(
+                "replication.storage.openshift.io",
+                "v1alpha1",
+                "VolumeReplication",
+                "volumereplications",
+                Volumes,
+                All,
+                vec![replication_state()],
+            ),
+            rule(
+                "replication.storage.openshift.io",
+                "v1alpha1",
+                "VolumeGroupReplication",
+                "volumegroupreplications",
+                Volumes,
+                All,
+                vec![replication_state()],
+            ),
+        ];
+        Self { rules }
+    }
+
+    /// The built-in rules and those of RoleRules. A RoleRule that is invalid, or about a kind that already has a rule,
+    /// is left out and reported.
+    pub fn with_role_rules<'a>(
+        role_rules: impl IntoIterator<Item = &'a RoleRule>,
+    ) -> (Self, Vec<(String, RuleError)>) {
+        let mut set = Self::built_in();
+        let mut errors = Vec::new();
+        let mut sorted: Vec<_> = role_rules.into_iter().collect();
+        // Which of two rules for one kind wins must not depend on the order in which a watch delivers them.
+        sorted.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        for role_rule in sorted {
+            let name = role_rule.metadata.name.clone().unwrap_or_default();
+            match Rule::try_from(role_rule) {
+                Ok(rule) if set.find(&rule.group, &rule.resource).is_some() => {
+                    errors.push((name, RuleError::Taken(rule.group_resource())));
+                }
+                Ok(rule) => set.rules.push(rule),
+                Err(error) => errors.push((name, error)),
+            }
+        }
+        (set, errors)
+    }
+
+    pub fn find(&self, group: &str, resource: &str) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .find(|r| r.resource == resource && r.group == group)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+}
+
+/// Why a RoleRule cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    #[error("{0} already has a rule")]
+    Taken(String),
+    #[error("{0} is ours: a rule for it could lock the site in its role")]
+    OwnGroup(String),
+    #[error(transparent)]
+    Pointer(#[from] PointerError),
+    #[error(
+        "{0} may not be touched: rules reach spec, labels and annotations outside failover.dev"
+    )]
+    Forbidden(Pointer),
+    #[error("{0} and {1} overlap")]
+    Overlap(Pointer, Pointer),
+    #[error("{pointer}: {value} is not of type {expected}")]
+    WrongType {
+        pointer: Pointer,
+        value: String,
+        expected: &'static str,
+    },
+    #[error("{0}: the fixed active value is missing")]
+    NoFixedValue(Pointer),
+    #[error("{0}: the active value is passive")]
+    ActiveIsPassive(Pointer),
+}
+
+impl TryFrom<&RoleRule> for Rule {
+    type Error = RuleError;
+
+    fn try_from(role_rule: &RoleRule) -> Result<Self, RuleError> {
+        let spec = &role_rule.spec;
+        if spec.group == crate::names::GROUP {
+            return Err(RuleError::OwnGroup(format!(
+                "{}.{}",
+                spec.resource, spec.group
+            )));
+        }
+        let fields = spec
+            .fields
+            .iter()
+            .map(Field::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
+        for (i, a) in fields.iter().enumerate() {
+            for b in &fields[i + 1..] {
+                if a.pointer == b.pointer
+                    || a.pointer.is_ancestor_of(&b.pointer)
+                    || b.pointer.is_ancestor_of(&a.pointer)
+                {
+                    return Err(RuleError::Overlap(a.pointer.clone(), b.pointer.clone()));
+                }
+            }
+        }
+        Ok(Self {
+            group: spec.group.clone().into(),
+            version: spec.version.clone().into(),
+            kind: spec.kind.clone().into(),
+            resource: spec.resource.clone().into(),
+            layer: spec.layer,
+            fields,
+            scale: spec.scale,
+            reach: Reach::All,
+        })
+    }
+}
+
+impl TryFrom<&RoleRuleField> for Field {
+    type Error = RuleError;
+
+    fn try_from(field: &RoleRuleField) -> Result<Self, RuleError> {
+        let pointer: Pointer = field.pointer.parse()?;
+        if !may_touch(&pointer) {
+            return Err(RuleError::Forbidden(pointer));
+        }
+        let typed = |value: &Value| {
+            if field.value_type.matches(value) {
+                Ok(value.clone())
+            } else {
+                Err(RuleError::WrongType {
+                    pointer: pointer.clone(),
+                    value: value.to_string(),
+                    expected: field.value_type.as_str(),
+                })
+            }
+        };
+        let passive = typed(&field.passive)?;
+        let also_passive = field
+            .also_passive
+            .iter()
+            .map(typed)
+            .collect::<Result<Vec<_>, _>>()?;
+        let value = field.active.value.as_ref().map(typed).transpose()?;
+        if value
+            .as_ref()
+            .is_some_and(|v| *v == passive || also_passive.contains(v))
+        {
+            return Err(RuleError::ActiveIsPassive(pointer));
+        }
+        let active = match field.active.mode {
+            ActiveMode::Restore => Active::Restore { or: value },
+            ActiveMode::Fixed => {
+                Active::Fixed(value.ok_or_else(|| RuleError::NoFixedValue(pointer.clone()))?)
+            }
+            ActiveMode::Manual => Active::Manual,
+        };
+        Ok(Self {
+            pointer,
+            value_type: field.value_type,
+            passive,
+            also_passive,
+            active,
+        })
+    }
+}
+
+/// Labels and annotations outside our own prefix, and anything below a field other than metadata, status and the type.
+fn may_touch(pointer: &Pointer) -> bool {
+    let segments: Vec<&str> = pointer.segments().collect();
+    match segments.as_slice() {
+        ["metadata", "annotations" | "labels", key] => {
+            !key.starts_with("failover.dev/") && !key.starts_with("kubectl.kubernetes.io/")
+        }
+        ["metadata" | "status" | "apiVersion" | "kind", ..] => false,
+        // A whole top-level field is never a scalar of the kinds a rule can be about.
+        rest => rest.len() > 1,
+    }
+}
+
+fn rule(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    resource: &'static str,
+    layer: Layer,
+    reach: Reach,
+    fields: Vec<Field>,
+) -> Rule {
+    let scale = fields[0].pointer.field() == "replicas";
+    Rule {
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        resource: resource.into(),
+        layer,
+        fields,
+        scale,
+        reach,
+    }
+}
+
+fn restore() -> Active {
+    Active::Restore { or: None }
+}
+
+fn replicas() -> Field {
+    Field {
+        pointer: Pointer::of(&["spec", "replicas"]),
+        value_type: ValueType::Integer,
+        passive: json!(0),
+        also_passive: vec![],
+        active: restore(),
+    }
+}
+
+fn suspend(active: Active) -> Field {
+    Field {
+        pointer: Pointer::of(&["spec", "suspend"]),
+        value_type: ValueType::Boolean,
+        passive: json!(true),
+        also_passive: vec![],
+        active,
+    }
+}
+
+/// external-dns from 0.22 on reads the second annotation, older ones the first; any value but `dns-controller` makes it
+/// ignore the object.
+fn external_dns() -> Vec<Field> {
+    [
+        "external-dns.alpha.kubernetes.io/controller",
+        "external-dns.kubernetes.io/controller",
+    ]
+    .map(|key| Field {
+        pointer: Pointer::annotation(key),
+        value_type: ValueType::String,
+        passive: json!("ignore"),
+        also_passive: vec![],
+        active: restore(),
+    })
+    .into()
+}
+
+fn replication_state() -> Field {
+    Field {
+        pointer: Pointer::of(&["spec", "replicationState"]),
+        value_type: ValueType::String,
+        passive: json!("secondary"),
+        also_passive: vec![json!("resync")],
+        active: Active::Restore {
+            or: Some(json!("primary")),
+        },
+    }
+}

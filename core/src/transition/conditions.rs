@@ -1,0 +1,188 @@
+//! What the status says in conditions: derived anew from the rest of it at every decision.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::Observation;
+use crate::api::{Phase, SiteStatus, Step, StepState, condition};
+
+pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
+    let enforced = enforced(observation, status);
+    let ready = match status.phase {
+        Some(Phase::Stable) if enforced.holds == Some(true) => {
+            Verdict::yes("Stable", "role and objects agree")
+        }
+        Some(Phase::Stable) => Verdict {
+            holds: Some(false),
+            ..enforced.clone()
+        },
+        Some(Phase::Paused) => Verdict::no("Paused", "nothing moves until the site is resumed"),
+        Some(Phase::Stalled) => Verdict::no("Stalled", &blocked(status)),
+        Some(Phase::Demoting | Phase::Promoting) => Verdict::no("InTransition", &progress(status)),
+        None => Verdict::no("Unknown", "not yet looked at"),
+    };
+    let progressing = match status.phase {
+        Some(Phase::Demoting | Phase::Promoting) => Verdict::yes("InTransition", &progress(status)),
+        Some(Phase::Stalled) => Verdict::no("Stalled", &blocked(status)),
+        Some(Phase::Paused) => Verdict::no("Paused", "nothing moves until the site is resumed"),
+        Some(Phase::Stable) if enforced.reason == "Adopting" => {
+            Verdict::yes("Adopting", &enforced.message)
+        }
+        Some(Phase::Stable) | None => Verdict::no("Stable", "no transition is under way"),
+    };
+    let peer = match &observation.site.spec.peer {
+        None => Verdict::unknown("NoPeer", "no peer is configured"),
+        Some(peer) => Verdict::unknown(
+            "NotAsked",
+            &format!("peer {} is not asked in this version", peer.site_name),
+        ),
+    };
+    let now = Time(observation.now);
+    for (kind, verdict) in [
+        (condition::READY, ready),
+        (condition::ENFORCED, enforced),
+        (condition::PROGRESSING, progressing),
+        (condition::PEER_CONSISTENT, peer),
+    ] {
+        set(
+            status,
+            kind,
+            verdict,
+            observation.site.metadata.generation,
+            &now,
+        );
+    }
+}
+
+#[derive(Clone)]
+struct Verdict {
+    holds: Option<bool>,
+    reason: &'static str,
+    message: String,
+}
+
+impl Verdict {
+    fn yes(reason: &'static str, message: &str) -> Self {
+        Self {
+            holds: Some(true),
+            reason,
+            message: message.to_owned(),
+        }
+    }
+
+    fn no(reason: &'static str, message: &str) -> Self {
+        Self {
+            holds: Some(false),
+            reason,
+            message: message.to_owned(),
+        }
+    }
+
+    fn unknown(reason: &'static str, message: &str) -> Self {
+        Self {
+            holds: None,
+            reason,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// Whether every ruled object conforms, as last seen, and something holds it there.
+fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
+    let facts = observation.facts;
+    if !facts.webhook_configured && !facts.policy_configured {
+        return Verdict::no(
+            "NoEnforcement",
+            "neither the webhook nor an admission policy is configured: run kubectl failover install",
+        );
+    }
+    if status.transition.is_some() {
+        return Verdict::no("InTransition", &progress(status));
+    }
+    match observation
+        .sweep
+        .filter(|report| report.step == status.step)
+    {
+        None => Verdict::no(
+            "Adopting",
+            "not every enrolled namespace has been swept yet",
+        ),
+        Some(report) if report.left > 0 => {
+            let names: Vec<_> = report
+                .blocked
+                .iter()
+                .filter_map(|b| b.object.as_deref())
+                .collect();
+            Verdict::no(
+                "NotConforming",
+                &format!(
+                    "{} objects do not conform: {}",
+                    report.left,
+                    names.join(", ")
+                ),
+            )
+        }
+        Some(_) if observation.enforcers.is_empty() => Verdict::yes(
+            "SweeperOnly",
+            "every object conforms, but no webhook replica is alive: only the periodic sweep corrects what is written",
+        ),
+        Some(_) => Verdict::yes("Enforced", "every object conforms"),
+    }
+}
+
+fn current(status: &SiteStatus) -> Option<&Step> {
+    status
+        .transition
+        .as_ref()?
+        .steps
+        .iter()
+        .find(|step| step.state != StepState::Done)
+}
+
+fn progress(status: &SiteStatus) -> String {
+    let to = status.transition.as_ref().map_or("", |t| t.to.as_str());
+    current(status).map_or_else(
+        || format!("to {to}"),
+        |step| format!("to {to}: step {}", step.name.as_str()),
+    )
+}
+
+fn blocked(status: &SiteStatus) -> String {
+    let Some(step) = current(status) else {
+        return String::new();
+    };
+    let all: Vec<_> = step
+        .blocked
+        .iter()
+        .map(|b| match &b.object {
+            Some(object) => format!("{} ({object}): {}", b.guard, b.message),
+            None => format!("{}: {}", b.guard, b.message),
+        })
+        .collect();
+    all.join("; ")
+}
+
+/// Sets a condition; the time of its last transition moves only when its status does.
+fn set(status: &mut SiteStatus, kind: &str, verdict: Verdict, generation: Option<i64>, now: &Time) {
+    let value = match verdict.holds {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let since = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == kind && c.status == value)
+        .map_or_else(|| now.clone(), |c| c.last_transition_time.clone());
+    let condition = Condition {
+        type_: kind.to_owned(),
+        status: value.to_owned(),
+        reason: verdict.reason.to_owned(),
+        message: verdict.message,
+        observed_generation: generation,
+        last_transition_time: since,
+    };
+    match status.conditions.iter_mut().find(|c| c.type_ == kind) {
+        Some(existing) => *existing = condition,
+        None => status.conditions.push(condition),
+    }
+}

@@ -1,0 +1,180 @@
+//! The walk from one role to the other, as a level-triggered decision.
+//!
+//! ```text
+//!            ┌──────────────────────────── observe ◄───────────────────────────┐
+//!            ▼                                                                 │
+//!   decide(Site, namespaces, enforcers, facts, last sweep, now)                │
+//!            │                                                                 │
+//!            ├─► WriteStatus   journal first: nothing is done that status does │
+//!            │                 not already say                                 │
+//!            ├─► Label         effective roles onto the namespaces             ├── act
+//!            ├─► Sweep         re-admit what does not conform, then list again │
+//!            └─► Wait          until something changes, or a time              │
+//!                                                                              │
+//!   guards ► roles ► enforcers ► sweep ► verify ► history ─────────────────────┘
+//! ```
+//!
+//! Nothing is remembered between two decisions but what the cluster says: status, labels, Leases. So a controller that is
+//! killed anywhere, or a second one that takes over, continues where the journal stands. In this form all layers move
+//! together; the ordered walk over the layers takes the place of the one `roles` step.
+
+mod conditions;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Blocked, EnforcerStatus, Phase, Site, SiteStatus};
+use crate::guard::Facts;
+use crate::namespace::NamespaceState;
+use crate::role::Role;
+
+/// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
+/// a replica that dies in the meantime has dropped out by then.
+pub const ENFORCER_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long after a sweep that left something a new one is made.
+pub const SWEEP_RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// How many past transitions are kept.
+pub const HISTORY_LIMIT: usize = 20;
+
+/// The most objects that a step names as blocking it.
+pub const BLOCKED_LIMIT: usize = 10;
+
+/// An enrolled Namespace and its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnrolledNamespace {
+    pub name: String,
+    pub state: NamespaceState,
+}
+
+/// A live webhook replica, as its Lease reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enforcer {
+    pub name: String,
+    /// The lowest step it has seen over all enrolled namespaces.
+    pub step: i64,
+    pub namespaces: i64,
+    pub last_seen: Timestamp,
+}
+
+/// What a sweep, and the list that verified it, found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SweepReport {
+    /// The step whose roles it enforced.
+    pub step: i64,
+    /// Ruled objects seen.
+    pub total: i64,
+    /// Objects that were changed by it and by earlier sweeps under the same step.
+    pub changed: i64,
+    /// Objects that do not conform after it.
+    pub left: i64,
+    /// The first of those, at most [`BLOCKED_LIMIT`].
+    pub blocked: Vec<Blocked>,
+    pub finished_at: Timestamp,
+}
+
+/// Everything a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    pub site: &'a Site,
+    /// Sorted by name.
+    pub namespaces: &'a [EnrolledNamespace],
+    /// Live ones only.
+    pub enforcers: &'a [Enforcer],
+    pub facts: Facts,
+    /// The last sweep that this controller has finished, if any.
+    pub sweep: Option<&'a SweepReport>,
+    /// How often a settled site is swept.
+    pub sweep_every: SignedDuration,
+    pub now: Timestamp,
+}
+
+/// The next thing to do. After each, observe and decide anew.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// Write the status, with the resourceVersion it was decided on.
+    WriteStatus(Box<SiteStatus>),
+    /// Write these states onto these namespaces.
+    Label(Vec<EnrolledNamespace>),
+    /// Sweep all enrolled namespaces and list again.
+    Sweep { step: i64 },
+    /// Nothing, until something changes or until this time.
+    Wait { until: Timestamp },
+}
+
+/// Decides what to do next.
+pub fn decide(observation: &Observation<'_>) -> Act {
+    let before = observation.site.status.clone().unwrap_or_default();
+    let mut status = before.clone();
+    status.observed_generation = observation.site.metadata.generation;
+    let act = walk::next(observation, &mut status);
+    follow_enforcers(observation, &mut status);
+    conditions::update(observation, &mut status);
+    // The journal comes first: whatever is to be done must already be in the status.
+    if status == before {
+        act
+    } else {
+        Act::WriteStatus(Box::new(status))
+    }
+}
+
+/// The role in effect: what was ordered last, or what the namespaces say when the status is lost. One secondary layer in
+/// one namespace is enough to be secondary: coming from there is what needs guards.
+pub fn role_in_effect(status: &SiteStatus, namespaces: &[EnrolledNamespace]) -> Option<Role> {
+    status.layers.uniform().or_else(|| {
+        let roles = || {
+            namespaces.iter().flat_map(|ns| {
+                crate::role::Layer::ALL
+                    .into_iter()
+                    .filter_map(|l| ns.state.roles.of(l))
+            })
+        };
+        roles()
+            .find(|role| *role == Role::Secondary)
+            .or_else(|| roles().next())
+    })
+}
+
+/// Whether the site is paused at this time.
+pub fn is_paused(site: &Site, now: Timestamp) -> bool {
+    site.spec
+        .paused
+        .as_ref()
+        .is_some_and(|pause| pause.until.as_ref().is_none_or(|until| until.0 > now))
+}
+
+/// Follows which enforcers there are and what they have seen. When they were last seen moves on with every heartbeat, and
+/// is written only together with something else.
+fn follow_enforcers(observation: &Observation<'_>, status: &mut SiteStatus) {
+    let news = |e: &Enforcer| (e.name.clone(), e.step, e.namespaces);
+    let known = |e: &EnforcerStatus| (e.name.clone(), e.step, e.namespaces);
+    if observation
+        .enforcers
+        .iter()
+        .map(news)
+        .ne(status.enforcers.iter().map(known))
+    {
+        status.enforcers = observation
+            .enforcers
+            .iter()
+            .map(|e| EnforcerStatus {
+                name: e.name.clone(),
+                step: e.step,
+                namespaces: e.namespaces,
+                last_seen: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(e.last_seen),
+            })
+            .collect();
+    }
+}
+
+/// The phase while a walk goes on.
+fn walking(to: Role) -> Phase {
+    match to {
+        Role::Primary => Phase::Promoting,
+        Role::Secondary => Phase::Demoting,
+    }
+}

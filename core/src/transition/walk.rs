@@ -1,0 +1,421 @@
+//! The steps themselves: [`next`] moves the journal on as far as the world allows and names the act that follows.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, EnrolledNamespace, HISTORY_LIMIT, Observation,
+    SWEEP_RETRY, is_paused, role_in_effect, walking,
+};
+use crate::api::{
+    Blocked, HistoryEntry, Outcome, Phase, SiteStatus, Step, StepName, StepState, Transition,
+};
+use crate::guard::{self, GuardId, Overrides};
+use crate::namespace::NamespaceState;
+use crate::role::Roles;
+
+/// Brings `status` to what is so now, and returns what to do once that is written.
+pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
+    if is_paused(observation.site, observation.now) {
+        status.phase = Some(Phase::Paused);
+        let until = observation
+            .site
+            .spec
+            .paused
+            .as_ref()
+            .and_then(|p| p.until.as_ref());
+        return Act::Wait {
+            until: until.map_or_else(|| later(observation), |t| t.0),
+        };
+    }
+    start_if_ordered(observation, status);
+    match status.transition.take() {
+        Some(mut transition) => {
+            let act = walk(observation, status, &mut transition);
+            match act {
+                Some(act) => {
+                    status.transition = Some(transition);
+                    act
+                }
+                None => {
+                    finish(observation, status, &transition, Outcome::Succeeded);
+                    status.phase = Some(Phase::Stable);
+                    settled(observation, status)
+                }
+            }
+        }
+        None => settled(observation, status),
+    }
+}
+
+/// Starts a transition where the spec orders another one than is journalled or done.
+fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
+    let spec = &observation.site.spec;
+    let request = spec.request.clone().unwrap_or_default();
+    let id = if request.id.is_empty() {
+        format!("birth-{}", spec.site_name)
+    } else {
+        request.id
+    };
+    let from = role_in_effect(status, observation.namespaces);
+    match &status.transition {
+        Some(running) if running.to == spec.role && running.id == id => return,
+        Some(_) => {
+            let superseded = status.transition.take().expect("matched as present");
+            finish(observation, status, &superseded, Outcome::Superseded);
+        }
+        None if status.layers.uniform() == Some(spec.role) => return,
+        None => {}
+    }
+    status.transition = Some(Transition {
+        id,
+        from,
+        to: spec.role,
+        epoch: spec.epoch,
+        requested_by: request.requested_by,
+        reason: request.reason,
+        overrides: request.overrides,
+        started_at: Time(observation.now),
+        planned: !request.unplanned,
+        steps: StepName::ALL
+            .map(|name| Step {
+                name,
+                state: StepState::Pending,
+                total: 0,
+                done: 0,
+                blocked: vec![],
+                started_at: None,
+                finished_at: None,
+            })
+            .into(),
+    });
+}
+
+/// Walks on. `None`: the last step is done.
+fn walk(
+    observation: &Observation<'_>,
+    status: &mut SiteStatus,
+    transition: &mut Transition,
+) -> Option<Act> {
+    status.phase = Some(walking(transition.to));
+    let overrides = Overrides::parse_known(&transition.overrides);
+    loop {
+        let from = transition.from;
+        let to = transition.to;
+        let Some(step) = transition
+            .steps
+            .iter_mut()
+            .find(|s| s.state != StepState::Done)
+        else {
+            return None;
+        };
+        let entered = step.state == StepState::Pending;
+        if entered {
+            step.state = StepState::Running;
+            step.started_at = Some(Time(observation.now));
+        }
+        // Namespaces that came, or were tampered with, after the roles were written.
+        if step.name > StepName::Roles {
+            let differing = differing(observation, status);
+            if !differing.is_empty() {
+                return Some(Act::Label(differing));
+            }
+        }
+        let outcome = match step.name {
+            StepName::Guards => guards(from, to, observation, &overrides),
+            StepName::Roles => {
+                if entered {
+                    status.layers = Roles::all(to);
+                    status.step += 1;
+                }
+                status.namespaces = names_of(observation.namespaces);
+                roles(observation, status)
+            }
+            StepName::Enforcers => enforcers(observation, status, step, &overrides),
+            StepName::Sweep => sweep(observation, status),
+            StepName::Verify => verify(observation, status, &overrides),
+        };
+        step.total = outcome.total;
+        step.done = outcome.done;
+        step.blocked = outcome.blocked;
+        match outcome.act {
+            None => {
+                step.state = StepState::Done;
+                step.finished_at = Some(Time(observation.now));
+            }
+            Some(act) => {
+                let held = !step.blocked.is_empty();
+                step.state = if held {
+                    StepState::Blocked
+                } else {
+                    StepState::Running
+                };
+                if held {
+                    status.phase = Some(Phase::Stalled);
+                }
+                return Some(act);
+            }
+        }
+    }
+}
+
+/// Where a step stands, and what to do for it; no act: it is done.
+struct StepOutcome {
+    total: i64,
+    done: i64,
+    blocked: Vec<Blocked>,
+    act: Option<Act>,
+}
+
+fn guards(
+    from: Option<crate::Role>,
+    to: crate::Role,
+    observation: &Observation<'_>,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let holds = guard::holding(from, to, &observation.facts, overrides);
+    let blocked: Vec<Blocked> = holds
+        .into_iter()
+        .map(|hold| Blocked {
+            guard: hold.guard.to_string(),
+            object: hold.object,
+            message: format!("{}; {}", hold.message, hold.hint),
+        })
+        .collect();
+    StepOutcome {
+        total: count(&blocked),
+        done: 0,
+        act: (!blocked.is_empty()).then(|| Act::Wait {
+            until: later(observation),
+        }),
+        blocked,
+    }
+}
+
+fn roles(observation: &Observation<'_>, status: &SiteStatus) -> StepOutcome {
+    let differing = differing(observation, status);
+    let total = count(observation.namespaces);
+    StepOutcome {
+        total,
+        done: total - count(&differing),
+        blocked: vec![],
+        act: (!differing.is_empty()).then_some(Act::Label(differing)),
+    }
+}
+
+fn enforcers(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    step: &Step,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let enrolled = count(observation.namespaces);
+    let silent: Vec<_> = observation
+        .enforcers
+        .iter()
+        .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
+        .collect();
+    let total = count(observation.enforcers);
+    let done = total - count(&silent);
+    if silent.is_empty() || overrides.allows(GuardId::EnforcerSilent) {
+        return StepOutcome {
+            total,
+            done,
+            blocked: vec![],
+            act: None,
+        };
+    }
+    let deadline = step.started_at.as_ref().map_or(observation.now, |t| t.0) + ENFORCER_DEADLINE;
+    let blocked = if observation.now < deadline {
+        vec![]
+    } else {
+        silent
+            .iter()
+            .take(BLOCKED_LIMIT)
+            .map(|e| Blocked {
+                guard: GuardId::EnforcerSilent.to_string(),
+                object: None,
+                message: format!(
+                    "webhook replica {} is alive but has seen step {} of {} in {} of {enrolled} namespaces; restart it, or override",
+                    e.name, e.step, status.step, e.namespaces
+                ),
+            })
+            .collect()
+    };
+    let until = if blocked.is_empty() {
+        deadline
+    } else {
+        later(observation)
+    };
+    StepOutcome {
+        total,
+        done,
+        blocked,
+        act: Some(Act::Wait { until }),
+    }
+}
+
+/// Done as soon as a sweep under these roles has been made; what it left is for [`verify`].
+fn sweep(observation: &Observation<'_>, status: &SiteStatus) -> StepOutcome {
+    match observation
+        .sweep
+        .filter(|report| report.step == status.step)
+    {
+        Some(report) => StepOutcome {
+            total: report.total,
+            done: report.total - report.left,
+            blocked: vec![],
+            act: None,
+        },
+        None => StepOutcome {
+            total: 0,
+            done: 0,
+            blocked: vec![],
+            act: Some(Act::Sweep { step: status.step }),
+        },
+    }
+}
+
+fn verify(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let Some(report) = observation
+        .sweep
+        .filter(|report| report.step == status.step)
+    else {
+        // A controller that took over has not seen for itself.
+        return StepOutcome {
+            total: 0,
+            done: 0,
+            blocked: vec![],
+            act: Some(Act::Sweep { step: status.step }),
+        };
+    };
+    let (total, done) = (report.total, report.total - report.left);
+    let waived = |blocked: &Blocked| {
+        blocked
+            .object
+            .as_deref()
+            .is_some_and(|o| overrides.allows_object(GuardId::NotConforming, o))
+    };
+    let all_named = count(&report.blocked) == report.left;
+    if report.left == 0
+        || overrides.allows(GuardId::NotConforming)
+        || (all_named && report.blocked.iter().all(waived))
+    {
+        return StepOutcome {
+            total,
+            done,
+            blocked: vec![],
+            act: None,
+        };
+    }
+    let retry = report.finished_at + SWEEP_RETRY;
+    let act = if observation.now < retry {
+        Act::Wait { until: retry }
+    } else {
+        Act::Sweep { step: status.step }
+    };
+    StepOutcome {
+        total,
+        done,
+        blocked: report.blocked.clone(),
+        act: Some(act),
+    }
+}
+
+/// No transition: hold what is, take in newly enrolled namespaces, sweep now and then.
+fn settled(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
+    status.phase = Some(Phase::Stable);
+    let names = names_of(observation.namespaces);
+    let came = names.iter().any(|name| !status.namespaces.contains(name));
+    if came {
+        // A new number, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
+        status.step += 1;
+    }
+    status.namespaces = names;
+    let differing = differing(observation, status);
+    if !differing.is_empty() {
+        return Act::Label(differing);
+    }
+    match observation.sweep {
+        Some(report) if report.step == status.step => {
+            let due = report.finished_at
+                + if report.left > 0 {
+                    SWEEP_RETRY
+                } else {
+                    observation.sweep_every
+                };
+            if observation.now < due {
+                Act::Wait { until: due }
+            } else {
+                Act::Sweep { step: status.step }
+            }
+        }
+        _ => Act::Sweep { step: status.step },
+    }
+}
+
+/// Moves a transition into the history.
+fn finish(
+    observation: &Observation<'_>,
+    status: &mut SiteStatus,
+    transition: &Transition,
+    outcome: Outcome,
+) {
+    let changed = observation
+        .sweep
+        .filter(|report| report.step == status.step)
+        .map_or(0, |report| report.changed);
+    status.history.insert(
+        0,
+        HistoryEntry {
+            id: transition.id.clone(),
+            from: transition.from,
+            to: transition.to,
+            epoch: transition.epoch,
+            requested_by: transition.requested_by.clone(),
+            reason: transition.reason.clone(),
+            overrides: transition.overrides.clone(),
+            started_at: transition.started_at.clone(),
+            finished_at: Time(observation.now),
+            objects: changed,
+            outcome,
+        },
+    );
+    status.history.truncate(HISTORY_LIMIT);
+}
+
+/// The namespaces that do not say what the status orders, as they should be.
+fn differing(observation: &Observation<'_>, status: &SiteStatus) -> Vec<EnrolledNamespace> {
+    observation
+        .namespaces
+        .iter()
+        .filter_map(|namespace| {
+            let state = NamespaceState {
+                roles: status.layers,
+                site: Some(observation.site.spec.site_name.clone()),
+                step: Some(status.step),
+                ..namespace.state.clone()
+            };
+            (state != namespace.state).then(|| EnrolledNamespace {
+                name: namespace.name.clone(),
+                state,
+            })
+        })
+        .collect()
+}
+
+fn names_of(namespaces: &[EnrolledNamespace]) -> Vec<String> {
+    namespaces.iter().map(|n| n.name.clone()).collect()
+}
+
+/// When to look again where nothing is expected: what was observed may have missed something.
+fn later(observation: &Observation<'_>) -> jiff::Timestamp {
+    observation.now + observation.sweep_every
+}
+
+fn count<T>(items: &[T]) -> i64 {
+    i64::try_from(items.len()).unwrap_or(i64::MAX)
+}
