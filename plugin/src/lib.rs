@@ -1,1 +1,3 @@
-//! .
+//! The kubectl plugin.
+
+pub mod release;
