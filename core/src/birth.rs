@@ -81,7 +81,7 @@ pub fn admit_namespace(settled: Option<&Settled>, object: &str) -> Result<Rewrit
         }
         match &after {
             Some(after) => patch.set(pointer, after.clone())?,
-            None => patch.remove(pointer, Some(&pointer.prefix(2))),
+            None => patch.remove(pointer, None),
         }
         changes.push(FieldChange {
             pointer: pointer.clone(),

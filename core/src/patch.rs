@@ -76,12 +76,18 @@ impl PatchBuilder {
         Ok(())
     }
 
-    /// Removes a value, if it is there, and with it every parent from `topmost` down that would be left empty.
+    /// Removes a value, if it is there, and with it every parent from `topmost` down that would be left empty. The maps of
+    /// annotations and labels always go when they are empty, as they do in the API server (`omitempty` in ObjectMeta).
     pub(crate) fn remove(&mut self, pointer: &Pointer, topmost: Option<&Pointer>) {
         if self.present.get(pointer) != Some(&true) {
             return;
         }
-        let highest = topmost.map_or(pointer.len(), Pointer::len);
+        let in_metadata = pointer.segment(0) == Some("metadata");
+        let highest = if in_metadata {
+            2
+        } else {
+            topmost.map_or(pointer.len(), Pointer::len)
+        };
         let mut cut = pointer.len();
         while cut > highest && self.container(&pointer.prefix(cut - 1)) == Container::Object(1) {
             cut -= 1;
@@ -95,13 +101,6 @@ impl PatchBuilder {
             .push(PatchOperation::Remove(RemoveOperation {
                 path: to_path(&gone),
             }));
-    }
-
-    /// Removes an annotation, and the map of annotations with the last one.
-    pub(crate) fn remove_annotation(&mut self, key: &'static str) {
-        let pointer = Pointer::annotation(key);
-        let annotations = pointer.prefix(2);
-        self.remove(&pointer, Some(&annotations));
     }
 
     pub(crate) fn build(self) -> Patch {

@@ -38,7 +38,7 @@ pub enum RecordProblem {
 
 impl Record {
     /// Reads a record, keeping what the rule's fields allow and reporting the rest.
-    pub fn parse(text: &str, fields: &[Field]) -> (Self, Vec<RecordProblem>) {
+    pub fn parse(text: &str, fields: &[&Field]) -> (Self, Vec<RecordProblem>) {
         let Ok(entries) = serde_json::from_str::<BTreeMap<String, Value>>(text) else {
             return (Self::default(), vec![RecordProblem::NotAnObject]);
         };
@@ -71,7 +71,7 @@ impl Record {
                 problems.push(RecordProblem::UnknownField(shorten(&key)));
             }
         }
-        record.drop_orphans();
+        record.normalise();
         (record, problems)
     }
 
@@ -103,6 +103,7 @@ impl Record {
             self.created.extend(absent_parent);
         }
         self.values.insert(pointer, value);
+        self.normalise();
     }
 
     /// Takes over the entry of another record, if it has one.
@@ -136,13 +137,14 @@ impl Record {
         Some(serde_json::to_string(&entries).expect("a map of strings to JSON values is JSON"))
     }
 
-    /// A created parent without an absent field below it means nothing.
-    fn drop_orphans(&mut self) {
-        let values = &self.values;
-        self.created.retain(|c| {
+    /// Keeps of the created parents what means something: those with an absent field below, and of nested ones the topmost.
+    fn normalise(&mut self) {
+        let (values, all) = (&self.values, self.created.clone());
+        self.created.retain(|created| {
             values
                 .iter()
-                .any(|(pointer, value)| value.is_none() && c.is_ancestor_of(pointer))
+                .any(|(pointer, value)| value.is_none() && created.is_ancestor_of(pointer))
+                && !all.iter().any(|other| other.is_ancestor_of(created))
         });
     }
 }
@@ -182,6 +184,10 @@ mod tests {
             .clone()
     }
 
+    fn parse(text: &str, fields: &[Field]) -> (Record, Vec<RecordProblem>) {
+        Record::parse(text, &fields.iter().collect::<Vec<_>>())
+    }
+
     #[test]
     fn prints_compact_and_sorted_and_reads_it_back() {
         let fields = fields("virtualservices");
@@ -197,7 +203,7 @@ mod tests {
             text,
             r#"{"/metadata/annotations/external-dns.alpha.kubernetes.io~1controller":null,"/metadata/annotations/external-dns.kubernetes.io~1controller":"dns-controller"}"#
         );
-        assert_eq!(Record::parse(&text, &fields), (record, vec![]));
+        assert_eq!(parse(&text, &fields), (record, vec![]));
     }
 
     #[rstest]
@@ -211,7 +217,7 @@ mod tests {
     #[case(r#"{"/metadata/annotations":null}"#)]
     #[case(r#"{"spec/replicas":3}"#)]
     fn keeps_nothing_that_the_rule_could_not_have_written(#[case] text: &str) {
-        let (record, problems) = Record::parse(text, &fields("deployments"));
+        let (record, problems) = parse(text, &fields("deployments"));
         assert_eq!(record, Record::default());
         assert_eq!(problems.len(), 1, "{problems:?}");
     }
@@ -219,13 +225,13 @@ mod tests {
     #[test]
     fn a_created_parent_counts_only_beside_an_absent_field() {
         let fields = fields("cronjobs");
-        let (record, problems) = Record::parse(r#"{"/spec":null,"/spec/suspend":null}"#, &fields);
+        let (record, problems) = parse(r#"{"/spec":null,"/spec/suspend":null}"#, &fields);
         assert_eq!(problems, vec![]);
         assert_eq!(
             record.created_for(&fields[0].pointer),
             Some(&"/spec".parse().unwrap())
         );
-        let (record, _) = Record::parse(r#"{"/spec":null,"/spec/suspend":false}"#, &fields);
+        let (record, _) = parse(r#"{"/spec":null,"/spec/suspend":false}"#, &fields);
         assert_eq!(record.created_for(&fields[0].pointer), None);
     }
 }

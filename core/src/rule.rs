@@ -100,106 +100,23 @@ impl RuleSet {
     pub fn built_in() -> Self {
         use Layer::{Gitops, Traffic, Volumes, Workloads};
         use Reach::{All, Named, Uncontrolled};
+        const FLUX_HELM: &str = "helm.toolkit.fluxcd.io";
+        const FLUX_KUSTOMIZE: &str = "kustomize.toolkit.fluxcd.io";
+        const ISTIO: &str = "networking.istio.io";
+        const CSI_ADDONS: &str = "replication.storage.openshift.io";
+        #[rustfmt::skip] // a table reads as a table
         let rules = vec![
-            rule(
-                "apps",
-                "v1",
-                "Deployment",
-                "deployments",
-                Workloads,
-                All,
-                vec![replicas()],
-            ),
-            rule(
-                "apps",
-                "v1",
-                "StatefulSet",
-                "statefulsets",
-                Workloads,
-                All,
-                vec![replicas()],
-            ),
-            rule(
-                "apps",
-                "v1",
-                "ReplicaSet",
-                "replicasets",
-                Workloads,
-                Uncontrolled,
-                vec![replicas()],
-            ),
-            rule(
-                "",
-                "v1",
-                "ReplicationController",
-                "replicationcontrollers",
-                Workloads,
-                Uncontrolled,
-                vec![replicas()],
-            ),
-            rule(
-                "batch",
-                "v1",
-                "CronJob",
-                "cronjobs",
-                Workloads,
-                All,
-                vec![suspend(restore())],
-            ),
-            rule(
-                "batch",
-                "v1",
-                "Job",
-                "jobs",
-                Workloads,
-                All,
-                vec![suspend(Active::Manual)],
-            ),
-            rule(
-                "helm.toolkit.fluxcd.io",
-                "v2",
-                "HelmRelease",
-                "helmreleases",
-                Gitops,
-                All,
-                vec![suspend(restore())],
-            ),
-            rule(
-                "kustomize.toolkit.fluxcd.io",
-                "v1",
-                "Kustomization",
-                "kustomizations",
-                Gitops,
-                Named,
-                vec![suspend(restore())],
-            ),
-            rule(
-                "networking.istio.io",
-                "v1",
-                "VirtualService",
-                "virtualservices",
-                Traffic,
-                All,
-                external_dns(),
-            ),
-            rule(
-                "replication.storage.openshift.io",
-                "v1alpha1",
-                "VolumeReplication",
-                "volumereplications",
-                Volumes,
-                All,
-                vec![replication_state()],
-            ),
-            rule(
-                "replication.storage.openshift.io",
-                "v1alpha1",
-                "VolumeGroupReplication",
-                "volumegroupreplications",
-                Volumes,
-                All,
-                vec![replication_state()],
-            ),
+            rule("apps", "v1", "Deployment", "deployments", Workloads, All, vec![replicas()]),
+            rule("apps", "v1", "StatefulSet", "statefulsets", Workloads, All, vec![replicas()]),
+            rule("apps", "v1", "ReplicaSet", "replicasets", Workloads, Uncontrolled, vec![replicas()]),
+            rule("", "v1", "ReplicationController", "replicationcontrollers", Workloads, Uncontrolled, vec![replicas()]),
+            rule("batch", "v1", "CronJob", "cronjobs", Workloads, All, vec![suspend(restore())]),
+            rule("batch", "v1", "Job", "jobs", Workloads, All, vec![suspend(Active::Manual)]),
+            rule(FLUX_HELM, "v2", "HelmRelease", "helmreleases", Gitops, All, vec![suspend(restore())]),
+            rule(FLUX_KUSTOMIZE, "v1", "Kustomization", "kustomizations", Gitops, Named, vec![suspend(restore())]),
+            rule(ISTIO, "v1", "VirtualService", "virtualservices", Traffic, All, external_dns()),
+            rule(CSI_ADDONS, "v1alpha1", "VolumeReplication", "volumereplications", Volumes, All, vec![replication_state()]),
+            rule(CSI_ADDONS, "v1alpha1", "VolumeGroupReplication", "volumegroupreplications", Volumes, All, vec![replication_state()]),
         ];
         Self { rules }
     }

@@ -44,7 +44,7 @@ use crate::pointer::Pointer;
 use crate::record::{Record, RecordProblem};
 use crate::request::Operation;
 use crate::role::Role;
-use crate::rule::{Field, Reach, Rule};
+use crate::rule::{Active, Field, Reach, Rule};
 use crate::view::View;
 
 /// What to change, what that means, and what a person should know about it.
@@ -172,9 +172,13 @@ struct Records {
 impl Records {
     /// Reads what a view carries.
     fn parse(view: &View<'_>, fields: &[Field], notes: &mut Vec<Note>) -> Self {
-        let mut read = |text: Option<String>, there: bool| {
+        let mut read = |text: Option<String>, there: bool, may_hold: fn(&Active) -> bool| {
+            let fields: Vec<&Field> = fields
+                .iter()
+                .filter(|field| may_hold(&field.active))
+                .collect();
             let (record, problems) = match text {
-                Some(text) => Record::parse(&text, fields),
+                Some(text) => Record::parse(&text, &fields),
                 None if there => (Record::default(), vec![RecordProblem::NotAnObject]),
                 None => return Record::default(),
             };
@@ -182,8 +186,12 @@ impl Records {
             record
         };
         Self {
-            restore: read(view.restore(), view.has_restore()),
-            held: read(view.held(), view.has_held()),
+            restore: read(view.restore(), view.has_restore(), |active| {
+                !matches!(active, Active::Fixed(_))
+            }),
+            held: read(view.held(), view.has_held(), |active| {
+                matches!(active, Active::Manual)
+            }),
         }
     }
 
@@ -207,7 +215,7 @@ impl Records {
                 Some(text) if incoming.as_deref() != Some(&text) => {
                     patch.set(&Pointer::annotation(key), Value::String(text))?;
                 }
-                None if there => patch.remove_annotation(key),
+                None if there => patch.remove(&Pointer::annotation(key), None),
                 _ => {}
             }
         }

@@ -53,7 +53,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
             after: Some(forced),
         });
     }
-    if sources.drops_incoming(subject, &records) {
+    if drops_incoming(subject, &records) {
         notes.push(Note::DroppedRecord);
     }
     records.write(object, &mut patch)?;
@@ -198,18 +198,18 @@ impl Sources {
             && (subject.operation == Operation::Create
                 || self.stored.held.get(&field.pointer).is_some())
     }
+}
 
-    /// Whether the request brought a record of its own that is not kept.
-    fn drops_incoming(&self, subject: &Subject<'_>, records: &Records) -> bool {
-        let object = &subject.object;
-        let foreign = match &subject.old {
-            Some(old) => object.restore() != old.restore() || object.held() != old.held(),
-            None => true,
-        };
-        foreign
-            && ((object.has_restore() && records.restore.is_empty())
-                || (object.has_held() && records.held.is_empty()))
-    }
+/// Whether the request brought a record of its own that is not kept.
+fn drops_incoming(subject: &Subject<'_>, records: &Records) -> bool {
+    let object = &subject.object;
+    let foreign = match &subject.old {
+        Some(old) => object.restore() != old.restore() || object.held() != old.held(),
+        None => true,
+    };
+    foreign
+        && ((object.has_restore() && records.restore.is_empty())
+            || (object.has_held() && records.held.is_empty()))
 }
 
 /// The topmost parent of a field that is absent, and that would go with the field.

@@ -28,23 +28,14 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
         };
     }
     start_if_ordered(observation, status);
-    match status.transition.take() {
-        Some(mut transition) => {
-            let act = walk(observation, status, &mut transition);
-            match act {
-                Some(act) => {
-                    status.transition = Some(transition);
-                    act
-                }
-                None => {
-                    finish(observation, status, &transition, Outcome::Succeeded);
-                    status.phase = Some(Phase::Stable);
-                    settled(observation, status)
-                }
-            }
+    if let Some(mut transition) = status.transition.take() {
+        if let Some(act) = walk(observation, status, &mut transition) {
+            status.transition = Some(transition);
+            return act;
         }
-        None => settled(observation, status),
+        finish(observation, status, &transition, Outcome::Succeeded);
     }
+    settled(observation, status)
 }
 
 /// Starts a transition where the spec orders another one than is journalled or done.
@@ -101,13 +92,10 @@ fn walk(
     loop {
         let from = transition.from;
         let to = transition.to;
-        let Some(step) = transition
+        let step = transition
             .steps
             .iter_mut()
-            .find(|s| s.state != StepState::Done)
-        else {
-            return None;
-        };
+            .find(|s| s.state != StepState::Done)?;
         let entered = step.state == StepState::Pending;
         if entered {
             step.state = StepState::Running;
