@@ -3,14 +3,16 @@
 //! A release runs it once per platform with the same `--out`; the manifest always lists exactly the archives of this
 //! version that are there.
 
-// A command line tool: its results are lines on stdout.
-#![allow(clippy::print_stdout)]
+#![allow(
+    clippy::print_stderr,
+    reason = "a command line tool: what went wrong is a line on stderr"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
 use clap::Parser;
@@ -46,7 +48,7 @@ Examples:
   # Build for this machine and pack the result
   cargo krew-package
 
-  # For Linux releases: a static binary, which does not ask for the C library of the machine that built it
+  # For Linux releases: a static binary, which runs with any C library
   cargo krew-package --target x86_64-unknown-linux-musl
 
   # Pack a binary that was built elsewhere
@@ -56,12 +58,22 @@ Examples:
   kubectl krew install --manifest=target/krew/failover.yaml \\
     --archive=target/krew/kubectl-failover-vVERSION-OS-ARCH.tar.gz";
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("krew-package: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
     let Args {
         binary,
         target,
         out,
-    } = Args::parse();
+    } = args;
     let manifest = Manifest::from_template(TEMPLATE, VERSION)?;
 
     let binary = match binary {

@@ -139,7 +139,10 @@ impl Manifest {
                 })
             })
             .collect();
-        serde_saphyr::to_string(&manifest).map_err(|error| ManifestError::Render(Box::new(error)))
+        // Addresses stay on their line.
+        let options = serde_saphyr::ser_options! { folded_wrap_chars: 200 };
+        serde_saphyr::to_string_with_options(&manifest, options)
+            .map_err(|error| ManifestError::Render(Box::new(error)))
     }
 }
 
