@@ -155,12 +155,9 @@ fn the_api_server_reaches_the_port_on_which_the_webhook_serves() {
 }
 
 #[rstest]
-#[case(WEBHOOK, &["admin", "https"])]
-#[case(CONTROLLER, &["admin"])]
-fn the_network_policy_opens_every_port_of_the_pod_and_no_other(
-    #[case] name: &str,
-    #[case] expected: &[&str],
-) {
+#[case(WEBHOOK)]
+#[case(CONTROLLER)]
+fn the_network_policy_opens_every_port_of_the_pod_and_no_other(#[case] name: &str) {
     let policy: NetworkPolicy = named("NetworkPolicy", name);
     let spec = policy.spec.unwrap();
     assert_eq!(spec.policy_types.unwrap(), ["Ingress"]);
@@ -171,20 +168,16 @@ fn the_network_policy_opens_every_port_of_the_pod_and_no_other(
         .flat_map(|rule| {
             assert_eq!(
                 rule.from, None,
-                "API servers and kubelets have no addresses that could be selected"
+                "API servers and kubelets have no address that could be selected"
             );
             rule.ports.unwrap()
         })
         .map(|port| match port.port.unwrap() {
-            IntOrString::String(name) => name,
-            IntOrString::Int(number) => panic!("{number}: name the port"),
+            IntOrString::Int(number) => number,
+            IntOrString::String(name) => panic!("{name}: not every network plugin resolves names"),
         })
         .collect();
-    assert_eq!(
-        opened.iter().map(String::as_str).collect::<Vec<_>>(),
-        expected
-    );
-    assert_eq!(ports(name).into_keys().collect::<BTreeSet<_>>(), opened);
+    assert_eq!(ports(name).into_values().collect::<BTreeSet<_>>(), opened);
 }
 
 #[rstest]
