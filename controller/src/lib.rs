@@ -1,1 +1,20 @@
-//! .
+//! The controller of kubectl-failover.
+//!
+//! ```text
+//!   run ──┬── admin           /metrics /livez /readyz, on every replica
+//!         ├── site::observe   watched caches, on every replica
+//!         ├── lease           who leads
+//!         └── while leading ──┬── site::reconcile   the role of the site, carried out
+//!                             └── certificates      CA and leaf of the webhook, and its caBundle
+//! ```
+//!
+//! `site` is one of several things a cluster can fail over; each is a folder beside it, with its own loop under the same
+//! leadership.
+
+pub mod admin;
+pub mod args;
+pub mod causes;
+pub mod client;
+pub mod logs;
+pub mod metrics;
+pub mod site;

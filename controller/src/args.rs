@@ -1,0 +1,156 @@
+//! The command line of `failover-controller`. Every flag can be given as an environment variable too.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use failover_core::names::{ENFORCER_NAMESPACE, SYSTEM_NAMESPACE};
+
+/// Carries the role of a site into its namespaces and objects, and owns the webhook's certificates.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "failover-controller", version)]
+pub struct Args {
+    /// Address of the plain HTTP port for /metrics, /livez and /readyz
+    #[arg(
+        long,
+        env = "FAILOVER_ADMIN_BIND",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDR"
+    )]
+    pub admin_bind: SocketAddr,
+
+    /// Namespace of the leader Lease and of the certificates' Secret
+    #[arg(long, env = "FAILOVER_NAMESPACE", default_value = SYSTEM_NAMESPACE)]
+    pub namespace: String,
+
+    /// Namespace in which webhook replicas report through their Leases
+    #[arg(long, env = "FAILOVER_LEASE_NAMESPACE", default_value = ENFORCER_NAMESPACE, value_name = "NAMESPACE")]
+    pub lease_namespace: String,
+
+    /// Name of this replica, as the leader Lease and Events show it; the pod's name
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub name: String,
+
+    /// How long a leader that is not heard of is still taken for one
+    #[arg(long, env = "FAILOVER_LEASE_DURATION", default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    pub lease_duration: Duration,
+
+    /// How often the leader renews its Lease; at most a third of its duration
+    #[arg(long, env = "FAILOVER_RENEW_EVERY", default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    pub renew_every: Duration,
+
+    /// How often all objects are looked at while nothing moves
+    #[arg(long, env = "FAILOVER_SWEEP_EVERY", default_value = "60s", value_parser = duration, value_name = "DURATION")]
+    pub sweep_every: Duration,
+
+    /// How many requests a sweep has under way at once
+    #[arg(long, env = "FAILOVER_SWEEP_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256), value_name = "N")]
+    pub sweep_concurrency: u16,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// How logs are written.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Log {
+    /// Form of the log lines
+    #[arg(
+        long,
+        env = "FAILOVER_LOG_FORMAT",
+        default_value = "json",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+
+    /// Level, or filter such as info,failover_controller=debug
+    #[arg(
+        long,
+        env = "FAILOVER_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    pub log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+impl Args {
+    /// What single flags cannot say: the Lease must survive one lost renewal and still be noticed as lost in time.
+    pub fn check(&self) -> Result<(), String> {
+        if self.renew_every * 3 > self.lease_duration {
+            return Err(format!(
+                "--renew-every {:?} is too long for --lease-duration {:?}: at most a third of it, so that one lost renewal is not a lost leader",
+                self.renew_every, self.lease_duration
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `15s`, `2m`, `1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration such as 15s, 2m or 1m30s"))?;
+    let duration = Duration::try_from(parsed).map_err(|_| format!("{text:?} is negative"))?;
+    if duration < Duration::from_millis(100) {
+        return Err(format!("{text:?} is too short: at least 100ms"));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn the_pods_name_is_all_that_must_be_given() {
+        let args = Args::try_parse_from(["failover-controller", "--name", "a"]).unwrap();
+        assert_eq!(args.namespace, "failover-system");
+        assert_eq!(args.lease_namespace, "failover-enforcers");
+        assert_eq!(args.lease_duration, Duration::from_secs(15));
+        assert_eq!(args.sweep_every, Duration::from_secs(60));
+        assert_eq!(args.sweep_concurrency, 16);
+        assert_eq!(args.log.log_format, LogFormat::Json);
+        args.check().unwrap();
+    }
+
+    #[rstest]
+    #[case("15s", Ok(Duration::from_secs(15)))]
+    #[case("1m30s", Ok(Duration::from_secs(90)))]
+    #[case("500ms", Ok(Duration::from_millis(500)))]
+    #[case("15", Err("\"15\" is not a duration such as 15s, 2m or 1m30s"))]
+    #[case("-5s", Err("\"-5s\" is negative"))]
+    #[case("0s", Err("\"0s\" is too short: at least 100ms"))]
+    fn durations_have_a_unit_and_a_length(
+        #[case] text: &str,
+        #[case] expected: Result<Duration, &str>,
+    ) {
+        assert_eq!(duration(text), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn a_renewal_may_fail_once() {
+        let parse = |renew: &str| {
+            Args::try_parse_from([
+                "c",
+                "--name",
+                "a",
+                "--lease-duration",
+                "15s",
+                "--renew-every",
+                renew,
+            ])
+            .unwrap()
+        };
+        parse("5s").check().unwrap();
+        assert!(parse("6s").check().unwrap_err().contains("--renew-every"));
+    }
+}

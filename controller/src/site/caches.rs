@@ -1,0 +1,220 @@
+//! Watched caches of what the loop decides on, filled by tasks of their own.
+//!
+//! They run on followers too, so that one that takes over knows everything at once. What is decided on a cache that lags
+//! is written with the version it was decided on, and refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::api::{RoleRule, Site};
+use failover_core::names::{SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
+use futures::StreamExt as _;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, Resource, ResourceExt as _};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::causes::causes;
+use crate::client::WATCH_TIMEOUT;
+
+/// Watches come back this soon after the API server does.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// A watch that goes on failing is reported again after this many failures, about once a minute.
+const REPORT_EVERY: u32 = 12;
+
+/// The caches.
+#[derive(Clone, Debug)]
+pub struct Caches {
+    pub sites: Store<Site>,
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub role_rules: Store<RoleRule>,
+    pub enforcer_leases: Store<Lease>,
+    pub webhooks: Store<MutatingWebhookConfiguration>,
+    changed: Arc<Notify>,
+}
+
+impl Caches {
+    /// Starts the watches. They end when `tasks` is dropped.
+    pub fn start(client: &Client, lease_namespace: &str, tasks: &mut JoinSet<()>) -> Self {
+        let changed = Arc::new(Notify::new());
+        let notify = &changed;
+        let named = |name: &str| config().fields(&format!("metadata.name={name}"));
+        let cluster = client.clone();
+        Self {
+            sites: watch(
+                "sites",
+                watcher::watcher(Api::all(cluster.clone()), named(SITE)),
+                notify,
+                tasks,
+            ),
+            // All of them, not only the enrolled ones: what has left still has to lose our labels.
+            namespaces: watch(
+                "namespaces",
+                watcher::watcher(Api::all(cluster.clone()), config()),
+                notify,
+                tasks,
+            ),
+            role_rules: watch(
+                "rolerules",
+                watcher::watcher(Api::all(cluster.clone()), config()),
+                notify,
+                tasks,
+            ),
+            enforcer_leases: watch(
+                "enforcers' leases",
+                watcher::watcher(Api::namespaced(cluster.clone(), lease_namespace), config()),
+                notify,
+                tasks,
+            ),
+            webhooks: watch(
+                "mutatingwebhookconfigurations",
+                watcher::watcher(Api::all(cluster), named(WEBHOOK_CONFIGURATION)),
+                notify,
+                tasks,
+            ),
+            changed,
+        }
+    }
+
+    /// Waits until every cache has been filled once.
+    pub async fn synced(&self) {
+        // An error says that the watch has ended, which it does only with the process.
+        let _ = tokio::join!(
+            self.sites.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+            self.role_rules.wait_until_ready(),
+            self.enforcer_leases.wait_until_ready(),
+            self.webhooks.wait_until_ready(),
+        );
+    }
+
+    /// Waits until something has changed since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub fn site(&self) -> Option<Arc<Site>> {
+        self.sites.get(&ObjectRef::new(SITE))
+    }
+
+    /// Whether the API server has been told of our webhook.
+    pub fn webhook_configured(&self) -> bool {
+        self.webhooks
+            .get(&ObjectRef::new(WEBHOOK_CONFIGURATION))
+            .is_some_and(|configuration| has_our_webhook(&configuration))
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_stores(
+        sites: Store<Site>,
+        namespaces: Store<PartialObjectMeta<Namespace>>,
+        role_rules: Store<RoleRule>,
+        enforcer_leases: Store<Lease>,
+        webhooks: Store<MutatingWebhookConfiguration>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        Self {
+            sites,
+            namespaces,
+            role_rules,
+            enforcer_leases,
+            webhooks,
+            changed,
+        }
+    }
+}
+
+fn has_our_webhook(configuration: &MutatingWebhookConfiguration) -> bool {
+    configuration
+        .webhooks
+        .iter()
+        .flatten()
+        .any(|webhook| webhook.name == WEBHOOK_NAME)
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default()
+        .timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).expect("a constant of seconds"))
+}
+
+/// Keeps a cache filled from a watch that restarts itself.
+fn watch<K>(
+    what: &'static str,
+    events: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    changed: &Arc<Notify>,
+    tasks: &mut JoinSet<()>,
+) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let changed = Arc::clone(changed);
+    let backoff = backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(LONGEST_BACKOFF)
+        .with_jitter()
+        .without_max_times();
+    let stream = events
+        // Never read, and often larger than all the rest.
+        .map(|event| {
+            event.map(|event| event.modify(|object: &mut K| object.managed_fields_mut().clear()))
+        })
+        .backoff(watcher::ExponentialBackoff::from(backoff))
+        .reflect(writer);
+    tasks.spawn(async move {
+        let mut stream = std::pin::pin!(stream);
+        let mut failures = 0;
+        while let Some(event) = stream.next().await {
+            match event {
+                // Half a list is not news: the cache takes it over as a whole.
+                Ok(Event::Init | Event::InitApply(_)) => continue,
+                Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => {
+                    if failures > 0 {
+                        tracing::info!(what, failures, "watching again");
+                        failures = 0;
+                    }
+                }
+                Err(error) => {
+                    if failures % REPORT_EVERY == 0 {
+                        tracing::warn!(
+                            what,
+                            error = causes(&error),
+                            "cannot watch; trying again every few seconds, and going by what was last seen until then"
+                        );
+                    }
+                    failures += 1;
+                    continue;
+                }
+            }
+            changed.notify_one();
+        }
+    });
+    store
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_counts_only_with_our_webhook_in_it() {
+        let configuration = |name: &str| -> MutatingWebhookConfiguration {
+            serde_json::from_value(json!({ "webhooks": [{
+                "name": name, "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None"
+            }] }))
+            .unwrap()
+        };
+        assert!(has_our_webhook(&configuration("mutate.failover.dev")));
+        assert!(!has_our_webhook(&configuration("other")));
+        assert!(!has_our_webhook(&MutatingWebhookConfiguration::default()));
+    }
+}

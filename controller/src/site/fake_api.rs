@@ -1,0 +1,293 @@
+//! An API server of a few lines for tests: objects by path, versions, pages, patches, and the webhook's decision where it
+//! is "alive". Everything that was asked is kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use failover_core::request::{Operation, Request as Review, admit};
+use failover_core::{NamespaceState, RuleSet};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower::{BoxError, service_fn};
+
+/// Answers a request in place of the server, where it wants to.
+type Fault = Box<dyn FnMut(&Asked, &mut Objects) -> Option<Response<Body>> + Send>;
+type Objects = BTreeMap<String, Value>;
+
+/// One request that was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) body: Value,
+}
+
+#[derive(Clone)]
+pub(crate) struct FakeApi(Arc<Mutex<State>>);
+
+struct State {
+    objects: Objects,
+    version: u64,
+    webhook_alive: bool,
+    asked: Vec<Asked>,
+    fault: Option<Fault>,
+    changed: Option<Box<dyn Fn(&Value) + Send>>,
+}
+
+impl FakeApi {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            objects: Objects::new(),
+            version: 100,
+            webhook_alive: true,
+            asked: Vec::new(),
+            fault: None,
+            changed: None,
+        })))
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let api = self.clone();
+        let service = service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let asked = Asked {
+                    method: parts.method,
+                    path: parts.uri.path().to_owned(),
+                    query: parts.uri.query().unwrap_or_default().to_owned(),
+                    body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+                };
+                Ok::<_, BoxError>(api.state().answer(asked))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Stores an object as if it had always been there: no webhook is asked.
+    pub(crate) fn put(&self, path: &str, mut object: Value) {
+        let mut state = self.state();
+        object["metadata"]["name"] = json!(path.rsplit('/').next().unwrap());
+        state.store(path, object);
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.state()
+            .objects
+            .get(path)
+            .cloned()
+            .unwrap_or_else(|| panic!("{path} is not there"))
+    }
+
+    pub(crate) fn set_webhook_alive(&self, alive: bool) {
+        self.state().webhook_alive = alive;
+    }
+
+    pub(crate) fn set_fault(
+        &self,
+        fault: impl FnMut(&Asked, &mut Objects) -> Option<Response<Body>> + Send + 'static,
+    ) {
+        self.state().fault = Some(Box::new(fault));
+    }
+
+    /// Calls back with every object that is stored from now on: what a watch would deliver.
+    pub(crate) fn on_change(&self, changed: impl Fn(&Value) + Send + 'static) {
+        self.state().changed = Some(Box::new(changed));
+    }
+
+    /// What was asked since the last call.
+    pub(crate) fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.state().asked)
+    }
+
+    /// The writes since the last call, as `PATCH path`.
+    pub(crate) fn take_writes(&self) -> Vec<String> {
+        let asked = self.take_asked().into_iter();
+        asked
+            .filter(|a| a.method != Method::GET)
+            .map(|a| format!("{} {}", a.method, a.path))
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+pub(crate) fn status(code: u16, message: &str) -> Response<Body> {
+    let body = json!({ "kind": "Status", "code": code, "message": message, "reason": "", "status": "Failure" });
+    respond(StatusCode::from_u16(code).unwrap(), &body)
+}
+
+fn respond(code: StatusCode, body: &Value) -> Response<Body> {
+    Response::builder()
+        .status(code)
+        .body(Body::from(body.to_string().into_bytes()))
+        .unwrap()
+}
+
+impl State {
+    fn answer(&mut self, asked: Asked) -> Response<Body> {
+        self.asked.push(asked.clone());
+        if let Some(mut fault) = self.fault.take() {
+            let answer = fault(&asked, &mut self.objects);
+            self.fault = Some(fault);
+            if let Some(answer) = answer {
+                return answer;
+            }
+        }
+        match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", "/api") => respond(
+                StatusCode::OK,
+                &discovery(&[("", "v1", &["replicationcontrollers"])]),
+            ),
+            ("GET", "/apis") => respond(
+                StatusCode::OK,
+                &discovery(&[
+                    (
+                        "apps",
+                        "v1",
+                        &["deployments", "statefulsets", "replicasets"],
+                    ),
+                    ("batch", "v1", &["cronjobs"]),
+                ]),
+            ),
+            ("GET", path) if self.objects.contains_key(path) => {
+                respond(StatusCode::OK, &self.objects[path])
+            }
+            ("GET", path) if is_object(path) => status(404, "not found"),
+            ("GET", path) => respond(StatusCode::OK, &self.list(path, &asked.query)),
+            ("PATCH", path) => self.patch(path, &asked),
+            ("PUT", path) => self.put_status(path, &asked.body),
+            ("POST", _) => respond(StatusCode::CREATED, &asked.body),
+            (method, path) => panic!("{method} {path} is not expected"),
+        }
+    }
+
+    fn list(&self, path: &str, query: &str) -> Value {
+        let parameter = |name: &str| {
+            query
+                .split('&')
+                .find_map(|p| p.strip_prefix(&format!("{name}=")))
+        };
+        let limit = parameter("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+        let from: usize = parameter("continue").map_or(0, |token| token.parse().unwrap());
+        let all: Vec<&Value> = self
+            .objects
+            .range(format!("{path}/")..)
+            .take_while(|(p, _)| p.starts_with(&format!("{path}/")))
+            .map(|(_, o)| o)
+            .collect();
+        let items: Vec<_> = all.iter().skip(from).take(limit).collect();
+        let next = from + items.len();
+        let token = if next < all.len() {
+            next.to_string()
+        } else {
+            String::new()
+        };
+        json!({ "metadata": { "continue": token, "resourceVersion": self.version.to_string() }, "items": items })
+    }
+
+    fn patch(&mut self, path: &str, asked: &Asked) -> Response<Body> {
+        let Some(old) = self.objects.get(path).cloned() else {
+            return status(404, "not found");
+        };
+        let mut new = old.clone();
+        if asked.body.is_array() {
+            let patch: json_patch::Patch = serde_json::from_value(asked.body.clone()).unwrap();
+            if json_patch::patch(&mut new, &patch).is_err() {
+                return status(422, "the patch does not apply");
+            }
+        } else {
+            json_patch::merge(&mut new, &asked.body);
+        }
+        if new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"] {
+            return status(409, "the object has been modified");
+        }
+        if let Some(rewrite) = self
+            .webhook_alive
+            .then(|| self.review(path, &old, &new))
+            .flatten()
+        {
+            json_patch::patch(&mut new, &rewrite).unwrap();
+        }
+        if new != old {
+            self.store(path, new);
+        }
+        respond(StatusCode::OK, &self.objects[path])
+    }
+
+    /// What the webhook answers: the same function as in production.
+    fn review(&self, path: &str, old: &Value, new: &Value) -> Option<json_patch::Patch> {
+        let parts: Vec<_> = path.trim_start_matches("/apis/").split('/').collect();
+        let [group, _, "namespaces", namespace, resource, name] = parts[..] else {
+            return None;
+        };
+        let metadata = &self
+            .objects
+            .get(&format!("/api/v1/namespaces/{namespace}"))?["metadata"];
+        let map = |key: &str| {
+            serde_json::from_value::<BTreeMap<String, String>>(metadata[key].clone()).ok()
+        };
+        let (state, _) = NamespaceState::parse(map("labels").as_ref(), map("annotations").as_ref());
+        let (old, new) = (old.to_string(), new.to_string());
+        let review = Review {
+            operation: Operation::Update,
+            group,
+            resource,
+            subresource: None,
+            name,
+            field_manager: Some("failover-controller"),
+            object: &new,
+            old_object: Some(&old),
+        };
+        Some(admit(&RuleSet::built_in(), &state, &review).unwrap().patch)
+    }
+
+    fn put_status(&mut self, path: &str, body: &Value) -> Response<Body> {
+        let path = path
+            .strip_suffix("/status")
+            .expect("only status is replaced");
+        let Some(mut object) = self.objects.get(path).cloned() else {
+            return status(404, "not found");
+        };
+        if object["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] {
+            return status(409, "the object has been modified");
+        }
+        object["status"] = body["status"].clone();
+        self.store(path, object);
+        respond(StatusCode::OK, &self.objects[path])
+    }
+
+    fn store(&mut self, path: &str, mut object: Value) {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        if let Some(changed) = &self.changed {
+            changed(&object);
+        }
+        self.objects.insert(path.to_owned(), object);
+    }
+}
+
+/// Whether a path names one object, and not a collection.
+fn is_object(path: &str) -> bool {
+    let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
+    let after_version = if segments[0] == "api" { 2 } else { 3 };
+    segments.len() > after_version && (segments.len() - after_version).is_multiple_of(2)
+}
+
+fn discovery(groups: &[(&str, &str, &[&str])]) -> Value {
+    let items: Vec<_> = groups
+        .iter()
+        .map(|(group, version, resources)| {
+            let resources: Vec<_> = resources.iter().map(|r| json!({ "resource": r, "scope": "Namespaced" })).collect();
+            json!({ "metadata": { "name": group }, "versions": [{ "version": version, "resources": resources }] })
+        })
+        .collect();
+    json!({ "items": items })
+}

@@ -1,0 +1,157 @@
+//! Writing the effective roles onto Namespaces, and taking them off where a namespace has left.
+
+use std::collections::BTreeMap;
+
+use failover_core::NamespaceState;
+use failover_core::names::{CONTROLLER_MANAGER, ENFORCE_LABEL};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::{Client, ResourceExt as _};
+use serde_json::{Map, Value, json};
+
+/// Writes `desired` onto a Namespace, on the very version it was decided on. `None`: there is nothing to write.
+pub async fn write(
+    client: &Client,
+    current: &PartialObjectMeta<Namespace>,
+    desired: &NamespaceState,
+) -> Result<Option<PartialObjectMeta<Namespace>>, kube::Error> {
+    let Some(patch) = patch(&current.metadata, desired) else {
+        return Ok(None);
+    };
+    let params = PatchParams {
+        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces
+        .patch_metadata(&current.name_any(), &params, &Patch::Merge(patch))
+        .await
+        .map(Some)
+}
+
+/// Whether a Namespace that is not enrolled any more still carries our state. One whose enrolment label is merely
+/// unreadable is left as it is: a slip of the pen must not open a standby.
+pub fn is_left_behind(metadata: &ObjectMeta) -> bool {
+    let enrolled = metadata
+        .labels
+        .as_ref()
+        .is_some_and(|labels| labels.contains_key(ENFORCE_LABEL));
+    !enrolled && patch(metadata, &NamespaceState::default()).is_some()
+}
+
+/// A merge patch of just the keys that differ. The enrolment itself is somebody else's to write.
+fn patch(current: &ObjectMeta, desired: &NamespaceState) -> Option<Value> {
+    let mut wanted = desired.labels();
+    wanted.remove(ENFORCE_LABEL);
+    let labels = difference(current.labels.as_ref(), wanted);
+    let annotations = difference(current.annotations.as_ref(), desired.annotations());
+    if labels.is_empty() && annotations.is_empty() {
+        return None;
+    }
+    let mut metadata = json!({ "resourceVersion": current.resource_version });
+    for (key, map) in [("labels", labels), ("annotations", annotations)] {
+        if !map.is_empty() {
+            metadata[key] = Value::Object(map);
+        }
+    }
+    Some(json!({ "metadata": metadata }))
+}
+
+fn difference(
+    current: Option<&BTreeMap<String, String>>,
+    wanted: BTreeMap<&'static str, Option<String>>,
+) -> Map<String, Value> {
+    wanted
+        .into_iter()
+        .filter(|(key, value)| current.and_then(|map| map.get(*key)) != value.as_ref())
+        .map(|(key, value)| (key.to_owned(), value.map_or(Value::Null, Value::String)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use failover_core::{Role, Roles};
+
+    use super::*;
+
+    fn metadata(value: Value) -> ObjectMeta {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn secondary() -> NamespaceState {
+        NamespaceState {
+            roles: Roles::all(Role::Secondary),
+            site: Some("east".into()),
+            step: Some(4),
+            ..NamespaceState::default()
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_written_on_the_version_it_was_decided_on() {
+        let current = metadata(json!({
+            "name": "shop", "resourceVersion": "7",
+            "labels": {
+                "failover.dev/enforce": "enabled", "failover.dev/volumes": "secondary", "failover.dev/workloads": "primary",
+                "failover.dev/gitops": "secondary", "failover.dev/traffic": "secondary", "team": "a"
+            },
+            "annotations": { "failover.dev/site": "east", "failover.dev/step": "3" }
+        }));
+        assert_eq!(
+            patch(&current, &secondary()).unwrap(),
+            json!({ "metadata": {
+                "resourceVersion": "7",
+                "labels": { "failover.dev/workloads": "secondary" },
+                "annotations": { "failover.dev/step": "4" }
+            } })
+        );
+    }
+
+    #[test]
+    fn a_namespace_that_says_it_already_is_not_written() {
+        let current = metadata(json!({
+            "resourceVersion": "7",
+            "labels": {
+                "failover.dev/enforce": "enabled", "failover.dev/volumes": "secondary", "failover.dev/workloads": "secondary",
+                "failover.dev/gitops": "secondary", "failover.dev/traffic": "secondary"
+            },
+            "annotations": { "failover.dev/site": "east", "failover.dev/step": "4" }
+        }));
+        assert_eq!(patch(&current, &secondary()), None);
+    }
+
+    #[test]
+    fn a_namespace_that_left_loses_our_keys_and_nothing_else() {
+        let current = metadata(json!({
+            "resourceVersion": "9",
+            "labels": { "failover.dev/workloads": "primary", "team": "a" },
+            "annotations": { "failover.dev/step": "4", "note": "x" }
+        }));
+        assert!(is_left_behind(&current));
+        assert_eq!(
+            patch(&current, &NamespaceState::default()).unwrap(),
+            json!({ "metadata": {
+                "resourceVersion": "9",
+                "labels": { "failover.dev/workloads": null },
+                "annotations": { "failover.dev/step": null }
+            } })
+        );
+    }
+
+    #[test]
+    fn one_that_is_enrolled_or_means_to_be_has_not_left() {
+        for enforce in ["enabled", "policy", "enabeld"] {
+            let labels =
+                json!({ "failover.dev/enforce": enforce, "failover.dev/workloads": "secondary" });
+            assert!(
+                !is_left_behind(&metadata(json!({ "labels": labels }))),
+                "{enforce}"
+            );
+        }
+        assert!(!is_left_behind(&metadata(
+            json!({ "labels": { "team": "a" } })
+        )));
+    }
+}

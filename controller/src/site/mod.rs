@@ -1,0 +1,31 @@
+//! The role of the site, carried out.
+//!
+//! ```text
+//!   watches ──► observe ──► transition::decide ──► act ──► (watches)
+//!                 │              (core, pure)       │
+//!   enforcers ────┘                                 ├─► status   the journal, with the version it was decided on
+//!   own writes ───┘                                 ├─► label    roles onto Namespaces
+//!                                                   └─► sweep    objects, on a task of its own
+//! ```
+//!
+//! Nothing that matters is kept in memory: a controller that is killed anywhere is followed by one that reads the journal
+//! and goes on. What is kept (the last sweep's report, our own writes) saves time and may be lost.
+
+pub mod caches;
+pub mod discovery;
+pub mod enforcers;
+pub mod events;
+pub mod label;
+pub mod objects;
+pub mod observe;
+pub mod own_writes;
+pub mod patience;
+pub mod progress;
+pub mod reconcile;
+pub mod status;
+pub mod survey;
+pub mod sweep;
+pub mod sweeping;
+
+#[cfg(test)]
+mod fake_api;

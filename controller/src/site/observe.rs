@@ -1,0 +1,152 @@
+//! Everything the loop decides on, as it is at one moment.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use failover_core::api::Site;
+use failover_core::guard::Facts;
+use failover_core::namespace::may_enrol;
+use failover_core::transition::EnrolledNamespace;
+use failover_core::{NamespaceState, RuleSet};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt as _;
+use kube::core::PartialObjectMeta;
+use tokio::time::Instant;
+
+use super::caches::Caches;
+use super::enforcers::{Enforcers, Live};
+use super::label;
+use super::own_writes::OwnWrites;
+
+pub type NamespaceMeta = PartialObjectMeta<Namespace>;
+
+/// One look at the cluster.
+#[derive(Debug)]
+pub struct Seen {
+    pub site: Arc<Site>,
+    /// Sorted by name.
+    pub enrolled: Vec<EnrolledNamespace>,
+    /// The Namespaces behind `enrolled`, by name: what is written is written on these versions.
+    pub namespaces: BTreeMap<String, Arc<NamespaceMeta>>,
+    /// Namespaces that are not enrolled any more and still carry our state.
+    pub left_behind: Vec<Arc<NamespaceMeta>>,
+    pub live: Live,
+    pub facts: Facts,
+    pub at: Timestamp,
+}
+
+/// Looks at the caches, and at what we have written ourselves since.
+#[derive(Debug)]
+pub struct Observer {
+    caches: Caches,
+    enforcers: Enforcers,
+    own_sites: OwnWrites<Site>,
+    own_namespaces: OwnWrites<NamespaceMeta>,
+    /// What has been logged and still is so: told once, not at every look.
+    told: HashSet<String>,
+}
+
+impl Observer {
+    pub fn new(caches: Caches) -> Self {
+        Self {
+            caches,
+            enforcers: Enforcers::default(),
+            own_sites: OwnWrites::default(),
+            own_namespaces: OwnWrites::default(),
+            told: HashSet::new(),
+        }
+    }
+
+    /// `None`: there is no Site, and so nothing to carry out. What enforcement there is stays as it is.
+    pub fn look(&mut self, now: Instant, at: Timestamp) -> Option<Seen> {
+        // Always, so that the clocks of Leases run on.
+        let leases = self.caches.enforcer_leases.state();
+        let live = self
+            .enforcers
+            .observe(leases.iter().map(AsRef::as_ref), now, at);
+        let site = self.own_sites.newest(self.caches.site()?);
+        let mut seen = Seen {
+            facts: Facts {
+                peer_configured: site.spec.peer.is_some(),
+                webhook_configured: self.caches.webhook_configured(),
+                // No policy is shipped yet.
+                policy_configured: false,
+            },
+            site,
+            enrolled: Vec::new(),
+            namespaces: BTreeMap::new(),
+            left_behind: Vec::new(),
+            live,
+            at,
+        };
+        let mut problems = Vec::new();
+        for cached in self.caches.namespaces.state() {
+            let namespace = self.own_namespaces.newest(cached);
+            let name = namespace.name_any();
+            let metadata = &namespace.metadata;
+            let (state, found) =
+                NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+            problems.extend(
+                found
+                    .into_iter()
+                    .map(|problem| format!("namespace {name}: {problem}")),
+            );
+            if state.enforcement.is_some() && !may_enrol(&name) {
+                problems.push(format!("namespace {name} is never enrolled: its label failover.dev/enforce has no effect"));
+            } else if state.enforcement.is_some() {
+                seen.enrolled.push(EnrolledNamespace {
+                    name: name.clone(),
+                    state,
+                });
+                seen.namespaces.insert(name, namespace);
+            } else if label::is_left_behind(metadata) {
+                seen.left_behind.push(namespace);
+            }
+        }
+        seen.enrolled.sort_by(|a, b| a.name.cmp(&b.name));
+        self.tell(problems);
+        Some(seen)
+    }
+
+    /// The rules in force. One that cannot be used is logged.
+    pub fn rules(&self) -> RuleSet {
+        let role_rules = self.caches.role_rules.state();
+        let (rules, errors) = RuleSet::with_role_rules(role_rules.iter().map(AsRef::as_ref));
+        for (name, error) in errors {
+            tracing::warn!(role_rule = name, %error, "this RoleRule is not used: correct or delete it");
+        }
+        rules
+    }
+
+    pub fn wrote_site(&mut self, replaced: &Site, answer: Site) {
+        self.own_sites
+            .wrote(&replaced.resource_version().unwrap_or_default(), answer);
+    }
+
+    pub fn wrote_namespace(&mut self, replaced: &NamespaceMeta, answer: NamespaceMeta) {
+        self.own_namespaces
+            .wrote(&replaced.resource_version().unwrap_or_default(), answer);
+    }
+
+    /// A write was refused as out of date: the caches will know better than our own memory.
+    pub fn forget_own_writes(&mut self) {
+        self.own_sites = OwnWrites::default();
+        self.own_namespaces = OwnWrites::default();
+    }
+
+    /// Waits until a cache has changed.
+    pub async fn changed(&self) {
+        self.caches.changed().await;
+    }
+
+    fn tell(&mut self, problems: Vec<String>) {
+        for problem in problems
+            .iter()
+            .filter(|problem| !self.told.contains(*problem))
+        {
+            tracing::warn!("{problem}");
+        }
+        self.told = problems.into_iter().collect();
+    }
+}

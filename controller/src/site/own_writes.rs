@@ -1,0 +1,127 @@
+//! Reading one's own writes from a cache that learns of them later.
+//!
+//! The loop decides on watched caches. Right after it has written an object, the cache still holds the version before:
+//! deciding on that would order the same write again, with a resourceVersion that is no longer current. So each answer of
+//! the API server is kept until the cache has moved past every version that our own writes have replaced.
+//!
+//! No versions are compared for order. A write with resourceVersion X succeeds only if X was the newest, so a cache that
+//! shows neither X nor an older version of the same chain shows our write or something after it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+#[derive(Debug)]
+pub struct OwnWrites<K> {
+    by_name: HashMap<String, Own<K>>,
+}
+
+#[derive(Debug)]
+struct Own<K> {
+    /// The versions that our writes replaced, oldest first.
+    replaced: Vec<String>,
+    answer: Arc<K>,
+}
+
+impl<K> Default for OwnWrites<K> {
+    fn default() -> Self {
+        Self {
+            by_name: HashMap::new(),
+        }
+    }
+}
+
+impl<K: ResourceExt> OwnWrites<K> {
+    /// Takes in the API server's answer to a write that was made on the version `replaced`.
+    pub fn wrote(&mut self, replaced: &str, answer: K) {
+        if answer.resource_version().as_deref() == Some(replaced) {
+            // The write changed nothing; the cache has this version already.
+            return;
+        }
+        let answer = Arc::new(answer);
+        let own = self
+            .by_name
+            .entry(answer.name_any())
+            .or_insert_with(|| Own {
+                replaced: Vec::new(),
+                answer: Arc::clone(&answer),
+            });
+        own.replaced.push(replaced.to_owned());
+        own.answer = answer;
+    }
+
+    /// The newest version known: the cache's, or our own write that it has not seen yet.
+    pub fn newest(&mut self, cached: Arc<K>) -> Arc<K> {
+        let name = cached.name_any();
+        let Some(own) = self.by_name.get(&name) else {
+            return cached;
+        };
+        let behind = cached
+            .resource_version()
+            .is_some_and(|version| own.replaced.contains(&version));
+        if behind {
+            return Arc::clone(&own.answer);
+        }
+        self.by_name.remove(&name);
+        cached
+    }
+
+    /// A write was refused because it was made on an old version: what is known here may be older than the cache.
+    pub fn forget(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn object(version: &str) -> ConfigMap {
+        let mut object = ConfigMap::default();
+        object.metadata.name = Some("a".into());
+        object.metadata.resource_version = Some(version.into());
+        object
+    }
+
+    fn newest(own: &mut OwnWrites<ConfigMap>, cached: &str) -> String {
+        own.newest(Arc::new(object(cached)))
+            .resource_version()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_cache_that_lags_behind_a_chain_of_writes_is_not_believed() {
+        let mut own = OwnWrites::default();
+        own.wrote("1", object("2"));
+        own.wrote("2", object("5"));
+        assert_eq!(newest(&mut own, "1"), "5");
+        assert_eq!(newest(&mut own, "2"), "5");
+    }
+
+    #[test]
+    fn a_cache_that_has_caught_up_is_believed_from_then_on() {
+        let mut own = OwnWrites::default();
+        own.wrote("1", object("2"));
+        assert_eq!(newest(&mut own, "2"), "2");
+        assert_eq!(newest(&mut own, "7"), "7");
+        assert_eq!(newest(&mut own, "1"), "1", "the chain is forgotten");
+    }
+
+    #[test]
+    fn somebody_elses_later_write_wins() {
+        let mut own = OwnWrites::default();
+        own.wrote("1", object("2"));
+        assert_eq!(newest(&mut own, "9"), "9");
+    }
+
+    #[test]
+    fn a_write_that_changed_nothing_leaves_the_cache_alone() {
+        let mut own = OwnWrites::default();
+        own.wrote("1", object("1"));
+        assert_eq!(newest(&mut own, "1"), "1");
+        assert_eq!(newest(&mut own, "2"), "2");
+    }
+}

@@ -1,0 +1,118 @@
+//! Asking again: how often, and after how long.
+
+use std::time::Duration;
+
+use super::objects::ObjectError;
+
+/// The longest `Retry-After` that is honoured in one go; a sweep that is told to wait longer asks in between.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Calls until there is an answer, or patience has run out.
+///
+/// A busy server is asked again after the time it names. One that is away, or has failed internally (a change of etcd's
+/// leader does), is asked again after 0.1, 0.2, 0.4 s: longer absences are the control loop's to wait out. Every other
+/// answer stands.
+pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, ObjectError>
+where
+    F: Future<Output = Result<T, ObjectError>>,
+{
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match call().await {
+            Err(error) if tries < patience(&error) => error,
+            answer => return answer,
+        };
+        let own = Duration::from_millis(50) * 2u32.pow(tries);
+        let delay = match error {
+            ObjectError::Busy { retry_after } => retry_after.unwrap_or(own).min(LONGEST),
+            _ => own,
+        };
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// How many times to ask in all.
+fn patience(error: &ObjectError) -> u32 {
+    match error {
+        ObjectError::Busy { .. } => 8,
+        ObjectError::Unavailable(_) | ObjectError::Refused { status: 500, .. } => 4,
+        ObjectError::NotFound
+        | ObjectError::Conflict
+        | ObjectError::Expired
+        | ObjectError::Refused { .. } => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use rstest::rstest;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn refused(status: u16) -> ObjectError {
+        ObjectError::Refused {
+            status,
+            message: "no".into(),
+        }
+    }
+
+    async fn tries_until(errors: &[ObjectError]) -> (usize, Result<(), ObjectError>) {
+        let left = RefCell::new(errors.to_vec());
+        let tries = RefCell::new(0);
+        let answer = patiently(|| async {
+            *tries.borrow_mut() += 1;
+            let mut left = left.borrow_mut();
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(left.remove(0))
+            }
+        })
+        .await;
+        (tries.into_inner(), answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_server_is_asked_again_when_it_says() {
+        let start = Instant::now();
+        let busy = ObjectError::Busy {
+            retry_after: Some(Duration::from_secs(3)),
+        };
+        assert_eq!(tries_until(&[busy.clone(), busy]).await, (3, Ok(())));
+        let waited = start.elapsed();
+        assert!(
+            (Duration::from_secs(6)..Duration::from_millis(6100)).contains(&waited),
+            "{waited:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_can_make_it_wait_for_hours() {
+        let start = Instant::now();
+        let busy = ObjectError::Busy {
+            retry_after: Some(Duration::from_secs(86_400)),
+        };
+        assert_eq!(tries_until(&[busy]).await, (2, Ok(())));
+        assert!(start.elapsed() <= Duration::from_secs(31));
+    }
+
+    #[rstest]
+    #[case(ObjectError::Unavailable("gone".into()), 4)]
+    #[case(refused(500), 4)]
+    #[case(refused(403), 1)]
+    #[case(refused(422), 1)]
+    #[case(ObjectError::Conflict, 1)]
+    #[case(ObjectError::NotFound, 1)]
+    #[case(ObjectError::Expired, 1)]
+    #[tokio::test(start_paused = true)]
+    async fn patience_runs_out(#[case] error: ObjectError, #[case] tries: usize) {
+        assert_eq!(
+            tries_until(&vec![error.clone(); 20]).await,
+            (tries, Err(error))
+        );
+    }
+}

@@ -1,0 +1,460 @@
+//! The loop: observe, decide, act. Nothing else happens to the site.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use backon::BackoffBuilder as _;
+use failover_core::NamespaceState;
+use failover_core::api::{Site, SiteStatus};
+use failover_core::transition::{Act, EnrolledNamespace, Observation, SweepReport, decide};
+use futures::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, DeleteParams, Preconditions};
+use kube::{Client, ResourceExt as _};
+use tokio::time::Instant;
+
+use super::caches::Caches;
+use super::enforcers::Forgotten;
+use super::events::{self, Events, News};
+use super::label;
+use super::observe::{NamespaceMeta, Observer, Seen};
+use super::progress;
+use super::status::{self, StatusError};
+use super::sweep::{SweepError, Sweeper, Swept};
+use super::sweeping::{self, Sweeping};
+use crate::causes::causes;
+use crate::metrics::{GuardLabels, Metrics};
+
+/// How often a running sweep's progress is written.
+const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
+/// How long to give the watches to show what a conflict was about, should they not do so at once.
+const AFTER_CONFLICT: Duration = Duration::from_millis(500);
+/// A failed turn is tried again after half a second, then ever later up to ten, and sooner when something changes; but
+/// never sooner than this.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(500);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// How many namespaces are labelled at once.
+const LABELS_AT_ONCE: usize = 8;
+
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    #[error("cannot label namespace {namespace}")]
+    Label {
+        namespace: String,
+        source: kube::Error,
+    },
+    #[error("the sweep was cut short")]
+    Sweep(#[from] SweepError),
+    #[error("the sweep failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl TurnError {
+    /// What was decided on is out of date: not a failure, only a reason to decide again.
+    fn is_conflict(&self) -> bool {
+        match self {
+            Self::Status(StatusError::Conflict) => true,
+            Self::Label {
+                source: kube::Error::Api(status),
+                ..
+            } => status.code == 409,
+            Self::Status(StatusError::Request(_))
+            | Self::Label { .. }
+            | Self::Sweep(_)
+            | Self::Task(_) => false,
+        }
+    }
+}
+
+/// When to take the next turn, unless something changes before.
+type Next = Instant;
+
+/// What a reconciler is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub caches: Caches,
+    pub sweeper: Sweeper,
+    pub events: Events,
+    pub metrics: Metrics,
+    /// Of the webhook replicas' Leases.
+    pub lease_namespace: String,
+    pub sweep_every: Duration,
+}
+
+/// Carries out the role of the site. Runs on the leader only; dropping it stops all its work.
+pub struct Reconciler {
+    client: Client,
+    observer: Observer,
+    sweeper: Sweeper,
+    events: Events,
+    metrics: Metrics,
+    lease_namespace: String,
+    sweep_every: Duration,
+    report: Option<SweepReport>,
+    sweeping: Option<Sweeping>,
+    /// Runs on from one failed sweep to the next, which begins no sooner than `sweep_not_before`.
+    sweep_backoff: backon::ExponentialBackoff,
+    sweep_not_before: Instant,
+}
+
+impl std::fmt::Debug for Reconciler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reconciler")
+            .field("report", &self.report)
+            .field("sweeping", &self.sweeping)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reconciler {
+    pub fn new(client: Client, parts: Parts) -> Self {
+        let Parts {
+            caches,
+            sweeper,
+            events,
+            metrics,
+            lease_namespace,
+            sweep_every,
+        } = parts;
+        Self {
+            client,
+            observer: Observer::new(caches),
+            sweeper,
+            events,
+            metrics,
+            lease_namespace,
+            sweep_every,
+            report: None,
+            sweeping: None,
+            sweep_backoff: backoff(),
+            sweep_not_before: Instant::now(),
+        }
+    }
+
+    /// Turns until it is dropped. The API server being away, refusals and conflicts all end in another turn.
+    pub async fn run(mut self) -> Infallible {
+        let mut backoff = backoff();
+        loop {
+            match self.turn().await {
+                Ok(next) => {
+                    backoff = self::backoff();
+                    self.rest(next).await;
+                }
+                Err(error) if error.is_conflict() => {
+                    tracing::debug!(
+                        error = causes(&error),
+                        "decided on an old version: deciding again"
+                    );
+                    self.observer.forget_own_writes();
+                    self.rest(Instant::now() + AFTER_CONFLICT).await;
+                }
+                Err(error) => {
+                    let delay = backoff.next().unwrap_or(LONGEST_BACKOFF);
+                    self.metrics.reconcile_errors.inc();
+                    tracing::error!(
+                        error = causes(&error),
+                        "cannot go on for now; trying again in {delay:.1?} at the latest"
+                    );
+                    let latest = Instant::now() + delay;
+                    tokio::time::sleep(delay.min(SHORTEST_BACKOFF)).await;
+                    self.rest(latest).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for a reason to take another turn.
+    async fn rest(&mut self, next: Next) {
+        let finished = async {
+            match &mut self.sweeping {
+                Some(sweeping) => sweeping.finished().await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            result = finished => Some(result),
+            () = self.observer.changed() => None,
+            () = tokio::time::sleep_until(next) => None,
+        };
+        if let Some(result) = result {
+            self.finish_sweep(result).await;
+        }
+    }
+
+    async fn turn(&mut self) -> Result<Next, TurnError> {
+        let now = Instant::now();
+        let Some(seen) = self.observer.look(now, Timestamp::now()) else {
+            self.sweeping = None;
+            self.metrics.forget_site();
+            return Ok(now + self.sweep_every);
+        };
+        self.metrics.show(&seen.site);
+        match self.decide(&seen) {
+            Act::WriteStatus(mut status) => {
+                if let Some(sweeping) = &self.sweeping {
+                    progress::put(&mut status, sweeping.progress.read());
+                }
+                self.write_status(&seen.site, *status).await?;
+                Ok(now)
+            }
+            Act::Label(desired) => {
+                self.sweeping = None;
+                self.label(&seen, desired).await?;
+                Ok(now)
+            }
+            Act::Sweep { step } => {
+                let next = self.sweep(&seen, step).await?;
+                Ok(earliest(next, seen.live.until))
+            }
+            Act::Wait { until } => {
+                self.sweeping = None;
+                self.clear_away(&seen.live.forgotten).await;
+                self.release(&seen).await?;
+                let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
+                Ok(earliest(now + rest.min(self.sweep_every), seen.live.until))
+            }
+        }
+    }
+
+    fn decide(&self, seen: &Seen) -> Act {
+        let mut site = (*seen.site).clone();
+        if let Some(status) = &mut site.status {
+            progress::take_out(status);
+        }
+        decide(&Observation {
+            site: &site,
+            namespaces: &seen.enrolled,
+            enforcers: &seen.live.enforcers,
+            facts: seen.facts,
+            sweep: self.report.as_ref(),
+            sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
+            now: seen.at,
+        })
+    }
+
+    async fn write_status(&mut self, site: &Site, status: SiteStatus) -> Result<(), TurnError> {
+        let before = site.status.clone().unwrap_or_default();
+        let written = status::write(&self.client, site, status).await?;
+        self.observer.wrote_site(site, written.clone());
+        self.metrics.show(&written);
+        let after = written.status.clone().unwrap_or_default();
+        for guard in events::guards_that_came_to_hold(&before, &after) {
+            self.metrics
+                .guard_refusals
+                .get_or_create(&GuardLabels { guard })
+                .inc();
+        }
+        self.events
+            .publish(
+                &written,
+                &events::of_status(&before, &after),
+                Timestamp::now(),
+            )
+            .await;
+        Ok(())
+    }
+
+    /// Writes all that can be written, then reports the first that could not: one namespace that refuses must not keep
+    /// the others from being demoted.
+    async fn label(
+        &mut self,
+        seen: &Seen,
+        desired: Vec<EnrolledNamespace>,
+    ) -> Result<(), TurnError> {
+        let writes = desired
+            .iter()
+            .filter_map(|desired| Some((seen.namespaces.get(&desired.name)?, &desired.state)));
+        self.write_namespaces(writes).await
+    }
+
+    /// Takes our state off Namespaces that have left.
+    async fn release(&mut self, seen: &Seen) -> Result<(), TurnError> {
+        if failover_core::transition::is_paused(&seen.site, seen.at) {
+            return Ok(());
+        }
+        let nothing = NamespaceState::default();
+        self.write_namespaces(
+            seen.left_behind
+                .iter()
+                .map(|namespace| (namespace, &nothing)),
+        )
+        .await
+    }
+
+    async fn write_namespaces<'a>(
+        &mut self,
+        writes: impl Iterator<Item = (&'a std::sync::Arc<NamespaceMeta>, &'a NamespaceState)>,
+    ) -> Result<(), TurnError> {
+        let client = &self.client;
+        let answers: Vec<_> = futures::stream::iter(writes)
+            .map(async |(current, state)| (current, label::write(client, current, state).await))
+            .buffer_unordered(LABELS_AT_ONCE)
+            .collect()
+            .await;
+        let mut first = None;
+        for (current, answer) in answers {
+            match answer {
+                Ok(Some(answer)) => self.observer.wrote_namespace(current, answer),
+                Ok(None) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(source) => {
+                    first.get_or_insert(TurnError::Label {
+                        namespace: current.name_any(),
+                        source,
+                    });
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Starts the sweep that is due, or shows how far the running one has come.
+    async fn sweep(&mut self, seen: &Seen, step: i64) -> Result<Next, TurnError> {
+        let now = Instant::now();
+        let Some(sweeping) = self
+            .sweeping
+            .as_mut()
+            .filter(|sweeping| sweeping.step == step)
+        else {
+            self.sweeping = None;
+            if now < self.sweep_not_before {
+                return Ok(self.sweep_not_before);
+            }
+            let rules = self.observer.rules();
+            self.sweeping = Some(Sweeping::start(&self.sweeper, &seen.enrolled, rules, step));
+            return Ok(now + PROGRESS_EVERY);
+        };
+        if now < sweeping.shown + PROGRESS_EVERY {
+            return Ok(sweeping.shown + PROGRESS_EVERY);
+        }
+        sweeping.shown = now;
+        let mut status = seen.site.status.clone().unwrap_or_default();
+        if progress::put(&mut status, sweeping.progress.read()) {
+            self.write_status(&seen.site, status).await?;
+        }
+        Ok(now + PROGRESS_EVERY)
+    }
+
+    async fn finish_sweep(
+        &mut self,
+        result: Result<Result<Swept, SweepError>, tokio::task::JoinError>,
+    ) {
+        let Some(sweeping) = self.sweeping.take() else {
+            return;
+        };
+        let result = match result {
+            Ok(result) => {
+                sweeping::count(&self.metrics, result.as_ref(), sweeping.took());
+                result.map_err(TurnError::from)
+            }
+            // The task panicked. Every write stands for itself, so none is half done.
+            Err(error) => Err(TurnError::from(error)),
+        };
+        match result {
+            Ok(swept) => {
+                self.sweep_backoff = backoff();
+                self.take_report(&sweeping, &swept).await;
+            }
+            Err(error) => {
+                let delay = self.sweep_backoff.next().unwrap_or(LONGEST_BACKOFF);
+                self.sweep_not_before = Instant::now() + delay;
+                self.metrics.reconcile_errors.inc();
+                tracing::error!(
+                    error = causes(&error),
+                    "not all objects are swept; sweeping again in {delay:.1?}"
+                );
+            }
+        }
+    }
+
+    async fn take_report(&mut self, sweeping: &Sweeping, swept: &Swept) {
+        let now = Timestamp::now();
+        let first = self
+            .report
+            .as_ref()
+            .is_none_or(|report| report.step != sweeping.step);
+        tracing::info!(
+            step = sweeping.step,
+            objects = swept.total,
+            by_webhook = swept.readmitted,
+            by_controller = swept.rewritten,
+            left = swept.left,
+            milliseconds = u64::try_from(sweeping.took().as_millis()).unwrap_or(u64::MAX),
+            "swept"
+        );
+        for blocked in &swept.blocked {
+            tracing::warn!(
+                object = blocked.object.as_deref().unwrap_or_default(),
+                "does not conform: {}",
+                blocked.message
+            );
+        }
+        self.report = Some(sweeping::report(
+            self.report.as_ref(),
+            sweeping.step,
+            swept,
+            now,
+        ));
+        let Some(seen) = self.observer.look(Instant::now(), now) else {
+            return;
+        };
+        let in_transition = seen
+            .site
+            .status
+            .as_ref()
+            .is_some_and(|status| status.transition.is_some());
+        let news: Vec<News> = if in_transition {
+            vec![]
+        } else {
+            events::of_sweep(swept, first).into_iter().collect()
+        };
+        self.events.publish(&seen.site, &news, now).await;
+    }
+
+    /// Removes Leases that dead webhook replicas left. That it cannot be done harms nobody.
+    async fn clear_away(&self, forgotten: &[Forgotten]) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.lease_namespace);
+        for Forgotten {
+            name,
+            resource_version,
+        } in forgotten
+        {
+            let preconditions = Preconditions {
+                resource_version: resource_version.clone(),
+                uid: None,
+            };
+            let params = DeleteParams {
+                preconditions: Some(preconditions),
+                ..DeleteParams::default()
+            };
+            match leases.delete(name, &params).await {
+                Ok(_) => tracing::info!(
+                    lease = name,
+                    "removed the lease of a webhook replica that is long gone"
+                ),
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => tracing::warn!(
+                    lease = name,
+                    error = causes(&error),
+                    "cannot remove the lease of a webhook replica that is long gone; trying again later"
+                ),
+            }
+        }
+    }
+}
+
+fn earliest(next: Instant, other: Option<Instant>) -> Instant {
+    other.map_or(next, |other| next.min(other))
+}
+
+fn backoff() -> backon::ExponentialBackoff {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(SHORTEST_BACKOFF)
+        .with_max_delay(LONGEST_BACKOFF)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,155 @@
+//! A sweep under way, on a task of its own: the loop goes on observing, and drops it when it decides otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::RuleSet;
+use failover_core::transition::{EnrolledNamespace, SweepReport};
+use jiff::Timestamp;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::progress::Progress;
+use super::sweep::{SweepError, Sweeper, Swept};
+use crate::metrics::{Metrics, SweepLabels, WriterLabels};
+
+#[derive(Debug)]
+pub struct Sweeping {
+    /// The step whose roles it enforces.
+    pub step: i64,
+    pub progress: Arc<Progress>,
+    /// When its progress was last written.
+    pub shown: Instant,
+    started: Instant,
+    task: AbortOnDropHandle<Result<Swept, SweepError>>,
+}
+
+impl Sweeping {
+    pub fn start(
+        sweeper: &Sweeper,
+        namespaces: &[EnrolledNamespace],
+        rules: RuleSet,
+        step: i64,
+    ) -> Self {
+        let progress = Arc::new(Progress::default());
+        let (sweeper, namespaces, counted) =
+            (sweeper.clone(), namespaces.to_vec(), Arc::clone(&progress));
+        let task = tokio::spawn(async move { sweeper.sweep(&namespaces, &rules, &counted).await });
+        let started = Instant::now();
+        Self {
+            step,
+            progress,
+            shown: started,
+            started,
+            task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Waits for the end. Dropping this future leaves the sweep as it is.
+    pub async fn finished(&mut self) -> Result<Result<Swept, SweepError>, JoinError> {
+        (&mut self.task).await
+    }
+
+    pub fn took(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// The report of a sweep under `step`, which goes on counting where an earlier one under the same step left off.
+pub fn report(
+    earlier: Option<&SweepReport>,
+    step: i64,
+    swept: &Swept,
+    finished_at: Timestamp,
+) -> SweepReport {
+    let before = earlier
+        .filter(|report| report.step == step)
+        .map_or(0, |report| report.changed);
+    SweepReport {
+        step,
+        total: swept.total,
+        changed: before + swept.changed(),
+        left: swept.left,
+        blocked: swept.blocked.clone(),
+        finished_at,
+    }
+}
+
+/// Counts what a sweep did.
+pub fn count(metrics: &Metrics, result: Result<&Swept, &SweepError>, took: Duration) {
+    let label = match result {
+        Err(_) => "failed",
+        Ok(swept) if swept.left > 0 => "blocked",
+        Ok(swept) if swept.changed() > 0 => "corrected",
+        Ok(_) => "clean",
+    };
+    metrics
+        .sweeps
+        .get_or_create(&SweepLabels {
+            result: label.to_owned(),
+        })
+        .inc();
+    let Ok(swept) = result else { return };
+    metrics.sweep_duration.observe(took.as_secs_f64());
+    metrics.nonconforming_objects.set(swept.left);
+    for (by, objects) in [
+        ("webhook", swept.readmitted),
+        ("controller", swept.rewritten),
+    ] {
+        let labels = WriterLabels { by: by.to_owned() };
+        metrics
+            .objects_rewritten
+            .get_or_create(&labels)
+            .inc_by(u64::try_from(objects).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_counts_what_all_its_sweeps_changed() {
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        let swept = |rewritten| Swept {
+            total: 9,
+            rewritten,
+            ..Swept::default()
+        };
+        let first = report(None, 4, &swept(3), at);
+        assert_eq!(first.changed, 3);
+        assert_eq!(report(Some(&first), 4, &swept(2), at).changed, 5);
+        assert_eq!(
+            report(Some(&first), 5, &swept(2), at).changed,
+            2,
+            "a new step counts anew"
+        );
+    }
+
+    #[test]
+    fn sweeps_are_counted_by_what_came_of_them() {
+        let metrics = Metrics::new();
+        count(&metrics, Ok(&Swept::default()), Duration::from_millis(30));
+        count(
+            &metrics,
+            Ok(&Swept {
+                readmitted: 2,
+                rewritten: 1,
+                left: 1,
+                ..Swept::default()
+            }),
+            Duration::from_millis(30),
+        );
+        let text = metrics.encode().unwrap();
+        for line in [
+            "failover_sweeps_total{result=\"clean\"} 1",
+            "failover_sweeps_total{result=\"blocked\"} 1",
+            "failover_objects_rewritten_total{by=\"webhook\"} 2",
+            "failover_objects_rewritten_total{by=\"controller\"} 1",
+            "failover_nonconforming_objects 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}
