@@ -12,7 +12,10 @@ use failover_core::transition::Enforcer;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, Preconditions};
 use tokio::time::Instant;
+
+use crate::causes::causes;
 
 /// For a Lease that does not say; the webhook's own value.
 const DEFAULT_DURATION: Duration = Duration::from_secs(15);
@@ -94,6 +97,36 @@ impl Enforcers {
         self.seen = present;
         live.enforcers.sort_by(|a, b| a.name.cmp(&b.name));
         live
+    }
+}
+
+/// Removes Leases that dead replicas left. That it cannot be done harms nobody.
+pub async fn clear_away(leases: &Api<Lease>, forgotten: &[Forgotten]) {
+    for Forgotten {
+        name,
+        resource_version,
+    } in forgotten
+    {
+        let preconditions = Preconditions {
+            resource_version: resource_version.clone(),
+            uid: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        match leases.delete(name, &params).await {
+            Ok(_) => tracing::info!(
+                lease = name,
+                "removed the lease of a webhook replica that is long gone"
+            ),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => tracing::warn!(
+                lease = name,
+                error = causes(&error),
+                "cannot remove the lease of a webhook replica that is long gone; trying again later"
+            ),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ struct State {
     webhook_alive: bool,
     asked: Vec<Asked>,
     fault: Option<Fault>,
-    changed: Option<Box<dyn Fn(&Value) + Send>>,
+    changed: Option<Box<dyn Fn(&str, &Value) + Send>>,
 }
 
 impl FakeApi {
@@ -96,7 +96,7 @@ impl FakeApi {
     }
 
     /// Calls back with every object that is stored from now on: what a watch would deliver.
-    pub(crate) fn on_change(&self, changed: impl Fn(&Value) + Send + 'static) {
+    pub(crate) fn on_change(&self, changed: impl Fn(&str, &Value) + Send + 'static) {
         self.state().changed = Some(Box::new(changed));
     }
 
@@ -268,7 +268,7 @@ impl State {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         if let Some(changed) = &self.changed {
-            changed(&object);
+            changed(path, &object);
         }
         self.objects.insert(path.to_owned(), object);
     }

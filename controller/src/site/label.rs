@@ -1,9 +1,11 @@
 //! Writing the effective roles onto Namespaces, and taking them off where a namespace has left.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use failover_core::NamespaceState;
 use failover_core::names::{CONTROLLER_MANAGER, ENFORCE_LABEL};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams};
@@ -11,24 +13,58 @@ use kube::core::PartialObjectMeta;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
-/// Writes `desired` onto a Namespace, on the very version it was decided on. `None`: there is nothing to write.
-pub async fn write(
+/// A Namespace, without its spec and status.
+pub type NamespaceMeta = PartialObjectMeta<Namespace>;
+
+/// How many namespaces are written at once.
+const AT_ONCE: usize = 8;
+
+/// What came of writing several Namespaces.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Each that was written: as it was, and as the API server answered.
+    pub answers: Vec<(Arc<NamespaceMeta>, NamespaceMeta)>,
+    /// The first that could not be.
+    pub failed: Option<(String, kube::Error)>,
+}
+
+/// Writes these states onto these Namespaces, each on the very version it was decided on. One that refuses does not keep
+/// the others from being written: they must be demoted all the same. One that is gone needs nothing.
+pub async fn write_all(
     client: &Client,
-    current: &PartialObjectMeta<Namespace>,
-    desired: &NamespaceState,
-) -> Result<Option<PartialObjectMeta<Namespace>>, kube::Error> {
-    let Some(patch) = patch(&current.metadata, desired) else {
-        return Ok(None);
-    };
-    let params = PatchParams {
-        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
+    writes: impl IntoIterator<Item = (Arc<NamespaceMeta>, NamespaceState)>,
+) -> Written {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    namespaces
-        .patch_metadata(&current.name_any(), &params, &Patch::Merge(patch))
-        .await
-        .map(Some)
+    let answers: Vec<_> = futures::stream::iter(writes)
+        .filter_map(async |(current, desired)| Some((patch(&current.metadata, &desired)?, current)))
+        .map(|(patch, current)| {
+            let namespaces = namespaces.clone();
+            async move {
+                let params = PatchParams {
+                    field_manager: Some(CONTROLLER_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                let name = current.name_any();
+                let answer = namespaces
+                    .patch_metadata(&name, &params, &Patch::Merge(patch))
+                    .await;
+                (current, answer)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut written = Written::default();
+    for (current, answer) in answers {
+        match answer {
+            Ok(answer) => written.answers.push((current, answer)),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                written.failed.get_or_insert((current.name_any(), error));
+            }
+        }
+    }
+    written
 }
 
 /// Whether a Namespace that is not enrolled any more still carries our state. One whose enrolment label is merely

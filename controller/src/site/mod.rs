@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod enforcers;
 pub mod events;
 pub mod label;
+pub mod news;
 pub mod objects;
 pub mod observe;
 pub mod own_writes;

@@ -9,17 +9,13 @@ use failover_core::namespace::may_enrol;
 use failover_core::transition::EnrolledNamespace;
 use failover_core::{NamespaceState, RuleSet};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
-use kube::core::PartialObjectMeta;
 use tokio::time::Instant;
 
 use super::caches::Caches;
 use super::enforcers::{Enforcers, Live};
-use super::label;
+use super::label::{self, NamespaceMeta};
 use super::own_writes::OwnWrites;
-
-pub type NamespaceMeta = PartialObjectMeta<Namespace>;
 
 /// One look at the cluster.
 #[derive(Debug)]
@@ -127,12 +123,6 @@ impl Observer {
     pub fn wrote_namespace(&mut self, replaced: &NamespaceMeta, answer: NamespaceMeta) {
         self.own_namespaces
             .wrote(&replaced.resource_version().unwrap_or_default(), answer);
-    }
-
-    /// A write was refused as out of date: the caches will know better than our own memory.
-    pub fn forget_own_writes(&mut self) {
-        self.own_sites = OwnWrites::default();
-        self.own_namespaces = OwnWrites::default();
     }
 
     /// Waits until a cache has changed.

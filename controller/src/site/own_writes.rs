@@ -66,11 +66,6 @@ impl<K: ResourceExt> OwnWrites<K> {
         self.by_name.remove(&name);
         cached
     }
-
-    /// A write was refused because it was made on an old version: what is known here may be older than the cache.
-    pub fn forget(&mut self, name: &str) {
-        self.by_name.remove(name);
-    }
 }
 
 #[cfg(test)]

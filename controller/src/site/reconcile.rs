@@ -1,24 +1,27 @@
 //! The loop: observe, decide, act. Nothing else happens to the site.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
-use failover_core::transition::{Act, EnrolledNamespace, Observation, SweepReport, decide};
-use futures::StreamExt as _;
+use failover_core::transition::{
+    Act, EnrolledNamespace, Observation, SweepReport, decide, is_paused,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, DeleteParams, Preconditions};
-use kube::{Client, ResourceExt as _};
+use kube::Client;
+use kube::api::Api;
 use tokio::time::Instant;
 
 use super::caches::Caches;
-use super::enforcers::Forgotten;
-use super::events::{self, Events, News};
-use super::label;
-use super::observe::{NamespaceMeta, Observer, Seen};
+use super::enforcers;
+use super::events::Events;
+use super::label::{self, NamespaceMeta};
+use super::news::{self, News};
+use super::observe::{Observer, Seen};
 use super::progress;
 use super::status::{self, StatusError};
 use super::sweep::{SweepError, Sweeper, Swept};
@@ -34,8 +37,6 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(500);
 /// never sooner than this.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
-/// How many namespaces are labelled at once.
-const LABELS_AT_ONCE: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
@@ -82,6 +83,8 @@ pub struct Parts {
     /// Of the webhook replicas' Leases.
     pub lease_namespace: String,
     pub sweep_every: Duration,
+    /// The wall clock, for what is written down. Waiting goes by the monotonic one.
+    pub now: fn() -> Timestamp,
 }
 
 /// Carries out the role of the site. Runs on the leader only; dropping it stops all its work.
@@ -91,8 +94,10 @@ pub struct Reconciler {
     sweeper: Sweeper,
     events: Events,
     metrics: Metrics,
-    lease_namespace: String,
+    /// Of the webhook's replicas.
+    leases: Api<Lease>,
     sweep_every: Duration,
+    now: fn() -> Timestamp,
     report: Option<SweepReport>,
     sweeping: Option<Sweeping>,
     /// Runs on from one failed sweep to the next, which begins no sooner than `sweep_not_before`.
@@ -118,15 +123,17 @@ impl Reconciler {
             metrics,
             lease_namespace,
             sweep_every,
+            now,
         } = parts;
         Self {
+            leases: Api::namespaced(client.clone(), &lease_namespace),
             client,
             observer: Observer::new(caches),
             sweeper,
             events,
             metrics,
-            lease_namespace,
             sweep_every,
+            now,
             report: None,
             sweeping: None,
             sweep_backoff: backoff(),
@@ -148,7 +155,6 @@ impl Reconciler {
                         error = causes(&error),
                         "decided on an old version: deciding again"
                     );
-                    self.observer.forget_own_writes();
                     self.rest(Instant::now() + AFTER_CONFLICT).await;
                 }
                 Err(error) => {
@@ -186,7 +192,7 @@ impl Reconciler {
 
     async fn turn(&mut self) -> Result<Next, TurnError> {
         let now = Instant::now();
-        let Some(seen) = self.observer.look(now, Timestamp::now()) else {
+        let Some(seen) = self.observer.look(now, (self.now)()) else {
             self.sweeping = None;
             self.metrics.forget_site();
             return Ok(now + self.sweep_every);
@@ -211,7 +217,7 @@ impl Reconciler {
             }
             Act::Wait { until } => {
                 self.sweeping = None;
-                self.clear_away(&seen.live.forgotten).await;
+                enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
                 self.release(&seen).await?;
                 let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
                 Ok(earliest(now + rest.min(self.sweep_every), seen.live.until))
@@ -241,74 +247,54 @@ impl Reconciler {
         self.observer.wrote_site(site, written.clone());
         self.metrics.show(&written);
         let after = written.status.clone().unwrap_or_default();
-        for guard in events::guards_that_came_to_hold(&before, &after) {
+        for guard in news::guards_that_came_to_hold(&before, &after) {
             self.metrics
                 .guard_refusals
                 .get_or_create(&GuardLabels { guard })
                 .inc();
         }
         self.events
-            .publish(
-                &written,
-                &events::of_status(&before, &after),
-                Timestamp::now(),
-            )
+            .publish(&written, &news::of_status(&before, &after), (self.now)())
             .await;
         Ok(())
     }
 
-    /// Writes all that can be written, then reports the first that could not: one namespace that refuses must not keep
-    /// the others from being demoted.
     async fn label(
         &mut self,
         seen: &Seen,
         desired: Vec<EnrolledNamespace>,
     ) -> Result<(), TurnError> {
-        let writes = desired
-            .iter()
-            .filter_map(|desired| Some((seen.namespaces.get(&desired.name)?, &desired.state)));
+        let writes = desired.into_iter().filter_map(|desired| {
+            Some((
+                Arc::clone(seen.namespaces.get(&desired.name)?),
+                desired.state,
+            ))
+        });
         self.write_namespaces(writes).await
     }
 
     /// Takes our state off Namespaces that have left.
     async fn release(&mut self, seen: &Seen) -> Result<(), TurnError> {
-        if failover_core::transition::is_paused(&seen.site, seen.at) {
+        if is_paused(&seen.site, seen.at) {
             return Ok(());
         }
-        let nothing = NamespaceState::default();
-        self.write_namespaces(
-            seen.left_behind
-                .iter()
-                .map(|namespace| (namespace, &nothing)),
-        )
-        .await
+        let left = seen.left_behind.iter().cloned();
+        self.write_namespaces(left.map(|namespace| (namespace, NamespaceState::default())))
+            .await
     }
 
-    async fn write_namespaces<'a>(
+    async fn write_namespaces(
         &mut self,
-        writes: impl Iterator<Item = (&'a std::sync::Arc<NamespaceMeta>, &'a NamespaceState)>,
+        writes: impl Iterator<Item = (Arc<NamespaceMeta>, NamespaceState)>,
     ) -> Result<(), TurnError> {
-        let client = &self.client;
-        let answers: Vec<_> = futures::stream::iter(writes)
-            .map(async |(current, state)| (current, label::write(client, current, state).await))
-            .buffer_unordered(LABELS_AT_ONCE)
-            .collect()
-            .await;
-        let mut first = None;
-        for (current, answer) in answers {
-            match answer {
-                Ok(Some(answer)) => self.observer.wrote_namespace(current, answer),
-                Ok(None) => {}
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(source) => {
-                    first.get_or_insert(TurnError::Label {
-                        namespace: current.name_any(),
-                        source,
-                    });
-                }
-            }
+        let written = label::write_all(&self.client, writes).await;
+        for (replaced, answer) in written.answers {
+            self.observer.wrote_namespace(&replaced, answer);
         }
-        first.map_or(Ok(()), Err)
+        match written.failed {
+            Some((namespace, source)) => Err(TurnError::Label { namespace, source }),
+            None => Ok(()),
+        }
     }
 
     /// Starts the sweep that is due, or shows how far the running one has come.
@@ -371,7 +357,7 @@ impl Reconciler {
     }
 
     async fn take_report(&mut self, sweeping: &Sweeping, swept: &Swept) {
-        let now = Timestamp::now();
+        let now = (self.now)();
         let first = self
             .report
             .as_ref()
@@ -409,40 +395,9 @@ impl Reconciler {
         let news: Vec<News> = if in_transition {
             vec![]
         } else {
-            events::of_sweep(swept, first).into_iter().collect()
+            news::of_sweep(swept, first).into_iter().collect()
         };
         self.events.publish(&seen.site, &news, now).await;
-    }
-
-    /// Removes Leases that dead webhook replicas left. That it cannot be done harms nobody.
-    async fn clear_away(&self, forgotten: &[Forgotten]) {
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.lease_namespace);
-        for Forgotten {
-            name,
-            resource_version,
-        } in forgotten
-        {
-            let preconditions = Preconditions {
-                resource_version: resource_version.clone(),
-                uid: None,
-            };
-            let params = DeleteParams {
-                preconditions: Some(preconditions),
-                ..DeleteParams::default()
-            };
-            match leases.delete(name, &params).await {
-                Ok(_) => tracing::info!(
-                    lease = name,
-                    "removed the lease of a webhook replica that is long gone"
-                ),
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => tracing::warn!(
-                    lease = name,
-                    error = causes(&error),
-                    "cannot remove the lease of a webhook replica that is long gone; trying again later"
-                ),
-            }
-        }
     }
 }
 
@@ -458,3 +413,7 @@ fn backoff() -> backon::ExponentialBackoff {
         .without_max_times()
         .build()
 }
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;

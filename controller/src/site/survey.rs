@@ -59,7 +59,7 @@ pub struct Survey {
 
 /// The list of one kind in one namespace failed for a reason that concerns all of them.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot list {what}: {source}")]
+#[error("cannot list {what}")]
 pub struct SurveyError {
     pub what: String,
     pub source: ObjectError,

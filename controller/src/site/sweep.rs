@@ -42,7 +42,7 @@ pub enum SweepError {
     Discovery(#[from] DiscoveryError),
     #[error(transparent)]
     Survey(#[from] SurveyError),
-    #[error("cannot write {object}: {source}")]
+    #[error("cannot write {object}")]
     Write { object: String, source: ObjectError },
 }
 

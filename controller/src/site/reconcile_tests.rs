@@ -1,0 +1,607 @@
+//! The loop against an API server of a few lines, through caches that lag behind it as watches do.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use failover_core::api::{Outcome, Phase, RoleRule, StepState};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::runtime::reflector::{self, store::Writer};
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+use crate::site::fake_api::{FakeApi, status as answer};
+
+const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
+const SHOP: &str = "/api/v1/namespaces/shop";
+const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
+const HOOK: &str =
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/failover.dev";
+
+/// A wall clock that follows the test's own time.
+fn wall() -> Timestamp {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = Instant::now().saturating_duration_since(*START.get_or_init(Instant::now));
+    Timestamp::from_second(1_700_000_000).unwrap() + since
+}
+
+/// How far the caches are behind.
+const LAG: Duration = Duration::from_millis(30);
+
+/// An API server, and caches that follow it.
+struct Bed {
+    api: FakeApi,
+    caches: Caches,
+    metrics: Metrics,
+    _feed: AbortOnDropHandle<()>,
+}
+
+impl Bed {
+    /// A site in this role with the enrolled namespace `shop` and a Deployment of three in it; nothing done yet.
+    async fn new(role: &str) -> Self {
+        let api = FakeApi::new();
+        let (caches, feed) = follow(&api);
+        api.put(HOOK, json!({ "metadata": {}, "webhooks": [{
+            "name": "mutate.failover.dev", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None"
+        }] }));
+        api.put(SITE, json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": { "generation": 1 },
+            "spec": { "siteName": "east", "role": role, "epoch": 1 }
+        }));
+        api.put(
+            SHOP,
+            json!({ "metadata": { "labels": { "failover.dev/enforce": "enabled", "team": "a" } } }),
+        );
+        api.put(WEB, json!({ "metadata": {}, "spec": { "replicas": 3 } }));
+        // A controller starts once its caches have synced.
+        tokio::time::sleep(LAG * 10).await;
+        Self {
+            api,
+            caches,
+            metrics: Metrics::new(),
+            _feed: feed,
+        }
+    }
+
+    /// Starts a controller. Dropping the handle kills it.
+    fn controller(&self) -> AbortOnDropHandle<()> {
+        let client = self.api.client();
+        let parts = Parts {
+            caches: self.caches.clone(),
+            sweeper: Sweeper::new(client.clone(), 4),
+            events: Events::new(client.clone(), "controller-0"),
+            metrics: self.metrics.clone(),
+            lease_namespace: "failover-enforcers".into(),
+            sweep_every: Duration::from_secs(60),
+            now: wall,
+        };
+        let reconciler = Reconciler::new(client, parts);
+        AbortOnDropHandle::new(tokio::spawn(async move { match reconciler.run().await {} }))
+    }
+
+    /// Orders a role, as the CLI does.
+    fn order(&self, id: &str, role: &str, overrides: &[&str]) {
+        let mut site = self.api.get(SITE);
+        let epoch = site["spec"]["epoch"].as_i64().unwrap() + 1;
+        site["metadata"]["generation"] = json!(epoch);
+        site["spec"]["epoch"] = json!(epoch);
+        site["spec"]["role"] = json!(role);
+        site["spec"]["request"] = json!({ "id": id, "requestedBy": "jo", "overrides": overrides });
+        self.api.put(SITE, site);
+    }
+
+    fn status(&self) -> SiteStatus {
+        serde_json::from_value(self.api.get(SITE)["status"].clone()).unwrap_or_default()
+    }
+
+    /// Waits until the status is so; fails after ten minutes of the test's own time.
+    async fn until(&self, what: &str, so: impl Fn(&SiteStatus) -> bool) -> SiteStatus {
+        let deadline = Instant::now() + Duration::from_secs(600);
+        loop {
+            let status = self.status();
+            if so(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "never {what}: {status:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn until_settled(&self, id: &str) -> SiteStatus {
+        self.until(&format!("settled after {id}"), |status| {
+            status.history.first().is_some_and(|entry| entry.id == id) && is_ready(status)
+        })
+        .await
+    }
+
+    fn shop_labels(&self) -> BTreeSet<String> {
+        let shop = self.api.get(SHOP);
+        shop["metadata"]["labels"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(k, v)| format!("{k}={}", v.as_str().unwrap()))
+            .collect()
+    }
+
+    fn replicas(&self) -> i64 {
+        self.api.get(WEB)["spec"]["replicas"].as_i64().unwrap()
+    }
+}
+
+fn is_ready(status: &SiteStatus) -> bool {
+    status.phase == Some(Phase::Stable)
+        && status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Caches that learn of every change a little later.
+fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
+    fn empty<K>() -> (reflector::Store<K>, Writer<K>)
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + 'static,
+    {
+        let (store, mut writer) = reflector::store();
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        (store, writer)
+    }
+    fn apply<K>(writer: &mut Writer<K>, object: Value)
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + 'static,
+    {
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(object).unwrap()));
+    }
+    let (sites, mut site_writer) = empty::<Site>();
+    let (namespaces, mut namespace_writer) = empty::<NamespaceMeta>();
+    let (role_rules, _) = empty::<RoleRule>();
+    let (leases, mut lease_writer) = empty::<Lease>();
+    let (webhooks, mut webhook_writer) = empty::<MutatingWebhookConfiguration>();
+    let changed = Arc::new(Notify::new());
+    let (send, mut changes) = mpsc::unbounded_channel::<(String, Value)>();
+    let send = Mutex::new(send);
+    api.on_change(move |path, object| {
+        let _ = send.lock().unwrap().send((path.to_owned(), object.clone()));
+    });
+    let caches = Caches::of_stores(
+        sites,
+        namespaces,
+        role_rules,
+        leases,
+        webhooks,
+        Arc::clone(&changed),
+    );
+    let feed = tokio::spawn(async move {
+        while let Some((path, object)) = changes.recv().await {
+            tokio::time::sleep(LAG).await;
+            if path == SITE {
+                apply(&mut site_writer, object);
+            } else if path.starts_with("/api/v1/namespaces/") {
+                apply(&mut namespace_writer, object);
+            } else if path.contains("/leases/") {
+                apply(&mut lease_writer, object);
+            } else if path == HOOK {
+                apply(&mut webhook_writer, object);
+            } else {
+                continue;
+            }
+            changed.notify_one();
+        }
+    });
+    (caches, AbortOnDropHandle::new(feed))
+}
+
+fn lease(api: &FakeApi, step: i64) {
+    api.put(
+        "/apis/coordination.k8s.io/v1/namespaces/failover-enforcers/leases/hook-0",
+        json!({
+            "metadata": { "namespace": "failover-enforcers", "annotations": { "failover.dev/step": step.to_string(), "failover.dev/namespaces": "1" } },
+            "spec": { "leaseDurationSeconds": 15 }
+        }),
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_secondary_is_taken_over_by_a_demotion() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    let status = bed.until_settled("birth-east").await;
+    assert_eq!(status.history[0].outcome, Outcome::Succeeded);
+    assert_eq!(status.history[0].objects, 1);
+    assert_eq!(status.namespaces, ["shop"]);
+    assert_eq!(bed.replicas(), 0);
+    assert!(bed.shop_labels().is_superset(&BTreeSet::from([
+        "failover.dev/enforce=enabled".to_owned(),
+        "failover.dev/workloads=secondary".to_owned(),
+        "team=a".to_owned()
+    ])));
+    let asked = bed.api.take_asked();
+    let events: Vec<_> = asked
+        .iter()
+        .filter(|a| a.path.ends_with("/events"))
+        .map(|a| a.body["reason"].as_str().unwrap().to_owned())
+        .collect();
+    for reason in [
+        "TransitionStarted",
+        "RolesWritten",
+        "TransitionFinished",
+        "NamespaceEnrolled",
+    ] {
+        assert!(
+            events.iter().any(|e| e == reason),
+            "{reason} is missing in {events:?}"
+        );
+    }
+    let writes = asked
+        .iter()
+        .filter(|a| a.method == http::Method::PUT)
+        .count();
+    assert!(
+        writes <= 8,
+        "{writes} status writes: our own are read, not the caches that lag behind"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn demotion_and_promotion_complete_with_the_webhook_dead() {
+    let bed = Bed::new("primary").await;
+    bed.api.set_webhook_alive(false);
+    let before = bed.api.get(WEB)["spec"].clone();
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    assert_eq!(bed.replicas(), 3, "on a primary nothing is touched");
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+    assert_eq!(bed.replicas(), 0);
+    bed.order("up", "primary", &["peer-unknown"]);
+    let status = bed.until_settled("up").await;
+    assert_eq!(bed.api.get(WEB)["spec"], before);
+    assert_eq!(
+        bed.api.get(WEB)["metadata"].pointer("/annotations/failover.dev~1restore"),
+        None
+    );
+    assert_eq!(
+        status
+            .history
+            .iter()
+            .map(|h| h.id.as_str())
+            .collect::<Vec<_>>(),
+        ["up", "down", "birth-east"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_holds_until_it_is_named_and_nothing_moves_until_then() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    bed.order("up", "primary", &[]);
+    let status = bed
+        .until("stalled", |status| status.phase == Some(Phase::Stalled))
+        .await;
+    let guards = &status.transition.unwrap().steps[0];
+    assert_eq!(
+        (guards.state, guards.blocked[0].guard.as_str()),
+        (StepState::Blocked, "peer-unknown")
+    );
+    assert_eq!(bed.replicas(), 0);
+    assert!(
+        bed.shop_labels()
+            .contains("failover.dev/workloads=secondary")
+    );
+    assert!(
+        bed.metrics
+            .encode()
+            .unwrap()
+            .contains("failover_guard_refusals_total{guard=\"peer-unknown\"} 1")
+    );
+    bed.order("up-anyway", "primary", &["peer-unknown"]);
+    let status = bed.until_settled("up-anyway").await;
+    assert_eq!(bed.replicas(), 3);
+    assert_eq!(
+        (status.history[1].id.as_str(), status.history[1].outcome),
+        ("up", Outcome::Superseded)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_enforcer_is_waited_for_before_objects_are_swept() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    let step = bed.until_settled("birth-east").await.step;
+    lease(&bed.api, step);
+    tokio::time::sleep(LAG * 2).await;
+    bed.api.take_asked();
+    bed.order("down", "secondary", &[]);
+    bed.until("labelled", |status| status.step > step).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(bed.replicas(), 3, "the replica has not seen the new roles");
+    lease(&bed.api, step + 1);
+    bed.until_settled("down").await;
+    assert_eq!(bed.replicas(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_enforcer_that_dies_is_waited_for_no_longer_than_its_lease() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    let step = bed.until_settled("birth-east").await.step;
+    lease(&bed.api, step);
+    tokio::time::sleep(LAG * 2).await;
+    let start = Instant::now();
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+    assert!(
+        start.elapsed() < Duration::from_secs(17),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// The controller is killed after its first write, its second, and so on, each time followed by another: wherever it was,
+/// the end is the same.
+#[tokio::test(start_paused = true)]
+async fn a_walk_goes_on_wherever_its_controller_is_killed() {
+    for kill_after in 1.. {
+        let bed = Bed::new("primary").await;
+        bed.api.set_webhook_alive(false);
+        {
+            let _controller = bed.controller();
+            bed.until_settled("birth-east").await;
+        }
+        bed.order("down", "secondary", &[]);
+        let writes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&writes);
+        bed.api.set_fault(move |asked, _| {
+            // The dead write nothing.
+            let is_write = asked.method != http::Method::GET;
+            (is_write && counted.fetch_add(1, Ordering::Relaxed) >= kill_after)
+                .then(|| answer(503, "killed"))
+        });
+        let first = bed.controller();
+        let survived = loop {
+            if writes.load(Ordering::Relaxed) >= kill_after {
+                break bed.status().history.first().is_some_and(|h| h.id == "down")
+                    && is_ready(&bed.status());
+            }
+            if bed.status().history.first().is_some_and(|h| h.id == "down")
+                && is_ready(&bed.status())
+            {
+                break true;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        drop(first);
+        bed.api.set_fault(|_, _| None);
+        let _second = bed.controller();
+        let status = bed.until_settled("down").await;
+        assert_eq!(
+            status.history.len(),
+            2,
+            "killed after {kill_after} writes: told once"
+        );
+        assert_eq!(bed.replicas(), 0);
+        assert_eq!(
+            bed.api.get(WEB)["metadata"]["annotations"]["failover.dev/restore"],
+            "{\"/spec/replicas\":3}"
+        );
+        if survived {
+            assert!(
+                kill_after > 8,
+                "a walk of {kill_after} writes was cut at each"
+            );
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_decided_on_an_old_version_is_refused_and_decided_anew() {
+    let bed = Bed::new("primary").await;
+    let controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    drop(controller);
+    bed.order("down", "secondary", &[]);
+    tokio::time::sleep(LAG * 2).await;
+    // The order is taken back just before the controller journals it, and its cache does not know yet.
+    let taken_back = AtomicUsize::new(0);
+    bed.api.set_fault(move |asked, objects| {
+        if asked.method == http::Method::PUT && taken_back.fetch_add(1, Ordering::Relaxed) == 0 {
+            let site = objects.get_mut(SITE).unwrap();
+            site["metadata"]["resourceVersion"] = json!("somebody");
+            site["spec"]["role"] = json!("primary");
+            site["spec"]["request"]["id"] = json!("stay");
+        }
+        None
+    });
+    let _controller = bed.controller();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(
+        bed.status().transition.is_none() && bed.replicas() == 3,
+        "nothing was journalled, so nothing was done"
+    );
+    // Now the watch tells.
+    let site = bed.api.get(SITE);
+    bed.api.put(SITE, site);
+    bed.until("settled", is_ready).await;
+    assert_eq!(bed.status().history.len(), 1);
+    assert!(bed.shop_labels().contains("failover.dev/workloads=primary"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_order_stops_a_sweep_under_way() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    bed.api.set_fault(|asked, _| {
+        (asked.path == WEB && asked.method == http::Method::PATCH).then(|| {
+            let mut busy = answer(429, "busy");
+            busy.headers_mut()
+                .insert("retry-after", "20".parse().unwrap());
+            busy
+        })
+    });
+    bed.order("down", "secondary", &[]);
+    bed.until("sweeping", |status| {
+        status
+            .transition
+            .as_ref()
+            .is_some_and(|t| t.steps[3].state == StepState::Running && t.steps[3].total == 1)
+    })
+    .await;
+    let start = Instant::now();
+    bed.order("up", "primary", &["peer-unknown"]);
+    let status = bed.until_settled("up").await;
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(status.history[1].outcome, Outcome::Superseded);
+    assert_eq!(bed.replicas(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_by_itself_when_the_api_server_comes_back() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    bed.api
+        .set_fault(|_, _| Some(answer(503, "connection refused")));
+    bed.order("down", "secondary", &[]);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(bed.status().transition.is_none());
+    assert!(
+        bed.api.take_asked().len() < 100,
+        "it must not hammer a server that is coming up"
+    );
+    bed.api.set_fault(|_, _| None);
+    let back = Instant::now();
+    bed.until_settled("down").await;
+    assert!(
+        back.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        back.elapsed()
+    );
+    assert_eq!(bed.replicas(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_slips_in_while_settled_is_corrected_and_told() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    bed.api.take_asked();
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    let asked = bed.api.take_asked();
+    assert!(
+        asked.iter().any(|a| a.path.ends_with("/deployments")),
+        "it looks now and then"
+    );
+    assert!(
+        asked.iter().all(|a| a.method == http::Method::GET),
+        "and writes nothing"
+    );
+    bed.api
+        .put(WEB, json!({ "metadata": {}, "spec": { "replicas": 5 } }));
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(bed.replicas(), 0);
+    let told = bed
+        .api
+        .take_asked()
+        .into_iter()
+        .find(|a| a.path.ends_with("/events"))
+        .expect("an event");
+    assert_eq!(
+        (told.body["reason"].as_str(), told.body["type"].as_str()),
+        (Some("SweepCorrected"), Some("Warning"))
+    );
+    assert!(
+        told.body["note"]
+            .as_str()
+            .unwrap()
+            .contains("shop/deployments/web")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_come_and_go_while_settled() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    bed.api.put(
+        "/api/v1/namespaces/late",
+        json!({ "metadata": { "labels": { "failover.dev/enforce": "enabled" } } }),
+    );
+    bed.api.put(
+        "/apis/apps/v1/namespaces/late/deployments/api",
+        json!({ "metadata": {}, "spec": { "replicas": 2 } }),
+    );
+    bed.until("enrolled", |status| {
+        status.namespaces == ["late", "shop"] && is_ready(status)
+    })
+    .await;
+    assert_eq!(
+        bed.api.get("/apis/apps/v1/namespaces/late/deployments/api")["spec"]["replicas"],
+        0
+    );
+
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["labels"]
+        .as_object_mut()
+        .unwrap()
+        .remove("failover.dev/enforce");
+    bed.api.put(SHOP, shop);
+    bed.until("left", |status| {
+        status.namespaces == ["late"] && is_ready(status)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bed.shop_labels(), BTreeSet::from(["team=a".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_refuses_its_labels_does_not_keep_the_others_up() {
+    let bed = Bed::new("primary").await;
+    bed.api.put(
+        "/api/v1/namespaces/awkward",
+        json!({ "metadata": { "labels": { "failover.dev/enforce": "enabled" } } }),
+    );
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    bed.api.set_fault(|asked, _| {
+        (asked.path == "/api/v1/namespaces/awkward" && asked.method == http::Method::PATCH)
+            .then(|| answer(403, "denied"))
+    });
+    bed.order("down", "secondary", &[]);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(
+        bed.shop_labels()
+            .contains("failover.dev/workloads=secondary")
+    );
+    assert!(bed.status().transition.is_some(), "but it is not done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_site_nothing_is_touched() {
+    let api = FakeApi::new();
+    let (caches, _feed) = follow(&api);
+    api.put(
+        SHOP,
+        json!({ "metadata": { "labels": { "failover.dev/workloads": "secondary" } } }),
+    );
+    let bed = Bed {
+        api,
+        caches,
+        metrics: Metrics::new(),
+        _feed,
+    };
+    let _controller = bed.controller();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(bed.api.take_asked().is_empty());
+}
