@@ -1,1 +1,47 @@
-//! .
+//! The test bed: real components on loopback, started by the tests and gone with them.
+//!
+//! ```text
+//!   toolchain ──builds once──► target/testbed/…      binaries ──builds──► our own three programs
+//!       │                                                │
+//!       ▼                                                ▼
+//!   control_plane: etcd ◄─ kube-apiserver ◄─ controller-manager, scheduler, kwok (nodes and kubelets)
+//!       ▲                      ▲
+//!   process: a child under `supervise`, with a log, killed on drop
+//!                              │ identity: kubeconfigs of ServiceAccounts and of plain users
+//!                              │ crds: Flux, Istio, csi-addons, read from their modules
+//!                              ▼
+//!   site: installed by the built CLI; webhook and controller run with their own ServiceAccounts' tokens
+//! ```
+//!
+//! Nothing is mocked where the real thing runs. What cannot run here (kubelets, images, kube-proxy) is played by KWOK, by
+//! [`secret_mirror`] and by the `--webhook-url` form of the installation.
+
+pub mod binaries;
+pub mod control_plane;
+pub mod crds;
+pub mod identity;
+pub mod kwok;
+pub mod process;
+pub mod secret_mirror;
+pub mod site;
+pub mod toolchain;
+pub mod wait;
+
+pub use control_plane::ControlPlane;
+pub use site::Site;
+pub use wait::{eventually, eventually_within};
+
+use std::path::{Path, PathBuf};
+
+/// The workspace's root.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is a folder of the workspace")
+        .to_owned()
+}
+
+/// Cargo's target folder, in which everything that is built or logged is kept.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}

@@ -1,1 +1,3 @@
-//! End-to-end tests
+//! End-to-end tests on real components, one module a family: `cargo test --workspace bed` runs one.
+
+mod bed;

@@ -1,0 +1,71 @@
+//! Our own programs, built from this workspace as a user would build them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Where our programs are.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    pub cli: PathBuf,
+    pub webhook: PathBuf,
+    pub controller: PathBuf,
+    pub krew_package: PathBuf,
+}
+
+/// Builds them, once per process; cargo itself knows when there is nothing to do.
+pub fn build() -> Result<&'static Binaries> {
+    static BUILT: OnceLock<std::result::Result<Binaries, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build_now().map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn build_now() -> Result<Binaries> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        // The whole workspace, so that features unify as in `cargo test --workspace` and little is built twice.
+        .args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--bins",
+            "--message-format=json-render-diagnostics",
+        ])
+        .current_dir(crate::workspace())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo cannot be run")?;
+    if !output.status.success() {
+        bail!("our own programs do not build ({})", output.status);
+    }
+    let executables: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+        .collect();
+    let find = |name: &str| {
+        executables
+            .iter()
+            .find(|path| path.file_name().is_some_and(|f| f == name))
+            .cloned()
+            .with_context(|| format!("cargo built no {name}"))
+    };
+    Ok(Binaries {
+        cli: find("kubectl-failover")?,
+        webhook: find("failover-webhook")?,
+        controller: find("failover-controller")?,
+        krew_package: find("krew-package")?,
+    })
+}
+
+impl Binaries {
+    /// The folder of all of them, for a PATH.
+    pub fn folder(&self) -> &Path {
+        self.cli.parent().expect("an executable is in a folder")
+    }
+}

@@ -1,0 +1,324 @@
+//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, on loopback with picked ports.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::{Api, Client, Config};
+
+use crate::process::{Process, Spec, free_port, tail};
+use crate::toolchain;
+
+/// A person known to the API server by a token, without any rights of their own.
+pub const USERS: [&str; 2] = ["alice", "bob"];
+
+/// A control plane of its own. Dropping it ends it; its logs stay when the test panics.
+#[expect(missing_debug_implementations, reason = "a Client has none")]
+pub struct ControlPlane {
+    // Dropped in this order: those that write before those that store.
+    scheduler: Process,
+    controller_manager: Process,
+    pub api_server: Process,
+    pub etcd: Process,
+    folder: tempfile::TempDir,
+    url: String,
+    client: Client,
+}
+
+impl ControlPlane {
+    /// Starts one and waits until it is ready.
+    pub async fn start() -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tools = toolchain::control_plane()?;
+        let root = crate::target().join("testbed").join("runs");
+        fs::create_dir_all(&root)?;
+        let folder = tempfile::Builder::new().prefix("run-").tempdir_in(&root)?;
+        let path = folder.path();
+
+        let etcd_port = free_port()?;
+        let etcd_url = format!("http://127.0.0.1:{etcd_port}");
+        let peer_url = format!("http://127.0.0.1:{}", free_port()?);
+        let etcd = Spec::new("etcd", tools.join("etcd"), path)
+            .args(["--name=default", "--log-level=warn", "--unsafe-no-fsync"])
+            .arg(format!("--data-dir={}", path.join("etcd").display()))
+            .arg(format!("--listen-client-urls={etcd_url}"))
+            .arg(format!("--advertise-client-urls={etcd_url}"))
+            .arg(format!("--listen-peer-urls={peer_url}"))
+            .arg(format!("--initial-advertise-peer-urls={peer_url}"))
+            .arg(format!("--initial-cluster=default={peer_url}"))
+            .start()?;
+
+        write_credentials(path)?;
+        let port = free_port()?;
+        let url = format!("https://127.0.0.1:{port}");
+        let api_server = Spec::new("kube-apiserver", tools.join("kube-apiserver"), path)
+            .arg(format!("--etcd-servers={etcd_url}"))
+            .args([
+                "--bind-address=127.0.0.1",
+                "--advertise-address=127.0.0.1",
+                "--endpoint-reconciler-type=none",
+            ])
+            .arg(format!("--secure-port={port}"))
+            .arg(format!("--cert-dir={}", path.join("certs").display()))
+            .arg(format!(
+                "--token-auth-file={}",
+                path.join("tokens.csv").display()
+            ))
+            .arg(format!(
+                "--service-account-key-file={}",
+                path.join("sa.key").display()
+            ))
+            .arg(format!(
+                "--service-account-signing-key-file={}",
+                path.join("sa.key").display()
+            ))
+            .args([
+                "--service-account-issuer=https://kubernetes.default.svc",
+                "--authorization-mode=RBAC",
+            ])
+            .args([
+                "--service-cluster-ip-range=10.96.0.0/16",
+                "--profiling=false",
+            ])
+            .start()?;
+
+        let ca = path.join("certs/apiserver.crt");
+        let mut plane = Starting { etcd, api_server };
+        plane
+            .until("the API server's certificate", || async { ca.exists() })
+            .await?;
+        for user in ["admin", "manager", "scheduler"].iter().chain(&USERS) {
+            fs::write(
+                path.join(format!("{user}.kubeconfig")),
+                kubeconfig(&url, &ca, &token(user)),
+            )?;
+        }
+        let client = client(&path.join("admin.kubeconfig")).await?;
+        plane
+            .until("a ready API server", || async {
+                let request = http::Request::get("/readyz")
+                    .body(vec![])
+                    .expect("a sound request");
+                client
+                    .request_text(request)
+                    .await
+                    .is_ok_and(|text| text == "ok")
+            })
+            .await?;
+
+        let controller_manager = Spec::new(
+            "kube-controller-manager",
+            tools.join("kube-controller-manager"),
+            path,
+        )
+        .arg(format!(
+            "--kubeconfig={}",
+            path.join("manager.kubeconfig").display()
+        ))
+        .arg(format!(
+            "--service-account-private-key-file={}",
+            path.join("sa.key").display()
+        ))
+        .arg(format!("--root-ca-file={}", ca.display()))
+        .args([
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--use-service-account-credentials=true",
+        ])
+        .arg("--horizontal-pod-autoscaler-sync-period=1s")
+        // Requests of all controllers at once, as on a small cluster, not as on one of 5,000 nodes.
+        .args(["--kube-api-qps=500", "--kube-api-burst=500"])
+        .start()?;
+        let scheduler = Spec::new("kube-scheduler", tools.join("kube-scheduler"), path)
+            .arg(format!(
+                "--kubeconfig={}",
+                path.join("scheduler.kubeconfig").display()
+            ))
+            .args([
+                "--leader-elect=false",
+                "--secure-port=0",
+                "--kube-api-qps=500",
+                "--kube-api-burst=500",
+            ])
+            .start()?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+        plane
+            .until("the default ServiceAccount", || async {
+                accounts.get("default").await.is_ok()
+            })
+            .await?;
+        let Starting { etcd, api_server } = plane;
+        Ok(Self {
+            scheduler,
+            controller_manager,
+            api_server,
+            etcd,
+            folder,
+            url,
+            client,
+        })
+    }
+
+    /// A client that may do anything (`system:masters`).
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where logs, data and kubeconfigs are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The certificate authority that signs for the API server, as a file.
+    pub fn ca(&self) -> PathBuf {
+        self.folder().join("certs/apiserver.crt")
+    }
+
+    /// The kubeconfig of the administrator.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.user_kubeconfig("admin")
+    }
+
+    /// The kubeconfig of one of [`USERS`].
+    pub fn user_kubeconfig(&self, user: &str) -> PathBuf {
+        self.folder().join(format!("{user}.kubeconfig"))
+    }
+
+    /// Starts the API server again, with its port and data, and waits until it is ready.
+    pub async fn restart_api_server(&mut self) -> Result<()> {
+        self.api_server.restart()?;
+        let client = self.client();
+        crate::eventually("a ready API server", || async {
+            let request = http::Request::get("/readyz")
+                .body(vec![])
+                .expect("a sound request");
+            client.request_text(request).await
+        })
+        .await;
+        Ok(())
+    }
+
+    /// What all of it takes, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        [
+            &self.etcd,
+            &self.api_server,
+            &self.controller_manager,
+            &self.scheduler,
+        ]
+        .iter()
+        .filter_map(|process| process.resident_kib())
+        .sum()
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("logs are kept in {}", self.folder.path().display());
+        }
+    }
+}
+
+/// The two that everything else needs, until they are up.
+struct Starting {
+    etcd: Process,
+    api_server: Process,
+}
+
+impl Starting {
+    async fn until<Fut: Future<Output = bool>>(
+        &mut self,
+        what: &str,
+        ready: impl Fn() -> Fut,
+    ) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while !ready().await {
+            for process in [&mut self.etcd, &mut self.api_server] {
+                if !process.is_running() {
+                    bail!(
+                        "{} ended while starting\n{}",
+                        process.name(),
+                        process.log_tail()
+                    );
+                }
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{what} is not there after 90 s\n{}",
+                    self.api_server.log_tail()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Tokens and the key that signs ServiceAccounts' tokens, made for this run only.
+fn write_credentials(folder: &Path) -> Result<()> {
+    let key = rcgen::KeyPair::generate().context("no key can be made")?;
+    fs::write(folder.join("sa.key"), key.serialize_pem())?;
+    let mut tokens = format!(
+        "{},admin,admin,\"system:masters\"\n{},system:kube-controller-manager,manager\n{},system:kube-scheduler,scheduler\n",
+        token("admin"),
+        token("manager"),
+        token("scheduler"),
+    );
+    for user in USERS {
+        tokens.push_str(&format!("{},{user},{user}\n", token(user)));
+    }
+    fs::write(folder.join("tokens.csv"), tokens)?;
+    Ok(())
+}
+
+/// Worth nothing outside this machine: the server listens on loopback for the length of a test.
+fn token(user: &str) -> String {
+    format!("{user}-{}", std::process::id())
+}
+
+pub(crate) fn kubeconfig(url: &str, ca: &Path, token: &str) -> String {
+    serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": ca}}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "current-context": "test",
+    })
+    .to_string()
+}
+
+/// A client from a kubeconfig file.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig)?;
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+            .await?;
+    // A test wants to see the first answer, and not to wait for one that does not come.
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Ok(Client::try_from(config)?)
+}
+
+/// The end of the logs of a run, for a message.
+pub fn logs(folder: &Path) -> String {
+    let mut logs: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "log"))
+        .collect();
+    logs.sort();
+    logs.iter()
+        .map(|log| tail(log))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

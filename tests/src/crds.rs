@@ -1,0 +1,124 @@
+//! CustomResourceDefinitions of the projects whose objects are ruled, read from their Go modules.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+
+use crate::{ControlPlane, eventually, toolchain};
+
+/// Module, file or folder in it, and the CRDs wanted of it.
+const SOURCES: [(&str, &str, &[&str]); 4] = [
+    (
+        "github.com/fluxcd/helm-controller@v1.6.4",
+        "config/crd/bases",
+        &["helmreleases.helm.toolkit.fluxcd.io"],
+    ),
+    (
+        "github.com/fluxcd/kustomize-controller@v1.9.5",
+        "config/crd/bases",
+        &["kustomizations.kustomize.toolkit.fluxcd.io"],
+    ),
+    (
+        "istio.io/api@v1.31.1",
+        "kubernetes/customresourcedefinitions.gen.yaml",
+        &["virtualservices.networking.istio.io"],
+    ),
+    (
+        "github.com/csi-addons/kubernetes-csi-addons@v0.14.0",
+        "config/crd/bases",
+        &[
+            "volumereplications.replication.storage.openshift.io",
+            "volumegroupreplications.replication.storage.openshift.io",
+        ],
+    ),
+];
+
+/// The CRDs of every built-in kind that is not Kubernetes' own.
+pub fn read() -> Result<Vec<CustomResourceDefinition>> {
+    let mut found = Vec::new();
+    for (module, place, names) in SOURCES {
+        let place = toolchain::module_dir(module)?.join(place);
+        let all = parse(&place)?;
+        for name in names {
+            let crd = all
+                .iter()
+                .find(|crd| crd.metadata.name.as_deref() == Some(name))
+                .with_context(|| format!("{module} has no CRD {name} in {}", place.display()))?;
+            found.push(crd.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Applies them and waits until they are served.
+pub async fn apply(plane: &ControlPlane) -> Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(plane.client());
+    let crds = read()?;
+    for crd in &crds {
+        let name = crd.metadata.name.as_deref().expect("found by its name");
+        api.patch(
+            name,
+            &PatchParams::apply("testbed").force(),
+            &Patch::Apply(crd),
+        )
+        .await?;
+    }
+    for crd in &crds {
+        established(
+            &api,
+            crd.metadata.name.as_deref().expect("found by its name"),
+        )
+        .await;
+    }
+    Ok(())
+}
+
+/// Waits until a CRD is established.
+pub async fn established(api: &Api<CustomResourceDefinition>, name: &str) {
+    eventually("an established CRD", || async {
+        let crd = api.get(name).await.map_err(|error| error.to_string())?;
+        let conditions = crd
+            .status
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
+        let established = conditions
+            .iter()
+            .any(|c| c.type_ == "Established" && c.status == "True");
+        if established {
+            Ok(())
+        } else {
+            Err(format!("{name}: {conditions:?}"))
+        }
+    })
+    .await;
+}
+
+fn parse(place: &Path) -> Result<Vec<CustomResourceDefinition>> {
+    let files = if place.is_dir() {
+        fs::read_dir(place)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<Vec<_>>>()?
+    } else {
+        vec![place.to_owned()]
+    };
+    let mut crds = Vec::new();
+    for file in files
+        .iter()
+        .filter(|f| f.extension().is_some_and(|e| e == "yaml"))
+    {
+        let text = fs::read_to_string(file)?;
+        for document in text.split("\n---") {
+            let document = document.trim_start_matches("---");
+            if document.contains("kind: CustomResourceDefinition") {
+                crds.push(
+                    serde_saphyr::from_str(document).with_context(|| file.display().to_string())?,
+                );
+            }
+        }
+    }
+    Ok(crds)
+}

@@ -1,0 +1,379 @@
+//! A whole site: control plane, CRDs, nodes, and kubectl-failover installed by its own CLI, webhook and controller running
+//! as processes with the tokens of their own ServiceAccounts.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use failover_core::names;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::discovery::{Discovery, Scope};
+use kube::{Api, Client};
+use tokio::process::Command;
+
+use crate::binaries::Binaries;
+use crate::process::{Process, Spec, free_port};
+use crate::secret_mirror::SecretMirror;
+use crate::{ControlPlane, binaries, crds, identity, kwok, toolchain};
+
+/// The field manager of Flux's kustomize-controller.
+pub const FLUX: &str = "kustomize-controller";
+
+/// How a site is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub role: &'static str,
+    /// Nodes that KWOK plays; 0: no KWOK, pods stay Pending.
+    pub nodes: usize,
+    /// Further flags of the controller.
+    pub controller: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            role: "primary",
+            nodes: 0,
+            controller: vec![],
+        }
+    }
+}
+
+/// An installed site. Dropping it ends it.
+#[expect(missing_debug_implementations, reason = "a control plane has none")]
+pub struct Site {
+    pub webhook: Process,
+    pub controller: Process,
+    pub kwok: Option<Process>,
+    _mirror: SecretMirror,
+    pub plane: ControlPlane,
+    binaries: &'static Binaries,
+    webhook_admin: u16,
+    controller_admin: u16,
+}
+
+/// What a command said and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// Asserts how it ended.
+    ///
+    /// # Panics
+    /// When it ended otherwise, showing what it said.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code, code,
+            "--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+}
+
+impl Site {
+    /// Starts a site named `east` and waits until it is Ready.
+    pub async fn start(options: Options) -> Result<Self> {
+        let binaries = binaries::build()?;
+        let plane = ControlPlane::start().await?;
+        crds::apply(&plane).await?;
+        let kwok = match options.nodes {
+            0 => None,
+            nodes => Some(kwok::start(&plane, nodes).await?),
+        };
+        let site = Self::install(plane, kwok, binaries, &options).await?;
+        site.until_ready().await;
+        Ok(site)
+    }
+
+    async fn install(
+        plane: ControlPlane,
+        kwok: Option<Process>,
+        binaries: &'static Binaries,
+        options: &Options,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        let install = run(
+            &binaries.cli,
+            &plane.admin_kubeconfig(),
+            &[
+                "install",
+                "--site-name",
+                "east",
+                "--role",
+                options.role,
+                "--yes",
+                "--wait=false",
+                "--webhook-url",
+                &format!("https://127.0.0.1:{port}{}", names::WEBHOOK_PATH),
+            ],
+        )
+        .await?;
+        if install.code != 0 {
+            bail!(
+                "install ended with {}\n{}{}",
+                install.code,
+                install.stdout,
+                install.stderr
+            );
+        }
+        let tls = plane.folder().join("tls");
+        let mirror = SecretMirror::start(
+            plane.client(),
+            names::SYSTEM_NAMESPACE,
+            names::TLS_SECRET,
+            &["tls.crt", "tls.key"],
+            tls.clone(),
+        );
+        let (webhook_admin, controller_admin) = (free_port()?, free_port()?);
+        let controller =
+            Self::controller_spec(&plane, binaries, "controller-0", controller_admin).await?;
+        let controller = controller.args(&options.controller).start()?;
+        let webhook = Self::webhook_spec(&plane, binaries, "webhook-0", port, webhook_admin, &tls)
+            .await?
+            .start()?;
+        Ok(Self {
+            webhook,
+            controller,
+            kwok,
+            _mirror: mirror,
+            plane,
+            binaries,
+            webhook_admin,
+            controller_admin,
+        })
+    }
+
+    async fn controller_spec(
+        plane: &ControlPlane,
+        binaries: &Binaries,
+        name: &str,
+        admin: u16,
+    ) -> Result<Spec> {
+        let identity = identity::service_account(
+            plane,
+            names::SYSTEM_NAMESPACE,
+            names::CONTROLLER_SERVICE_ACCOUNT,
+        )
+        .await?;
+        Ok(Spec::new(name, &binaries.controller, plane.folder())
+            .env("KUBECONFIG", identity)
+            .arg(format!("--name={name}"))
+            .arg(format!("--admin-bind=127.0.0.1:{admin}"))
+            .arg("--log-format=text"))
+    }
+
+    async fn webhook_spec(
+        plane: &ControlPlane,
+        binaries: &Binaries,
+        name: &str,
+        port: u16,
+        admin: u16,
+        tls: &Path,
+    ) -> Result<Spec> {
+        let identity = identity::service_account(
+            plane,
+            names::SYSTEM_NAMESPACE,
+            names::WEBHOOK_SERVICE_ACCOUNT,
+        )
+        .await?;
+        Ok(Spec::new(name, &binaries.webhook, plane.folder())
+            .env("KUBECONFIG", identity)
+            .arg(format!("--name={name}"))
+            .arg(format!("--bind=127.0.0.1:{port}"))
+            .arg(format!("--admin-bind=127.0.0.1:{admin}"))
+            .arg(format!("--tls-dir={}", tls.display()))
+            .args(["--log-format=text", "--drain=1s"]))
+    }
+
+    /// Another controller beside the first, as after a rolling update.
+    pub async fn second_controller(&self) -> Result<Process> {
+        Self::controller_spec(&self.plane, self.binaries, "controller-1", free_port()?)
+            .await?
+            .start()
+    }
+
+    pub fn client(&self) -> Client {
+        self.plane.client()
+    }
+
+    pub fn binaries(&self) -> &'static Binaries {
+        self.binaries
+    }
+
+    /// Where the webhook answers `/metrics`, `/livez` and `/readyz`.
+    pub fn webhook_admin(&self) -> String {
+        format!("127.0.0.1:{}", self.webhook_admin)
+    }
+
+    /// Where the controller answers them.
+    pub fn controller_admin(&self) -> String {
+        format!("127.0.0.1:{}", self.controller_admin)
+    }
+
+    /// Runs the CLI as the administrator.
+    pub async fn failover(&self, arguments: &[&str]) -> Output {
+        self.failover_as("admin", arguments).await
+    }
+
+    /// Runs the CLI as one of [`crate::control_plane::USERS`].
+    pub async fn failover_as(&self, user: &str, arguments: &[&str]) -> Output {
+        run(
+            &self.binaries.cli,
+            &self.plane.user_kubeconfig(user),
+            arguments,
+        )
+        .await
+        .expect("the CLI can be run")
+    }
+
+    /// The CLI as a command, for tests that need to be there while it runs.
+    pub fn failover_command(&self, arguments: &[&str]) -> Command {
+        command(
+            &self.binaries.cli,
+            &self.plane.admin_kubeconfig(),
+            arguments,
+        )
+    }
+
+    /// Runs the real kubectl, with the plugin on its PATH.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Output {
+        let kubectl = toolchain::control_plane()
+            .expect("built when the control plane was")
+            .join("kubectl");
+        let path = format!(
+            "{}:{}",
+            self.binaries.folder().display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
+        let mut command = command(&kubectl, &self.plane.admin_kubeconfig(), arguments);
+        output(command.env("PATH", path))
+            .await
+            .expect("kubectl can be run")
+    }
+
+    /// Creates a namespace, enrols it by the CLI and waits until that is done.
+    pub async fn enrolled_namespace(&self, name: &str) {
+        self.kubectl(&["create", "namespace", name]).await.expect(0);
+        self.failover(&["enroll", name, "--yes"]).await.expect(0);
+    }
+
+    /// Server-side apply as Flux does it; the object as it is stored then.
+    pub async fn apply_as_flux(&self, object: &serde_json::Value) -> kube::Result<DynamicObject> {
+        apply(&self.client(), object, &PatchParams::apply(FLUX).force()).await
+    }
+
+    /// The same as a dry run.
+    pub async fn dry_run_as_flux(&self, object: &serde_json::Value) -> kube::Result<DynamicObject> {
+        apply(
+            &self.client(),
+            object,
+            &PatchParams::apply(FLUX).force().dry_run(),
+        )
+        .await
+    }
+
+    /// Waits until the site's condition Ready is True.
+    pub async fn until_ready(&self) {
+        let sites: Api<failover_core::api::Site> = Api::all(self.client());
+        crate::eventually("a ready site", || async {
+            let site = sites
+                .get(names::SITE)
+                .await
+                .map_err(|error| error.to_string())?;
+            let status = site.status.unwrap_or_default();
+            let ready = status
+                .conditions
+                .iter()
+                .any(|c| c.type_ == "Ready" && c.status == "True" && c.reason == "Stable");
+            let enforcer = !status.enforcers.is_empty();
+            if ready && enforcer {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{status:?}\n{}\n{}",
+                    self.controller.log_tail(),
+                    self.webhook.log_tail()
+                ))
+            }
+        })
+        .await;
+    }
+
+    /// An API for objects given as JSON.
+    pub async fn api_of(&self, object: &serde_json::Value) -> kube::Result<Api<DynamicObject>> {
+        api_of(&self.client(), object).await
+    }
+}
+
+async fn apply(
+    client: &Client,
+    object: &serde_json::Value,
+    params: &PatchParams,
+) -> kube::Result<DynamicObject> {
+    let name = object["metadata"]["name"]
+        .as_str()
+        .expect("an object to apply has a name");
+    api_of(client, object)
+        .await?
+        .patch(name, params, &Patch::Apply(object))
+        .await
+}
+
+async fn api_of(client: &Client, object: &serde_json::Value) -> kube::Result<Api<DynamicObject>> {
+    let text = |key: &str| {
+        object[key]
+            .as_str()
+            .expect("an object has a type")
+            .to_owned()
+    };
+    let (group, version) = match text("apiVersion").split_once('/') {
+        Some((group, version)) => (group.to_owned(), version.to_owned()),
+        None => (String::new(), text("apiVersion")),
+    };
+    let gvk = kube::core::GroupVersionKind::gvk(&group, &version, &text("kind"));
+    let discovery = Discovery::new(client.clone())
+        .filter(&[&group])
+        .run()
+        .await?;
+    let (resource, capabilities) = discovery.resolve_gvk(&gvk).expect("its kind is served");
+    Ok(match capabilities.scope {
+        Scope::Cluster => Api::all_with(client.clone(), &resource),
+        Scope::Namespaced => {
+            let namespace = object["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or("default");
+            Api::namespaced_with(client.clone(), namespace, &resource)
+        }
+    })
+}
+
+fn command(program: &Path, kubeconfig: &PathBuf, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("KUBECONFIG", kubeconfig)
+        .env("NO_COLOR", "1")
+        .env_remove("CI");
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn run(program: &Path, kubeconfig: &PathBuf, arguments: &[&str]) -> Result<Output> {
+    output(&mut command(program, kubeconfig, arguments)).await
+}
+
+async fn output(command: &mut Command) -> Result<Output> {
+    let output = tokio::time::timeout(Duration::from_secs(300), command.output()).await??;
+    Ok(Output {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}

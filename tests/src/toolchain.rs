@@ -1,0 +1,196 @@
+//! Builds the Go components once, from pinned modules, into `target/testbed/`.
+//!
+//! Each is kept under a hash of what it is built from, so that a changed pin builds anew and an unchanged one never does.
+//! A file lock lets several test processes ask at once. `KUBEBUILDER_ASSETS`, when set, is used for what it holds.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+/// The Kubernetes version of `tests/controlplane/go.mod`.
+pub const KUBERNETES_VERSION: &str = "v1.36.3";
+
+/// What the binary of `tests/controlplane` can be called as.
+const CONTROL_PLANE: [&str; 6] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "supervise",
+];
+
+/// A folder with `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`, `kubectl` and `supervise`.
+pub fn control_plane() -> Result<PathBuf> {
+    let version = format!(
+        "-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION} \
+         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
+         -X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}"
+    );
+    let folder = build("controlplane", &["-ldflags", &version, "."])?;
+    for name in CONTROL_PLANE {
+        let link = folder.join(name);
+        let asset = std::env::var_os("KUBEBUILDER_ASSETS")
+            .map(|dir| Path::new(&dir).join(name))
+            .filter(|p| p.exists());
+        let to = asset.unwrap_or_else(|| folder.join("controlplane"));
+        if fs::read_link(&link).ok().as_ref() != Some(&to) {
+            // Under another name first: another process may be looking.
+            let fresh = folder.join(format!(".{name}.{}", std::process::id()));
+            let _ = fs::remove_file(&fresh);
+            symlink(&to, &fresh)?;
+            fs::rename(&fresh, &link)?;
+        }
+    }
+    Ok(folder)
+}
+
+/// The `kwok` command.
+pub fn kwok() -> Result<PathBuf> {
+    Ok(build("kwok", &["-ldflags", "-s -w", "sigs.k8s.io/kwok/cmd/kwok"])?.join("kwok"))
+}
+
+/// The `krew` command.
+pub fn krew() -> Result<PathBuf> {
+    Ok(build("krew", &["-ldflags", "-s -w", "sigs.k8s.io/krew/cmd/krew"])?.join("krew"))
+}
+
+/// The source folder of a Go module, downloaded if need be: where the CRDs and the stages of others come from.
+pub fn module_dir(module: &str) -> Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Download {
+        #[serde(rename = "Dir")]
+        dir: Option<PathBuf>,
+        #[serde(rename = "Error")]
+        error: Option<String>,
+    }
+    let output = go()
+        .args(["mod", "download", "-json", module])
+        .current_dir(std::env::temp_dir())
+        .output();
+    let output = output.context(NO_GO)?;
+    let download: Download = serde_json::from_slice(&output.stdout).with_context(|| {
+        format!(
+            "go mod download {module}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })?;
+    match download {
+        Download {
+            dir: Some(dir),
+            error: None,
+        } => Ok(dir),
+        Download { error, .. } => bail!("go mod download {module}: {}", error.unwrap_or_default()),
+    }
+}
+
+const NO_GO: &str =
+    "Go cannot be run: the test bed builds the control plane with it; install Go 1.26 or newer";
+
+fn go() -> Command {
+    let mut go = Command::new("go");
+    go.env("GOFLAGS", "-mod=mod")
+        .env("CGO_ENABLED", "0")
+        .env("GOWORK", "off")
+        .stdin(Stdio::null());
+    go
+}
+
+/// Builds one command of the module `tests/<name>` and returns the folder that holds it.
+fn build(name: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let source = crate::workspace().join("tests").join(name);
+    let root = crate::target().join("testbed");
+    fs::create_dir_all(&root)?;
+    let folder = root.join(format!("{name}-{}", fingerprint(&source, arguments)?));
+    let binary = folder.join(name);
+    if binary.exists() {
+        return Ok(folder);
+    }
+
+    let lock = File::create(root.join(format!("{name}.lock")))?;
+    lock.lock()
+        .context("cannot lock the build of a Go component")?;
+    if binary.exists() {
+        return Ok(folder); // another process has built it meanwhile
+    }
+    fs::create_dir_all(&folder)?;
+    let half_done = folder.join(format!(".{name}.part"));
+    let log = folder.join("build.log");
+    let mut go = go();
+    // No `-mod=mod` here: the sums that are checked in are all that may be used.
+    go.env("GOFLAGS", "-mod=readonly")
+        .args(["build", "-trimpath", "-o"])
+        .arg(&half_done)
+        .args(arguments);
+    go.current_dir(&source)
+        .stdout(File::create(&log)?)
+        .stderr(File::options().append(true).open(&log)?);
+    let mut child = go.spawn().context(NO_GO)?;
+    let started = Instant::now();
+    let mut told = Duration::ZERO;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        // Past cargo's capture of test output: whoever waits several minutes should know for what.
+        if told.is_zero() || started.elapsed() >= told + Duration::from_secs(30) {
+            told = started.elapsed();
+            let hint = if name == "controlplane" {
+                ", about 6 minutes on two cores the first time"
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                std::io::stderr(),
+                "test bed: building {name}{hint} ({} s)",
+                told.as_secs()
+            );
+            told = told.max(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    if !status.success() {
+        bail!(
+            "building {name} failed ({status}):\n{}",
+            fs::read_to_string(&log).unwrap_or_default()
+        );
+    }
+    fs::rename(&half_done, &binary)?;
+    let _ = writeln!(
+        std::io::stderr(),
+        "test bed: built {name} in {} s",
+        started.elapsed().as_secs()
+    );
+    Ok(folder)
+}
+
+/// Of everything the build depends on.
+fn fingerprint(source: &Path, arguments: &[&str]) -> Result<String> {
+    let mut files: Vec<PathBuf> = fs::read_dir(source)
+        .with_context(|| format!("{} is not there", source.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(
+            file.file_name()
+                .expect("a file of a folder has a name")
+                .as_encoded_bytes(),
+        );
+        hash.update(fs::read(&file)?);
+    }
+    hash.update(arguments.join("\0"));
+    Ok(hash
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}

@@ -1,0 +1,55 @@
+//! Waiting for a condition, with a deadline and a message that says what was waited for.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take unless a test says otherwise. Generous: it is only spent when something is wrong.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until the answer is `Ok`. The error says what is still missing; the last one is what a panic shows.
+///
+/// # Panics
+/// When [`PATIENCE`] runs out.
+#[track_caller]
+pub fn eventually<T, E, F, Fut>(what: &str, ask: F) -> impl Future<Output = T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    E: Debug,
+{
+    eventually_within(PATIENCE, what, ask)
+}
+
+/// As [`eventually`], with its own deadline.
+///
+/// # Panics
+/// When `patience` runs out.
+#[track_caller]
+pub fn eventually_within<T, E, F, Fut>(
+    patience: Duration,
+    what: &str,
+    mut ask: F,
+) -> impl Future<Output = T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    E: Debug,
+{
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + patience;
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(missing) => {
+                    assert!(
+                        Instant::now() < deadline,
+                        "{caller}: not within {patience:?}: {what}: {missing:?}"
+                    );
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
