@@ -68,7 +68,7 @@ impl ControlPlane {
             ))
             .arg(format!(
                 "--service-account-key-file={}",
-                path.join("sa.key").display()
+                path.join("sa.pub").display()
             ))
             .arg(format!(
                 "--service-account-signing-key-file={}",
@@ -266,6 +266,7 @@ impl Starting {
 fn write_credentials(folder: &Path) -> Result<()> {
     let key = rcgen::KeyPair::generate().context("no key can be made")?;
     fs::write(folder.join("sa.key"), key.serialize_pem())?;
+    fs::write(folder.join("sa.pub"), key.public_key_pem())?;
     let mut tokens = format!(
         "{},admin,admin,\"system:masters\"\n{},system:kube-controller-manager,manager\n{},system:kube-scheduler,scheduler\n",
         token("admin"),
