@@ -262,6 +262,21 @@ impl Starting {
     }
 }
 
+/// Folders that nobody cleaned up (of failed tests, and of control planes that a whole test binary shares) go after a while.
+fn remove_old_runs(root: &Path) {
+    const KEPT: Duration = Duration::from_secs(3600);
+    for run in fs::read_dir(root).into_iter().flatten().flatten() {
+        let age = run
+            .metadata()
+            .and_then(|m| m.modified())
+            .ok()
+            .and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > KEPT) {
+            let _ = fs::remove_dir_all(run.path());
+        }
+    }
+}
+
 /// Tokens and the key that signs ServiceAccounts' tokens, made for this run only.
 fn write_credentials(folder: &Path) -> Result<()> {
     let key = rcgen::KeyPair::generate().context("no key can be made")?;

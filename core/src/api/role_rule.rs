@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::role::Layer;
 
-/// What makes an object of some kind passive, and how it becomes active again. [`crate::rule::Rule`] is its checked form.
+// Its checked form is `crate::rule::Rule`.
+/// What makes an object of some kind passive, and how it becomes active again.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "failover.dev",
@@ -55,12 +56,8 @@ pub struct RoleRuleSpec {
     pub fields: Vec<RoleRuleField>,
 }
 
-/// One field of a [`RoleRule`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = (
-    "self.active.mode == 'fixed' ? has(self.active.value) : true",
-    "active.value is required when active.mode is fixed"
-))]
+/// One field of a RoleRule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleRuleField {
     /// JSON pointer of one to six segments, none of them into an array.
@@ -142,8 +139,8 @@ pub struct RoleRuleStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A structural schema cannot say "integer, boolean or string" (no type unions), so the type is checked when the rule is
-/// compiled, and a wrong one is reported in the rule's status.
+/// A structural schema cannot say "integer, boolean or string" (no type unions), and CEL cannot see a field without a type.
+/// So values are checked when the rule is compiled, and a wrong or missing one is reported in the rule's status.
 fn scalar(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
 }

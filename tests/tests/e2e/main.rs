@@ -1,3 +1,4 @@
 //! End-to-end tests on real components, one module a family: `cargo test --workspace bed` runs one.
 
+mod api;
 mod bed;
