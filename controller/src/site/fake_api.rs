@@ -15,6 +15,8 @@ use tower::{BoxError, service_fn};
 
 /// Answers a request in place of the server, where it wants to.
 type Fault = Box<dyn FnMut(&Asked, &mut Objects) -> Option<Response<Body>> + Send>;
+/// Told of every object that is stored, with its path.
+type Watcher = Box<dyn Fn(&str, &Value) + Send>;
 type Objects = BTreeMap<String, Value>;
 
 /// One request that was made.
@@ -24,6 +26,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) body: Value,
+    /// What was answered; 0 while it is being decided.
+    pub(crate) answer: u16,
 }
 
 #[derive(Clone)]
@@ -35,7 +39,7 @@ struct State {
     webhook_alive: bool,
     asked: Vec<Asked>,
     fault: Option<Fault>,
-    changed: Option<Box<dyn Fn(&str, &Value) + Send>>,
+    watcher: Option<Watcher>,
 }
 
 impl FakeApi {
@@ -46,7 +50,7 @@ impl FakeApi {
             webhook_alive: true,
             asked: Vec::new(),
             fault: None,
-            changed: None,
+            watcher: None,
         })))
     }
 
@@ -62,8 +66,15 @@ impl FakeApi {
                     path: parts.uri.path().to_owned(),
                     query: parts.uri.query().unwrap_or_default().to_owned(),
                     body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+                    answer: 0,
                 };
-                Ok::<_, BoxError>(api.state().answer(asked))
+                let mut state = api.state();
+                let answer = state.answer(&asked);
+                state.asked.push(Asked {
+                    answer: answer.status().as_u16(),
+                    ..asked
+                });
+                Ok::<_, BoxError>(answer)
             }
         });
         Client::new(service, "default")
@@ -97,7 +108,7 @@ impl FakeApi {
 
     /// Calls back with every object that is stored from now on: what a watch would deliver.
     pub(crate) fn on_change(&self, changed: impl Fn(&str, &Value) + Send + 'static) {
-        self.state().changed = Some(Box::new(changed));
+        self.state().watcher = Some(Box::new(changed));
     }
 
     /// What was asked since the last call.
@@ -132,10 +143,9 @@ fn respond(code: StatusCode, body: &Value) -> Response<Body> {
 }
 
 impl State {
-    fn answer(&mut self, asked: Asked) -> Response<Body> {
-        self.asked.push(asked.clone());
+    fn answer(&mut self, asked: &Asked) -> Response<Body> {
         if let Some(mut fault) = self.fault.take() {
-            let answer = fault(&asked, &mut self.objects);
+            let answer = fault(asked, &mut self.objects);
             self.fault = Some(fault);
             if let Some(answer) = answer {
                 return answer;
@@ -162,7 +172,7 @@ impl State {
             }
             ("GET", path) if is_object(path) => status(404, "not found"),
             ("GET", path) => respond(StatusCode::OK, &self.list(path, &asked.query)),
-            ("PATCH", path) => self.patch(path, &asked),
+            ("PATCH", path) => self.patch(path, asked),
             ("PUT", path) => self.put_status(path, &asked.body),
             ("POST", _) => respond(StatusCode::CREATED, &asked.body),
             (method, path) => panic!("{method} {path} is not expected"),
@@ -267,8 +277,8 @@ impl State {
     fn store(&mut self, path: &str, mut object: Value) {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        if let Some(changed) = &self.changed {
-            changed(path, &object);
+        if let Some(watcher) = &self.watcher {
+            watcher(path, &object);
         }
         self.objects.insert(path.to_owned(), object);
     }

@@ -33,10 +33,12 @@ use crate::metrics::{GuardLabels, Metrics};
 const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
-/// A failed turn is tried again after half a second, then ever later up to ten, and sooner when something changes; but
-/// never sooner than this.
+/// A failed turn is tried again after half a second, then ever later up to about ten (this and as much again at random),
+/// and sooner when something changes; but never sooner than the first.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(500);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// A time to wait for that is past already must not make the loop spin.
+const SHORTEST_REST: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
@@ -220,7 +222,8 @@ impl Reconciler {
                 enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
                 self.release(&seen).await?;
                 let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
-                Ok(earliest(now + rest.min(self.sweep_every), seen.live.until))
+                let next = earliest(now + rest.min(self.sweep_every), seen.live.until);
+                Ok(next.max(now + SHORTEST_REST))
             }
         }
     }
