@@ -34,6 +34,7 @@ impl ControlPlane {
         let tools = toolchain::control_plane()?;
         let root = crate::target().join("testbed").join("runs");
         fs::create_dir_all(&root)?;
+        remove_old_runs(&root);
         let folder = tempfile::Builder::new().prefix("run-").tempdir_in(&root)?;
         let path = folder.path();
 
