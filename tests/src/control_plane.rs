@@ -14,6 +14,13 @@ use crate::toolchain;
 /// A person known to the API server by a token, without any rights of their own.
 pub const USERS: [&str; 2] = ["alice", "bob"];
 
+/// What a control plane has beyond the ordinary.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Every request is noted with who made it and which role allowed it: see [`ControlPlane::audit`].
+    pub audit: bool,
+}
+
 /// A control plane of its own. Dropping it ends it; its logs stay when the test panics.
 #[expect(missing_debug_implementations, reason = "a Client has none")]
 pub struct ControlPlane {
@@ -30,6 +37,11 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts one and waits until it is ready.
     pub async fn start() -> Result<Self> {
+        Self::start_with(Options::default()).await
+    }
+
+    /// As [`ControlPlane::start`], with options.
+    pub async fn start_with(options: Options) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tools = toolchain::control_plane()?;
         let root = crate::target().join("testbed").join("runs");
@@ -54,6 +66,11 @@ impl ControlPlane {
         write_credentials(path)?;
         let port = free_port()?;
         let url = format!("https://127.0.0.1:{port}");
+        let audit = if options.audit {
+            audit_flags(path)?
+        } else {
+            vec![]
+        };
         let api_server = Spec::new("kube-apiserver", tools.join("kube-apiserver"), path)
             .arg(format!("--etcd-servers={etcd_url}"))
             .args([
@@ -83,6 +100,7 @@ impl ControlPlane {
                 "--service-cluster-ip-range=10.96.0.0/16",
                 "--profiling=false",
             ])
+            .args(audit)
             .start()?;
 
         let ca = path.join("certs/apiserver.crt");
@@ -191,6 +209,14 @@ impl ControlPlane {
         self.folder().join(format!("{user}.kubeconfig"))
     }
 
+    /// The events of the audit log so far.
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let log = fs::read_to_string(self.folder().join("audit.jsonl")).unwrap_or_default();
+        log.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
     /// Starts the API server again, with its port and data, and waits until it is ready.
     pub async fn restart_api_server(&mut self) -> Result<()> {
         self.api_server.restart()?;
@@ -261,6 +287,23 @@ impl Starting {
         }
         Ok(())
     }
+}
+
+/// Who asked for what, and which role allowed it; no bodies.
+fn audit_flags(folder: &Path) -> Result<Vec<String>> {
+    let policy = folder.join("audit-policy.json");
+    let rules = serde_json::json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata"}],
+    });
+    fs::write(&policy, rules.to_string())?;
+    Ok(vec![
+        format!("--audit-policy-file={}", policy.display()),
+        format!("--audit-log-path={}", folder.join("audit.jsonl").display()),
+        "--audit-log-mode=blocking".to_owned(),
+    ])
 }
 
 /// Folders that nobody cleaned up (of failed tests, and of control planes that a whole test binary shares) go after a while.

@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::binaries::Binaries;
 use crate::process::{Process, Spec, free_port};
 use crate::secret_mirror::SecretMirror;
-use crate::{ControlPlane, binaries, crds, identity, kwok, toolchain};
+use crate::{ControlPlane, binaries, control_plane, crds, identity, kwok, toolchain};
 
 /// The field manager of Flux's kustomize-controller.
 pub const FLUX: &str = "kustomize-controller";
@@ -28,6 +28,8 @@ pub struct Options {
     pub nodes: usize,
     /// Further flags of the controller.
     pub controller: Vec<String>,
+    /// Every request is noted: see [`ControlPlane::audit`].
+    pub audit: bool,
 }
 
 impl Default for Options {
@@ -36,6 +38,7 @@ impl Default for Options {
             role: "primary",
             nodes: 0,
             controller: vec![],
+            audit: false,
         }
     }
 }
@@ -81,7 +84,10 @@ impl Site {
     /// Starts a site named `east` and waits until it is Ready.
     pub async fn start(options: Options) -> Result<Self> {
         let binaries = binaries::build()?;
-        let plane = ControlPlane::start().await?;
+        let plane = ControlPlane::start_with(control_plane::Options {
+            audit: options.audit,
+        })
+        .await?;
         crds::apply(&plane).await?;
         let kwok = match options.nodes {
             0 => None,

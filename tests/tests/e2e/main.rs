@@ -2,3 +2,6 @@
 
 mod api;
 mod bed;
+mod krew;
+mod main_job;
+mod rights;

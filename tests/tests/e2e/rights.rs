@@ -1,0 +1,316 @@
+//! The shipped roles are enough and no more: everything that a day's work asks for is allowed, and everything that they
+//! allow is asked for.
+//!
+//! The API server's own audit log is the witness: it notes each request with its user, and which role allowed it. Take a
+//! rule out of a role, and `nothing_is_refused` fails with the request that misses it; add one that nothing needs, and
+//! `nothing_is_allowed_in_vain` fails with its name.
+
+use std::collections::BTreeSet;
+
+use failover_core::names;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::Value;
+use testbed::site::{Options, Site};
+use testbed::{eventually, fixtures, identity};
+
+const OPERATOR: &str = "alice";
+const VIEWER: &str = "bob";
+
+fn service_account(name: &str) -> String {
+    format!("system:serviceaccount:{}:{name}", names::SYSTEM_NAMESPACE)
+}
+
+/// A day in the life of a site, with each identity doing all it is there for.
+async fn a_days_work() -> Site {
+    let mut site = Site::start(Options {
+        audit: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    for (user, role) in [(OPERATOR, "failover-operator"), (VIEWER, "failover-viewer")] {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        site.kubectl(&[
+            "create",
+            "clusterrolebinding",
+            user.trim_start_matches("--user="),
+            &role,
+            &user,
+        ])
+        .await
+        .expect(0);
+    }
+    for namespace in ["shop", "blog"] {
+        site.kubectl(&["create", "namespace", namespace])
+            .await
+            .expect(0);
+        for manifest in fixtures::every_kind(namespace) {
+            site.apply_as_flux(&manifest).await.unwrap();
+        }
+    }
+    site.failover_as(OPERATOR, &["enroll", "shop", "blog", "--yes"])
+        .await
+        .expect(0);
+    site.failover_as(OPERATOR, &["plan", "demote"])
+        .await
+        .expect(0);
+    site.failover_as(OPERATOR, &["demote", "--yes", "--reason", "drill"])
+        .await
+        .expect(0);
+    site.failover_as(OPERATOR, &["status"]).await.expect(0);
+    // The sweeper's own rewrite, and what it reads to make one.
+    site.webhook
+        .terminate(std::time::Duration::from_secs(30))
+        .unwrap();
+    let promote = [
+        "promote",
+        "--yes",
+        "--override",
+        "peer-unknown",
+        "--reason",
+        "drill",
+    ];
+    site.failover_as(OPERATOR, &promote).await.expect(0);
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+    site.failover_as(OPERATOR, &["unenroll", "blog", "--yes"])
+        .await
+        .expect(0);
+    site.failover_as(VIEWER, &["status"]).await.expect(0);
+    site.failover_as(VIEWER, &["plan", "demote"])
+        .await
+        .expect(0);
+    // Leaving and taking over.
+    let mut second = site.second_controller().await.unwrap();
+    site.controller
+        .terminate(std::time::Duration::from_secs(30))
+        .unwrap();
+    site.failover_as(OPERATOR, &["demote", "--yes", "--reason", "drill"])
+        .await
+        .expect(0);
+    second
+        .terminate(std::time::Duration::from_secs(30))
+        .unwrap();
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_roles_are_enough_and_no_more() {
+    let site = a_days_work().await;
+    let events = site.plane.audit();
+    let identities = [
+        service_account(names::WEBHOOK_SERVICE_ACCOUNT),
+        service_account(names::CONTROLLER_SERVICE_ACCOUNT),
+        OPERATOR.to_owned(),
+        VIEWER.to_owned(),
+    ];
+    nothing_is_refused(&events, &identities);
+    nothing_is_allowed_in_vain(&site, &events).await;
+}
+
+fn nothing_is_refused(events: &[Value], identities: &[String]) {
+    let refused: BTreeSet<String> = events
+        .iter()
+        .filter(|event| {
+            identities
+                .iter()
+                .any(|user| event["user"]["username"] == **user)
+        })
+        .filter(|event| event["annotations"]["authorization.k8s.io/decision"] == "forbid")
+        .map(|event| {
+            format!(
+                "{} may not {} {}",
+                event["user"]["username"], event["verb"], event["requestURI"]
+            )
+        })
+        .collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+/// One thing that a role allows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Grant {
+    role: String,
+    verb: String,
+    group: String,
+    resource: String,
+}
+
+/// Verbs that are not asked of the API server as requests: policies ask whether somebody has them.
+const ASKED_BY_POLICIES: [&str; 1] = ["enforce"];
+
+/// What people need beyond a day of failing over, each with the reason that the manifests give.
+fn by_hand(grant: &Grant) -> bool {
+    let managed_by_hand = ["failoverpolicies", "rolerules"].contains(&grant.resource.as_str());
+    (grant.role == "failover-operator" || grant.role == "failover-viewer") && managed_by_hand
+}
+
+async fn nothing_is_allowed_in_vain(site: &Site, events: &[Value]) {
+    let used: BTreeSet<Grant> = events.iter().filter_map(used_grant).collect();
+    let vain: Vec<Grant> = granted(site.client())
+        .await
+        .into_iter()
+        .filter(|grant| !ASKED_BY_POLICIES.contains(&grant.verb.as_str()) && !by_hand(grant))
+        .filter(|grant| !used.contains(grant))
+        .collect();
+    assert!(vain.is_empty(), "{vain:#?}");
+}
+
+/// What a request used, by the reason that RBAC gives: `RBAC: allowed by ClusterRoleBinding "x" of ClusterRole "y" to ...`.
+fn used_grant(event: &Value) -> Option<Grant> {
+    let reason = event["annotations"]["authorization.k8s.io/reason"].as_str()?;
+    let role = reason.split(" of ").nth(1)?.split('"').nth(1)?.to_owned();
+    let object = &event["objectRef"];
+    let resource = object["resource"].as_str()?.to_owned();
+    let resource = match object["subresource"].as_str() {
+        Some(subresource) => format!("{resource}/{subresource}"),
+        None => resource,
+    };
+    Some(Grant {
+        role,
+        verb: event["verb"].as_str()?.to_owned(),
+        group: object["apiGroup"].as_str().unwrap_or_default().to_owned(),
+        resource,
+    })
+}
+
+/// Everything that our roles allow.
+async fn granted(client: Client) -> BTreeSet<Grant> {
+    let mut grants = BTreeSet::new();
+    let mut add = |role: &str, rules: Vec<PolicyRule>| {
+        for rule in rules {
+            for verb in &rule.verbs {
+                for group in rule.api_groups.iter().flatten() {
+                    for resource in rule.resources.iter().flatten() {
+                        grants.insert(Grant {
+                            role: role.to_owned(),
+                            verb: verb.clone(),
+                            group: group.clone(),
+                            resource: resource.clone(),
+                        });
+                    }
+                }
+            }
+        }
+    };
+    for name in [
+        "failover-webhook",
+        "failover-controller",
+        "failover-operator",
+        "failover-viewer",
+    ] {
+        let role = Api::<ClusterRole>::all(client.clone())
+            .get(name)
+            .await
+            .unwrap();
+        add(name, role.rules.unwrap_or_default());
+    }
+    for role in Api::<Role>::all(client)
+        .list(&kube::api::ListParams::default())
+        .await
+        .unwrap()
+    {
+        let name = role.metadata.name.clone().unwrap();
+        if name.starts_with("failover-") {
+            add(&name, role.rules.unwrap_or_default());
+        }
+    }
+    grants
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_webhook_can_write_nothing_but_its_lease() {
+    let site = Site::start(Options::default()).await.unwrap();
+    let kubeconfig = identity::service_account(
+        &site.plane,
+        names::SYSTEM_NAMESPACE,
+        names::WEBHOOK_SERVICE_ACCOUNT,
+    )
+    .await
+    .unwrap();
+    let client = testbed::control_plane::client(&kubeconfig).await.unwrap();
+    let discovery = kube::Discovery::new(site.client()).run().await.unwrap();
+    let mut allowed = BTreeSet::new();
+    for group in discovery.groups() {
+        for (resource, _) in group.recommended_resources() {
+            for namespace in [
+                "default",
+                names::SYSTEM_NAMESPACE,
+                names::ENFORCER_NAMESPACE,
+                "kube-system",
+            ] {
+                for verb in ["create", "update", "patch", "delete", "deletecollection"] {
+                    if may(&client, verb, &resource.group, &resource.plural, namespace).await {
+                        allowed.insert(format!("{verb} {} in {namespace}", resource.plural));
+                    }
+                }
+            }
+        }
+    }
+    // Reviews store nothing: every authenticated user may ask about itself.
+    allowed.retain(|grant| !grant.starts_with("create self"));
+    let leases: BTreeSet<String> = allowed
+        .iter()
+        .filter(|g| g.ends_with("leases in failover-enforcers"))
+        .cloned()
+        .collect();
+    assert_eq!(allowed, leases, "nothing but leases where enforcers report");
+    assert!(leases.contains("create leases in failover-enforcers"));
+
+    // And not only on paper.
+    let error = Api::<ClusterRole>::all(client.clone())
+        .delete("view", &kube::api::DeleteParams::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, kube::Error::Api(status) if status.code == 403),
+        "{error:?}"
+    );
+    let lease: Api<k8s_openapi::api::coordination::v1::Lease> =
+        Api::namespaced(client, names::SYSTEM_NAMESPACE);
+    let steal = kube::api::Patch::Merge(serde_json::json!({"spec": {"holderIdentity": "thief"}}));
+    let error = lease
+        .patch(
+            names::LEADER_LEASE,
+            &kube::api::PatchParams::default(),
+            &steal,
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, kube::Error::Api(status) if status.code == 403),
+        "{error:?}"
+    );
+    eventually("the webhook's own lease", || async {
+        let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
+            Api::namespaced(site.client(), names::ENFORCER_NAMESPACE);
+        leases.get("webhook-0").await.map(|_| ())
+    })
+    .await;
+}
+
+async fn may(client: &Client, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                verb: Some(verb.to_owned()),
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let answer = Api::all(client.clone())
+        .create(&PostParams::default(), &review)
+        .await
+        .unwrap();
+    answer.status.is_some_and(|status| status.allowed)
+}
