@@ -2,6 +2,7 @@
 
 mod api;
 mod bed;
+mod cut_off;
 mod krew;
 mod main_job;
 mod rights;

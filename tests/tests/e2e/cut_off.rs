@@ -1,0 +1,278 @@
+//! Parts cut away in the middle of a change of role: a clear message, the right exit code, and never a claim that is not so.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use failover_core::api;
+use failover_core::names::{self, RESTORE_ANNOTATION};
+use failover_core::{Role, Roles};
+use kube::Api;
+use kube::api::{DynamicObject, ListParams};
+use serde_json::json;
+use testbed::site::{Options, Output, Site};
+use testbed::{eventually, eventually_within, fixtures};
+use tokio::io::AsyncReadExt as _;
+
+const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+const PROMOTE: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override",
+    "peer-unknown",
+    "--reason",
+    "drill",
+];
+
+/// A site with enough in it that a sweep takes a while.
+async fn busy_site(role: &'static str) -> Site {
+    let options = Options {
+        role,
+        controller: vec!["--sweep-concurrency=1".to_owned()],
+        ..Options::default()
+    };
+    let site = Site::start(options).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    for i in 0..60 {
+        site.apply_as_flux(&fixtures::deployment("shop", &format!("web-{i}"), 2))
+            .await
+            .unwrap();
+    }
+    site
+}
+
+async fn status(site: &Site) -> Option<api::SiteStatus> {
+    Api::<api::Site>::all(site.client())
+        .get(names::SITE)
+        .await
+        .ok()?
+        .status
+}
+
+/// Starts the CLI, waits until the controller has begun to carry out the order, and hands over.
+async fn in_the_middle(site: &Site, arguments: &[&str]) -> tokio::process::Child {
+    let mut command = site.failover_command(arguments);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("a transition under way", || async {
+        let status = status(site).await.ok_or("no status")?;
+        if status.transition.is_some() {
+            Ok(())
+        } else {
+            Err("none yet")
+        }
+    })
+    .await;
+    child
+}
+
+async fn ended(mut child: tokio::process::Child) -> Output {
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let both = async {
+        tokio::join!(
+            out.read_to_string(&mut stdout),
+            err.read_to_string(&mut stderr)
+        )
+    };
+    let (status, _) = tokio::time::timeout(Duration::from_secs(120), async {
+        tokio::join!(child.wait(), both)
+    })
+    .await
+    .expect("the CLI ends");
+    Output {
+        code: status.unwrap().code().unwrap_or(-1),
+        stdout,
+        stderr,
+    }
+}
+
+async fn deployments(site: &Site) -> Vec<DynamicObject> {
+    let api = site
+        .api_of(&fixtures::deployment("shop", "web", 1))
+        .await
+        .unwrap();
+    api.list(&ListParams::default()).await.unwrap().items
+}
+
+fn replicas(objects: &[DynamicObject]) -> i64 {
+    objects
+        .iter()
+        .filter_map(|object| object.data["spec"]["replicas"].as_i64())
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
+    let mut site = busy_site("primary").await;
+    let child = in_the_middle(&site, DEMOTE).await;
+    site.webhook.kill();
+    let output = ended(child).await.expect(0);
+    assert!(output.stdout.contains("demoted to secondary"), "{output:?}");
+    let objects = deployments(&site).await;
+    assert_eq!(replicas(&objects), 0);
+    assert!(objects.iter().all(
+        |o| o.metadata.annotations.as_ref().unwrap()[RESTORE_ANNOTATION]
+            == r#"{"/spec/replicas":2}"#
+    ));
+
+    let status = site.failover(&["status"]).await.expect(0);
+    eventually("the dead replica to be noticed", || async {
+        let status = self::status(&site).await.unwrap();
+        if status.enforcers.is_empty() {
+            Ok(())
+        } else {
+            Err(status.enforcers)
+        }
+    })
+    .await;
+    assert!(status.stdout.contains("secondary"), "{status:?}");
+    let output = site.failover(PROMOTE).await.expect(0);
+    assert!(output.stdout.contains("promoted to primary"), "{output:?}");
+    assert_eq!(replicas(&deployments(&site).await), 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() {
+    let mut site = busy_site("secondary").await;
+    let arguments: Vec<&str> = PROMOTE
+        .iter()
+        .copied()
+        .chain(["--timeout", "10s"])
+        .collect();
+    let child = in_the_middle(&site, &arguments).await;
+    site.controller.kill();
+    let output = ended(child).await.expect(4);
+    assert!(!output.stdout.contains("promoted to primary"), "{output:?}");
+    assert!(output.stderr.contains("controller"), "{output:?}");
+    assert!(
+        output.stderr.contains("kubectl failover status"),
+        "what to do next: {output:?}"
+    );
+
+    site.controller.restart().unwrap();
+    site.until_ready().await;
+    assert_eq!(
+        status(&site).await.unwrap().layers,
+        Roles::all(Role::Primary)
+    );
+    assert_eq!(replicas(&deployments(&site).await), 120);
+    let again = site.failover(PROMOTE).await.expect(0);
+    assert!(again.stdout.contains("already primary"), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_controller_takes_over_in_the_middle() {
+    let mut site = busy_site("primary").await;
+    let _second = site.second_controller().await.unwrap();
+    let child = in_the_middle(&site, DEMOTE).await;
+    site.controller.kill();
+    let output = ended(child).await.expect(0);
+    assert!(output.stdout.contains("demoted to secondary"), "{output:?}");
+    assert_eq!(replicas(&deployments(&site).await), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_api_server_gone_nothing_is_claimed_and_the_change_goes_on_when_it_is_back() {
+    let mut site = busy_site("primary").await;
+    let arguments: Vec<&str> = DEMOTE.iter().copied().chain(["--timeout", "10s"]).collect();
+    let child = in_the_middle(&site, &arguments).await;
+    site.plane.api_server.kill();
+    let output = ended(child).await.expect(4);
+    assert!(
+        !output.stdout.contains("demoted to secondary"),
+        "{output:?}"
+    );
+    assert!(
+        output.stderr.contains("127.0.0.1"),
+        "it names what cannot be reached: {output:?}"
+    );
+
+    let refused = site.failover(DEMOTE).await.expect(1);
+    assert!(refused.stderr.contains("127.0.0.1"), "{refused:?}");
+
+    site.plane.restart_api_server().await.unwrap();
+    eventually_within(
+        Duration::from_secs(120),
+        "the demotion to be done",
+        || async {
+            let status = status(&site).await.ok_or("no status".to_owned())?;
+            let done = status.transition.is_none() && status.layers == Roles::all(Role::Secondary);
+            if done {
+                Ok(())
+            } else {
+                Err(format!("{status:?}\n{}", site.controller.log_tail()))
+            }
+        },
+    )
+    .await;
+    assert_eq!(replicas(&deployments(&site).await), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_without_peer_is_refused_and_changes_nothing() {
+    let site = Site::start(Options {
+        role: "secondary",
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let before = Api::<api::Site>::all(site.client())
+        .get(names::SITE)
+        .await
+        .unwrap();
+    let refused = site
+        .failover(&["promote", "--yes", "--reason", "drill"])
+        .await
+        .expect(3);
+    assert!(
+        refused.stderr.contains("peer-unknown") && refused.stderr.contains("--override"),
+        "{refused:?}"
+    );
+    let after = Api::<api::Site>::all(site.client())
+        .get(names::SITE)
+        .await
+        .unwrap();
+    assert_eq!(before.spec, after.spec);
+
+    // Nor by writing the order without the CLI.
+    let order = json!({"spec": {"role": "primary", "epoch": before.spec.epoch.0 + 1, "request": {"id": "by-hand"}}});
+    let patch = kube::api::Patch::Merge(order);
+    Api::<api::Site>::all(site.client())
+        .patch(names::SITE, &kube::api::PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    eventually("the guard to hold", || async {
+        let status = status(&site).await.ok_or("no status".to_owned())?;
+        if status.phase == Some(api::Phase::Stalled) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    assert_eq!(
+        status(&site).await.unwrap().layers,
+        Roles::all(Role::Secondary)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_enforcement_configured_no_change_starts() {
+    let site = Site::start(Options::default()).await.unwrap();
+    site.kubectl(&[
+        "delete",
+        "mutatingwebhookconfiguration",
+        names::WEBHOOK_CONFIGURATION,
+    ])
+    .await
+    .expect(0);
+    let refused = site.failover(DEMOTE).await.expect(3);
+    assert!(refused.stderr.contains("no-enforcement"), "{refused:?}");
+    assert_eq!(
+        status(&site).await.unwrap().layers,
+        Roles::all(Role::Primary)
+    );
+}
