@@ -17,4 +17,5 @@ pub mod causes;
 pub mod client;
 pub mod logs;
 pub mod metrics;
+pub mod run;
 pub mod site;

@@ -1,12 +1,15 @@
 //! Log lines on standard error: JSON for machines, text for people. Object bodies never get into them.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Log, LogFormat};
 
-/// kube logs the whole text of an answer it cannot parse, which may be a Secret.
-const NEVER_BODIES: &str = "kube_client::client=error";
+/// kube logs the whole text of an answer it cannot parse, which may be a Secret; and each connection that fails, without
+/// saying what for. Both come back as errors, and are logged by the one who asked.
+const NOT_FROM_KUBE: &str = "kube_client::client=off";
 
 pub fn init(log: &Log) -> anyhow::Result<()> {
     let filter = filter(&log.log_level)?;
@@ -19,7 +22,7 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
             .flatten_event(true)
             .with_current_span(false)
             .init(),
-        LogFormat::Text => builder.init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
     }
     Ok(())
 }
@@ -28,7 +31,7 @@ fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     let filter: EnvFilter = level.parse().with_context(|| {
         format!("--log-level {level:?} is not a level (error, warn, info, debug, trace) or filter")
     })?;
-    Ok(filter.add_directive(NEVER_BODIES.parse().expect("a constant directive")))
+    Ok(filter.add_directive(NOT_FROM_KUBE.parse().expect("a constant directive")))
 }
 
 #[cfg(test)]
@@ -39,7 +42,7 @@ mod tests {
     fn no_level_lets_kube_print_what_it_could_not_parse() {
         for level in ["info", "trace", "failover_controller=debug"] {
             assert!(
-                filter(level).unwrap().to_string().contains(NEVER_BODIES),
+                filter(level).unwrap().to_string().contains(NOT_FROM_KUBE),
                 "{level}"
             );
         }

@@ -24,10 +24,11 @@ use tokio::task::JoinSet;
 use crate::causes::causes;
 use crate::client::WATCH_TIMEOUT;
 
-/// Watches come back this soon after the API server does.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// Watches come back within about twice this (it, and as much again at random) of the API server: an order must not wait
+/// for us.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 /// A watch that goes on failing is reported again after this many failures, about once a minute.
-const REPORT_EVERY: u32 = 12;
+const REPORT_EVERY: u32 = 20;
 
 /// The caches.
 #[derive(Clone, Debug)]

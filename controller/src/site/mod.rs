@@ -23,10 +23,13 @@ pub mod own_writes;
 pub mod patience;
 pub mod progress;
 pub mod reconcile;
+pub mod setback;
 pub mod status;
 pub mod survey;
 pub mod sweep;
 pub mod sweeping;
 
+#[cfg(test)]
+mod bed;
 #[cfg(test)]
 mod fake_api;

@@ -159,15 +159,16 @@ fn started(transition: &Transition) -> News {
 fn finished(entry: &HistoryEntry) -> News {
     match entry.outcome {
         Outcome::Succeeded => {
+            // Times in a status are whole seconds.
             let seconds = entry
                 .finished_at
                 .0
                 .duration_since(entry.started_at.0)
-                .as_secs_f64();
+                .as_secs();
             News::normal(
                 "TransitionFinished",
                 format!(
-                    "{} after {seconds:.1} s, {} objects changed, request {}",
+                    "{} after {seconds} s, {} objects changed, request {}",
                     entry.to, entry.objects, entry.id
                 ),
             )
@@ -188,8 +189,8 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
         (StepName::Roles, StepState::Done) if news => Some(News::normal(
             "RolesWritten",
             format!(
-                "{} namespaces are labelled {} (request {})",
-                step.total, transition.to, transition.id
+                "namespaces labelled {}: {} (request {})",
+                transition.to, step.total, transition.id
             ),
         )),
         (name, StepState::Blocked) => {
@@ -257,7 +258,7 @@ mod tests {
         );
         let ended = status(json!({ "history": [{
             "id": "1", "to": "secondary", "epoch": 3, "startedAt": "2026-01-01T00:00:00Z",
-            "finishedAt": "2026-01-01T00:00:02.5Z", "objects": 12, "outcome": "Succeeded"
+            "finishedAt": "2026-01-01T00:00:02Z", "objects": 12, "outcome": "Succeeded"
         }] }));
         assert_eq!(reasons(&idle, &begun), ["TransitionStarted"]);
         assert_eq!(
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(reasons(&written, &ended), ["TransitionFinished"]);
         assert_eq!(
             of_status(&written, &ended)[0].note,
-            "secondary after 2.5 s, 12 objects changed, request 1"
+            "secondary after 2 s, 12 objects changed, request 1"
         );
         assert_eq!(reasons(&ended, &ended), [""; 0]);
     }

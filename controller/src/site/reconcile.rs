@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::BackoffBuilder as _;
 use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
 use failover_core::transition::{
@@ -23,7 +22,8 @@ use super::label::{self, NamespaceMeta};
 use super::news::{self, News};
 use super::observe::{Observer, Seen};
 use super::progress;
-use super::status::{self, StatusError};
+use super::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
+use super::status;
 use super::sweep::{SweepError, Sweeper, Swept};
 use super::sweeping::{self, Sweeping};
 use crate::causes::causes;
@@ -33,44 +33,8 @@ use crate::metrics::{GuardLabels, Metrics};
 const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
-/// A failed turn is tried again after half a second, then ever later up to about ten (this and as much again at random),
-/// and sooner when something changes; but never sooner than the first.
-const SHORTEST_BACKOFF: Duration = Duration::from_millis(500);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// A time to wait for that is past already must not make the loop spin.
 const SHORTEST_REST: Duration = Duration::from_millis(50);
-
-#[derive(Debug, thiserror::Error)]
-enum TurnError {
-    #[error(transparent)]
-    Status(#[from] StatusError),
-    #[error("cannot label namespace {namespace}")]
-    Label {
-        namespace: String,
-        source: kube::Error,
-    },
-    #[error("the sweep was cut short")]
-    Sweep(#[from] SweepError),
-    #[error("the sweep failed")]
-    Task(#[from] tokio::task::JoinError),
-}
-
-impl TurnError {
-    /// What was decided on is out of date: not a failure, only a reason to decide again.
-    fn is_conflict(&self) -> bool {
-        match self {
-            Self::Status(StatusError::Conflict) => true,
-            Self::Label {
-                source: kube::Error::Api(status),
-                ..
-            } => status.code == 409,
-            Self::Status(StatusError::Request(_))
-            | Self::Label { .. }
-            | Self::Sweep(_)
-            | Self::Task(_) => false,
-        }
-    }
-}
 
 /// When to take the next turn, unless something changes before.
 type Next = Instant;
@@ -406,15 +370,6 @@ impl Reconciler {
 
 fn earliest(next: Instant, other: Option<Instant>) -> Instant {
     other.map_or(next, |other| next.min(other))
-}
-
-fn backoff() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(SHORTEST_BACKOFF)
-        .with_max_delay(LONGEST_BACKOFF)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 #[cfg(test)]
