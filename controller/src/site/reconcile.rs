@@ -142,7 +142,7 @@ impl Reconciler {
     async fn rest(&mut self, next: Next) {
         let finished = async {
             match &mut self.sweeping {
-                Some(sweeping) => sweeping.finished().await,
+                Some(sweeping) => sweeping.finish().await,
                 None => std::future::pending().await,
             }
         };
@@ -291,25 +291,16 @@ impl Reconciler {
         Ok(now + PROGRESS_EVERY)
     }
 
-    async fn finish_sweep(
-        &mut self,
-        result: Result<Result<Swept, SweepError>, tokio::task::JoinError>,
-    ) {
+    async fn finish_sweep(&mut self, result: Result<Swept, SweepError>) {
         let Some(sweeping) = self.sweeping.take() else {
             return;
         };
-        let result = match result {
-            Ok(result) => {
-                sweeping::count(&self.metrics, result.as_ref(), sweeping.took());
-                result.map_err(TurnError::from)
-            }
-            // The task panicked. Every write stands for itself, so none is half done.
-            Err(error) => Err(TurnError::from(error)),
-        };
-        match result {
+        sweeping::count(&self.metrics, result.as_ref(), sweeping.took());
+        match result.map_err(TurnError::from) {
             Ok(swept) => {
                 self.sweep_backoff = backoff();
-                self.take_report(&sweeping, &swept).await;
+                self.take_report(sweeping.step, sweeping.took(), &swept)
+                    .await;
             }
             Err(error) => {
                 let delay = self.sweep_backoff.next().unwrap_or(LONGEST_BACKOFF);
@@ -323,21 +314,23 @@ impl Reconciler {
         }
     }
 
-    async fn take_report(&mut self, sweeping: &Sweeping, swept: &Swept) {
+    async fn take_report(&mut self, step: i64, took: Duration, swept: &Swept) {
         let now = (self.now)();
         let first = self
             .report
             .as_ref()
-            .is_none_or(|report| report.step != sweeping.step);
-        tracing::info!(
-            step = sweeping.step,
-            objects = swept.total,
-            by_webhook = swept.readmitted,
-            by_controller = swept.rewritten,
-            left = swept.left,
-            milliseconds = u64::try_from(sweeping.took().as_millis()).unwrap_or(u64::MAX),
-            "swept"
-        );
+            .is_none_or(|report| report.step != step);
+        if first || swept.changed() > 0 || swept.left > 0 {
+            tracing::info!(
+                step,
+                objects = swept.total,
+                by_webhook = swept.readmitted,
+                by_controller = swept.rewritten,
+                left = swept.left,
+                milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                "swept"
+            );
+        }
         for blocked in &swept.blocked {
             tracing::warn!(
                 object = blocked.object.as_deref().unwrap_or_default(),
@@ -345,12 +338,7 @@ impl Reconciler {
                 blocked.message
             );
         }
-        self.report = Some(sweeping::report(
-            self.report.as_ref(),
-            sweeping.step,
-            swept,
-            now,
-        ));
+        self.report = Some(sweeping::report(self.report.as_ref(), step, swept, now));
         let Some(seen) = self.observer.look(Instant::now(), now) else {
             return;
         };

@@ -22,8 +22,6 @@ pub enum TurnError {
     },
     #[error("the sweep was cut short")]
     Sweep(#[from] SweepError),
-    #[error("the sweep failed")]
-    Task(#[from] tokio::task::JoinError),
 }
 
 impl TurnError {
@@ -35,10 +33,7 @@ impl TurnError {
                 source: kube::Error::Api(status),
                 ..
             } => status.code == 409,
-            Self::Status(StatusError::Request(_))
-            | Self::Label { .. }
-            | Self::Sweep(_)
-            | Self::Task(_) => false,
+            Self::Status(StatusError::Request(_)) | Self::Label { .. } | Self::Sweep(_) => false,
         }
     }
 }

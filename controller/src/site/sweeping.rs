@@ -1,20 +1,22 @@
-//! A sweep under way, on a task of its own: the loop goes on observing, and drops it when it decides otherwise.
+//! A sweep under way: the loop polls it while it rests, goes on observing, and drops it when it decides otherwise.
+//!
+//! It is no task of its own, so that nothing is written any more once the loop itself is dropped, as when leadership ends.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::RuleSet;
 use failover_core::transition::{EnrolledNamespace, SweepReport};
 use jiff::Timestamp;
-use tokio::task::JoinError;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::progress::Progress;
 use super::sweep::{SweepError, Sweeper, Swept};
 use crate::metrics::{Metrics, SweepLabels, WriterLabels};
 
-#[derive(Debug)]
+type Work = Pin<Box<dyn Future<Output = Result<Swept, SweepError>> + Send>>;
+
 pub struct Sweeping {
     /// The step whose roles it enforces.
     pub step: i64,
@@ -22,7 +24,16 @@ pub struct Sweeping {
     /// When its progress was last written.
     pub shown: Instant,
     started: Instant,
-    task: AbortOnDropHandle<Result<Swept, SweepError>>,
+    work: Work,
+}
+
+impl std::fmt::Debug for Sweeping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sweeping")
+            .field("step", &self.step)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sweeping {
@@ -35,20 +46,20 @@ impl Sweeping {
         let progress = Arc::new(Progress::default());
         let (sweeper, namespaces, counted) =
             (sweeper.clone(), namespaces.to_vec(), Arc::clone(&progress));
-        let task = tokio::spawn(async move { sweeper.sweep(&namespaces, &rules, &counted).await });
+        let work = Box::pin(async move { sweeper.sweep(&namespaces, &rules, &counted).await });
         let started = Instant::now();
         Self {
             step,
             progress,
             shown: started,
             started,
-            task: AbortOnDropHandle::new(task),
+            work,
         }
     }
 
-    /// Waits for the end. Dropping this future leaves the sweep as it is.
-    pub async fn finished(&mut self) -> Result<Result<Swept, SweepError>, JoinError> {
-        (&mut self.task).await
+    /// Sweeps on until the end. Dropping this future leaves the sweep where it is.
+    pub async fn finish(&mut self) -> Result<Swept, SweepError> {
+        (&mut self.work).await
     }
 
     pub fn took(&self) -> Duration {
