@@ -1,1 +1,28 @@
-//! .
+//! The admission webhook of kubectl-failover.
+//!
+//! ```text
+//!   API server ──TLS──► server ──► mutate ──► decide ──► failover_core::request::admit
+//!                        ▲ tls                  │ reads
+//!                        │ (folder, polled)     ▼
+//!   API server ◄─watches (Namespaces, RoleRules, Site)──► store ◄── readiness gates every answer
+//!              ◄─enforcer (own Lease: what the store has seen)
+//! ```
+//!
+//! A request is answered from memory alone. What the memory needs is followed by watches; that it still follows is shown
+//! by the own Lease, and when it cannot be shown no answer is given.
+
+pub mod admin;
+pub mod args;
+pub mod client;
+pub mod decide;
+pub mod enforcer;
+pub mod logs;
+pub mod metrics;
+pub mod mutate;
+pub mod readiness;
+pub mod review;
+pub mod run;
+pub mod server;
+pub mod store;
+pub mod tls;
+pub mod watches;

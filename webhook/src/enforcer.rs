@@ -1,0 +1,109 @@
+//! The own Lease, through which the controller learns that this replica lives and what it has seen.
+
+use std::time::{Duration, Instant};
+
+use failover_core::names::{ENFORCER_LABEL, NAMESPACES_ANNOTATION, STEP_ANNOTATION};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::{LEASE_DURATION, Readiness};
+use crate::store::{Seen, Store};
+
+/// How often the Lease is renewed while nothing changes.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How soon after a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Reports until it is told to stop, then takes the Lease away: what is shut down in good order need not be waited for.
+#[expect(missing_debug_implementations, reason = "a Client has none")]
+pub struct Enforcer {
+    pub client: Client,
+    pub namespace: String,
+    pub name: String,
+    pub store: Store,
+    pub readiness: Readiness,
+}
+
+impl Enforcer {
+    pub async fn report(self, stop: CancellationToken) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut changes = self.store.changes();
+        let mut failing = false;
+        // Nothing is reported before it has been seen: a Lease that says "no namespaces" would be taken at its word.
+        while !self.readiness.are_watches_synced() {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+        while !stop.is_cancelled() {
+            changes.mark_unchanged();
+            let seen = self.store.seen();
+            let sent = Instant::now();
+            let pause = match self.renew(&leases, seen).await {
+                Ok(()) => {
+                    self.readiness.contact(sent);
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(lease = self.name, "the Lease is renewed again");
+                    }
+                    EVERY
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            lease = self.name, namespace = self.namespace, %error,
+                            "the Lease cannot be renewed: answers stop when that lasts"
+                        );
+                    }
+                    RETRY
+                }
+            };
+            let changed = async {
+                // At once when what is seen changes; other news of namespaces can wait.
+                while changes.changed().await.is_ok() {
+                    if self.store.seen() != seen {
+                        return;
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = changed => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        if let Err(error) = leases.delete(&self.name, &DeleteParams::default()).await {
+            tracing::warn!(lease = self.name, %error, "the Lease could not be deleted: it expires by itself");
+        }
+    }
+
+    async fn renew(&self, leases: &Api<Lease>, seen: Seen) -> kube::Result<()> {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": self.name,
+                "labels": {ENFORCER_LABEL: "webhook"},
+                "annotations": {
+                    STEP_ANNOTATION: seen.step.to_string(),
+                    NAMESPACES_ANNOTATION: seen.namespaces.to_string(),
+                },
+            },
+            "spec": {
+                "holderIdentity": self.name,
+                "leaseDurationSeconds": LEASE_DURATION.as_secs(),
+                "renewTime": k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(jiff::Timestamp::now()),
+            },
+        });
+        let params = PatchParams::apply("failover-webhook").force();
+        leases
+            .patch(&self.name, &params, &Patch::Apply(&lease))
+            .await
+            .map(|_| ())
+    }
+}

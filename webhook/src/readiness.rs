@@ -1,0 +1,199 @@
+//! Whether answers can be relied upon: a valid certificate, synced watches, and contact with the API server.
+//!
+//! Contact is what the own Lease shows. The controller takes a replica whose Lease is not renewed for its duration for
+//! dead, and no longer waits for it to see a change of roles. So a replica that cannot renew must stop answering before
+//! that: with a cache that no longer follows it would let through what a newer role forbids.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long the Lease lives for the controller.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// How long after the last renewal answers are still given: a renewal that is noticed late by the controller, plus the
+/// 1 s that a request may take, still ends before the Lease does.
+pub const CONTACT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Shared by those who report and those who ask. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    synced: Synced,
+    /// Until when the serving certificate is valid, in Unix seconds.
+    certificate_until: Option<i64>,
+    last_contact: Option<Instant>,
+    draining: bool,
+}
+
+/// Which watches have delivered their first list.
+#[derive(Clone, Copy, Debug, Default)]
+struct Synced {
+    namespaces: bool,
+    rules: bool,
+    site: bool,
+}
+
+/// One of the watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    Namespaces,
+    RoleRules,
+    Site,
+}
+
+/// Why no answer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    #[error("there is no valid certificate yet: the controller issues it")]
+    Certificate,
+    #[error(
+        "the watches of Namespaces, RoleRules and the Site have not all delivered their first list yet"
+    )]
+    Watches,
+    #[error("the API server has not been reached for {} s", CONTACT_LIMIT.as_secs())]
+    Contact,
+    #[error("the process is shutting down")]
+    Draining,
+}
+
+impl Readiness {
+    pub fn synced(&self, watched: Watched) {
+        self.update(|state| match watched {
+            Watched::Namespaces => state.synced.namespaces = true,
+            Watched::RoleRules => state.synced.rules = true,
+            Watched::Site => state.synced.site = true,
+        });
+    }
+
+    pub fn certificate_valid_until(&self, unix_seconds: i64) {
+        self.update(|state| state.certificate_until = Some(unix_seconds));
+    }
+
+    /// The Lease was renewed by a request that was sent at this time.
+    pub fn contact(&self, sent: Instant) {
+        self.update(|state| state.last_contact = Some(sent));
+    }
+
+    pub fn drain(&self) {
+        self.update(|state| state.draining = true);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.with(|state| state.draining)
+    }
+
+    /// Whether the cache is complete.
+    pub fn are_watches_synced(&self) -> bool {
+        self.with(|state| state.synced.namespaces && state.synced.rules && state.synced.site)
+    }
+
+    /// Whether new work should be sent here.
+    pub fn check(&self) -> Result<(), NotReady> {
+        self.check_at(Instant::now(), jiff::Timestamp::now().as_second(), true)
+    }
+
+    /// Whether a request that came all the same can be answered: while draining it is.
+    pub fn can_answer(&self) -> Result<(), NotReady> {
+        self.check_at(Instant::now(), jiff::Timestamp::now().as_second(), false)
+    }
+
+    fn check_at(&self, now: Instant, unix_seconds: i64, new_work: bool) -> Result<(), NotReady> {
+        self.with(|state| {
+            if new_work && state.draining {
+                return Err(NotReady::Draining);
+            }
+            if state
+                .certificate_until
+                .is_none_or(|until| until <= unix_seconds)
+            {
+                return Err(NotReady::Certificate);
+            }
+            let Synced {
+                namespaces,
+                rules,
+                site,
+            } = state.synced;
+            if !(namespaces && rules && site) {
+                return Err(NotReady::Watches);
+            }
+            match state.last_contact {
+                Some(at) if now.saturating_duration_since(at) < CONTACT_LIMIT => Ok(()),
+                _ => Err(NotReady::Contact),
+            }
+        })
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(
+            &mut self
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(
+            &self
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// As after a good start.
+    pub(crate) fn ready() -> Readiness {
+        let readiness = Readiness::default();
+        readiness.certificate_valid_until(i64::MAX);
+        for watched in [Watched::Namespaces, Watched::RoleRules, Watched::Site] {
+            readiness.synced(watched);
+        }
+        readiness.contact(Instant::now());
+        readiness
+    }
+
+    #[test]
+    fn says_what_is_missing_until_nothing_is() {
+        let now = Instant::now();
+        let readiness = Readiness::default();
+        let check = || readiness.check_at(now, 100, true);
+        assert_eq!(check(), Err(NotReady::Certificate));
+        readiness.certificate_valid_until(100);
+        assert_eq!(check(), Err(NotReady::Certificate), "expired this second");
+        readiness.certificate_valid_until(101);
+        assert_eq!(check(), Err(NotReady::Watches));
+        readiness.synced(Watched::Namespaces);
+        readiness.synced(Watched::RoleRules);
+        assert_eq!(check(), Err(NotReady::Watches));
+        readiness.synced(Watched::Site);
+        assert_eq!(check(), Err(NotReady::Contact));
+        readiness.contact(now);
+        assert_eq!(check(), Ok(()));
+    }
+
+    #[test]
+    fn stops_answering_before_its_lease_counts_as_expired() {
+        assert!(CONTACT_LIMIT + Duration::from_secs(2) < LEASE_DURATION);
+        let readiness = ready();
+        let now = Instant::now();
+        readiness.contact(now);
+        let at = |seconds| readiness.check_at(now + Duration::from_secs(seconds), 0, false);
+        assert_eq!(at(9), Ok(()));
+        assert_eq!(at(10), Err(NotReady::Contact));
+    }
+
+    #[test]
+    fn while_draining_takes_no_new_work_but_answers_what_comes() {
+        let readiness = ready();
+        readiness.drain();
+        assert_eq!(readiness.check(), Err(NotReady::Draining));
+        assert_eq!(readiness.can_answer(), Ok(()));
+    }
+}

@@ -1,0 +1,100 @@
+//! The process: everything started, and ended in the order that loses no request.
+
+use anyhow::{Context as _, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Args, Lease, Serving};
+use crate::client::Clients;
+use crate::enforcer::Enforcer;
+use crate::mutate::{self, App};
+use crate::server::{Limits, Server};
+use crate::{admin, logs, tls, watches};
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: Args) -> Result<()> {
+    let Args {
+        serving,
+        lease,
+        log,
+    } = args;
+    let Serving {
+        bind,
+        admin_bind,
+        tls_dir,
+        drain,
+    } = serving;
+    let Lease {
+        name,
+        lease_namespace,
+    } = lease;
+    logs::init(&log)?;
+    let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no handler for SIGINT")?;
+
+    // Bound first, so that a port in use is an error at once and the log says where to ask.
+    let server = Server::bind(bind, Limits::default())
+        .await
+        .with_context(|| format!("--bind {bind}"))?;
+    let admin_listener = TcpListener::bind(admin_bind)
+        .await
+        .with_context(|| format!("--admin-bind {admin_bind}"))?;
+    tracing::info!(addr = %server.local_addr()?, "serving admission reviews");
+    tracing::info!(addr = %admin_listener.local_addr()?, "serving /metrics, /livez and /readyz");
+
+    let clients = Clients::infer()
+        .await
+        .context("no configuration for the API server")?;
+    let app = App::default();
+    let serving = tls::Serving::default();
+    tokio::spawn(
+        tls::Follower {
+            folder: tls_dir,
+            serving: serving.clone(),
+            readiness: app.readiness.clone(),
+            metrics: app.metrics.clone(),
+        }
+        .follow(),
+    );
+    tokio::spawn(watches::follow(
+        clients.watches,
+        app.store.clone(),
+        app.readiness.clone(),
+    ));
+    let stop_reporting = CancellationToken::new();
+    let enforcer = Enforcer {
+        client: clients.lease,
+        namespace: lease_namespace,
+        name,
+        store: app.store.clone(),
+        readiness: app.readiness.clone(),
+    };
+    let reporting = tokio::spawn(enforcer.report(stop_reporting.clone()));
+    let admin_router = admin::router(app.clone());
+    tokio::spawn(async move { axum::serve(admin_listener, admin_router).await });
+    let stop_serving = CancellationToken::new();
+    let config = tls::config(serving);
+    let serving = tokio::spawn(server.serve(
+        config,
+        mutate::router(app.clone()),
+        app.metrics.clone(),
+        stop_serving.clone(),
+    ));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // Not ready any more, but answering: API servers keep connections, and some still send requests to a pod that is
+    // going. The webhook configuration is left alone; it belongs to the other replicas as well.
+    tracing::info!(seconds = drain.as_secs(), "shutting down: draining");
+    app.readiness.drain();
+    tokio::time::sleep(drain).await;
+    stop_serving.cancel();
+    serving.await.context("the server panicked")?;
+    stop_reporting.cancel();
+    reporting.await.context("the report panicked")?;
+    tracing::info!("shut down");
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What a decision is made from: filled by the watches, read by every request without waiting.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use failover_core::birth::Settled;
+use failover_core::{NamespaceState, RuleSet};
+use tokio::sync::watch;
+
+/// How long a request waits for a Namespace that the cache does not have yet. The API server asks only about enrolled
+/// namespaces, so a missing one is news that is under way; the answer must still come within the webhook's 1 s.
+const NEWS_UNDER_WAY: Duration = Duration::from_millis(300);
+
+/// The cache. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    namespaces: RwLock<BTreeMap<String, Arc<NamespaceState>>>,
+    rules: ArcSwap<RuleSet>,
+    settled: ArcSwap<Option<Settled>>,
+    /// Counts the changes of namespaces, for those who wait for one.
+    changes: watch::Sender<u64>,
+}
+
+/// What an enforcer reports: the lowest step seen over all enrolled namespaces, and their number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub step: i64,
+    pub namespaces: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            namespaces: RwLock::default(),
+            rules: ArcSwap::from_pointee(RuleSet::built_in()),
+            settled: ArcSwap::from_pointee(None),
+            changes: watch::Sender::new(0),
+        }))
+    }
+}
+
+impl Store {
+    pub fn rules(&self) -> Arc<RuleSet> {
+        self.0.rules.load_full()
+    }
+
+    pub fn set_rules(&self, rules: RuleSet) {
+        self.0.rules.store(Arc::new(rules));
+    }
+
+    pub fn settled(&self) -> Arc<Option<Settled>> {
+        self.0.settled.load_full()
+    }
+
+    pub fn set_settled(&self, settled: Option<Settled>) {
+        self.0.settled.store(Arc::new(settled));
+    }
+
+    pub fn namespace(&self, name: &str) -> Option<Arc<NamespaceState>> {
+        self.read().get(name).cloned()
+    }
+
+    /// As [`Store::namespace`], waiting a moment for one that is not there yet.
+    pub async fn namespace_soon(&self, name: &str) -> Option<Arc<NamespaceState>> {
+        if let Some(state) = self.namespace(name) {
+            return Some(state);
+        }
+        let mut changes = self.0.changes.subscribe();
+        let appears = async {
+            loop {
+                if let Some(state) = self.namespace(name) {
+                    return Some(state);
+                }
+                if changes.changed().await.is_err() {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(NEWS_UNDER_WAY, appears)
+            .await
+            .ok()
+            .flatten()
+    }
+
+    pub fn put_namespace(&self, name: String, state: NamespaceState) {
+        self.write().insert(name, Arc::new(state));
+        self.0.changes.send_modify(|n| *n += 1);
+    }
+
+    pub fn remove_namespace(&self, name: &str) {
+        self.write().remove(name);
+        self.0.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Takes the place of all namespaces: what a fresh list brought.
+    pub fn replace_namespaces(&self, all: BTreeMap<String, Arc<NamespaceState>>) {
+        *self.write() = all;
+        self.0.changes.send_modify(|n| *n += 1);
+    }
+
+    /// What has been seen by now.
+    pub fn seen(&self) -> Seen {
+        let namespaces = self.read();
+        // A namespace without a step has not been labelled yet: nothing has been seen of it.
+        let step = namespaces
+            .values()
+            .map(|state| state.step.unwrap_or(0))
+            .min()
+            .unwrap_or(0);
+        Seen {
+            step,
+            namespaces: namespaces.len(),
+        }
+    }
+
+    /// Changes of namespaces, to wait on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<NamespaceState>>> {
+        self.0
+            .namespaces
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<NamespaceState>>> {
+        self.0
+            .namespaces
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
