@@ -37,6 +37,8 @@ struct State {
     objects: Objects,
     version: u64,
     webhook_alive: bool,
+    /// What the webhook takes a Namespace's labels for, so many times more.
+    webhook_lags: Option<(u32, BTreeMap<String, String>)>,
     asked: Vec<Asked>,
     fault: Option<Fault>,
     watcher: Option<Watcher>,
@@ -48,6 +50,7 @@ impl FakeApi {
             objects: Objects::new(),
             version: 100,
             webhook_alive: true,
+            webhook_lags: None,
             asked: Vec::new(),
             fault: None,
             watcher: None,
@@ -97,6 +100,11 @@ impl FakeApi {
 
     pub(crate) fn set_webhook_alive(&self, alive: bool) {
         self.state().webhook_alive = alive;
+    }
+
+    /// The webhook sees these labels on every Namespace in its next decisions.
+    pub(crate) fn set_webhook_lagging(&self, decisions: u32, labels: BTreeMap<String, String>) {
+        self.state().webhook_lags = Some((decisions, labels));
     }
 
     pub(crate) fn set_fault(
@@ -233,7 +241,7 @@ impl State {
     }
 
     /// What the webhook answers: the same function as in production.
-    fn review(&self, path: &str, old: &Value, new: &Value) -> Option<json_patch::Patch> {
+    fn review(&mut self, path: &str, old: &Value, new: &Value) -> Option<json_patch::Patch> {
         let parts: Vec<_> = path.trim_start_matches("/apis/").split('/').collect();
         let [group, _, "namespaces", namespace, resource, name] = parts[..] else {
             return None;
@@ -244,7 +252,14 @@ impl State {
         let map = |key: &str| {
             serde_json::from_value::<BTreeMap<String, String>>(metadata[key].clone()).ok()
         };
-        let (state, _) = NamespaceState::parse(map("labels").as_ref(), map("annotations").as_ref());
+        let labels = match &mut self.webhook_lags {
+            Some((decisions, labels)) if *decisions > 0 => {
+                *decisions -= 1;
+                Some(labels.clone())
+            }
+            _ => map("labels"),
+        };
+        let (state, _) = NamespaceState::parse(labels.as_ref(), map("annotations").as_ref());
         let (old, new) = (old.to_string(), new.to_string());
         let review = Review {
             operation: Operation::Update,

@@ -15,6 +15,7 @@ pub mod caches;
 pub mod discovery;
 pub mod enforcers;
 pub mod events;
+pub mod fix;
 pub mod label;
 pub mod news;
 pub mod objects;

@@ -18,16 +18,12 @@ use failover_core::guard::GuardId;
 use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
-use serde_json::Value;
 
 use super::discovery::{self, DiscoveryError};
+use super::fix::{Fixed, fix};
 use super::objects::ObjectError;
-use super::patience::patiently;
 use super::progress::Progress;
-use super::survey::{Scope, Stray, Survey, SurveyError, Verdict, survey};
-
-/// How often an object that changes under our hands is read and decided anew.
-const CONFLICTS: u32 = 5;
+use super::survey::{Scope, Stray, Survey, SurveyError, survey};
 
 /// How often everything is gone through again while that still helps. More than two are needed only where something
 /// writes against us and the webhook is down.
@@ -67,18 +63,6 @@ impl Swept {
     pub fn changed(&self) -> i64 {
         self.readmitted + self.rewritten
     }
-}
-
-/// What became of one object.
-#[derive(Debug, PartialEq, Eq)]
-enum Fixed {
-    /// The webhook did it.
-    Readmitted,
-    /// We did.
-    Rewritten,
-    /// Gone, or no longer ruled: nothing to do.
-    Moot,
-    Blocked(String),
 }
 
 /// Sweeps with bounded concurrency.
@@ -198,84 +182,6 @@ impl Swept {
                 Blocked { guard: GuardId::NotConforming.to_string(), object: Some(object), message }
             })
             .collect();
-    }
-}
-
-/// Brings one object into line. An error concerns the API server as a whole, not this object.
-async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
-    let readmitted = patiently(|| scope.objects.readmit(name)).await;
-    let mut object = match or_read(scope, name, readmitted).await {
-        Ok((object, _)) => object,
-        Err(error) => return give_up(error),
-    };
-    let mut rewrite = match scope.judge(&object) {
-        Verdict::Conforms => return Ok(Fixed::Readmitted),
-        Verdict::Unruled => return Ok(Fixed::Moot),
-        Verdict::Hopeless(why) => return Ok(Fixed::Blocked(why)),
-        Verdict::Strays(rewrite) => rewrite,
-    };
-    for _ in 0..CONFLICTS {
-        let version = object["metadata"]["resourceVersion"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let written = patiently(|| scope.objects.rewrite(name, &rewrite.patch, &version)).await;
-        let (current, overtaken) = match or_read(scope, name, written).await {
-            Ok(answer) => answer,
-            Err(error) => return give_up(error),
-        };
-        object = current;
-        rewrite = match scope.judge(&object) {
-            // Somebody else brought it into line while we were at it.
-            Verdict::Conforms if overtaken => return Ok(Fixed::Moot),
-            Verdict::Conforms => return Ok(Fixed::Rewritten),
-            Verdict::Unruled => return Ok(Fixed::Moot),
-            Verdict::Hopeless(why) => return Ok(Fixed::Blocked(why)),
-            Verdict::Strays(rewrite) if overtaken => rewrite,
-            Verdict::Strays(_) => {
-                return Ok(Fixed::Blocked(
-                    "does not keep what was written: another admission webhook or policy changes it back".to_owned(),
-                ));
-            }
-        };
-    }
-    Ok(Fixed::Blocked(format!(
-        "changed {CONFLICTS} times while it was being written: find its writer"
-    )))
-}
-
-/// The written object or, where somebody else was faster, the one they wrote; and whether that was so.
-async fn or_read(
-    scope: &Scope,
-    name: &str,
-    written: Result<Value, ObjectError>,
-) -> Result<(Value, bool), ObjectError> {
-    match written {
-        Err(ObjectError::Conflict) => Ok((patiently(|| scope.objects.read(name)).await?, true)),
-        other => other.map(|object| (object, false)),
-    }
-}
-
-/// Whether a failure is this object's own, or that of everything there is.
-fn give_up(error: ObjectError) -> Result<Fixed, ObjectError> {
-    match error {
-        ObjectError::NotFound => Ok(Fixed::Moot),
-        ObjectError::Refused { status, message } => {
-            let hint = match status {
-                403 => {
-                    "; give the controller get, list and patch on it, or see which admission policy refuses"
-                }
-                422 => "; the object is invalid as it is stored: correct it",
-                _ => "",
-            };
-            Ok(Fixed::Blocked(format!(
-                "cannot be written: {message} ({status}){hint}"
-            )))
-        }
-        ObjectError::Conflict | ObjectError::Expired => Ok(Fixed::Blocked(
-            "changes faster than it can be written: find its writer".to_owned(),
-        )),
-        ObjectError::Busy { .. } | ObjectError::Unavailable(_) => Err(error),
     }
 }
 

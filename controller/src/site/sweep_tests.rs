@@ -7,7 +7,7 @@ use failover_core::{NamespaceState, Role};
 use http::Method;
 use http::header::RETRY_AFTER;
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
@@ -227,6 +227,29 @@ async fn an_object_that_never_holds_still_is_given_up_and_named() {
     let (object, why) = blocked(&swept);
     assert_eq!(object, "shop/deployments/web");
     assert!(why.contains("changed 5 times"), "{why}");
+}
+
+/// A replica that still takes the site for primary sees a passive value and a record that the stored object does not have,
+/// and drops the record: what is forced must not be lost that way.
+#[rstest]
+#[case::it_catches_up(2)]
+#[case::it_takes_its_time(5)]
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_lags_behind_cannot_make_the_sweep_lose_an_original(#[case] decisions: u32) {
+    let (api, namespaces) = cluster(Role::Secondary);
+    api.put(WEB, deployment(3));
+    let primary = ["volumes", "workloads", "gitops", "traffic"]
+        .map(|layer| (format!("failover.dev/{layer}"), "primary".to_owned()));
+    let enrolled = ("failover.dev/enforce".to_owned(), "enabled".to_owned());
+    api.set_webhook_lagging(decisions, primary.into_iter().chain([enrolled]).collect());
+    let swept = sweep(&api, &namespaces).await.unwrap();
+    assert_eq!(swept.left, 0);
+    let web = api.get(WEB);
+    assert_eq!(web["spec"]["replicas"], 0);
+    assert_eq!(
+        web["metadata"]["annotations"][RECORD],
+        "{\"/spec/replicas\":3}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
