@@ -1,1 +1,24 @@
-//! .
+//! Certificates of the webhook: issue, verify, bundle, and decide when to rotate.
+//!
+//! ```text
+//!   Secret ──► Stored ─┐
+//!   caBundle ──────────┼─► rotation::decide ──► Act ──► issue_authority / issue_leaf / publish / drop
+//!   names, now ────────┘                                (the controller does it, and decides again)
+//! ```
+//!
+//! Pure but for the randomness of keys: time comes in as a value, nothing is read or written.
+
+mod authority;
+mod bundle;
+mod parsed;
+mod rotation;
+mod verify;
+
+pub use authority::{
+    AUTHORITY_LIFETIME, CLOCK_SKEW, IssueError, LEAF_LIFETIME, Name, Pair, issue_authority,
+    issue_leaf,
+};
+pub use bundle::Bundle;
+pub use parsed::ParseError;
+pub use rotation::{Act, OVERLAP, SETTLE, Situation, Stored, decide, leaf_expiry};
+pub use verify::{VerifyError, verify, verify_alone};
