@@ -1,0 +1,224 @@
+//! The command line as it is typed. What the flags mean together is decided by the commands.
+
+pub mod connection;
+pub mod duration;
+mod enrolment;
+mod installation;
+mod role_change;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use connection::ConnectionFlags;
+pub use enrolment::{EnrollArgs, UnenrollArgs};
+pub use installation::{DryRun, InstallArgs, UninstallArgs};
+#[cfg(test)]
+pub use role_change::EXIT_CODES;
+pub use role_change::{PlanArgs, SwitchArgs};
+
+use crate::output::Format;
+
+/// Turn this cluster, one of two that run the same applications, into primary or secondary
+///
+/// Two clusters ("sites") are fed by the same Git repository. One is live, the other stands by: same manifests, no pods,
+/// replicated volumes read-only. kubectl failover makes the role of a site a fact of the cluster and enforces it at
+/// admission, so that GitOps goes on reconciling on both sides, sees no drift, and cannot undo a failover.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kubectl-failover",
+    bin_name = "kubectl failover",
+    version,
+    max_term_width = 100,
+    after_help = EXAMPLES,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    #[command(flatten)]
+    pub connection: ConnectionFlags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  # What is this site, and is everything as ordered?
+  kubectl failover status
+
+  # What would a demotion change?
+  kubectl failover plan demote
+
+  # Make this site passive, and wait until that is verified
+  kubectl failover demote --reason \"maintenance of the east site\"
+
+  # Make it live, having made sure that the other site is not
+  kubectl failover promote --override peer-unknown --reason \"west is fenced\"
+
+Flags go after the subcommand: kubectl takes none before the name of a plugin.";
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Status(StatusArgs),
+    Plan(PlanArgs),
+    Promote(Promote),
+    Demote(Demote),
+    Enroll(EnrollArgs),
+    Unenroll(UnenrollArgs),
+    Install(InstallArgs),
+    Uninstall(UninstallArgs),
+    Version(VersionArgs),
+    Completion(CompletionArgs),
+}
+
+/// Show the site's role, who holds it there, and what is not as ordered
+///
+/// Reads only. The rights of the ClusterRole failover-viewer are enough; what you may not see is named on stderr. The exit
+/// code says whether the site could be looked at, not whether it is healthy: for that, read the conditions (-o json).
+#[derive(Args, Debug)]
+#[command(after_help = STATUS_EXAMPLES)]
+pub struct StatusArgs {
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  # At a glance
+  kubectl failover status
+
+  # With conditions, steps, webhook replicas and the last transitions
+  kubectl failover status -o wide
+
+  # In a script
+  kubectl failover status -o json | jq -e '.conditions[] | select(.type == \"Ready\").status == \"True\"'";
+
+/// Make this site primary (live) and wait until that is verified
+///
+/// Gives every enrolled object back what was recorded when it was made passive. Guards are asked first; when one holds,
+/// nothing is changed and the exit code is 3. Success is reported only after every object has been listed again and agrees
+/// with the new role. A site that is primary already is left as it is, with exit code 0.
+#[derive(Args, Debug)]
+#[command(after_long_help = role_change::PROMOTE_HELP)]
+pub struct Promote {
+    #[command(flatten)]
+    pub switch: SwitchArgs,
+}
+
+/// Make this site secondary (passive) and wait until that is verified
+///
+/// Forces every enrolled object into its passive form and keeps what it was in a record on the object. Guards are asked
+/// first; when one holds, nothing is changed and the exit code is 3. Success is reported only after every object has been
+/// listed again and agrees with the new role. A site that is secondary already is left as it is, with exit code 0.
+#[derive(Args, Debug)]
+#[command(after_long_help = role_change::DEMOTE_HELP)]
+pub struct Demote {
+    #[command(flatten)]
+    pub switch: SwitchArgs,
+}
+
+/// Print the version of the plugin and of what runs in the cluster
+#[derive(Args, Debug)]
+pub struct VersionArgs {
+    /// Only the plugin's own version; no cluster is asked
+    #[arg(long)]
+    pub client: bool,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// Print a completion script for the plugin called by its own name
+///
+/// kubectl itself completes plugins by calling an executable named kubectl_complete-failover on PATH. This binary is that
+/// executable too, under that name:
+///
+///   ln -s "$(command -v kubectl-failover)" ~/.local/bin/kubectl_complete-failover
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Everything by which kubectl is told where its cluster is.
+    const CONNECTION: [&str; 16] = [
+        "--kubeconfig=f",
+        "--context=c",
+        "--cluster=c",
+        "--user=u",
+        "--namespace=n",
+        "--server=https://127.0.0.1:1",
+        "--token=t",
+        "--as=a",
+        "--as-group=g",
+        "--as-group=h",
+        "--as-uid=1",
+        "--request-timeout=5s",
+        "--insecure-skip-tls-verify",
+        "--certificate-authority=f",
+        "--client-certificate=f",
+        "--client-key=f",
+    ];
+
+    #[rstest]
+    #[case(&["status"])]
+    #[case(&["plan", "demote"])]
+    #[case(&["promote"])]
+    #[case(&["demote"])]
+    #[case(&["enroll", "shop"])]
+    #[case(&["unenroll", "shop"])]
+    #[case(&["install"])]
+    #[case(&["uninstall"])]
+    #[case(&["version"])]
+    #[case(&["completion", "bash"])]
+    fn connection_flags_are_taken_after_every_subcommand(#[case] command: &[&str]) {
+        let line = ["kubectl-failover"]
+            .iter()
+            .chain(command)
+            .chain(&CONNECTION)
+            .chain(&["--tls-server-name=n"]);
+        let cli = Cli::try_parse_from(line).unwrap();
+        let flags = cli.connection;
+        assert_eq!(flags.as_group, ["g", "h"]);
+        assert_eq!(flags.insecure_skip_tls_verify, Some(true));
+        assert_eq!(flags.namespace.as_deref(), Some("n"));
+        assert_eq!(flags.token.unwrap().expose(), "t");
+    }
+
+    #[rstest]
+    #[case::short(&["status", "-n", "shop", "-s", "https://127.0.0.1:1", "-o", "json"])]
+    #[case::false_(&["demote", "--insecure-skip-tls-verify=false", "--wait=false"])]
+    #[case::dry_run_without_value(&["demote", "--dry-run"])]
+    #[case::repeated(&["promote", "--override", "peer-unknown", "--override", "not-conforming=a/b/c", "--reason", "x"])]
+    fn taken(#[case] line: &[&str]) {
+        Cli::try_parse_from(["kubectl-failover"].iter().chain(line)).unwrap();
+    }
+
+    #[rstest]
+    #[case::no_command(&[])]
+    #[case::unknown_format(&["status", "-o", "xml"])]
+    #[case::diff_is_for_plans(&["status", "-o", "diff"])]
+    #[case::no_direction(&["plan"])]
+    #[case::no_namespace(&["enroll"])]
+    #[case::override_without_reason(&["promote", "--override", "peer-unknown"])]
+    #[case::no_time(&["promote", "--timeout", "0"])]
+    #[case::dry_run_of_another_kind(&["promote", "--dry-run=maybe"])]
+    fn not_taken(#[case] line: &[&str]) {
+        let error = Cli::try_parse_from(["kubectl-failover"].iter().chain(line)).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

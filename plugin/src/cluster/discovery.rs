@@ -1,0 +1,103 @@
+//! Which kinds this cluster serves: a rule for a kind that it does not is inert.
+
+use failover_core::{Rule, RuleSet};
+use kube::client::APIGroupDiscovery;
+
+use super::{ApiError, Cluster};
+
+impl Cluster {
+    /// The rules whose kinds are served, each in a version that is.
+    pub async fn served(&self, rules: &RuleSet) -> Result<Vec<Rule>, ApiError> {
+        const ACTION: &str = "ask the API server which kinds it serves";
+        let client = self.client();
+        let (core, groups) = futures::try_join!(
+            self.read(ACTION, || client.list_core_api_versions_aggregated()),
+            self.read(ACTION, || client.list_api_groups_aggregated())
+        )?;
+        let groups: Vec<APIGroupDiscovery> = core.items.into_iter().chain(groups.items).collect();
+        let served = select(rules, &groups);
+        // Taking an answer without Deployments for the truth would call a cluster conforming that was never looked at.
+        if served.iter().any(|rule| rule.resource == "deployments") {
+            Ok(served)
+        } else {
+            Err(ApiError::Refused {
+                action: ACTION.to_owned(),
+                message:
+                    "its discovery does not name deployments.apps; Kubernetes 1.27 or later is needed"
+                        .to_owned(),
+            })
+        }
+    }
+}
+
+fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
+    rules
+        .iter()
+        .filter_map(|rule| {
+            let version = version(rule, groups)?;
+            Some(Rule {
+                version: version.into(),
+                ..rule.clone()
+            })
+        })
+        .collect()
+}
+
+/// The rule's own version where it is served, else the one that the API server prefers.
+fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
+    let of_group = |group: &&APIGroupDiscovery| {
+        let metadata = group.metadata.as_ref();
+        let name = metadata.and_then(|metadata| metadata.name.as_deref());
+        name.unwrap_or_default() == rule.group
+    };
+    let served: Vec<&str> = groups
+        .iter()
+        .find(of_group)?
+        .versions
+        .iter()
+        .filter(|version| {
+            version.resources.iter().any(|resource| {
+                resource.resource.as_deref() == Some(&rule.resource)
+                    && resource.scope.as_deref() == Some("Namespaced")
+            })
+        })
+        .filter_map(|version| version.version.as_deref())
+        .collect();
+    let preferred = served.iter().find(|version| **version == rule.version);
+    preferred.or(served.first()).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn kinds_that_are_not_served_are_left_out_and_others_read_as_they_are_served() {
+        let groups: Vec<APIGroupDiscovery> = serde_json::from_value(json!([
+            {"metadata": {"name": ""}, "versions": [{"version": "v1", "resources": [
+                {"resource": "replicationcontrollers", "scope": "Namespaced"}]}]},
+            {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [
+                {"resource": "deployments", "scope": "Namespaced"}]}]},
+            {"metadata": {"name": "networking.istio.io"}, "versions": [
+                {"version": "v1beta1", "resources": [{"resource": "virtualservices", "scope": "Namespaced"}]},
+                {"version": "v1alpha3", "resources": [{"resource": "virtualservices", "scope": "Namespaced"}]}]},
+            {"metadata": {"name": "batch"}, "versions": [{"version": "v1", "resources": [
+                {"resource": "cronjobs", "scope": "Cluster"}]}]}
+        ]))
+        .unwrap();
+        let served: Vec<_> = select(&RuleSet::built_in(), &groups)
+            .iter()
+            .map(|rule| format!("{} {}", rule.resource, rule.api_version()))
+            .collect();
+        assert_eq!(
+            served,
+            [
+                "deployments apps/v1",
+                "replicationcontrollers v1",
+                "virtualservices networking.istio.io/v1beta1"
+            ]
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! Lists of raw JSON, in pages. Raw, because a plan is made on what is stored, and a round trip through types loses what
+//! the types do not know.
+
+use failover_core::Rule;
+use kube::api::ListParams;
+use kube::core::Request;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{ApiError, Cluster};
+
+/// Objects per page: few enough that no answer is large, many enough that a thousand take two or three.
+const PAGE: u32 = 500;
+
+/// How often a list whose token expired is started again before it is asked for in one piece, which cannot expire.
+const RESTARTS: u32 = 2;
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMetadata {
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+/// A kind in a namespace, as a URL.
+pub(super) fn path(api_version: &str, resource: &str, namespace: &str) -> String {
+    let root = if api_version.contains('/') {
+        "/apis"
+    } else {
+        "/api"
+    };
+    format!("{root}/{api_version}/namespaces/{namespace}/{resource}")
+}
+
+impl Cluster {
+    /// Every object of a rule's kind in a namespace. A kind that went out of service has none.
+    pub(super) async fn ruled_objects(
+        &self,
+        rule: &Rule,
+        namespace: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        self.list(&rule.api_version(), &rule.resource, namespace)
+            .await
+    }
+
+    pub(super) async fn list(
+        &self,
+        api_version: &str,
+        resource: &str,
+        namespace: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        let action = format!("list {resource} in namespace {namespace}");
+        let request = Request::new(path(api_version, resource, namespace));
+        for restart in 0..=RESTARTS {
+            let limit = (restart < RESTARTS).then_some(PAGE);
+            match self.pages(&action, &request, limit).await {
+                Err(ApiError::Expired { .. }) => {}
+                Err(error) if error.is_not_found() => return Ok(Vec::new()),
+                other => return other,
+            }
+        }
+        Err(ApiError::Expired { action })
+    }
+
+    async fn pages(
+        &self,
+        action: &str,
+        request: &Request,
+        limit: Option<u32>,
+    ) -> Result<Vec<Value>, ApiError> {
+        let mut items = Vec::new();
+        let mut token = None;
+        loop {
+            let params = ListParams {
+                limit,
+                continue_token: token.take(),
+                ..ListParams::default()
+            };
+            let page: Page = self
+                .read(action, || async {
+                    let request = request.list(&params).map_err(kube::Error::BuildRequest)?;
+                    self.connection.client.request(request).await
+                })
+                .await?;
+            items.extend(page.items);
+            match page.metadata.next.filter(|next| !next.is_empty()) {
+                Some(next) => token = Some(next),
+                None => return Ok(items),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_those_of_the_core_group_and_of_others() {
+        assert_eq!(path("v1", "pods", "shop"), "/api/v1/namespaces/shop/pods");
+        assert_eq!(
+            path("apps/v1", "deployments", "shop"),
+            "/apis/apps/v1/namespaces/shop/deployments"
+        );
+    }
+}

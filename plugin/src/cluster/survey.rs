@@ -1,0 +1,146 @@
+//! Every ruled object of every enrolled namespace, listed concurrently.
+
+use std::sync::Arc;
+
+use failover_core::api::RoleRule;
+use failover_core::namespace::Enforcement;
+use failover_core::{NamespaceState, Rule, RuleSet};
+use futures::StreamExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+
+use super::{ApiError, Cluster};
+
+/// Lists under way at once. The API server's fairness gives one user a small share of its seats; more would only queue.
+const AT_ONCE: usize = 16;
+
+/// An enrolled namespace and its effective roles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolled {
+    pub name: String,
+    pub state: NamespaceState,
+}
+
+impl Enrolled {
+    /// A namespace as it will be once it is enrolled.
+    pub fn new(metadata: &ObjectMeta, enforcement: Enforcement) -> Self {
+        let (state, _) =
+            NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+        Self {
+            name: metadata.name.clone().unwrap_or_default(),
+            state: NamespaceState {
+                enforcement: Some(enforcement),
+                ..state
+            },
+        }
+    }
+}
+
+/// One stored object of a ruled kind.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub namespace: Arc<Enrolled>,
+    pub rule: Arc<Rule>,
+    pub object: Value,
+}
+
+/// Something that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Unseen {
+    pub what: String,
+    pub why: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Sorted by namespace, then in the order of the rules, then by name.
+    pub found: Vec<Found>,
+    pub unseen: Vec<Unseen>,
+}
+
+impl Cluster {
+    /// The rules in force here: those that are served, built in or from RoleRules.
+    pub async fn rules(&self, unseen: &mut Vec<Unseen>) -> Result<Vec<Rule>, ApiError> {
+        let rules = match self.role_rules().await {
+            Ok(role_rules) => {
+                let (rules, errors) = RuleSet::with_role_rules(&role_rules);
+                unseen.extend(errors.into_iter().map(|(name, error)| Unseen {
+                    what: format!("RoleRule {name}"),
+                    why: format!("it is not used: {error}"),
+                }));
+                rules
+            }
+            Err(error) if error.is_not_found() => RuleSet::built_in(),
+            Err(error) if error.is_forbidden() => {
+                unseen.push(Unseen {
+                    what: "RoleRules".to_owned(),
+                    why: error.to_string(),
+                });
+                RuleSet::built_in()
+            }
+            Err(error) => return Err(error),
+        };
+        self.served(&rules).await
+    }
+
+    pub async fn role_rules(&self) -> Result<Vec<RoleRule>, ApiError> {
+        let api: Api<RoleRule> = Api::all(self.client());
+        let answer = self.read("list RoleRules", || {
+            let api = api.clone();
+            async move { api.list(&ListParams::default()).await }
+        });
+        Ok(answer.await?.items)
+    }
+
+    /// Lists everything that rules may reach in these namespaces. What may not be listed is named, not an error: a person
+    /// with fewer rights still sees the rest. An API server that does not answer is an error.
+    pub async fn survey(&self, namespaces: &[Enrolled]) -> Result<Survey, ApiError> {
+        let mut unseen = Vec::new();
+        let rules: Vec<_> = self
+            .rules(&mut unseen)
+            .await?
+            .into_iter()
+            .map(Arc::new)
+            .collect();
+        let scopes: Vec<_> = namespaces
+            .iter()
+            .map(|namespace| Arc::new(namespace.clone()))
+            .flat_map(|namespace| {
+                rules
+                    .iter()
+                    .map(move |rule| (Arc::clone(&namespace), Arc::clone(rule)))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let mut lists: Vec<_> = futures::stream::iter(scopes.into_iter().enumerate())
+            .map(|(i, (namespace, rule))| async move {
+                let answer = self.ruled_objects(&rule, &namespace.name).await;
+                (i, namespace, rule, answer)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        lists.sort_by_key(|(i, ..)| *i);
+        let mut survey = Survey {
+            unseen,
+            ..Survey::default()
+        };
+        for (_, namespace, rule, answer) in lists {
+            match answer {
+                Ok(objects) => survey.found.extend(objects.into_iter().map(|object| Found {
+                    namespace: Arc::clone(&namespace),
+                    rule: Arc::clone(&rule),
+                    object,
+                })),
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => survey.unseen.push(Unseen {
+                    what: format!("{} in namespace {}", rule.group_resource(), namespace.name),
+                    why: error.to_string(),
+                }),
+            }
+        }
+        Ok(survey)
+    }
+}

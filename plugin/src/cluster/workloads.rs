@@ -1,0 +1,51 @@
+//! Pods, DaemonSets and ReplicaSets: what runs although no rule reaches it.
+
+use failover_core::uncovered::{Uncovered, uncovered};
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use super::{ApiError, Cluster, Enrolled, Unseen};
+
+const AT_ONCE: usize = 8;
+
+impl Cluster {
+    /// What no rule reaches in these namespaces, and what could not be looked at.
+    pub async fn uncovered(
+        &self,
+        namespaces: &[Enrolled],
+    ) -> Result<(Vec<Uncovered>, Vec<Unseen>), ApiError> {
+        let names: Vec<&str> = namespaces.iter().map(|n| n.name.as_str()).collect();
+        let lists: Vec<_> = futures::stream::iter(names)
+            .map(|name| async move {
+                futures::join!(
+                    self.list("v1", "pods", name),
+                    self.list("apps/v1", "daemonsets", name),
+                    self.list("apps/v1", "replicasets", name)
+                )
+            })
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        let (mut found, mut unseen) = (Vec::new(), Vec::new());
+        for (pods, daemon_sets, replica_sets) in lists {
+            let mut objects = |answer: Result<Vec<Value>, ApiError>| match answer {
+                Ok(objects) => Ok(objects),
+                Err(error) if error.is_passing() => Err(error),
+                Err(error) => {
+                    unseen.push(Unseen {
+                        what: "what no rule reaches".to_owned(),
+                        why: error.to_string(),
+                    });
+                    Ok(Vec::new())
+                }
+            };
+            let (pods, daemon_sets, replica_sets) = (
+                objects(pods)?,
+                objects(daemon_sets)?,
+                objects(replica_sets)?,
+            );
+            found.extend(uncovered(&pods, &daemon_sets, &replica_sets));
+        }
+        Ok((found, unseen))
+    }
+}

@@ -1,0 +1,327 @@
+//! `enroll`: namespaces come under the role of the site.
+
+use std::time::{Duration, Instant};
+
+use failover_core::Role;
+use failover_core::guard::{GuardId, Hold};
+use failover_core::namespace::{Enforcement, may_enrol};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+
+use super::Session;
+use super::look::{View, look, preview};
+use super::switch_role::summary;
+use crate::cli::EnrollArgs;
+use crate::cluster::{Enrolled, is_taken_over};
+use crate::failure::Failure;
+use crate::output::age::took;
+use crate::output::{Document, Format, Tone};
+use crate::preview::standing;
+use crate::progress::Progress;
+use crate::prompt::{Consent, declined};
+use crate::sensitive::{Sensitive, sensitive};
+
+const EVERY: Duration = Duration::from_millis(500);
+
+/// The document `Enrolment`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    site: String,
+    role: Option<Role>,
+    enforcement: &'static str,
+    /// Namespaces that were labelled now.
+    enrolled: Vec<String>,
+    /// Namespaces that were enrolled before.
+    already: Vec<String>,
+    /// Taken over and verified.
+    verified: bool,
+    seconds: f64,
+}
+
+pub fn check_usage(args: &EnrollArgs) -> Result<(), Failure> {
+    for namespace in &args.namespaces {
+        if !may_enrol(namespace) {
+            return Err(Failure::refused(format!(
+                "namespace {namespace} is never enrolled: the cluster, and kubectl failover itself, must come up without it"
+            )));
+        }
+        match sensitive(namespace) {
+            None => {}
+            Some(Sensitive { what, .. }) if !args.force => {
+                return Err(Failure::refused(format!(
+                    "namespace {namespace} belongs to {what}: made passive, it would take down what other namespaces depend on"
+                ))
+                .next("nothing was changed; if that is what you want, pass --force"));
+            }
+            Some(Sensitive {
+                policy_only: true,
+                what,
+            }) if !args.policy_only => {
+                return Err(Failure::refused(format!(
+                    "namespace {namespace} belongs to {what}: it can only be enrolled for what a FailoverPolicy names"
+                ))
+                .next("nothing was changed; pass --policy-only as well"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+pub async fn run(session: &Session<'_>, args: &EnrollArgs) -> Result<(), Failure> {
+    let enforcement = if args.policy_only {
+        Enforcement::Policy
+    } else {
+        Enforcement::Enabled
+    };
+    let view = look(session).await?;
+    if let Some(hold) = in_transition(&view) {
+        return Err(Failure::held("enrolment", vec![hold]));
+    }
+    let mut wanted = args.namespaces.clone();
+    wanted.sort();
+    wanted.dedup();
+    let (new, already) = sort_out(session, &wanted, enforcement).await?;
+    if !new.is_empty() {
+        ask(session, args, &view, &new, enforcement).await?;
+    }
+    let started = Instant::now();
+    for metadata in &new {
+        session
+            .cluster
+            .label_enrolled(metadata, enforcement)
+            .await?;
+        session.is_underway(
+            "what was labelled is taken over by the controller",
+            "look with kubectl failover status",
+        );
+    }
+    if args.wait {
+        wait(session, &view, &wanted, started, args.timeout).await?;
+    }
+    let report = Report {
+        site: view.name().to_owned(),
+        role: view.role_in_effect(),
+        enforcement: enforcement.as_str(),
+        enrolled: new.iter().filter_map(|m| m.name.clone()).collect(),
+        already,
+        verified: args.wait,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    print(session, args, &report);
+    Ok(())
+}
+
+/// Which namespaces are to be labelled, and which are as wanted.
+async fn sort_out(
+    session: &Session<'_>,
+    wanted: &[String],
+    enforcement: Enforcement,
+) -> Result<(Vec<ObjectMeta>, Vec<String>), Failure> {
+    let (mut new, mut already) = (Vec::new(), Vec::new());
+    for name in wanted {
+        let metadata = session.cluster.namespace(name).await?.ok_or_else(|| {
+            Failure::error(format!("there is no namespace {name}: nothing was changed")).next(
+                "create it, or create it enrolled: with the label failover.dev/enforce: enabled",
+            )
+        })?;
+        match crate::cluster::enrolled_state(&metadata) {
+            Some(enrolled) if enrolled.state.enforcement == Some(enforcement) => {
+                already.push(name.clone());
+            }
+            _ => new.push(metadata),
+        }
+    }
+    Ok((new, already))
+}
+
+/// A namespace that comes in the middle of a walk would be taken along unseen.
+fn in_transition(view: &View) -> Option<Hold> {
+    let transition = view.site.status.as_ref()?.transition.as_ref()?;
+    Some(Hold {
+        guard: GuardId::TransitionRunning,
+        object: None,
+        message: format!("site {} is on its way to {}", view.name(), transition.to),
+        hint: "wait for it: kubectl failover status".to_owned(),
+    })
+}
+
+async fn ask(
+    session: &Session<'_>,
+    args: &EnrollArgs,
+    view: &View,
+    new: &[ObjectMeta],
+    enforcement: Enforcement,
+) -> Result<(), Failure> {
+    let enrolled: Vec<Enrolled> = new
+        .iter()
+        .map(|metadata| Enrolled::new(metadata, enforcement))
+        .collect();
+    let names: Vec<&str> = enrolled.iter().map(|n| n.name.as_str()).collect();
+    match view.role_in_effect() {
+        Some(Role::Secondary) => {
+            let plan = preview(session, view.name(), Role::Secondary, &enrolled).await?;
+            session.screen.tell(
+                Tone::Warning,
+                &format!("site {} is secondary: enrolling makes these namespaces passive", view.name()),
+            );
+            session.screen.note(&summary(&plan, session.cluster.connection()));
+            if !plan.hopeless.is_empty() {
+                let details = plan.hopeless.iter().map(|(object, why)| format!("{object}: {why}"));
+                session.screen.warn("these cannot be made passive:");
+                details.for_each(|line| session.screen.note(&format!("  {line}")));
+            }
+        }
+        Some(Role::Primary) => session.screen.note(&format!(
+            "site {} is primary: nothing in {} is changed, only labelled ({})",
+            view.name(),
+            names.join(", "),
+            session.cluster.connection()
+        )),
+        None => session.screen.warn(&format!(
+            "site {} has not been taken over by a controller yet: these namespaces get their role when it is",
+            view.name()
+        )),
+    }
+    let consent = Consent::of(args.yes, session.screen.terminal().interactive, "enroll")?;
+    let question = format!("Enrol {}?", names.join(", "));
+    if consent.obtain(session.screen, &question).await? {
+        Ok(())
+    } else {
+        Err(declined())
+    }
+}
+
+/// Waits until the controller has labelled them with the site's roles, and an own list finds nothing that differs.
+async fn wait(
+    session: &Session<'_>,
+    view: &View,
+    names: &[String],
+    started: Instant,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let progress = Progress::new(session.screen);
+    loop {
+        let left = match look_at(session, names).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(left)) => left,
+            Err(error) if error.is_passing() => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        progress.now(&format!("site {}: {left}", view.name()));
+        if started.elapsed() >= timeout {
+            return Err(Failure::timed_out(format!(
+                "labelled, but not taken over after {}: {left}",
+                took(timeout.try_into().unwrap_or_default())
+            ))
+            .next("see kubectl failover status"));
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// `None`: taken over and verified; otherwise what is still to come.
+async fn look_at(
+    session: &Session<'_>,
+    names: &[String],
+) -> Result<Option<String>, crate::cluster::ApiError> {
+    let mut enrolled = session.cluster.enrolled().await?;
+    enrolled.retain(|namespace| names.contains(&namespace.name));
+    let waiting: Vec<_> = enrolled
+        .iter()
+        .filter(|namespace| !is_taken_over(&namespace.state))
+        .map(|namespace| namespace.name.as_str())
+        .collect();
+    if !waiting.is_empty() || enrolled.len() < names.len() {
+        return Ok(Some(format!(
+            "waiting for the controller to take over {}",
+            if waiting.is_empty() {
+                "them".to_owned()
+            } else {
+                waiting.join(", ")
+            }
+        )));
+    }
+    let survey = session.cluster.survey(&enrolled).await?;
+    if let Some(unseen) = survey.unseen.first() {
+        return Ok(Some(format!(
+            "cannot verify: {}: {}",
+            unseen.what, unseen.why
+        )));
+    }
+    let astray: Vec<_> = standing(&enrolled, &survey)
+        .into_iter()
+        .flat_map(|standing| standing.astray)
+        .map(|(object, _)| object.to_string())
+        .collect();
+    Ok(astray
+        .first()
+        .map(|first| format!("{} objects do not agree yet, such as {first}", astray.len())))
+}
+
+fn print(session: &Session<'_>, args: &EnrollArgs, report: &Report) {
+    let screen = session.screen;
+    if let Some(notation) = args.output.notation() {
+        Document::new("Enrolment", report).print(notation, screen);
+        return;
+    }
+    let role = report.role.map_or("not yet known", Role::as_str);
+    let taken = if report.verified {
+        ", verified"
+    } else {
+        ", not waited for"
+    };
+    for (names, what) in [
+        (&report.enrolled, "enrolled"),
+        (&report.already, "enrolled already"),
+    ] {
+        for name in names {
+            if args.output == Format::Name {
+                screen.data(&format!("namespace/{name}"));
+            } else {
+                screen.say(
+                    Tone::Good,
+                    &format!(
+                        "namespace {name} {what}: site {} is {role}{taken}",
+                        report.site
+                    ),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::exit::ExitCode;
+
+    #[rstest]
+    #[case::plain(&["shop"], None)]
+    #[case::system(&["shop", "kube-system"], Some("is never enrolled"))]
+    #[case::any_kube(&["kube-flannel", "--force"], Some("is never enrolled"))]
+    #[case::ourselves(&["failover-system", "--force"], Some("is never enrolled"))]
+    #[case::sensitive(&["cert-manager"], Some("belongs to cert-manager"))]
+    #[case::sensitive_by_force(&["cert-manager", "--force"], None)]
+    #[case::flux_by_force(&["flux-system", "--force"], Some("only be enrolled for what a FailoverPolicy names"))]
+    #[case::flux_as_policy(&["flux-system", "--force", "--policy-only"], None)]
+    fn some_namespaces_are_not_enrolled(#[case] args: &[&str], #[case] refusal: Option<&str>) {
+        let line = ["kubectl-failover", "enroll"].iter().chain(args);
+        let Command::Enroll(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not enroll");
+        };
+        match (check_usage(&args), refusal) {
+            (Ok(()), None) => {}
+            (Err(failure), Some(text)) => {
+                assert_eq!(failure.exit, ExitCode::Refused);
+                assert!(failure.message.contains(text), "{failure}");
+            }
+            (result, _) => panic!("{result:?}"),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! `install`: the manifests, then the Site, then waiting until it works.
+//!
+//! The same command upgrades. What is there and as wanted stays as it is; the Site is founded once and never touched again
+//! from here, because a role is changed by `promote` and `demote` alone.
+
+mod found;
+mod ready;
+mod report;
+
+use std::time::Instant;
+
+use failover_core::Role;
+use failover_core::api::Site;
+
+use self::report::Report;
+use super::Session;
+use super::look::{effective_role, preview};
+use super::switch_role::summary;
+use crate::cli::{DryRun, InstallArgs};
+use crate::cluster::{ApiError, Applied, Manifest};
+use crate::failure::Failure;
+use crate::manifests::{self, Options};
+use crate::output::document::render as document;
+use crate::output::{Format, Notation, Screen, Tone};
+use crate::progress::Progress;
+use crate::prompt::{Consent, declined};
+
+/// Whether only the manifests are to be printed, for which no cluster is needed.
+pub fn is_rendering(args: &InstallArgs) -> bool {
+    args.dry_run == DryRun::Client
+}
+
+/// Prints what would be applied.
+pub fn render(args: &InstallArgs, screen: &Screen) -> Result<(), Failure> {
+    let mut objects = manifests::objects(&options(args));
+    match (&args.site_name, args.role) {
+        (Some(name), Some(role)) => objects.push(found::manifest(name, role)),
+        (None, None) => {}
+        _ => return Err(half_a_site()),
+    }
+    match args.output {
+        Format::Yaml => {
+            let documents: Vec<_> = objects
+                .iter()
+                .map(|manifest| document(Notation::Yaml, manifest.object()))
+                .collect();
+            screen.raw(&documents.join("---\n"));
+        }
+        Format::Json => {
+            let items: Vec<_> = objects.iter().map(Manifest::object).collect();
+            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+            screen.raw(&document(Notation::Json, &list));
+        }
+        Format::Name => {
+            for manifest in &objects {
+                screen.data(&manifest.reference());
+            }
+        }
+        Format::Table | Format::Wide => {
+            for manifest in &objects {
+                screen.data(&format!(
+                    "{} would be applied (dry run)",
+                    manifest.reference()
+                ));
+            }
+            screen.note("as manifests: -o yaml");
+        }
+    }
+    Ok(())
+}
+
+pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failure> {
+    let started = Instant::now();
+    let present = session.cluster.site().await?;
+    let founding = match &present {
+        Some(site) => {
+            check_unchanged(site, args)?;
+            None
+        }
+        None => Some(first_install(args)?),
+    };
+    if let Some((name, role)) = &founding {
+        ask_before_founding(session, args, name, *role).await?;
+    }
+    let dry_run = args.dry_run == DryRun::Server;
+    let progress = Progress::new(session.screen);
+    let mut report = Report::new(args, present.as_ref());
+    for manifest in manifests::objects(&options(args)) {
+        let reference = manifest.reference();
+        progress.now(&format!("applying {reference}"));
+        match session
+            .cluster
+            .apply(&manifest, args.force_conflicts, dry_run)
+            .await
+        {
+            Ok(applied) => report.add(reference, applied),
+            // The namespace is only pretended to be there.
+            Err(error) if dry_run && error.is_not_found() => {
+                report.add(reference, Applied::Created);
+            }
+            Err(error) => return Err(not_applied(error, &report)),
+        }
+        if !dry_run {
+            session.is_underway(
+                "what was applied stays, the rest is missing",
+                "run the same command again to complete it",
+            );
+        }
+    }
+    if dry_run {
+        drop(progress);
+        report.print(session.screen, args);
+        return Ok(());
+    }
+    let deadline = started + args.timeout;
+    ready::wait_for_crds(session, &progress, deadline).await?;
+    if let Some((name, role)) = founding {
+        progress.now(&format!("founding site {name}"));
+        found::create(session, &name, role, deadline).await?;
+        report.founded(&name, role);
+    }
+    if args.wait {
+        ready::wait(session, &progress, deadline).await?;
+        report.is_ready(started.elapsed());
+    }
+    drop(progress);
+    report.print(session.screen, args);
+    Ok(())
+}
+
+fn options(args: &InstallArgs) -> Options {
+    Options {
+        webhook_url: args.webhook_url.clone(),
+        image: args.image.clone(),
+    }
+}
+
+fn half_a_site() -> Failure {
+    Failure::usage("--site-name and --role belong together: pass both, or neither")
+}
+
+/// What a site is called and what it is, which nobody can know but the one who installs it.
+fn first_install(args: &InstallArgs) -> Result<(String, Role), Failure> {
+    match (&args.site_name, args.role) {
+        (Some(name), Some(role)) => Ok((name.clone(), role)),
+        _ => Err(Failure::usage(
+            "there is no Site in this cluster yet: a first install needs --site-name NAME and --role primary|secondary",
+        )
+        .next("primary if the applications are live here now: as secondary everything enrolled is made passive")),
+    }
+}
+
+/// A Site that is there is never changed by an install.
+fn check_unchanged(site: &Site, args: &InstallArgs) -> Result<(), Failure> {
+    let spec = &site.spec;
+    if let Some(name) = args
+        .site_name
+        .as_ref()
+        .filter(|name| **name != spec.site_name)
+    {
+        return Err(Failure::refused(format!(
+            "this cluster is site {} already, and nothing was changed: the name of a site cannot be changed to {name}",
+            spec.site_name
+        ))
+        .next("leave --site-name out to upgrade, or check --context"));
+    }
+    if let Some(role) = args.role.filter(|role| *role != spec.role) {
+        let command = super::switch_role::words(role).command;
+        return Err(Failure::refused(format!(
+            "site {} is {}, and nothing was changed: install does not change a role",
+            spec.site_name, spec.role
+        ))
+        .next(format!(
+            "leave --role out to upgrade; to change the role: kubectl failover {command}"
+        )));
+    }
+    Ok(())
+}
+
+/// Namespaces can be enrolled before there is a Site. What that means for them is said before it happens.
+async fn ask_before_founding(
+    session: &Session<'_>,
+    args: &InstallArgs,
+    name: &str,
+    role: Role,
+) -> Result<(), Failure> {
+    let enrolled = session.cluster.enrolled().await?;
+    if enrolled.is_empty() {
+        return Ok(());
+    }
+    if role == Role::Primary {
+        // They say that this was a standby once: whoever founds it anew as primary promotes it past every guard.
+        if effective_role(None, &enrolled) == Some(Role::Secondary) {
+            return Err(Failure::refused(
+                "the enrolled namespaces say that this site is secondary, and nothing was changed: founding it as primary would be a promotion without its guards",
+            )
+            .next("install with --role secondary, then kubectl failover promote"));
+        }
+        return Ok(());
+    }
+    let plan = preview(session, name, role, &enrolled).await?;
+    if plan.changed().next().is_none() && plan.unseen.is_empty() {
+        return Ok(());
+    }
+    session.screen.tell(
+        Tone::Warning,
+        "there are enrolled namespaces: founding a secondary site makes them passive",
+    );
+    session
+        .screen
+        .note(&summary(&plan, session.cluster.connection()));
+    if args.dry_run != DryRun::None {
+        return Ok(());
+    }
+    let consent = Consent::of(args.yes, session.screen.terminal().interactive, "install")?;
+    let question = format!("Found site {name} as secondary?");
+    if consent.obtain(session.screen, &question).await? {
+        Ok(())
+    } else {
+        Err(declined())
+    }
+}
+
+fn not_applied(error: ApiError, report: &Report) -> Failure {
+    let conflict = error.is_conflict();
+    let mut failure = Failure::from(error);
+    if report.is_untouched() {
+        failure.message.push_str("; nothing was changed");
+    } else {
+        failure
+            .message
+            .push_str("; what came before it was applied");
+    }
+    if conflict {
+        failure.next = Some(
+            "see who changed these fields; to take them over, run it again with --force-conflicts"
+                .to_owned(),
+        );
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::exit::ExitCode;
+    use crate::output::screen::tests::{PIPE, captured};
+
+    fn args(words: &[&str]) -> InstallArgs {
+        let line = ["kubectl-failover", "install"].iter().chain(words);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Install(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn site() -> Site {
+        serde_json::from_value(json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": {"name": "cluster"},
+            "spec": {"siteName": "east", "role": "primary", "epoch": 1}
+        }))
+        .unwrap()
+    }
+
+    #[rstest]
+    #[case::upgrade(&[], None)]
+    #[case::same(&["--site-name", "east", "--role", "primary"], None)]
+    #[case::renamed(&["--site-name", "west"], Some("cannot be changed to west"))]
+    #[case::other_role(&["--role", "secondary"], Some("kubectl failover demote"))]
+    fn a_site_that_is_there_stays_as_it_is(#[case] words: &[&str], #[case] refusal: Option<&str>) {
+        match (check_unchanged(&site(), &args(words)), refusal) {
+            (Ok(()), None) => {}
+            (Err(failure), Some(text)) => {
+                assert_eq!(failure.exit, ExitCode::Refused);
+                assert!(failure.to_string().contains(text), "{failure}");
+            }
+            (result, _) => panic!("{result:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case(&[])]
+    #[case(&["--site-name", "east"])]
+    #[case(&["--role", "primary"])]
+    fn a_first_install_must_say_what_this_is(#[case] words: &[&str]) {
+        let failure = first_install(&args(words)).unwrap_err();
+        assert_eq!(failure.exit, ExitCode::Usage);
+    }
+
+    #[test]
+    fn rendered_yaml_is_what_is_applied() {
+        let (screen, out, _) = captured(PIPE);
+        let args = args(&[
+            "--site-name",
+            "east",
+            "--role",
+            "primary",
+            "--dry-run=client",
+            "-o",
+            "yaml",
+        ]);
+        render(&args, &screen).unwrap();
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&out.text()).unwrap();
+        let mut expected: Vec<_> = manifests::objects(&Options::default())
+            .into_iter()
+            .map(|manifest| manifest.object().clone())
+            .collect();
+        expected.push(json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": {"name": "cluster"},
+            "spec": {"siteName": "east", "role": "primary", "epoch": 1}
+        }));
+        assert_eq!(documents, expected);
+    }
+
+    #[test]
+    fn rendered_json_is_one_list() {
+        let (screen, out, _) = captured(PIPE);
+        render(&args(&["--dry-run=client", "-o", "json"]), &screen).unwrap();
+        let list: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        assert_eq!(list["kind"], "List");
+        assert_eq!(
+            list["items"].as_array().unwrap().len(),
+            manifests::objects(&Options::default()).len()
+        );
+    }
+}

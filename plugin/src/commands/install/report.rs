@@ -1,0 +1,116 @@
+//! What an install did.
+
+use std::time::Duration;
+
+use failover_core::Role;
+use failover_core::api::Site;
+use serde::Serialize;
+
+use crate::cli::{DryRun, InstallArgs};
+use crate::cluster::Applied;
+use crate::output::age::took;
+use crate::output::{Document, Format, Screen, Tone};
+
+/// The document `Installation`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+    /// The Site was founded now.
+    founded: bool,
+    dry_run: bool,
+    objects: Vec<Object>,
+    /// Everything was seen to work.
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Object {
+    object: String,
+    result: &'static str,
+}
+
+impl Report {
+    pub(super) fn new(args: &InstallArgs, present: Option<&Site>) -> Self {
+        Self {
+            site: present
+                .map(|site| site.spec.site_name.clone())
+                .or_else(|| args.site_name.clone()),
+            role: present.map(|site| site.spec.role).or(args.role),
+            founded: false,
+            dry_run: args.dry_run != DryRun::None,
+            objects: Vec::new(),
+            ready: false,
+            seconds: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, object: String, applied: Applied) {
+        self.objects.push(Object {
+            object,
+            result: applied.as_str(),
+        });
+    }
+
+    pub(super) fn is_untouched(&self) -> bool {
+        let unchanged = Applied::Unchanged.as_str();
+        self.dry_run || self.objects.iter().all(|object| object.result == unchanged)
+    }
+
+    pub(super) fn founded(&mut self, name: &str, role: Role) {
+        self.site = Some(name.to_owned());
+        self.role = Some(role);
+        self.founded = true;
+    }
+
+    pub(super) fn is_ready(&mut self, took: Duration) {
+        self.ready = true;
+        self.seconds = Some(took.as_secs_f64());
+    }
+
+    pub(super) fn print(&self, screen: &Screen, args: &InstallArgs) {
+        if let Some(notation) = args.output.notation() {
+            Document::new("Installation", self).print(notation, screen);
+            return;
+        }
+        let dry_run = if self.dry_run {
+            " (server dry run)"
+        } else {
+            ""
+        };
+        for Object { object, result } in &self.objects {
+            if args.output == Format::Name {
+                screen.data(object);
+            } else {
+                screen.data(&format!("{object} {result}{dry_run}"));
+            }
+        }
+        if args.output == Format::Name {
+            screen.data("site.failover.dev/cluster");
+            return;
+        }
+        if let (Some(site), Some(role)) = (&self.site, self.role) {
+            let founded = match (self.founded, self.dry_run) {
+                (true, _) => "created",
+                (false, true) => "would stay or be created (server dry run)",
+                (false, false) => "unchanged",
+            };
+            screen.data(&format!("site.failover.dev/cluster {founded}"));
+            if let Some(seconds) = self.seconds {
+                let took = took(jiff::SignedDuration::from_secs_f64(seconds));
+                screen.say(
+                    Tone::Good,
+                    &format!("site {site} is {role} and ready after {took}"),
+                );
+                screen.note("next: kubectl failover enroll NAMESPACE");
+            } else if !self.dry_run {
+                screen.note("not waited for: kubectl failover status");
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What several commands read before they decide anything.
+
+use failover_core::Role;
+use failover_core::api::Site;
+use failover_core::guard::Facts;
+use failover_core::transition::{EnrolledNamespace, role_in_effect};
+use kube::ResourceExt as _;
+
+use super::Session;
+use crate::cluster::{ApiError, Enrolled};
+use crate::failure::Failure;
+use crate::preview::{Plan, plan};
+
+/// The site as it is at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub site: Site,
+    pub enrolled: Vec<Enrolled>,
+    pub facts: Facts,
+}
+
+impl View {
+    pub fn name(&self) -> &str {
+        &self.site.spec.site_name
+    }
+
+    pub fn resource_version(&self) -> String {
+        self.site.resource_version().unwrap_or_default()
+    }
+
+    /// The role that objects have now; `None`: not yet known.
+    pub fn role_in_effect(&self) -> Option<Role> {
+        effective_role(Some(&self.site), &self.enrolled)
+    }
+}
+
+/// The role that objects have now, from the Site or, where it is lost, from the namespaces.
+pub fn effective_role(site: Option<&Site>, enrolled: &[Enrolled]) -> Option<Role> {
+    let status = site
+        .and_then(|site| site.status.clone())
+        .unwrap_or_default();
+    let namespaces: Vec<EnrolledNamespace> = enrolled
+        .iter()
+        .map(|namespace| EnrolledNamespace {
+            name: namespace.name.clone(),
+            state: namespace.state.clone(),
+        })
+        .collect();
+    role_in_effect(&status, &namespaces)
+}
+
+/// Nothing is installed, or nothing was founded.
+pub fn no_site(session: &Session<'_>) -> Failure {
+    Failure::error(format!(
+        "there is no Site in this cluster ({})",
+        session.cluster.connection()
+    ))
+    .next("found it with kubectl failover install --site-name NAME --role primary|secondary, or pass another --context")
+}
+
+/// Reads the site, or says that there is none.
+pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
+    let cluster = &session.cluster;
+    let (site, enrolled, webhook) =
+        futures::try_join!(cluster.site(), cluster.enrolled(), cluster.webhook())?;
+    let site = site.ok_or_else(|| no_site(session))?;
+    Ok(View {
+        facts: Facts {
+            peer_configured: site.spec.peer.is_some(),
+            webhook_configured: webhook.configured,
+            // No admission policy is shipped in this version.
+            policy_configured: false,
+        },
+        site,
+        enrolled,
+    })
+}
+
+/// What `role` would change in these namespaces.
+pub async fn preview(
+    session: &Session<'_>,
+    site: &str,
+    role: Role,
+    enrolled: &[Enrolled],
+) -> Result<Plan, ApiError> {
+    let cluster = &session.cluster;
+    let (survey, (uncovered, unseen)) =
+        futures::try_join!(cluster.survey(enrolled), cluster.uncovered(enrolled))?;
+    let mut plan = plan(site, role, enrolled, &survey, jiff::Timestamp::now());
+    plan.uncovered = uncovered;
+    plan.unseen.extend(unseen);
+    Ok(plan)
+}

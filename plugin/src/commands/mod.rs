@@ -1,0 +1,133 @@
+//! The commands, one file or folder each.
+
+pub mod completion;
+pub mod enroll;
+pub mod install;
+pub mod leaving;
+pub mod look;
+pub mod plan;
+pub mod status;
+pub mod switch_role;
+pub mod unenroll;
+pub mod uninstall;
+pub mod version;
+
+use std::sync::{Mutex, PoisonError};
+
+use failover_core::Role;
+
+use crate::cli::{Cli, Command, DryRun};
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+use crate::output::{Screen, Terminal};
+use crate::prompt::Consent;
+
+/// What a command works with.
+#[derive(Debug)]
+pub struct Session<'a> {
+    pub cluster: Cluster,
+    pub screen: &'a Screen,
+    /// What goes on although the command was interrupted.
+    underway: Mutex<Option<Underway>>,
+}
+
+/// Something that has been ordered and does not need us any more.
+#[derive(Clone, Debug)]
+struct Underway {
+    what: String,
+    next: String,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(cluster: Cluster, screen: &'a Screen) -> Self {
+        Self {
+            cluster,
+            screen,
+            underway: Mutex::default(),
+        }
+    }
+
+    /// From here on something has been changed: what an interruption leaves behind, and what to look at then.
+    pub fn is_underway(&self, what: impl Into<String>, next: impl Into<String>) {
+        *self.underway.lock().unwrap_or_else(PoisonError::into_inner) = Some(Underway {
+            what: what.into(),
+            next: next.into(),
+        });
+    }
+
+    pub fn interrupted(&self) -> Failure {
+        let underway = self
+            .underway
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match underway {
+            Some(Underway { what, next }) => {
+                Failure::interrupted(format!("interrupted; {what}")).next(next)
+            }
+            None => Failure::interrupted("interrupted: nothing was changed"),
+        }
+    }
+}
+
+/// What can be said about a command line before anything is asked of a cluster.
+pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Promote(args) => switch_role::check_usage(
+            Role::Primary,
+            &args.switch,
+            cli.connection.namespace.as_deref(),
+            terminal,
+        ),
+        Command::Demote(args) => switch_role::check_usage(
+            Role::Secondary,
+            &args.switch,
+            cli.connection.namespace.as_deref(),
+            terminal,
+        ),
+        Command::Enroll(args) => {
+            enroll::check_usage(args)?;
+            consent(args.yes, DryRun::None, terminal, "enroll")
+        }
+        Command::Unenroll(args) => {
+            leaving::overrides(&args.overrides)?;
+            consent(args.yes, DryRun::None, terminal, "unenroll")
+        }
+        Command::Uninstall(args) => {
+            leaving::overrides(&args.overrides)?;
+            consent(args.yes, args.dry_run, terminal, "uninstall")
+        }
+        // Asks only where it would change running objects.
+        Command::Install(_)
+        | Command::Status(_)
+        | Command::Plan(_)
+        | Command::Version(_)
+        | Command::Completion(_) => Ok(()),
+    }
+}
+
+fn consent(yes: bool, dry_run: DryRun, terminal: Terminal, command: &str) -> Result<(), Failure> {
+    if dry_run != DryRun::None {
+        return Ok(());
+    }
+    Consent::of(yes, terminal.interactive, command).map(|_| ())
+}
+
+pub async fn run(cli: &Cli, session: &Session<'_>) -> Result<(), Failure> {
+    let namespace = cli.connection.namespace.as_deref();
+    match &cli.command {
+        Command::Status(args) => status::run(session, args, namespace).await,
+        Command::Plan(args) => plan::run(session, args, namespace).await,
+        Command::Promote(args) => switch_role::run(session, Role::Primary, &args.switch).await,
+        Command::Demote(args) => switch_role::run(session, Role::Secondary, &args.switch).await,
+        Command::Enroll(args) => enroll::run(session, args).await,
+        Command::Unenroll(args) => unenroll::run(session, args).await,
+        Command::Install(args) => install::run(session, args).await,
+        Command::Uninstall(args) => uninstall::run(session, args).await,
+        Command::Version(args) => version::run(session, args).await,
+        Command::Completion(args) => {
+            completion::script(args, session.screen);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! A plan on paper.
+
+use failover_core::guard::Hold;
+use failover_core::plan::ObjectRef;
+use failover_core::rewrite::FieldChange;
+use failover_core::{Layer, Role};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cluster::Unseen;
+use crate::commands::switch_role::words;
+use crate::output::diff::unified;
+use crate::output::{Document, PlanFormat, Screen, Table, Tone, clean};
+use crate::preview::{Plan, Planned};
+
+pub(super) fn print(plan: &Plan, format: PlanFormat, screen: &Screen) {
+    match format {
+        PlanFormat::Json | PlanFormat::Yaml => {
+            let notation = format
+                .plain()
+                .and_then(crate::output::Format::notation)
+                .expect("json and yaml are notations");
+            Document::new("Plan", &Report::of(plan)).print(notation, screen);
+        }
+        PlanFormat::Name => {
+            for planned in plan.changed() {
+                screen.data(&clean(&planned.item.object.to_string()));
+            }
+        }
+        PlanFormat::Diff => {
+            for planned in plan.changed() {
+                let name = planned.item.object.to_string();
+                let diff = unified(&clean(&name), &planned.before, &planned.item.after);
+                screen.data(diff.trim_end_matches('\n'));
+            }
+            remarks(plan, screen);
+        }
+        PlanFormat::Table | PlanFormat::Wide => {
+            let table = table(plan, format == PlanFormat::Wide);
+            if !table.is_empty() {
+                screen.data(&table.to_string());
+            }
+            remarks(plan, screen);
+        }
+    }
+}
+
+fn table(plan: &Plan, wide: bool) -> Table {
+    let header = [
+        "NAMESPACE",
+        "OBJECT",
+        "FIELD",
+        "NOW",
+        "THEN",
+        "LAYER",
+        "KIND",
+        "NOTES",
+    ];
+    let columns = if wide { header.len() } else { 5 };
+    let mut table = Table::new(&header[..columns]);
+    for planned in plan.changed() {
+        let item = &planned.item;
+        let object = format!("{}/{}", item.object.resource, item.object.name);
+        let mut row = |field: String, before: String, after: String| {
+            let cells = [
+                item.object.namespace.clone(),
+                object.clone(),
+                field,
+                before,
+                after,
+                item.layer.to_string(),
+                item.kind.clone(),
+                notes(planned).join("; "),
+            ];
+            table.row(&cells[..columns]);
+        };
+        if item.rewrite.changes.is_empty() {
+            row(
+                "record".to_owned(),
+                "stale".to_owned(),
+                "put right".to_owned(),
+            );
+        }
+        for change in &item.rewrite.changes {
+            row(
+                change.pointer.to_string(),
+                value(change.before.as_ref()),
+                value(change.after.as_ref()),
+            );
+        }
+    }
+    table
+}
+
+/// What stands below the table: on stderr, so that the table stays a table.
+fn remarks(plan: &Plan, screen: &Screen) {
+    let words = words(plan.role);
+    let noted: Vec<String> = plan
+        .items
+        .iter()
+        .filter(|planned| !planned.item.rewrite.notes.is_empty())
+        .map(|planned| format!("{}: {}", planned.item.object, notes(planned).join("; ")))
+        .collect();
+    let missed = plan
+        .missed_runs
+        .iter()
+        .map(|(object, at)| format!("{object}: the run of {at}"));
+    let hopeless = plan
+        .hopeless
+        .iter()
+        .map(|(object, why)| format!("{object}: {why}"));
+    let uncovered = plan
+        .uncovered
+        .iter()
+        .map(|uncovered| format!("{}: {}", uncovered.object, uncovered.why));
+    section(screen, Tone::Plain, "To know:", noted);
+    section(
+        screen,
+        Tone::Warning,
+        "CronJobs that start a missed run at once:",
+        missed.collect(),
+    );
+    section(
+        screen,
+        Tone::Bad,
+        &format!("Objects that hold the {}:", words.noun),
+        hopeless.collect(),
+    );
+    if plan.role == Role::Secondary {
+        section(
+            screen,
+            Tone::Warning,
+            "No rule reaches these, they run on:",
+            uncovered.collect(),
+        );
+    }
+    let holds = plan
+        .holds
+        .iter()
+        .map(|hold| format!("{}: {}; {}", hold.guard, hold.message, hold.hint));
+    section(
+        screen,
+        Tone::Warning,
+        "Guards that would hold:",
+        holds.collect(),
+    );
+    let changed = plan.changed().count();
+    screen.note(&format!(
+        "{} of site {}: {changed} of {} objects in {} namespaces would change",
+        words.noun,
+        clean(&plan.site),
+        plan.objects,
+        plan.namespaces.len()
+    ));
+}
+
+fn section(screen: &Screen, tone: Tone, heading: &str, lines: Vec<String>) {
+    if lines.is_empty() {
+        return;
+    }
+    screen.tell(tone, heading);
+    for line in lines {
+        screen.note(&format!("  {}", clean(&line)));
+    }
+}
+
+fn notes(planned: &Planned) -> Vec<String> {
+    planned
+        .item
+        .rewrite
+        .notes
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn value(value: Option<&Value>) -> String {
+    match value {
+        None => "<unset>".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
+/// The document `Plan`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    site: String,
+    role: Role,
+    namespaces: Vec<String>,
+    /// Objects that a rule reaches.
+    objects: usize,
+    /// Those that would change, or about which there is something to know.
+    items: Vec<ReportItem>,
+    hopeless: Vec<ReportReason>,
+    missed_runs: Vec<ReportRun>,
+    held_jobs: Vec<String>,
+    uncovered: Vec<ReportReason>,
+    unseen: Vec<Unseen>,
+    guards: Vec<ReportGuard>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportItem {
+    #[serde(flatten)]
+    object: ReportObject,
+    kind: String,
+    layer: Layer,
+    changes: Vec<ReportChange>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportObject {
+    namespace: String,
+    group: String,
+    resource: String,
+    name: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportChange {
+    pointer: String,
+    /// `null`: the field is absent.
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportReason {
+    object: String,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportRun {
+    object: String,
+    scheduled_for: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportGuard {
+    guard: &'static str,
+    message: String,
+    hint: String,
+}
+
+impl Report {
+    fn of(plan: &Plan) -> Self {
+        let reason = |(object, why): (&ObjectRef, &String)| ReportReason {
+            object: object.to_string(),
+            why: why.clone(),
+        };
+        Self {
+            site: plan.site.clone(),
+            role: plan.role,
+            namespaces: plan.namespaces.clone(),
+            objects: plan.objects,
+            items: plan.items.iter().map(ReportItem::of).collect(),
+            hopeless: plan
+                .hopeless
+                .iter()
+                .map(|(o, why)| reason((o, why)))
+                .collect(),
+            missed_runs: plan
+                .missed_runs
+                .iter()
+                .map(|(object, at)| ReportRun {
+                    object: object.to_string(),
+                    scheduled_for: at.to_string(),
+                })
+                .collect(),
+            held_jobs: plan.held_jobs().map(ToString::to_string).collect(),
+            uncovered: plan
+                .uncovered
+                .iter()
+                .map(|u| reason((&u.object, &u.why)))
+                .collect(),
+            unseen: plan.unseen.clone(),
+            guards: plan.holds.iter().map(ReportGuard::of).collect(),
+        }
+    }
+}
+
+impl ReportItem {
+    fn of(planned: &Planned) -> Self {
+        let item = &planned.item;
+        Self {
+            object: ReportObject {
+                namespace: item.object.namespace.clone(),
+                group: item.object.group.clone(),
+                resource: item.object.resource.clone(),
+                name: item.object.name.clone(),
+            },
+            kind: item.kind.clone(),
+            layer: item.layer,
+            changes: item.rewrite.changes.iter().map(ReportChange::of).collect(),
+            notes: notes(planned),
+        }
+    }
+}
+
+impl ReportChange {
+    fn of(change: &FieldChange) -> Self {
+        Self {
+            pointer: change.pointer.to_string(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+        }
+    }
+}
+
+impl ReportGuard {
+    fn of(hold: &Hold) -> Self {
+        Self {
+            guard: hold.guard.as_str(),
+            message: hold.message.clone(),
+            hint: hold.hint.clone(),
+        }
+    }
+}

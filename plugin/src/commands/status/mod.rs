@@ -1,0 +1,93 @@
+//! `status`: what the site is, what holds it there, and what is not as ordered.
+
+mod print;
+mod report;
+
+use futures::future::join4;
+use jiff::Timestamp;
+
+use super::Session;
+use super::look::no_site;
+use crate::cli::StatusArgs;
+use crate::cluster::{ApiError, Unseen};
+use crate::failure::Failure;
+use crate::output::Document;
+
+pub use report::Report;
+
+pub async fn run(
+    session: &Session<'_>,
+    args: &StatusArgs,
+    namespace: Option<&str>,
+) -> Result<(), Failure> {
+    let report = Box::pin(observe(session, namespace)).await?;
+    match args.output.notation() {
+        Some(notation) => Document::new("Status", &report).print(notation, session.screen),
+        None => print::print(&report, args.output, Timestamp::now(), session.screen),
+    }
+    for unseen in &report.unseen {
+        session.screen.warn(&format!(
+            "could not look at {}: {}",
+            unseen.what, unseen.why
+        ));
+    }
+    Ok(())
+}
+
+/// Looks at everything that the caller may see. What may not be seen is named; what does not answer is an error.
+async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Report, Failure> {
+    let cluster = &session.cluster;
+    let mut unseen = Vec::new();
+    let (site, enrolled, webhook, leadership) = Box::pin(join4(
+        cluster.site(),
+        cluster.enrolled(),
+        cluster.webhook(),
+        cluster.leadership(),
+    ))
+    .await;
+    let site = site?;
+    let mut enrolled = seen(enrolled, "namespaces", &mut unseen)?.unwrap_or_default();
+    // A Site that is lost leaves the namespaces with their last role; that is worth more than an error.
+    if site.is_none() && enrolled.is_empty() {
+        return Err(no_site(session));
+    }
+    if let Some(namespace) = namespace {
+        enrolled.retain(|enrolled| enrolled.name == namespace);
+        if enrolled.is_empty() {
+            session
+                .screen
+                .warn(&format!("namespace {namespace} is not enrolled"));
+        }
+    }
+    let webhook = seen(webhook, "the webhook configuration", &mut unseen)?;
+    let leadership = seen(leadership, "the controller's Lease", &mut unseen)?.flatten();
+    let survey = seen(cluster.survey(&enrolled).await, "objects", &mut unseen)?;
+    let mut report = Report::new(
+        site.as_ref(),
+        &enrolled,
+        survey.as_ref(),
+        webhook,
+        leadership.as_ref(),
+        Timestamp::now(),
+    );
+    report.unseen.extend(unseen);
+    Ok(report)
+}
+
+fn seen<T>(
+    answer: Result<T, ApiError>,
+    what: &str,
+    unseen: &mut Vec<Unseen>,
+) -> Result<Option<T>, ApiError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_forbidden() => {
+            unseen.push(Unseen {
+                what: what.to_owned(),
+                why: error.to_string(),
+            });
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

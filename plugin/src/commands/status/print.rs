@@ -1,0 +1,330 @@
+//! The status for people.
+
+use failover_core::Layer;
+use failover_core::api::{Blocked, HistoryEntry, Outcome, Phase, StepState, condition};
+use jiff::Timestamp;
+
+use super::report::{Namespace, Report};
+use crate::commands::switch_role::words;
+use crate::output::age::{ago, took};
+use crate::output::{Format, Screen, Table, Tone, clean};
+
+/// How many past transitions `wide` shows.
+const HISTORY: usize = 5;
+
+pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Screen) {
+    if format == Format::Name {
+        if report.site.is_some() {
+            screen.data("site.failover.dev/cluster");
+        }
+        return;
+    }
+    let wide = format == Format::Wide;
+    site(report, now, screen);
+    transition(report, now, screen);
+    enforcement(report, now, screen);
+    conditions(report, wide, now, screen);
+    if wide {
+        replicas(report, now, screen);
+        history(report, now, screen);
+    }
+    namespaces(report, screen);
+    strays(report, screen);
+}
+
+fn site(report: &Report, now: Timestamp, screen: &Screen) {
+    let Some(site) = &report.site else {
+        screen.say(
+            Tone::Bad,
+            "Site:         lost; the namespaces keep the last role",
+        );
+        screen.data(&format!("In effect:    {}", role(report.role_in_effect)));
+        return;
+    };
+    screen.data(&format!("Site:         {}", clean(site)));
+    let since = report
+        .since
+        .map_or_else(String::new, |since| format!(" for {}", ago(since, now)));
+    let epoch = report.epoch.unwrap_or_default();
+    if report.role == report.role_in_effect {
+        screen.data(&format!(
+            "Role:         {}{since} (epoch {epoch})",
+            role(report.role)
+        ));
+    } else {
+        screen.say(
+            Tone::Warning,
+            &format!(
+                "Role:         {} ordered (epoch {epoch}), {} in effect{since}",
+                role(report.role),
+                role(report.role_in_effect)
+            ),
+        );
+    }
+    let (tone, phase) = match report.phase {
+        Some(Phase::Stable) => (Tone::Good, "Stable"),
+        Some(Phase::Demoting) => (Tone::Warning, "Demoting"),
+        Some(Phase::Promoting) => (Tone::Warning, "Promoting"),
+        Some(Phase::Stalled) => (Tone::Bad, "Stalled"),
+        Some(Phase::Paused) => (Tone::Warning, "Paused"),
+        None => (
+            Tone::Warning,
+            "unknown: no controller has taken the site over yet",
+        ),
+    };
+    let paused = report.paused.as_ref().map_or_else(String::new, |pause| {
+        format!(" by {}: {}", clean(&pause.by), clean(&pause.reason))
+    });
+    screen.say(tone, &format!("Phase:        {phase}{paused}"));
+    let roles: Vec<_> = Layer::ALL
+        .iter()
+        .map(|layer| format!("{layer} {}", role(report.layers.of(*layer))))
+        .collect();
+    if report.layers.uniform().is_none() {
+        screen.data(&format!("Layers:       {}", roles.join(", ")));
+    }
+    if let Some(last) = report.history.first() {
+        screen.data(&format!("Last change:  {}", past(last, now)));
+    }
+}
+
+fn transition(report: &Report, now: Timestamp, screen: &Screen) {
+    let Some(transition) = &report.transition else {
+        return;
+    };
+    screen.data(&format!(
+        "Transition:   to {} since {}{}{}",
+        transition.to,
+        ago(transition.started_at.0, now),
+        said(", ordered by ", &transition.requested_by),
+        said(": ", &transition.reason)
+    ));
+    if let Some((i, step)) = report.current_step() {
+        let count = if step.total > 0 {
+            format!(", {} of {}", step.done, step.total)
+        } else {
+            String::new()
+        };
+        let tone = if step.state == StepState::Blocked {
+            Tone::Bad
+        } else {
+            Tone::Plain
+        };
+        screen.say(
+            tone,
+            &format!(
+                "Step:         {} of {}: {}{count}",
+                i + 1,
+                transition.steps.len(),
+                step.name.as_str()
+            ),
+        );
+        for blocked in &step.blocked {
+            screen.say(Tone::Bad, &format!("Held by:      {}", held(blocked)));
+        }
+    }
+}
+
+fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
+    match &report.controller {
+        Some(controller) if controller.alive => screen.data(&format!(
+            "Controller:   {} leads",
+            clean(controller.leader.as_deref().unwrap_or_default())
+        )),
+        Some(controller) => {
+            let last = controller.renewed.map_or_else(String::new, |renewed| {
+                format!(", last heard of {} ago", ago(renewed, now))
+            });
+            screen.say(Tone::Bad, &format!("Controller:   none leads{last}"));
+        }
+        None => screen.say(Tone::Warning, "Controller:   unknown"),
+    }
+    let live = report.enforcers.len();
+    match &report.webhook {
+        Some(webhook) if !webhook.configured => {
+            screen.say(
+                Tone::Bad,
+                "Webhook:      not configured: nothing is rewritten at admission",
+            );
+        }
+        Some(webhook) if !webhook.trusted => {
+            screen.say(
+                Tone::Bad,
+                "Webhook:      configured, but without a certificate the API server trusts",
+            );
+        }
+        Some(_) if live == 0 => {
+            screen.say(Tone::Bad, "Webhook:      configured, but no replica is live: only the sweep corrects what is written");
+        }
+        Some(_) => screen.data(&format!(
+            "Webhook:      configured, {live} replica{} live",
+            if live == 1 { "" } else { "s" }
+        )),
+        None => screen.say(Tone::Warning, "Webhook:      unknown"),
+    }
+}
+
+fn conditions(report: &Report, wide: bool, now: Timestamp, screen: &Screen) {
+    let mut table = Table::new(&["CONDITION", "STATUS", "REASON", "FOR", "MESSAGE"]);
+    for condition in &report.conditions {
+        let bad = matches!(
+            (condition.type_.as_str(), condition.status.as_str()),
+            (condition::READY | condition::ENFORCED, "False" | "Unknown")
+        );
+        if wide || bad {
+            table.row([
+                condition.type_.as_str(),
+                &condition.status,
+                &condition.reason,
+                &ago(condition.last_transition_time.0, now),
+                &condition.message,
+            ]);
+        }
+    }
+    below(&table, screen);
+}
+
+fn replicas(report: &Report, now: Timestamp, screen: &Screen) {
+    let mut table = Table::new(&["WEBHOOK REPLICA", "STEP", "NAMESPACES", "SEEN"]);
+    for enforcer in &report.enforcers {
+        table.row([
+            enforcer.name.clone(),
+            enforcer.step.to_string(),
+            enforcer.namespaces.to_string(),
+            format!("{} ago", ago(enforcer.last_seen.0, now)),
+        ]);
+    }
+    below(&table, screen);
+}
+
+fn history(report: &Report, now: Timestamp, screen: &Screen) {
+    let mut table = Table::new(&[
+        "CHANGE",
+        "AGO",
+        "TOOK",
+        "OBJECTS",
+        "BY",
+        "OUTCOME",
+        "REASON",
+        "OVERRIDES",
+    ]);
+    for entry in report.history.iter().take(HISTORY) {
+        table.row([
+            format!(
+                "{} -> {}",
+                entry.from.map_or("new", failover_core::Role::as_str),
+                entry.to
+            ),
+            ago(entry.finished_at.0, now),
+            took(entry.finished_at.0.duration_since(entry.started_at.0)),
+            entry.objects.to_string(),
+            entry.requested_by.clone(),
+            format!("{:?}", entry.outcome),
+            entry.reason.clone(),
+            entry.overrides.join(","),
+        ]);
+    }
+    below(&table, screen);
+}
+
+fn namespaces(report: &Report, screen: &Screen) {
+    if report.namespaces.is_empty() {
+        screen.data("\nNo namespace is enrolled: kubectl failover enroll NAMESPACE");
+        return;
+    }
+    let mut table = Table::new(&[
+        "NAMESPACE",
+        "ENFORCE",
+        "ROLE",
+        "OBJECTS",
+        "FORCED",
+        "NOT AS ORDERED",
+    ]);
+    let count = |count: Option<usize>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    for namespace in &report.namespaces {
+        table.row([
+            namespace.name.clone(),
+            namespace.enforcement.unwrap_or_default().to_owned(),
+            roles(namespace),
+            count(namespace.objects),
+            count(namespace.forced),
+            count(namespace.not_conforming.as_ref().map(Vec::len)),
+        ]);
+    }
+    below(&table, screen);
+}
+
+fn strays(report: &Report, screen: &Screen) {
+    let mut table = Table::new(&["NOT AS ORDERED", "WHY"]);
+    for astray in report
+        .namespaces
+        .iter()
+        .filter_map(|n| n.not_conforming.as_ref())
+        .flatten()
+    {
+        let why = astray.why.as_deref().unwrap_or("not corrected yet");
+        table.row([astray.object.as_str(), why]);
+    }
+    below(&table, screen);
+}
+
+fn below(table: &Table, screen: &Screen) {
+    if !table.is_empty() {
+        screen.data(&format!("\n{table}"));
+    }
+}
+
+fn roles(namespace: &Namespace) -> String {
+    if let Some(role) = namespace.roles.uniform() {
+        return role.to_string();
+    }
+    if namespace.roles == failover_core::Roles::default() {
+        return "not yet known".to_owned();
+    }
+    let each: Vec<_> = Layer::ALL
+        .iter()
+        .map(|layer| format!("{layer}={}", role(namespace.roles.of(*layer))))
+        .collect();
+    each.join(",")
+}
+
+fn past(entry: &HistoryEntry, now: Timestamp) -> String {
+    let done = match (entry.outcome, entry.from) {
+        (Outcome::Succeeded, None) => format!("taken over as {}", entry.to),
+        (Outcome::Succeeded, Some(_)) => words(entry.to).done.to_owned(),
+        (Outcome::Superseded, _) => format!("{} given up for a newer order", words(entry.to).noun),
+    };
+    format!(
+        "{done} {} ago{}, {} object{} in {}{}",
+        ago(entry.finished_at.0, now),
+        said(" by ", &entry.requested_by),
+        entry.objects,
+        if entry.objects == 1 { "" } else { "s" },
+        took(entry.finished_at.0.duration_since(entry.started_at.0)),
+        said(": ", &entry.reason)
+    )
+}
+
+fn held(blocked: &Blocked) -> String {
+    let object = blocked
+        .object
+        .as_ref()
+        .map_or_else(String::new, |object| format!(" ({})", clean(object)));
+    format!(
+        "{}{object}: {}",
+        clean(&blocked.guard),
+        clean(&blocked.message)
+    )
+}
+
+fn said(before: &str, text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!("{before}{}", clean(text))
+    }
+}
+
+fn role(role: Option<failover_core::Role>) -> &'static str {
+    role.map_or("unknown", failover_core::Role::as_str)
+}

@@ -1,0 +1,167 @@
+//! The document `Status`: everything that is shown, as values.
+
+use failover_core::api::{HistoryEntry, Phase, Site, SiteStatus, Step, StepState, Transition};
+use failover_core::namespace::Enforcement;
+use failover_core::{Role, Roles};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde::Serialize;
+
+use crate::cluster::{Enrolled, Leadership, Survey, Unseen, WebhookState};
+use crate::commands::look::effective_role;
+use crate::preview::{Standing, standing};
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// `null`: the Site is lost, and what follows is what the namespaces say.
+    pub site: Option<String>,
+    /// The role that is ordered.
+    pub role: Option<Role>,
+    /// The role that objects have.
+    pub role_in_effect: Option<Role>,
+    pub epoch: Option<i64>,
+    pub phase: Option<Phase>,
+    /// Since when the site has had its role.
+    pub since: Option<Timestamp>,
+    pub layers: Roles,
+    pub conditions: Vec<Condition>,
+    pub transition: Option<Transition>,
+    /// Newest first.
+    pub history: Vec<HistoryEntry>,
+    /// Who ordered the pause, and why.
+    pub paused: Option<failover_core::api::Pause>,
+    pub enforcers: Vec<failover_core::api::EnforcerStatus>,
+    /// `null`: it could not be looked at.
+    pub webhook: Option<Webhook>,
+    pub controller: Option<Controller>,
+    pub namespaces: Vec<Namespace>,
+    pub unseen: Vec<Unseen>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    pub configured: bool,
+    pub trusted: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Controller {
+    pub leader: Option<String>,
+    pub renewed: Option<Timestamp>,
+    pub alive: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Namespace {
+    pub name: String,
+    pub enforcement: Option<&'static str>,
+    pub roles: Roles,
+    pub step: Option<i64>,
+    /// `null`: objects could not be looked at.
+    pub objects: Option<usize>,
+    /// Objects that carry a record of what they were.
+    pub forced: Option<usize>,
+    pub not_conforming: Option<Vec<Astray>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Astray {
+    pub object: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Report {
+    pub fn new(
+        site: Option<&Site>,
+        enrolled: &[Enrolled],
+        survey: Option<&Survey>,
+        webhook: Option<WebhookState>,
+        leadership: Option<&Leadership>,
+        now: Timestamp,
+    ) -> Self {
+        let status = site
+            .and_then(|site| site.status.clone())
+            .unwrap_or_default();
+        let standings = survey.map(|survey| standing(enrolled, survey));
+        let namespaces = enrolled
+            .iter()
+            .enumerate()
+            .map(|(i, namespace)| Namespace::new(namespace, standings.as_ref().map(|s| &s[i])))
+            .collect();
+        Self {
+            site: site.map(|site| site.spec.site_name.clone()),
+            role: site.map(|site| site.spec.role),
+            role_in_effect: effective_role(site, enrolled),
+            epoch: site.map(|site| site.spec.epoch.0),
+            phase: status.phase,
+            since: since(&status),
+            layers: status.layers,
+            conditions: status.conditions,
+            transition: status.transition,
+            history: status.history,
+            paused: site.and_then(|site| site.spec.paused.clone()),
+            enforcers: status.enforcers,
+            webhook: webhook.map(|webhook| Webhook {
+                configured: webhook.configured,
+                trusted: webhook.trusted,
+            }),
+            controller: leadership.map(|leadership| Controller {
+                leader: leadership.holder.clone(),
+                renewed: leadership.renewed,
+                alive: leadership.looks_alive(now),
+            }),
+            namespaces,
+            unseen: survey
+                .map(|survey| survey.unseen.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The step that is under way, or held.
+    pub fn current_step(&self) -> Option<(usize, &Step)> {
+        let steps = &self.transition.as_ref()?.steps;
+        steps
+            .iter()
+            .enumerate()
+            .find(|(_, step)| step.state != StepState::Done)
+    }
+}
+
+impl Namespace {
+    fn new(namespace: &Enrolled, standing: Option<&Standing>) -> Self {
+        Self {
+            name: namespace.name.clone(),
+            enforcement: namespace.state.enforcement.map(Enforcement::as_str),
+            roles: namespace.state.roles,
+            step: namespace.state.step,
+            objects: standing.map(|standing| standing.objects),
+            forced: standing.map(|standing| standing.forced),
+            not_conforming: standing.map(|standing| {
+                standing
+                    .astray
+                    .iter()
+                    .map(|(object, why)| Astray {
+                        object: object.to_string(),
+                        why: why.clone(),
+                    })
+                    .collect()
+            }),
+        }
+    }
+}
+
+/// When the last transition to the role in effect ended.
+fn since(status: &SiteStatus) -> Option<Timestamp> {
+    let role = status.layers.uniform()?;
+    status
+        .history
+        .iter()
+        .find(|entry| entry.to == role)
+        .map(|entry| entry.finished_at.0)
+}

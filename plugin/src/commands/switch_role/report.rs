@@ -1,0 +1,166 @@
+//! What came of it.
+
+use failover_core::Role;
+use failover_core::api::HistoryEntry;
+use serde::Serialize;
+
+use super::verify::Verified;
+use super::{Order, words};
+use crate::commands::look::View;
+use crate::output::age::took;
+use crate::output::{Document, Format, Screen, Tone, clean};
+use crate::preview::Plan;
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) enum Outcome {
+    /// Carried out and verified.
+    Done,
+    /// It was so before.
+    Already,
+    /// Ordered, and not waited for.
+    Ordered,
+    DryRun,
+}
+
+/// The document `RoleChange`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    site: String,
+    role: Role,
+    outcome: Outcome,
+    epoch: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    requested_by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overrides: Vec<String>,
+    /// Enrolled namespaces that were verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespaces: Option<usize>,
+    /// Objects that were verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<usize>,
+    /// Objects that were changed, or would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<i64>,
+    /// Objects that do not agree, and that the order goes on without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waived: Vec<String>,
+    /// From the order to the end of the verification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+impl Report {
+    pub(super) fn new(
+        view: &View,
+        role: Role,
+        outcome: Outcome,
+        order: &Order,
+        verified: Option<&Verified>,
+    ) -> Self {
+        let epoch = order
+            .write
+            .as_ref()
+            .map_or(view.site.spec.epoch, |write| write.epoch);
+        Self {
+            site: view.name().to_owned(),
+            role,
+            outcome,
+            epoch: epoch.0,
+            request_id: Some(order.request.id.clone()).filter(|id| !id.is_empty()),
+            requested_by: order.request.requested_by.clone(),
+            reason: order.request.reason.clone(),
+            overrides: order.request.overrides.clone(),
+            namespaces: verified.map(|verified| verified.namespaces),
+            verified: verified.map(|verified| verified.objects),
+            changed: None,
+            waived: verified
+                .map(|verified| verified.waived.clone())
+                .unwrap_or_default(),
+            seconds: (outcome == Outcome::Done).then(|| order.started.elapsed().as_secs_f64()),
+        }
+    }
+
+    pub(super) fn take_history(&mut self, entry: &HistoryEntry) {
+        self.changed = Some(entry.objects);
+    }
+
+    pub(super) fn take_plan(&mut self, plan: &Plan) {
+        self.changed = i64::try_from(plan.changed().count()).ok();
+    }
+
+    pub(super) fn print(&self, screen: &Screen, format: Format) {
+        if let Some(notation) = format.notation() {
+            Document::new("RoleChange", self).print(notation, screen);
+            return;
+        }
+        if format == Format::Name {
+            screen.data("site.failover.dev/cluster");
+            return;
+        }
+        screen.say(Tone::Good, &self.sentence());
+        if !self.waived.is_empty() {
+            let objects: Vec<_> = self.waived.iter().map(|object| clean(object)).collect();
+            screen.warn(&format!(
+                "not as the role wants it, as was consented to: {}",
+                objects.join(", ")
+            ));
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let (site, role, words) = (clean(&self.site), self.role, words(self.role));
+        match self.outcome {
+            Outcome::Done => format!(
+                "site {site} {} to {role} in {}: {}{} verified in {}",
+                words.done,
+                took(jiff::SignedDuration::from_secs_f64(
+                    self.seconds.unwrap_or_default()
+                )),
+                self.changed.map_or_else(String::new, |changed| format!(
+                    "{} changed, ",
+                    objects(changed)
+                )),
+                objects(number(self.verified)),
+                namespaces(self.namespaces.unwrap_or_default()),
+            ),
+            Outcome::Already => match self.verified {
+                Some(verified) => format!(
+                    "site {site} is already {role}: nothing to do ({} verified in {})",
+                    objects(number(Some(verified))),
+                    namespaces(self.namespaces.unwrap_or_default()),
+                ),
+                None => format!("site {site} is already {role}: nothing to do"),
+            },
+            Outcome::Ordered => format!(
+                "{} of site {site} ordered, not waited for: kubectl failover status",
+                words.noun
+            ),
+            Outcome::DryRun => format!(
+                "site {site} would be {} to {role} (dry run): {} would change",
+                words.done,
+                objects(self.changed.unwrap_or_default())
+            ),
+        }
+    }
+}
+
+fn number(count: Option<usize>) -> i64 {
+    count
+        .and_then(|count| i64::try_from(count).ok())
+        .unwrap_or_default()
+}
+
+fn objects(count: i64) -> String {
+    format!("{count} object{}", if count == 1 { "" } else { "s" })
+}
+
+fn namespaces(count: usize) -> String {
+    format!("{count} namespace{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,156 @@
+//! `unenroll`: namespaces leave the role of the site.
+
+use failover_core::Role;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+
+use super::look::effective_role;
+use super::{Session, leaving};
+use crate::cli::UnenrollArgs;
+use crate::cluster::{ApiError, Enrolled, enrolled_state};
+use crate::failure::Failure;
+use crate::output::{Document, Format, Tone};
+use crate::preview::recorded;
+use crate::prompt::{Consent, declined};
+
+/// The document `Unenrolment`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    role: Option<Role>,
+    left: Vec<String>,
+    /// Namespaces that were not enrolled.
+    already: Vec<String>,
+    /// Objects that still carry a record of what they were.
+    records: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failure> {
+    let overrides = leaving::overrides(&args.overrides)?;
+    let mut names = args.namespaces.clone();
+    names.sort();
+    names.dedup();
+    let (mut leaving_now, mut already) = (Vec::new(), Vec::new());
+    for name in names {
+        let metadata = session.cluster.namespace(&name).await?.ok_or_else(|| {
+            Failure::error(format!("there is no namespace {name}: nothing was changed"))
+        })?;
+        match enrolled_state(&metadata) {
+            Some(enrolled) => leaving_now.push((metadata, enrolled)),
+            None => already.push(name),
+        }
+    }
+    let enrolled: Vec<Enrolled> = leaving_now.iter().map(|(_, e)| e.clone()).collect();
+    let site = session.cluster.site().await?;
+    // What these namespaces say counts as well: one secondary layer among them is a standby.
+    let role = effective_role(site.as_ref(), &enrolled);
+    let survey = session.cluster.survey(&enrolled).await?;
+    if let Some(unseen) = survey.unseen.first() {
+        return Err(Failure::error(format!(
+            "cannot tell whether records are left, so nothing was changed: {}: {}",
+            unseen.what, unseen.why
+        )));
+    }
+    let records = recorded(&survey);
+    // On a secondary every forced object carries one; the guard of the site says it all.
+    let held_by = if role == Some(Role::Secondary) {
+        &[][..]
+    } else {
+        &records
+    };
+    if !enrolled.is_empty() {
+        leaving::check("leaving enforcement", role, held_by, &overrides)?;
+        ask(session, args, role, &enrolled, records.len()).await?;
+    }
+    let mut report = Report {
+        role,
+        left: Vec::new(),
+        already,
+        records: records.iter().map(ToString::to_string).collect(),
+        reason: args.reason.clone(),
+    };
+    for (metadata, enrolled) in leaving_now {
+        unmark(session, metadata).await?;
+        session.is_underway(
+            format!("namespace {} has left, others may not have", enrolled.name),
+            "look with kubectl failover status",
+        );
+        report.left.push(enrolled.name);
+    }
+    print(session, args, &report);
+    Ok(())
+}
+
+async fn ask(
+    session: &Session<'_>,
+    args: &UnenrollArgs,
+    role: Option<Role>,
+    enrolled: &[Enrolled],
+    records: usize,
+) -> Result<(), Failure> {
+    let names: Vec<&str> = enrolled.iter().map(|e| e.name.as_str()).collect();
+    let names = names.join(", ");
+    let screen = session.screen;
+    screen.note(&format!(
+        "Leaving enforcement: {names} ({})",
+        session.cluster.connection()
+    ));
+    if role == Some(Role::Secondary) {
+        screen.tell(
+            Tone::Bad,
+            &format!("this site is secondary: the next reconcile of Flux starts what Git describes in {names}, while the other site may be live"),
+        );
+    }
+    if records > 0 {
+        screen.warn(&format!(
+            "{records} objects stay as they are forced until somebody writes them; what they were stays in their annotation failover.dev/restore"
+        ));
+    }
+    let consent = Consent::of(args.yes, screen.terminal().interactive, "unenroll")?;
+    if consent.obtain(screen, &format!("Unenrol {names}?")).await? {
+        Ok(())
+    } else {
+        Err(declined())
+    }
+}
+
+/// Takes our keys off, again on a newer version where somebody else wrote the namespace meanwhile.
+pub async fn unmark(session: &Session<'_>, mut metadata: ObjectMeta) -> Result<(), ApiError> {
+    const ATTEMPTS: usize = 5;
+    for _ in 1..ATTEMPTS {
+        match session.cluster.unmark(&metadata).await {
+            Err(error) if error.is_conflict() => {
+                let name = metadata.name.clone().unwrap_or_default();
+                match session.cluster.namespace(&name).await? {
+                    Some(newer) => metadata = newer,
+                    None => return Ok(()),
+                }
+            }
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => return other,
+        }
+    }
+    session.cluster.unmark(&metadata).await
+}
+
+fn print(session: &Session<'_>, args: &UnenrollArgs, report: &Report) {
+    let screen = session.screen;
+    if let Some(notation) = args.output.notation() {
+        Document::new("Unenrolment", report).print(notation, screen);
+        return;
+    }
+    for (names, what) in [
+        (&report.left, "has left enforcement"),
+        (&report.already, "was not enrolled"),
+    ] {
+        for name in names {
+            if args.output == Format::Name {
+                screen.data(&format!("namespace/{name}"));
+            } else {
+                screen.say(Tone::Good, &format!("namespace {name} {what}"));
+            }
+        }
+    }
+}

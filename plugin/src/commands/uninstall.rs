@@ -1,0 +1,326 @@
+//! `uninstall`: everything that `install` brought, in the order in which nothing is left hanging.
+//!
+//! The webhook configuration goes first, so that no write waits for a webhook that is gone; what runs goes next; then the
+//! labels of namespaces, rights, the Site, the CRDs, and our own namespaces last. Nothing of a user's is deleted: a CRD
+//! takes its objects with it, so those of FailoverPolicies and RoleRules stay while there are any.
+
+use std::time::{Duration, Instant};
+
+use failover_core::api::FailoverPolicy;
+use kube::api::{Api, ListParams};
+use serde::Serialize;
+
+use super::look::effective_role;
+use super::unenroll::unmark;
+use super::{Session, leaving};
+use crate::cli::{DryRun, UninstallArgs};
+use crate::cluster::{ApiError, Enrolled, Manifest, enrolled_state};
+use crate::failure::Failure;
+use crate::manifests::{self, Options};
+use crate::output::age::took;
+use crate::output::{Document, Format, Tone};
+use crate::preview::recorded;
+use crate::progress::Progress;
+use crate::prompt::{Consent, declined};
+
+const EVERY: Duration = Duration::from_millis(500);
+
+/// The document `Uninstallation`.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    dry_run: bool,
+    deleted: Vec<String>,
+    /// CRDs that stay, because there are objects of their kind.
+    kept: Vec<String>,
+    /// Namespaces from which our labels and annotations were removed.
+    released: Vec<String>,
+    /// Objects that still carry a record of what they were.
+    records: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Failure> {
+    let started = Instant::now();
+    let overrides = leaving::overrides(&args.overrides)?;
+    let cluster = &session.cluster;
+    let site = cluster.site().await?;
+    let marked = cluster.marked_namespaces().await?;
+    let enrolled: Vec<Enrolled> = marked.iter().filter_map(enrolled_state).collect();
+    let survey = cluster.survey(&enrolled).await?;
+    if let Some(unseen) = survey
+        .unseen
+        .iter()
+        .find(|unseen| !unseen.what.starts_with("RoleRule"))
+    {
+        return Err(Failure::error(format!(
+            "cannot tell whether records are left, so nothing was changed: {}: {}",
+            unseen.what, unseen.why
+        )));
+    }
+    let records = recorded(&survey);
+    let role = effective_role(site.as_ref(), &enrolled);
+    leaving::check("uninstall", role, &records, &overrides)?;
+    let kept = crds_in_use(session).await?;
+    let mut report = Report {
+        dry_run: args.dry_run != DryRun::None,
+        kept: kept.iter().map(|(crd, _)| (*crd).to_owned()).collect(),
+        records: records.iter().map(ToString::to_string).collect(),
+        reason: args.reason.clone(),
+        ..Report::default()
+    };
+    if args.dry_run == DryRun::None {
+        ask(session, args, &marked_names(&marked), &kept).await?;
+    }
+    let progress = Progress::new(session.screen);
+    let mut removals = removals(&report.kept);
+    // Namespaces are released between what runs and its rights.
+    let rest = removals.split_off(
+        removals
+            .iter()
+            .position(|m| rank(m) > WORKLOADS)
+            .unwrap_or(removals.len()),
+    );
+    remove(session, args, &progress, &removals, &mut report).await?;
+    for metadata in marked {
+        let name = metadata.name.clone().unwrap_or_default();
+        if args.dry_run == DryRun::None {
+            progress.now(&format!("removing our labels from namespace {name}"));
+            unmark(session, metadata).await?;
+        }
+        report.released.push(name);
+    }
+    remove(session, args, &progress, &rest, &mut report).await?;
+    if args.dry_run == DryRun::None {
+        wait_until_gone(session, &progress, &rest, started, args.timeout).await?;
+    }
+    drop(progress);
+    print(session, args, &report);
+    Ok(())
+}
+
+/// Place in the order of removal.
+const WORKLOADS: u8 = 1;
+
+fn rank(manifest: &Manifest) -> u8 {
+    match manifest.kind() {
+        "MutatingWebhookConfiguration" => 0,
+        "Deployment" | "PodDisruptionBudget" | "Service" | "NetworkPolicy" => WORKLOADS,
+        "ClusterRoleBinding" | "RoleBinding" => 2,
+        "ClusterRole" | "Role" => 3,
+        "Site" => 5,
+        "CustomResourceDefinition" => 6,
+        "Namespace" => 7,
+        // Identities, the Secret, the Lease, the quota.
+        _ => 4,
+    }
+}
+
+/// Everything that is removed, in order.
+fn removals(kept: &[String]) -> Vec<Manifest> {
+    let site = Manifest::new(serde_json::json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": {"name": "cluster"}
+    }));
+    let mut all: Vec<Manifest> = manifests::objects(&Options::default())
+        .into_iter()
+        .chain([site])
+        .filter(|manifest| !kept.iter().any(|crd| crd == manifest.name()))
+        .collect();
+    all.sort_by_key(rank);
+    all
+}
+
+/// CRDs whose kinds somebody uses, and how often.
+async fn crds_in_use(session: &Session<'_>) -> Result<Vec<(&'static str, usize)>, ApiError> {
+    let policies: Api<FailoverPolicy> = Api::all(session.cluster.client());
+    let policies = match policies.list(&ListParams::default()).await {
+        Ok(list) => list.items.len(),
+        Err(kube::Error::Api(status)) if status.code == 404 => 0,
+        Err(error) => {
+            let server = &session.cluster.connection().server;
+            return Err(ApiError::of("list FailoverPolicies", server, &error));
+        }
+    };
+    let rules = match session.cluster.role_rules().await {
+        Ok(rules) => rules.len(),
+        Err(error) if error.is_not_found() => 0,
+        Err(error) => return Err(error),
+    };
+    Ok([
+        ("failoverpolicies.failover.dev", policies),
+        ("rolerules.failover.dev", rules),
+    ]
+    .into_iter()
+    .filter(|(_, count)| *count > 0)
+    .collect())
+}
+
+fn marked_names(
+    marked: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta],
+) -> Vec<String> {
+    marked
+        .iter()
+        .filter_map(|metadata| metadata.name.clone())
+        .collect()
+}
+
+async fn ask(
+    session: &Session<'_>,
+    args: &UninstallArgs,
+    marked: &[String],
+    kept: &[(&'static str, usize)],
+) -> Result<(), Failure> {
+    let screen = session.screen;
+    screen.note(&format!(
+        "Uninstalling from {}",
+        session.cluster.connection()
+    ));
+    if !marked.is_empty() {
+        screen.note(&format!("  enforcement ends in {}", marked.join(", ")));
+    }
+    for (crd, count) in kept {
+        screen.note(&format!(
+            "  {crd} stays: there are {count} objects of its kind, which are yours"
+        ));
+    }
+    let consent = Consent::of(args.yes, screen.terminal().interactive, "uninstall")?;
+    if consent
+        .obtain(screen, "Remove webhook, controller, Site and CRDs?")
+        .await?
+    {
+        Ok(())
+    } else {
+        Err(declined())
+    }
+}
+
+async fn remove(
+    session: &Session<'_>,
+    args: &UninstallArgs,
+    progress: &Progress<'_>,
+    manifests: &[Manifest],
+    report: &mut Report,
+) -> Result<(), Failure> {
+    for manifest in manifests {
+        let reference = manifest.reference();
+        let there = match args.dry_run {
+            DryRun::Client => session.cluster.stored(manifest).await?.is_some(),
+            DryRun::Server => session.cluster.remove(manifest, true).await?,
+            DryRun::None => {
+                progress.now(&format!("deleting {reference}"));
+                let there = session.cluster.remove(manifest, false).await?;
+                session.is_underway(
+                    "a part is removed already",
+                    "run kubectl failover uninstall again to remove the rest",
+                );
+                there
+            }
+        };
+        if there {
+            report.deleted.push(reference);
+        }
+    }
+    Ok(())
+}
+
+/// CRDs and namespaces take a moment, and a finalizer of somebody else's may keep them for ever.
+async fn wait_until_gone(
+    session: &Session<'_>,
+    progress: &Progress<'_>,
+    manifests: &[Manifest],
+    started: Instant,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    loop {
+        let mut left = Vec::new();
+        for manifest in manifests {
+            if session.cluster.stored(manifest).await?.is_some() {
+                left.push(manifest.reference());
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        progress.now(&format!("waiting until {} is gone", left.join(", ")));
+        if started.elapsed() >= timeout {
+            return Err(Failure::timed_out(format!(
+                "deleted, but after {} this is still there: {}",
+                took(timeout.try_into().unwrap_or_default()),
+                left.join(", ")
+            ))
+            .next("see metadata.finalizers and status of each; run it again to wait on"));
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn print(session: &Session<'_>, args: &UninstallArgs, report: &Report) {
+    let screen = session.screen;
+    if let Some(notation) = args.output.notation() {
+        Document::new("Uninstallation", report).print(notation, screen);
+        return;
+    }
+    let name_only = args.output == Format::Name;
+    let would = if report.dry_run { " (dry run)" } else { "" };
+    for object in &report.deleted {
+        screen.data(&if name_only {
+            object.clone()
+        } else {
+            format!("{object} deleted{would}")
+        });
+    }
+    if name_only {
+        return;
+    }
+    for namespace in &report.released {
+        screen.data(&format!("namespace/{namespace} released{would}"));
+    }
+    for crd in &report.kept {
+        screen.data(&format!(
+            "customresourcedefinition.apiextensions.k8s.io/{crd} kept"
+        ));
+    }
+    match (report.deleted.is_empty(), report.dry_run) {
+        (true, _) => screen.say(Tone::Good, "nothing is installed: nothing to do"),
+        (false, true) => {}
+        (false, false) => screen.say(Tone::Good, "kubectl failover is uninstalled"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_hanging_on_the_way() {
+        let order: Vec<_> = removals(&[]).iter().map(|m| m.kind().to_owned()).collect();
+        let first = |kind: &str| order.iter().position(|k| k == kind).unwrap();
+        let last = |kind: &str| order.iter().rposition(|k| k == kind).unwrap();
+        assert_eq!(first("MutatingWebhookConfiguration"), 0);
+        assert!(last("Deployment") < first("ClusterRoleBinding"));
+        assert!(last("ClusterRole") < first("Site"));
+        assert!(first("Site") < first("CustomResourceDefinition"));
+        assert!(last("CustomResourceDefinition") < first("Namespace"));
+        assert_eq!(
+            order.len(),
+            manifests::objects(&Options::default()).len() + 1
+        );
+    }
+
+    #[test]
+    fn a_crd_in_use_stays() {
+        let kept = ["rolerules.failover.dev".to_owned()];
+        let names: Vec<_> = removals(&kept).iter().map(Manifest::reference).collect();
+        assert!(
+            !names
+                .iter()
+                .any(|name| name.ends_with("rolerules.failover.dev"))
+        );
+        assert!(
+            names
+                .iter()
+                .any(|name| name.ends_with("sites.failover.dev"))
+        );
+    }
+}

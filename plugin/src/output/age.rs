@@ -1,0 +1,55 @@
+//! Spans of time, short enough for a column.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How long ago, as kubectl has it: `45s`, `12m`, `5h`, `3d`. A time in the future counts as now: clocks differ.
+pub fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// How long something took: `0.8s`, `12.3s`, `2m5s`.
+pub fn took(duration: SignedDuration) -> String {
+    let duration = duration.max(SignedDuration::ZERO);
+    let seconds = duration.as_secs();
+    if seconds < 60 {
+        format!("{:.1}s", duration.as_secs_f64())
+    } else if seconds < 3_600 {
+        format!("{}m{}s", seconds / 60, seconds % 60)
+    } else {
+        format!("{}h{}m", seconds / 3_600, seconds % 3_600 / 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(-5, "0s")]
+    #[case(45, "45s")]
+    #[case(119, "119s")]
+    #[case(120, "2m")]
+    #[case(7_200, "2h")]
+    #[case(172_800, "2d")]
+    fn ages_are_short(#[case] seconds: i64, #[case] text: &str) {
+        let then = Timestamp::from_second(1_700_000_000).unwrap();
+        assert_eq!(ago(then, then + SignedDuration::from_secs(seconds)), text);
+    }
+
+    #[rstest]
+    #[case(-1, "0.0s")]
+    #[case(1_840, "1.8s")]
+    #[case(125_000, "2m5s")]
+    #[case(3_720_000, "1h2m")]
+    fn durations_are_short(#[case] milliseconds: i64, #[case] text: &str) {
+        assert_eq!(took(SignedDuration::from_millis(milliseconds)), text);
+    }
+}

@@ -1,0 +1,193 @@
+//! What a role would change in what was found: pure, and by the very function that the webhook runs.
+
+use failover_core::batch::missed_run;
+use failover_core::guard::Hold;
+use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
+use failover_core::plan::{Item, ObjectRef, plan_object};
+use failover_core::rewrite::Note;
+use failover_core::uncovered::Uncovered;
+use failover_core::{NamespaceState, Role, Roles};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cluster::{Enrolled, Found, Survey, Unseen};
+
+/// Everything there is to know about a change before it is made.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub site: String,
+    pub role: Role,
+    pub namespaces: Vec<String>,
+    /// Objects that a rule reaches.
+    pub objects: usize,
+    /// Objects that would change, or about which something is to be said; sorted.
+    pub items: Vec<Planned>,
+    /// Objects that cannot be brought to agree with the role, and why.
+    pub hopeless: Vec<(ObjectRef, String)>,
+    /// CronJobs that would start a run at once, and the run they missed.
+    pub missed_runs: Vec<(ObjectRef, Timestamp)>,
+    /// What no rule reaches.
+    pub uncovered: Vec<Uncovered>,
+    /// What could not be looked at.
+    pub unseen: Vec<Unseen>,
+    /// Guards that would hold.
+    pub holds: Vec<Hold>,
+}
+
+/// An object that would change, and as it is now.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub item: Item,
+    pub before: Value,
+}
+
+impl Planned {
+    pub fn changes(&self) -> bool {
+        !self.item.rewrite.is_empty()
+    }
+}
+
+impl Plan {
+    pub fn changed(&self) -> impl Iterator<Item = &Planned> {
+        self.items.iter().filter(|planned| planned.changes())
+    }
+
+    /// Jobs that stay as they are held.
+    pub fn held_jobs(&self) -> impl Iterator<Item = &ObjectRef> {
+        let held = |planned: &&Planned| {
+            let notes = &planned.item.rewrite.notes;
+            notes.iter().any(|note| matches!(note, Note::Held(_)))
+        };
+        self.items.iter().filter(held).map(|p| &p.item.object)
+    }
+}
+
+/// What `role` would change, all layers alike.
+pub fn plan(
+    site: &str,
+    role: Role,
+    enrolled: &[Enrolled],
+    survey: &Survey,
+    now: Timestamp,
+) -> Plan {
+    let mut plan = Plan {
+        site: site.to_owned(),
+        role,
+        namespaces: enrolled.iter().map(|n| n.name.clone()).collect(),
+        objects: 0,
+        items: Vec::new(),
+        hopeless: Vec::new(),
+        missed_runs: Vec::new(),
+        uncovered: Vec::new(),
+        unseen: survey.unseen.clone(),
+        holds: Vec::new(),
+    };
+    for found in &survey.found {
+        let ordered = NamespaceState {
+            roles: Roles::all(role),
+            ..found.namespace.state.clone()
+        };
+        let Some(role) = ordered.role_for(&found.rule, name(&found.object)) else {
+            continue;
+        };
+        plan.objects += 1;
+        let namespace = &found.namespace.name;
+        match plan_object(&found.rule, role, namespace, &found.object) {
+            Ok(None) => {}
+            Ok(Some(item)) => {
+                if let Some(missed) = resumed_run(&item, &found.object, now) {
+                    plan.missed_runs.push((item.object.clone(), missed));
+                }
+                plan.items.push(Planned {
+                    item,
+                    before: found.object.clone(),
+                });
+            }
+            Err(error) => plan.hopeless.push((
+                ObjectRef::of(&found.rule, namespace, &found.object),
+                error.to_string(),
+            )),
+        }
+    }
+    plan.items.sort_by(|a, b| {
+        let key = |p: &Planned| {
+            (
+                p.item.object.namespace.clone(),
+                p.item.layer,
+                p.item.object.clone(),
+            )
+        };
+        key(a).cmp(&key(b))
+    });
+    plan
+}
+
+/// The run that a CronJob would start at once, when the plan resumes it.
+fn resumed_run(item: &Item, before: &Value, now: Timestamp) -> Option<Timestamp> {
+    let resumes = item.kind == "CronJob"
+        && before["spec"]["suspend"] == Value::Bool(true)
+        && item.after["spec"]["suspend"] != Value::Bool(true);
+    resumes.then(|| missed_run(before, now)).flatten()
+}
+
+/// How an enrolled namespace stands under the roles it has now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Objects that a rule reaches.
+    pub objects: usize,
+    /// Objects that carry a record of what they were.
+    pub forced: usize,
+    /// Objects that do not agree with the role in effect: reference and, where nothing can be done, why.
+    pub astray: Vec<(ObjectRef, Option<String>)>,
+}
+
+/// How what was found stands, namespace by namespace, in the order of `enrolled`.
+pub fn standing(enrolled: &[Enrolled], survey: &Survey) -> Vec<Standing> {
+    enrolled
+        .iter()
+        .map(|namespace| {
+            let mut standing = Standing::default();
+            let of_namespace = |found: &&Found| found.namespace.name == namespace.name;
+            for found in survey.found.iter().filter(of_namespace) {
+                let Some(role) = namespace.state.role_for(&found.rule, name(&found.object)) else {
+                    continue;
+                };
+                standing.objects += 1;
+                standing.forced += usize::from(carries_record(&found.object));
+                let reference = || ObjectRef::of(&found.rule, &namespace.name, &found.object);
+                match plan_object(&found.rule, role, &namespace.name, &found.object) {
+                    Ok(Some(item)) if !item.rewrite.is_empty() => {
+                        standing.astray.push((reference(), None));
+                    }
+                    Ok(_) => {}
+                    Err(error) => standing.astray.push((reference(), Some(error.to_string()))),
+                }
+            }
+            standing
+        })
+        .collect()
+}
+
+/// Objects that carry a record, whatever their role: what leaving enforcement would leave behind.
+pub fn recorded(survey: &Survey) -> Vec<ObjectRef> {
+    survey
+        .found
+        .iter()
+        .filter(|found| carries_record(&found.object))
+        .map(|found| ObjectRef::of(&found.rule, &found.namespace.name, &found.object))
+        .collect()
+}
+
+fn carries_record(object: &Value) -> bool {
+    let annotations = &object["metadata"]["annotations"];
+    [RESTORE_ANNOTATION, HELD_ANNOTATION]
+        .iter()
+        .any(|key| !annotations[*key].is_null())
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,108 @@
+//! How far it has come, on stderr: one line that is overwritten where there is a terminal, one plain line per change
+//! where there is none.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::sanitise::for_terminal;
+use crate::output::{Screen, Tone};
+
+/// Plain ASCII: it turns on every terminal there is.
+const TICKS: &str = "|/-\\ ";
+const TICK_EVERY: Duration = Duration::from_millis(120);
+
+/// A line of progress, and things said in between.
+pub struct Progress<'a> {
+    screen: &'a Screen,
+    bar: Option<ProgressBar>,
+    last: Mutex<String>,
+}
+
+impl std::fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
+}
+
+impl<'a> Progress<'a> {
+    pub fn new(screen: &'a Screen) -> Self {
+        let bar = screen.terminal().live.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})")
+                .expect("the template is a constant")
+                .tick_chars(TICKS);
+            bar.set_style(style);
+            bar
+        });
+        Self {
+            screen,
+            bar,
+            last: Mutex::default(),
+        }
+    }
+
+    /// What is going on now. Said again, it is shown once.
+    pub fn now(&self, text: &str) {
+        {
+            let mut last = self
+                .last
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            if *last == text {
+                return;
+            }
+            text.clone_into(&mut last);
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(for_terminal(text, self.screen.terminal().utf8).into_owned());
+                bar.enable_steady_tick(TICK_EVERY);
+            }
+            None => self.screen.note(text),
+        }
+    }
+
+    /// Something that stays on the screen, above the line of progress.
+    pub fn tell(&self, tone: Tone, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.screen.tell(tone, text)),
+            None => self.screen.tell(tone, text),
+        }
+    }
+
+    pub fn warn(&self, text: &str) {
+        self.tell(Tone::Warning, &format!("warning: {text}"));
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::screen::tests::{PIPE, captured};
+
+    #[test]
+    fn without_a_terminal_each_change_is_one_line_on_stderr() {
+        let (screen, out, err) = captured(PIPE);
+        let progress = Progress::new(&screen);
+        progress.now("roles: 3 namespaces");
+        progress.now("roles: 3 namespaces");
+        progress.warn("slow");
+        progress.now("sweep: 1 of 2 objects");
+        drop(progress);
+        assert_eq!(
+            err.text(),
+            "roles: 3 namespaces\nwarning: slow\nsweep: 1 of 2 objects\n"
+        );
+        assert_eq!(out.text(), "");
+    }
+}
