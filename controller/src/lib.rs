@@ -14,7 +14,9 @@
 pub mod admin;
 pub mod args;
 pub mod causes;
+pub mod certificates;
 pub mod client;
+pub mod lease;
 pub mod logs;
 pub mod metrics;
 pub mod run;

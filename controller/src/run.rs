@@ -2,20 +2,30 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
 use crate::args::Args;
+use crate::certificates;
 use crate::client::Clients;
+use crate::lease::{Elector, Terms};
 use crate::metrics::Metrics;
 use crate::site::caches::Caches;
 use crate::site::events::Events;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::site::sweep::Sweeper;
+
+/// How long a process that is told to stop tries to give the Lease back. A pod is given 30 s in all.
+const VACATE_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -66,15 +76,53 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         readiness.set(true);
         std::future::pending::<Infallible>().await
     };
-    tokio::select! {
-        stopped = stopped() => stopped.map_err(RunError::Signal)?,
-        ended = admin => return Err(RunError::Admin(ended)),
-        _ = watches.join_next() => return Err(RunError::Watch),
+    let stop = CancellationToken::new();
+    let terms = Terms {
+        duration: args.lease_duration,
+        renew_every: args.renew_every,
+    };
+    let elector = Elector::new(
+        clients.requests.clone(),
+        &args.namespace,
+        &args.name,
+        terms,
+        Timestamp::now,
+    );
+    let shown = show_leading(elector.leading(), &metrics);
+    // A replica that loses the lead goes on as a follower: its work is a future, dropped with all that was under way, and
+    // what it knew is in the cluster.
+    let mut elected = pin!(elector.run(&stop, || lead(&args, &clients, &caches, &metrics)));
+    let ended = tokio::select! {
+        stopped = stopped() => stopped.map_err(RunError::Signal),
+        error = admin => Err(RunError::Admin(error)),
+        _ = watches.join_next() => Err(RunError::Watch),
         never = ready => match never {},
-        () = lead(&args, &clients, &caches, &metrics) => {}
-    }
+        never = shown => match never {},
+        never = &mut elected => match never {
+            Some(never) => match never {},
+            None => Ok(()),
+        },
+    };
     readiness.set(false);
-    Ok(())
+    stop.cancel();
+    if timeout(VACATE_WITHIN, elected).await.is_err() {
+        tracing::warn!("the Lease could not be given back in time; it runs out by itself");
+    }
+    ended
+}
+
+/// Keeps the metrics to what is so: a follower does not speak for the site.
+async fn show_leading(mut leading: watch::Receiver<bool>, metrics: &Metrics) -> Infallible {
+    loop {
+        let leads = *leading.borrow_and_update();
+        metrics.leader.set(i64::from(leads));
+        if !leads {
+            metrics.forget_site();
+        }
+        if leading.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Waits for SIGTERM, as kubelet sends it, or SIGINT, as a terminal does.
@@ -91,10 +139,11 @@ async fn stopped() -> Result<(), std::io::Error> {
     Ok(())
 }
 
-async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics) {
+/// What only the leader does.
+async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics) -> Infallible {
     let client = &clients.requests;
     caches.synced().await;
-    let reconciler = Reconciler::new(
+    let site = Reconciler::new(
         client.clone(),
         Parts {
             caches: caches.clone(),
@@ -106,5 +155,14 @@ async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics
             now: Timestamp::now,
         },
     );
-    match reconciler.run().await {}
+    let certificates = certificates::Owner {
+        client: client.clone(),
+        watches: clients.watches.clone(),
+        namespace: args.namespace.clone(),
+        metrics: metrics.clone(),
+    };
+    tokio::select! {
+        never = site.run() => never,
+        never = certificates.run() => never,
+    }
 }
