@@ -142,8 +142,7 @@ async fn stopped() -> Result<(), std::io::Error> {
 /// What only the leader does.
 async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics) -> Infallible {
     let client = &clients.requests;
-    caches.synced().await;
-    let site = Reconciler::new(
+    let reconciler = Reconciler::new(
         client.clone(),
         Parts {
             caches: caches.clone(),
@@ -161,8 +160,13 @@ async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics
         namespace: args.namespace.clone(),
         metrics: metrics.clone(),
     };
+    // The certificates do not wait: without our CRDs, which the caches wait for, the webhook still needs its own.
+    let site = async {
+        caches.synced().await;
+        reconciler.run().await
+    };
     tokio::select! {
-        never = site.run() => never,
+        never = site => never,
         never = certificates.run() => never,
     }
 }
