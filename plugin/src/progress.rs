@@ -64,6 +64,13 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// What is going on now, where there is a line to show it on. For steps that the output lists anyway.
+    pub fn detail(&self, text: &str) {
+        if self.bar.is_some() {
+            self.now(text);
+        }
+    }
+
     /// Something that stays on the screen, above the line of progress.
     pub fn tell(&self, tone: Tone, text: &str) {
         match &self.bar {

@@ -90,7 +90,7 @@ Examples:
   kubectl failover status -o wide
 
   # In a script
-  kubectl failover status -o json | jq -e '.conditions[] | select(.type == \"Ready\").status == \"True\"'";
+  kubectl failover status -o json | jq -r '.conditions[] | .type + \" \" + .status'";
 
 /// Make this site primary (live) and wait until that is verified
 ///

@@ -65,7 +65,7 @@ Examples:
   # See it first
   kubectl failover plan promote
 
-  # No peer is configured, so nobody can tell whether the other site is live: make sure that it is not, and say so
+  # Without a peer nobody can tell whether the other site is live: make sure that it is not
   kubectl failover promote --override peer-unknown --reason \"west is powered off, INC-1042\"
 
   # In a script: no question, ten minutes, a document on stdout

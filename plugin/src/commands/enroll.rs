@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::Session;
 use super::look::{View, look, preview};
-use super::switch_role::summary;
+use super::summary;
 use crate::cli::EnrollArgs;
 use crate::cluster::{Enrolled, is_taken_over};
 use crate::failure::Failure;
 use crate::output::age::took;
-use crate::output::{Document, Format, Tone};
+use crate::output::{Document, Format, Tone, counted};
 use crate::preview::standing;
 use crate::progress::Progress;
 use crate::prompt::{Consent, declined};
@@ -166,12 +166,7 @@ async fn ask(
                 Tone::Warning,
                 &format!("site {} is secondary: enrolling makes these namespaces passive", view.name()),
             );
-            session.screen.note(&summary(&plan, session.cluster.connection()));
-            if !plan.hopeless.is_empty() {
-                let details = plan.hopeless.iter().map(|(object, why)| format!("{object}: {why}"));
-                session.screen.warn("these cannot be made passive:");
-                details.for_each(|line| session.screen.note(&format!("  {line}")));
-            }
+            session.screen.note(&summary::of_arrival(&plan, session.cluster.connection()));
         }
         Some(Role::Primary) => session.screen.note(&format!(
             "site {} is primary: nothing in {} is changed, only labelled ({})",
@@ -255,9 +250,12 @@ async fn look_at(
         .flat_map(|standing| standing.astray)
         .map(|(object, _)| object.to_string())
         .collect();
-    Ok(astray
-        .first()
-        .map(|first| format!("{} objects do not agree yet, such as {first}", astray.len())))
+    Ok(astray.first().map(|first| {
+        format!(
+            "not as ordered yet: {}, such as {first}",
+            counted(astray.len(), "object")
+        )
+    }))
 }
 
 fn print(session: &Session<'_>, args: &EnrollArgs, report: &Report) {

@@ -7,6 +7,7 @@ pub mod leaving;
 pub mod look;
 pub mod plan;
 pub mod status;
+pub mod summary;
 pub mod switch_role;
 pub mod unenroll;
 pub mod uninstall;

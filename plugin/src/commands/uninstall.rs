@@ -86,7 +86,7 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
     for metadata in marked {
         let name = metadata.name.clone().unwrap_or_default();
         if args.dry_run == DryRun::None {
-            progress.now(&format!("removing our labels from namespace {name}"));
+            progress.detail(&format!("removing our labels from namespace {name}"));
             unmark(session, metadata).await?;
         }
         report.released.push(name);
@@ -208,7 +208,7 @@ async fn remove(
             DryRun::Client => session.cluster.stored(manifest).await?.is_some(),
             DryRun::Server => session.cluster.remove(manifest, true).await?,
             DryRun::None => {
-                progress.now(&format!("deleting {reference}"));
+                progress.detail(&format!("deleting {reference}"));
                 let there = session.cluster.remove(manifest, false).await?;
                 session.is_underway(
                     "a part is removed already",

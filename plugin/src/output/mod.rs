@@ -7,6 +7,7 @@
 //! ```
 
 pub mod age;
+pub mod count;
 pub mod diff;
 pub mod document;
 pub mod sanitise;
@@ -15,6 +16,7 @@ pub mod table;
 
 use clap::ValueEnum;
 
+pub use count::counted;
 pub use document::{Document, Notation};
 pub use sanitise::clean;
 pub use screen::{Screen, Terminal, Tone};

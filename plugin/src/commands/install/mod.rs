@@ -15,13 +15,13 @@ use failover_core::api::Site;
 use self::report::Report;
 use super::Session;
 use super::look::{effective_role, preview};
-use super::switch_role::summary;
+use super::summary;
 use crate::cli::{DryRun, InstallArgs};
 use crate::cluster::{ApiError, Applied, Manifest};
 use crate::failure::Failure;
 use crate::manifests::{self, Options};
 use crate::output::document::render as document;
-use crate::output::{Format, Notation, Screen, Tone};
+use crate::output::{Format, Notation, Screen, Tone, counted};
 use crate::progress::Progress;
 use crate::prompt::{Consent, declined};
 
@@ -84,10 +84,12 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
     }
     let dry_run = args.dry_run == DryRun::Server;
     let progress = Progress::new(session.screen);
-    let mut report = Report::new(args, present.as_ref());
-    for manifest in manifests::objects(&options(args)) {
+    let mut report = Report::new(args, present.as_ref(), founding.is_some());
+    let objects = manifests::objects(&options(args));
+    progress.now(&format!("applying {}", counted(objects.len(), "object")));
+    for manifest in objects {
         let reference = manifest.reference();
-        progress.now(&format!("applying {reference}"));
+        progress.detail(&format!("applying {reference}"));
         match session
             .cluster
             .apply(&manifest, args.force_conflicts, dry_run)
@@ -117,7 +119,6 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
     if let Some((name, role)) = founding {
         progress.now(&format!("founding site {name}"));
         found::create(session, &name, role, deadline).await?;
-        report.founded(&name, role);
     }
     if args.wait {
         ready::wait(session, &progress, deadline).await?;
@@ -208,7 +209,7 @@ async fn ask_before_founding(
     );
     session
         .screen
-        .note(&summary(&plan, session.cluster.connection()));
+        .note(&summary::of_arrival(&plan, session.cluster.connection()));
     if args.dry_run != DryRun::None {
         return Ok(());
     }

@@ -19,7 +19,7 @@ pub(super) struct Report {
     site: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<Role>,
-    /// The Site was founded now.
+    /// The Site is founded by this run.
     founded: bool,
     dry_run: bool,
     objects: Vec<Object>,
@@ -36,13 +36,13 @@ struct Object {
 }
 
 impl Report {
-    pub(super) fn new(args: &InstallArgs, present: Option<&Site>) -> Self {
+    pub(super) fn new(args: &InstallArgs, present: Option<&Site>, founding: bool) -> Self {
         Self {
             site: present
                 .map(|site| site.spec.site_name.clone())
                 .or_else(|| args.site_name.clone()),
             role: present.map(|site| site.spec.role).or(args.role),
-            founded: false,
+            founded: founding,
             dry_run: args.dry_run != DryRun::None,
             objects: Vec::new(),
             ready: false,
@@ -60,12 +60,6 @@ impl Report {
     pub(super) fn is_untouched(&self) -> bool {
         let unchanged = Applied::Unchanged.as_str();
         self.dry_run || self.objects.iter().all(|object| object.result == unchanged)
-    }
-
-    pub(super) fn founded(&mut self, name: &str, role: Role) {
-        self.site = Some(name.to_owned());
-        self.role = Some(role);
-        self.founded = true;
     }
 
     pub(super) fn is_ready(&mut self, took: Duration) {
@@ -95,12 +89,15 @@ impl Report {
             return;
         }
         if let (Some(site), Some(role)) = (&self.site, self.role) {
-            let founded = match (self.founded, self.dry_run) {
-                (true, _) => "created",
-                (false, true) => "would stay or be created (server dry run)",
-                (false, false) => "unchanged",
+            let applied = if self.founded {
+                Applied::Created
+            } else {
+                Applied::Unchanged
             };
-            screen.data(&format!("site.failover.dev/cluster {founded}"));
+            screen.data(&format!(
+                "site.failover.dev/cluster {}{dry_run}",
+                applied.as_str()
+            ));
             if let Some(seconds) = self.seconds {
                 let took = took(jiff::SignedDuration::from_secs_f64(seconds));
                 screen.say(

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cluster::Unseen;
 use crate::commands::switch_role::words;
 use crate::output::diff::unified;
-use crate::output::{Document, PlanFormat, Screen, Table, Tone, clean};
+use crate::output::{Document, PlanFormat, Screen, Table, Tone, clean, counted};
 use crate::preview::{Plan, Planned};
 
 pub(super) fn print(plan: &Plan, format: PlanFormat, screen: &Screen) {
@@ -146,11 +146,11 @@ fn remarks(plan: &Plan, screen: &Screen) {
     );
     let changed = plan.changed().count();
     screen.note(&format!(
-        "{} of site {}: {changed} of {} objects in {} namespaces would change",
+        "{} of site {}: {changed} of {} in {} would change",
         words.noun,
         clean(&plan.site),
-        plan.objects,
-        plan.namespaces.len()
+        counted(plan.objects, "object"),
+        counted(plan.namespaces.len(), "namespace")
     ));
 }
 

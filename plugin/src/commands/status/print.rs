@@ -1,13 +1,13 @@
 //! The status for people.
 
-use failover_core::Layer;
 use failover_core::api::{Blocked, HistoryEntry, Outcome, Phase, StepState, condition};
+use failover_core::{Layer, Role, Roles};
 use jiff::Timestamp;
 
 use super::report::{Namespace, Report};
 use crate::commands::switch_role::words;
 use crate::output::age::{ago, took};
-use crate::output::{Format, Screen, Table, Tone, clean};
+use crate::output::{Format, Screen, Table, Tone, clean, counted};
 
 /// How many past transitions `wide` shows.
 const HISTORY: usize = 5;
@@ -80,7 +80,7 @@ fn site(report: &Report, now: Timestamp, screen: &Screen) {
         .iter()
         .map(|layer| format!("{layer} {}", role(report.layers.of(*layer))))
         .collect();
-    if report.layers.uniform().is_none() {
+    if report.layers.uniform().is_none() && report.layers != Roles::default() {
         screen.data(&format!("Layers:       {}", roles.join(", ")));
     }
     if let Some(last) = report.history.first() {
@@ -157,8 +157,8 @@ fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
             screen.say(Tone::Bad, "Webhook:      configured, but no replica is live: only the sweep corrects what is written");
         }
         Some(_) => screen.data(&format!(
-            "Webhook:      configured, {live} replica{} live",
-            if live == 1 { "" } else { "s" }
+            "Webhook:      configured, {} live",
+            counted(live, "replica")
         )),
         None => screen.say(Tone::Warning, "Webhook:      unknown"),
     }
@@ -210,11 +210,7 @@ fn history(report: &Report, now: Timestamp, screen: &Screen) {
     ]);
     for entry in report.history.iter().take(HISTORY) {
         table.row([
-            format!(
-                "{} -> {}",
-                entry.from.map_or("new", failover_core::Role::as_str),
-                entry.to
-            ),
+            format!("{} -> {}", entry.from.map_or("new", Role::as_str), entry.to),
             ago(entry.finished_at.0, now),
             took(entry.finished_at.0.duration_since(entry.started_at.0)),
             entry.objects.to_string(),
@@ -278,7 +274,7 @@ fn roles(namespace: &Namespace) -> String {
     if let Some(role) = namespace.roles.uniform() {
         return role.to_string();
     }
-    if namespace.roles == failover_core::Roles::default() {
+    if namespace.roles == Roles::default() {
         return "not yet known".to_owned();
     }
     let each: Vec<_> = Layer::ALL
@@ -295,11 +291,10 @@ fn past(entry: &HistoryEntry, now: Timestamp) -> String {
         (Outcome::Superseded, _) => format!("{} given up for a newer order", words(entry.to).noun),
     };
     format!(
-        "{done} {} ago{}, {} object{} in {}{}",
+        "{done} {} ago{}, {} in {}{}",
         ago(entry.finished_at.0, now),
         said(" by ", &entry.requested_by),
-        entry.objects,
-        if entry.objects == 1 { "" } else { "s" },
+        counted(entry.objects, "object"),
         took(entry.finished_at.0.duration_since(entry.started_at.0)),
         said(": ", &entry.reason)
     )
@@ -325,6 +320,6 @@ fn said(before: &str, text: &str) -> String {
     }
 }
 
-fn role(role: Option<failover_core::Role>) -> &'static str {
-    role.map_or("unknown", failover_core::Role::as_str)
+fn role(role: Option<Role>) -> &'static str {
+    role.map_or("unknown", Role::as_str)
 }

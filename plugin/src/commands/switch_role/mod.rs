@@ -14,7 +14,6 @@
 mod course;
 mod follow;
 mod report;
-mod summary;
 mod verify;
 
 use std::time::Instant;
@@ -27,15 +26,13 @@ use self::course::{Course, Ordered};
 use self::follow::Following;
 use self::report::{Outcome, Report};
 use super::look::{View, look, preview};
-use super::{Session, consent};
+use super::{Session, consent, summary};
 use crate::cli::{DryRun, SwitchArgs};
 use crate::cluster::{ApiError, SiteWrite, WriteError};
 use crate::failure::Failure;
 use crate::output::Terminal;
 use crate::preview::Plan;
 use crate::prompt::{Consent, declined};
-
-pub use summary::summary;
 
 /// How often an order is decided anew because the Site changed meanwhile. Each time something else must have written it.
 const ATTEMPTS: usize = 10;
@@ -106,7 +103,7 @@ pub async fn run(session: &Session<'_>, role: Role, args: &SwitchArgs) -> Result
         if !asked {
             session
                 .screen
-                .note(&summary(&plan, session.cluster.connection()));
+                .note(&summary::of_change(&plan, session.cluster.connection()));
             let question = format!(
                 "{} site {} to {role}?",
                 capitalised(words.command),
@@ -125,7 +122,7 @@ pub async fn run(session: &Session<'_>, role: Role, args: &SwitchArgs) -> Result
         if args.dry_run == DryRun::Client {
             session
                 .screen
-                .note(&summary(&plan, session.cluster.connection()));
+                .note(&summary::of_change(&plan, session.cluster.connection()));
             dry_run_report(session, &view, role, args, &plan);
             return Ok(());
         }

@@ -8,7 +8,7 @@ use super::verify::Verified;
 use super::{Order, words};
 use crate::commands::look::View;
 use crate::output::age::took;
-use crate::output::{Document, Format, Screen, Tone, clean};
+use crate::output::{Document, Format, Screen, Tone, clean, counted};
 use crate::preview::Plan;
 
 /// How a command that did not fail ended.
@@ -125,16 +125,16 @@ impl Report {
                 )),
                 self.changed.map_or_else(String::new, |changed| format!(
                     "{} changed, ",
-                    objects(changed)
+                    counted(changed, "object")
                 )),
-                objects(number(self.verified)),
-                namespaces(self.namespaces.unwrap_or_default()),
+                counted(self.verified.unwrap_or_default(), "object"),
+                counted(self.namespaces.unwrap_or_default(), "namespace"),
             ),
             Outcome::Already => match self.verified {
                 Some(verified) => format!(
                     "site {site} is already {role}: nothing to do ({} verified in {})",
-                    objects(number(Some(verified))),
-                    namespaces(self.namespaces.unwrap_or_default()),
+                    counted(verified, "object"),
+                    counted(self.namespaces.unwrap_or_default(), "namespace"),
                 ),
                 None => format!("site {site} is already {role}: nothing to do"),
             },
@@ -145,22 +145,8 @@ impl Report {
             Outcome::DryRun => format!(
                 "site {site} would be {} to {role} (dry run): {} would change",
                 words.done,
-                objects(self.changed.unwrap_or_default())
+                counted(self.changed.unwrap_or_default(), "object")
             ),
         }
     }
-}
-
-fn number(count: Option<usize>) -> i64 {
-    count
-        .and_then(|count| i64::try_from(count).ok())
-        .unwrap_or_default()
-}
-
-fn objects(count: i64) -> String {
-    format!("{count} object{}", if count == 1 { "" } else { "s" })
-}
-
-fn namespaces(count: usize) -> String {
-    format!("{count} namespace{}", if count == 1 { "" } else { "s" })
 }

@@ -4,7 +4,7 @@ use failover_core::Role;
 use failover_core::guard::{GuardId, Overrides};
 
 use crate::cluster::{ApiError, Cluster, Enrolled, Survey, Unseen};
-use crate::output::clean;
+use crate::output::{clean, counted};
 use crate::preview::standing;
 
 /// The most objects that a message names.
@@ -43,10 +43,7 @@ impl Verified {
         ]
         .into_iter()
         .filter(|(count, ..)| *count > 0)
-        .map(|(count, how, what)| {
-            let s = if count == 1 { "" } else { "s" };
-            format!("{count} {what}{s} {how}")
-        })
+        .map(|(count, how, what)| format!("{} {how}", counted(count, what)))
         .collect();
         parts.join(", ")
     }
