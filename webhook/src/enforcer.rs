@@ -15,6 +15,9 @@ use crate::store::{Seen, Store};
 /// How often the Lease is renewed while nothing changes.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether there is anything to report yet.
+const UNREADY: Duration = Duration::from_millis(100);
+
 /// How soon after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -33,14 +36,16 @@ impl Enforcer {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut changes = self.store.changes();
         let mut failing = false;
-        // Nothing is reported before it has been seen: a Lease that says "no namespaces" would be taken at its word.
-        while !self.readiness.are_watches_synced() {
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(100)) => {}
-                () = stop.cancelled() => return,
-            }
-        }
         while !stop.is_cancelled() {
+            // A Lease says "I enforce what I have seen". Before the caches are filled it would report "no namespaces", and
+            // without a certificate nobody gets an answer: then there is no Lease, or it runs out.
+            if self.readiness.can_enforce().is_err() {
+                tokio::select! {
+                    () = tokio::time::sleep(UNREADY) => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            }
             changes.mark_unchanged();
             let seen = self.store.seen();
             let sent = Instant::now();

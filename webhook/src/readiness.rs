@@ -27,6 +27,27 @@ struct State {
     draining: bool,
 }
 
+impl State {
+    fn can_enforce(&self, unix_seconds: i64) -> Result<(), NotReady> {
+        if self
+            .certificate_until
+            .is_none_or(|until| until <= unix_seconds)
+        {
+            return Err(NotReady::Certificate);
+        }
+        let Synced {
+            namespaces,
+            rules,
+            site,
+        } = self.synced;
+        if namespaces && rules && site {
+            Ok(())
+        } else {
+            Err(NotReady::Watches)
+        }
+    }
+}
+
 /// Which watches have delivered their first list.
 #[derive(Clone, Copy, Debug, Default)]
 struct Synced {
@@ -84,9 +105,9 @@ impl Readiness {
         self.with(|state| state.draining)
     }
 
-    /// Whether the cache is complete.
-    pub fn are_watches_synced(&self) -> bool {
-        self.with(|state| state.synced.namespaces && state.synced.rules && state.synced.site)
+    /// Whether answers could be given, were there contact: what the Lease claims, by whose renewal contact is judged.
+    pub fn can_enforce(&self) -> Result<(), NotReady> {
+        self.with(|state| state.can_enforce(jiff::Timestamp::now().as_second()))
     }
 
     /// Whether new work should be sent here.
@@ -104,20 +125,7 @@ impl Readiness {
             if new_work && state.draining {
                 return Err(NotReady::Draining);
             }
-            if state
-                .certificate_until
-                .is_none_or(|until| until <= unix_seconds)
-            {
-                return Err(NotReady::Certificate);
-            }
-            let Synced {
-                namespaces,
-                rules,
-                site,
-            } = state.synced;
-            if !(namespaces && rules && site) {
-                return Err(NotReady::Watches);
-            }
+            state.can_enforce(unix_seconds)?;
             match state.last_contact {
                 Some(at) if now.saturating_duration_since(at) < CONTACT_LIMIT => Ok(()),
                 _ => Err(NotReady::Contact),

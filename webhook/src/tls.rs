@@ -19,8 +19,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
-/// How often the folder is looked at.
+/// How often the folder is looked at: two small files.
 const POLL: Duration = Duration::from_secs(2);
+
+/// The same while there is nothing to serve with.
+const POLL_FIRST: Duration = Duration::from_millis(100);
 
 /// Why a pair is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +103,10 @@ impl Pair {
 pub struct Serving(Arc<ArcSwapOption<CertifiedKey>>);
 
 impl Serving {
+    pub fn has_certificate(&self) -> bool {
+        self.0.load().is_some()
+    }
+
     pub fn set(&self, pair: &Pair) {
         self.0.store(Some(pair.certified.clone()));
     }
@@ -134,11 +141,14 @@ pub struct Follower {
 impl Follower {
     pub async fn follow(self) {
         let mut last = Last::default();
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             self.look(&mut last);
+            let pause = if self.serving.has_certificate() {
+                POLL
+            } else {
+                POLL_FIRST
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
