@@ -43,17 +43,17 @@ impl Terms {
 
 /// What a Lease says, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    pub version: String,
+pub(super) struct Record {
+    pub(super) version: String,
     /// Absent when it was vacated, or never held.
-    pub holder: Option<String>,
+    pub(super) holder: Option<String>,
     /// What the holder has promised: the others wait for so long, whatever their own flags say.
-    pub duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
 }
 
 /// What may be done about a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(super) enum Decision {
     /// It is ours: write it again.
     Renew,
     /// It is nobody's, or its holder has been silent for the whole duration: write it on the version read.
@@ -63,7 +63,7 @@ pub enum Decision {
 }
 
 /// Whose turn it is, from a record whose version was first seen at `observed_at`.
-pub fn decide(
+pub(super) fn decide(
     record: &Record,
     observed_at: Instant,
     now: Instant,
@@ -86,7 +86,7 @@ pub fn decide(
 
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     Wait {
         until: Instant,
     },
@@ -99,7 +99,7 @@ pub enum Step {
 
 /// What came of a step. Whatever is not known for certain is `Unknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     Waited,
     Read(Record),
     Written {
@@ -115,7 +115,7 @@ pub enum Answer {
 }
 
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(super) struct Candidate {
     me: String,
     terms: Terms,
     seen: Option<Seen>,
@@ -133,7 +133,7 @@ struct Seen {
 
 impl Candidate {
     /// `me` must be of this process alone, also after a restart: the holder's name is taken as proof of having written it.
-    pub fn new(me: String, terms: Terms, now: Instant) -> Self {
+    pub(super) fn new(me: String, terms: Terms, now: Instant) -> Self {
         Self {
             me,
             terms,
@@ -145,20 +145,20 @@ impl Candidate {
     }
 
     /// The end of our term, if there is one.
-    pub fn leads_until(&self) -> Option<Instant> {
+    pub(super) fn leads_until(&self) -> Option<Instant> {
         self.leads_until
     }
 
-    pub fn leads(&self, now: Instant) -> bool {
+    pub(super) fn leads(&self, now: Instant) -> bool {
         self.leads_until.is_some_and(|until| now < until)
     }
 
     /// Who holds the Lease, as far as we know.
-    pub fn holder(&self) -> Option<&str> {
+    pub(super) fn holder(&self) -> Option<&str> {
         self.seen.as_ref()?.record.holder.as_deref()
     }
 
-    pub fn next(&self, now: Instant) -> Step {
+    pub(super) fn next(&self, now: Instant) -> Step {
         if now < self.next {
             return Step::Wait { until: self.next };
         }
@@ -173,7 +173,7 @@ impl Candidate {
         }
     }
 
-    pub fn answered(&mut self, answer: Answer, now: Instant) {
+    pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
         match answer {
             Answer::Waited => {}
             Answer::Read(record) => {
@@ -203,7 +203,7 @@ impl Candidate {
     }
 
     /// Stops leading. What to write so that the next one need not wait, if the Lease is ours as far as we know.
-    pub fn resign(&mut self) -> Option<String> {
+    pub(super) fn resign(&mut self) -> Option<String> {
         self.leads_until = None;
         let seen = self.seen.as_ref()?;
         (seen.record.holder.as_deref() == Some(self.me.as_str()))

@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use candidate::Terms;
 use candidate::{Answer, Candidate, Record, Step};
-pub use candidate::{Decision, Terms, decide};
 use failover_core::names::{CONTROLLER_MANAGER, LEADER_LEASE};
 
 use crate::causes::causes;
