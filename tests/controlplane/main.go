@@ -1,7 +1,5 @@
 // One binary that is etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kubectl, by the name it is called by.
 // The five share most of their code, so building and linking them as one saves most of the time that five binaries take.
-//
-// Called as `supervise` it runs a command and ends it when its own standard input closes: see supervise.go.
 package main
 
 import (
@@ -23,8 +21,6 @@ import (
 
 func main() {
 	switch name := filepath.Base(os.Args[0]); name {
-	case "supervise":
-		supervise(os.Args[1:])
 	case "etcd":
 		etcdmain.Main(os.Args)
 	case "kube-apiserver":
@@ -39,7 +35,7 @@ func main() {
 			os.Exit(1)
 		}
 	default:
-		fmt.Fprintf(os.Stderr, "%s is not a part of the control plane: call me etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl or supervise\n", name)
+		fmt.Fprintf(os.Stderr, "%s is not a part of the control plane: call me etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kubectl\n", name)
 		os.Exit(2)
 	}
 }

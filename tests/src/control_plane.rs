@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, Config};
+use tokio::sync::OnceCell;
 
 use crate::process::{Process, Spec, free_port, tail};
 use crate::toolchain;
@@ -31,7 +32,7 @@ pub struct ControlPlane {
     pub etcd: Process,
     folder: tempfile::TempDir,
     url: String,
-    client: Client,
+    config: Config,
 }
 
 impl ControlPlane {
@@ -40,14 +41,33 @@ impl ControlPlane {
         Self::start_with(Options::default()).await
     }
 
+    /// The one that all tests of a binary may share, each in a namespace of its own. Tests that break it, restart it or
+    /// depend on what is cluster-wide start their own.
+    ///
+    /// It lives as long as the binary: its processes end with it, its folder is removed by a later run.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+        SHARED
+            .get_or_init(|| async { Self::start().await.expect("a control plane") })
+            .await
+    }
+
     /// As [`ControlPlane::start`], with options.
     pub async fn start_with(options: Options) -> Result<Self> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let tools = toolchain::control_plane()?;
         let root = crate::target().join("testbed").join("runs");
         fs::create_dir_all(&root)?;
         remove_old_runs(&root);
-        let folder = tempfile::Builder::new().prefix("run-").tempdir_in(&root)?;
+        let mut folder = tempfile::Builder::new().prefix("run-").tempdir_in(&root)?;
+        // Until it is up there is nobody else to keep the logs of a failure.
+        folder.disable_cleanup(true);
+        let mut plane = Self::start_in(folder, options).await?;
+        plane.folder.disable_cleanup(false);
+        Ok(plane)
+    }
+
+    async fn start_in(folder: tempfile::TempDir, options: Options) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tools = toolchain::control_plane()?;
         let path = folder.path();
 
         let etcd_port = free_port()?;
@@ -114,14 +134,12 @@ impl ControlPlane {
                 kubeconfig(&url, &ca, &token(user)),
             )?;
         }
-        let client = client(&path.join("admin.kubeconfig")).await?;
+        let config = config(&path.join("admin.kubeconfig")).await?;
+        let client = Client::try_from(config.clone())?;
         plane
             .until("a ready API server", || async {
-                let request = http::Request::get("/readyz")
-                    .body(vec![])
-                    .expect("a sound request");
                 client
-                    .request_text(request)
+                    .request_text(readyz())
                     .await
                     .is_ok_and(|text| text == "ok")
             })
@@ -176,13 +194,15 @@ impl ControlPlane {
             etcd,
             folder,
             url,
-            client,
+            config,
         })
     }
 
     /// A client that may do anything (`system:masters`).
+    ///
+    /// A new one each time: a client lives on the runtime that it was made on, and every test has its own.
     pub fn client(&self) -> Client {
-        self.client.clone()
+        Client::try_from(self.config.clone()).expect("it could be made at the start")
     }
 
     pub fn url(&self) -> &str {
@@ -220,15 +240,23 @@ impl ControlPlane {
     /// Starts the API server again, with its port and data, and waits until it is ready.
     pub async fn restart_api_server(&mut self) -> Result<()> {
         self.api_server.restart()?;
+        self.until_ready().await;
+        Ok(())
+    }
+
+    /// Starts etcd again, with its port and data, and waits until the API server is ready with it.
+    pub async fn restart_etcd(&mut self) -> Result<()> {
+        self.etcd.restart()?;
+        self.until_ready().await;
+        Ok(())
+    }
+
+    async fn until_ready(&self) {
         let client = self.client();
         crate::eventually("a ready API server", || async {
-            let request = http::Request::get("/readyz")
-                .body(vec![])
-                .expect("a sound request");
-            client.request_text(request).await
+            client.request_text(readyz()).await
         })
         .await;
-        Ok(())
     }
 
     /// What all of it takes, in KiB.
@@ -249,7 +277,7 @@ impl Drop for ControlPlane {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.folder.disable_cleanup(true);
-            eprintln!("logs are kept in {}", self.folder.path().display());
+            eprintln!("{}\nlogs are kept", logs(self.folder.path()));
         }
     }
 }
@@ -356,8 +384,18 @@ pub(crate) fn kubeconfig(url: &str, ca: &Path, token: &str) -> String {
     .to_string()
 }
 
+fn readyz() -> http::Request<Vec<u8>> {
+    http::Request::get("/readyz")
+        .body(vec![])
+        .expect("a sound request")
+}
+
 /// A client from a kubeconfig file.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
+    Ok(Client::try_from(config(kubeconfig).await?)?)
+}
+
+async fn config(kubeconfig: &Path) -> Result<Config> {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig)?;
     let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
@@ -365,7 +403,7 @@ pub async fn client(kubeconfig: &Path) -> Result<Client> {
     // A test wants to see the first answer, and not to wait for one that does not come.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// The end of the logs of a run, for a message.

@@ -1,4 +1,4 @@
-//! A child process with a log, which never outlives the test: it runs under `supervise` (see `tests/controlplane`), which
+//! A child process with a log, which never outlives the test: it runs under `tests/supervise`, which
 //! kills it when this process goes away, however that happens.
 
 use std::collections::BTreeMap;
@@ -69,8 +69,7 @@ pub struct Process {
 
 impl Process {
     fn start(spec: Spec) -> Result<Self> {
-        let supervise = crate::toolchain::control_plane()?.join("supervise");
-        let mut supervisor = Command::new(supervise)
+        let mut supervisor = Command::new(crate::toolchain::supervise()?)
             .arg(&spec.log)
             .arg(&spec.program)
             .args(&spec.arguments)

@@ -17,16 +17,15 @@ use sha2::{Digest as _, Sha256};
 pub const KUBERNETES_VERSION: &str = "v1.36.3";
 
 /// What the binary of `tests/controlplane` can be called as.
-const CONTROL_PLANE: [&str; 6] = [
+const CONTROL_PLANE: [&str; 5] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
     "kubectl",
-    "supervise",
 ];
 
-/// A folder with `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`, `kubectl` and `supervise`.
+/// A folder with `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler` and `kubectl`.
 pub fn control_plane() -> Result<PathBuf> {
     let version = format!(
         "-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION} \
@@ -49,6 +48,11 @@ pub fn control_plane() -> Result<PathBuf> {
         }
     }
     Ok(folder)
+}
+
+/// The command that every process runs under, so that none outlives the tests.
+pub fn supervise() -> Result<PathBuf> {
+    Ok(build("supervise", &["-ldflags", "-s -w", "."])?.join("supervise"))
 }
 
 /// The `kwok` command.
