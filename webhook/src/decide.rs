@@ -6,13 +6,15 @@ use failover_core::birth;
 use failover_core::request::{self, Operation};
 use failover_core::{NamespaceState, Role, RuleSet};
 
-use crate::review::{Identity, Request, Review, Verdict};
+use crate::review::{Request, Review, Unreadable, Verdict};
 use crate::store::Store;
 
 /// A review that cannot be answered: there is no uid to echo. The API server treats any status but 200 as a webhook that
 /// failed, and so under `Ignore` stores the object; it never sends any of these.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReview {
+    #[error("the body is not text in UTF-8: {0}")]
+    NotText(#[source] std::str::Utf8Error),
     #[error("the body is not an AdmissionReview: {0}")]
     NotJson(#[source] serde_json::Error),
     #[error("expected admission.k8s.io/v1 AdmissionReview, got {0:?} {1:?}")]
@@ -45,38 +47,37 @@ pub struct About {
 
 /// Decides about one review.
 pub async fn decide<'a>(body: &'a [u8], store: &Store) -> Result<Decision<'a>, BadReview> {
-    let review: Review<'a> = serde_json::from_slice(body).map_err(BadReview::NotJson)?;
+    let body = std::str::from_utf8(body).map_err(BadReview::NotText)?;
+    let review = match Review::parse(body) {
+        Ok(review) => review,
+        Err(Unreadable::Unanswerable(error)) => return Err(BadReview::NotJson(error)),
+        // What cannot be understood must not be stored as if it had been.
+        Err(Unreadable::Request(uid, error)) => {
+            let message = format!("kubectl-failover cannot read the admission request: {error}");
+            return Ok(Decision {
+                uid,
+                verdict: Verdict::Denied { message },
+                about: About::default(),
+            });
+        }
+    };
     if review.api_version != "admission.k8s.io/v1" || review.kind != "AdmissionReview" {
         return Err(BadReview::WrongType(
             shorten(&review.api_version),
             shorten(&review.kind),
         ));
     }
-    let raw = review.request.ok_or(BadReview::NoRequest)?;
-    let identity: Identity<'a> = serde_json::from_str(raw.get()).map_err(BadReview::NotJson)?;
-    if identity.uid.is_empty() {
+    let request = review.request.ok_or(BadReview::NoRequest)?;
+    if request.uid.is_empty() {
         return Err(BadReview::NoUid);
     }
-    let uid = identity.uid;
-    // From here on there is an answer: what cannot be understood must not be stored as if it had been.
-    Ok(match serde_json::from_str::<Request<'a>>(raw.get()) {
-        Err(error) => {
-            let message = format!("kubectl-failover cannot read the admission request: {error}");
-            Decision {
-                uid,
-                verdict: Verdict::Denied { message },
-                about: About::default(),
-            }
-        }
-        Ok(request) => {
-            let rules = store.rules();
-            let about = about(&request, &rules);
-            Decision {
-                uid,
-                verdict: judge(&request, &rules, store).await,
-                about,
-            }
-        }
+    let rules = store.rules();
+    let about = about(&request, &rules);
+    let verdict = judge(&request, &rules, store).await;
+    Ok(Decision {
+        uid: request.uid,
+        verdict,
+        about,
     })
 }
 

@@ -21,20 +21,45 @@ pub struct Review<'a> {
     #[serde(borrow, default)]
     pub kind: Cow<'a, str>,
     #[serde(borrow, default)]
-    pub request: Option<&'a RawValue>,
+    pub request: Option<Request<'a>>,
 }
 
-/// The part of a request that identifies it: read first, so that an answer can be given to whatever the rest says.
-#[derive(Debug, Deserialize)]
-pub struct Identity<'a> {
-    #[serde(borrow, default)]
-    pub uid: Cow<'a, str>,
+/// Why there is no [`Review`].
+#[derive(Debug)]
+pub enum Unreadable<'a> {
+    /// There is nobody to answer.
+    Unanswerable(serde_json::Error),
+    /// The request is not what it should be, but it says whose it is.
+    Request(Cow<'a, str>, serde_json::Error),
 }
 
-/// The rest of it.
+impl<'a> Review<'a> {
+    /// Reads a review in one pass. Where that fails, a second one looks for the uid alone, so that whoever asked gets an
+    /// answer to whatever the rest says.
+    pub fn parse(body: &'a str) -> Result<Self, Unreadable<'a>> {
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            #[serde(borrow)]
+            request: Identity<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Identity<'a> {
+            #[serde(borrow)]
+            uid: Cow<'a, str>,
+        }
+        serde_json::from_str(body).map_err(|error| match serde_json::from_str(body) {
+            Ok(Envelope { request }) => Unreadable::Request(request.uid, error),
+            Err(_) => Unreadable::Unanswerable(error),
+        })
+    }
+}
+
+/// What one request is about.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request<'a> {
+    #[serde(borrow, default)]
+    pub uid: Cow<'a, str>,
     #[serde(borrow)]
     pub resource: Resource<'a>,
     #[serde(borrow, default)]
