@@ -1,0 +1,3 @@
+module failover.dev/tests/supervise
+
+go 1.26.0
