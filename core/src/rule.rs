@@ -79,6 +79,19 @@ impl Rule {
         }
     }
 
+    /// Whether this rule is about a stored object of its kind, whatever the namespace says. What follows a controlling
+    /// owner is not: it has copies of its owner's annotations, too, which mean nothing on it.
+    pub fn reaches(&self, object: &Value) -> bool {
+        let controlled = || {
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            owners
+                .into_iter()
+                .flatten()
+                .any(|owner| owner["controller"] == Value::Bool(true))
+        };
+        self.reach != Reach::Uncontrolled || !controlled()
+    }
+
     /// `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

@@ -98,6 +98,9 @@ impl Scope {
         let Some(role) = self.namespace.state.role_for(&self.rule, &name) else {
             return Verdict::Unruled;
         };
+        if !self.rule.reaches(object) {
+            return Verdict::Unruled;
+        }
         match rewrite_stored(&self.rule, role, object) {
             Ok(rewrite) if rewrite.is_empty() => Verdict::Conforms,
             Ok(rewrite) => Verdict::Strays(rewrite),

@@ -381,6 +381,7 @@ fn a_replica_set_of_a_deployment_follows_its_deployment() {
     let mut set = deployment(3);
     set["metadata"]["ownerReferences"] =
         json!([{"kind": "Deployment", "name": "web", "controller": true}]);
+    assert!(!rule("replicasets").reaches(&set) && rule("deployments").reaches(&set));
     assert!(
         rewrite_stored(&rule("replicasets"), Role::Secondary, &set)
             .unwrap()

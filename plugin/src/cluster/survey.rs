@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use failover_core::api::RoleRule;
+use failover_core::api::{FailoverPolicy, RoleRule};
 use failover_core::namespace::Enforcement;
 use failover_core::{NamespaceState, Rule, RuleSet};
 use futures::StreamExt as _;
@@ -85,6 +85,17 @@ impl Cluster {
         self.served(&rules).await
     }
 
+    /// Every FailoverPolicy; an error where their CRD is not there.
+    pub async fn failover_policies(&self) -> Result<Vec<FailoverPolicy>, ApiError> {
+        let api: Api<FailoverPolicy> = Api::all(self.client());
+        let answer = self.read("list FailoverPolicies", || {
+            let api = api.clone();
+            async move { api.list(&ListParams::default()).await }
+        });
+        Ok(answer.await?.items)
+    }
+
+    /// Every RoleRule; an error where their CRD is not there.
     pub async fn role_rules(&self) -> Result<Vec<RoleRule>, ApiError> {
         let api: Api<RoleRule> = Api::all(self.client());
         let answer = self.read("list RoleRules", || {
@@ -129,11 +140,16 @@ impl Cluster {
         };
         for (_, namespace, rule, answer) in lists {
             match answer {
-                Ok(objects) => survey.found.extend(objects.into_iter().map(|object| Found {
-                    namespace: Arc::clone(&namespace),
-                    rule: Arc::clone(&rule),
-                    object,
-                })),
+                Ok(objects) => survey.found.extend(
+                    objects
+                        .into_iter()
+                        .filter(|object| rule.reaches(object))
+                        .map(|object| Found {
+                            namespace: Arc::clone(&namespace),
+                            rule: Arc::clone(&rule),
+                            object,
+                        }),
+                ),
                 Err(error) if error.is_passing() => return Err(error),
                 Err(error) => survey.unseen.push(Unseen {
                     what: format!("{} in namespace {}", rule.group_resource(), namespace.name),
