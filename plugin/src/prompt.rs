@@ -51,7 +51,7 @@ pub fn unanswerable(command: &str) -> Failure {
         "{command} asks before it changes anything, and there is no terminal to ask on"
     ))
     .next(format!(
-        "look at it with kubectl failover plan, then pass --yes: kubectl failover {command} --yes ..."
+        "to go ahead without being asked: kubectl failover {command} --yes"
     ))
 }
 

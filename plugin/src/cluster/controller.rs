@@ -36,6 +36,13 @@ impl Leadership {
         }
     }
 
+    /// Whether it is older than it should be, by the clocks of two machines: no more than a suspicion.
+    pub fn looks_late(&self, now: jiff::Timestamp) -> bool {
+        let limit = jiff::SignedDuration::try_from(self.duration).unwrap_or_default();
+        self.renewed
+            .is_some_and(|then| now.duration_since(then) >= limit)
+    }
+
     /// Whether it was renewed recently, by the clocks of two machines. For a single look; [`Silence`] is the better judge.
     pub fn looks_alive(&self, now: jiff::Timestamp) -> bool {
         // Twice its duration: clocks of a person's machine differ by seconds.
@@ -123,6 +130,8 @@ mod tests {
     fn a_single_look_allows_for_clocks_that_differ() {
         let at = |text: &str| text.parse().unwrap();
         let lease = lease("1", Some("a"));
+        assert!(!lease.looks_late(at("2026-03-01T12:00:14Z")));
+        assert!(lease.looks_late(at("2026-03-01T12:00:15Z")));
         assert!(lease.looks_alive(at("2026-03-01T12:00:29Z")));
         assert!(lease.looks_alive(at("2026-03-01T11:59:00Z")));
         assert!(!lease.looks_alive(at("2026-03-01T12:00:30Z")));

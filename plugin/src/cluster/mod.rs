@@ -28,7 +28,7 @@ pub use webhook::WebhookState;
 use crate::connection::Connection;
 
 /// How often a read is tried before it counts as failed, and how long between. Writes are never repeated here.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// One cluster, with the rights of one user.

@@ -6,8 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use failover_core::api::FailoverPolicy;
-use kube::api::{Api, ListParams};
 use serde::Serialize;
 
 use super::look::effective_role;
@@ -133,20 +131,13 @@ fn removals(kept: &[String]) -> Vec<Manifest> {
 
 /// CRDs whose kinds somebody uses, and how often.
 async fn crds_in_use(session: &Session<'_>) -> Result<Vec<(&'static str, usize)>, ApiError> {
-    let policies: Api<FailoverPolicy> = Api::all(session.cluster.client());
-    let policies = match policies.list(&ListParams::default()).await {
-        Ok(list) => list.items.len(),
-        Err(kube::Error::Api(status)) if status.code == 404 => 0,
-        Err(error) => {
-            let server = &session.cluster.connection().server;
-            return Err(ApiError::of("list FailoverPolicies", server, &error));
-        }
+    let count = |answer: Result<usize, ApiError>| match answer {
+        Err(error) if error.is_not_found() => Ok(0),
+        other => other,
     };
-    let rules = match session.cluster.role_rules().await {
-        Ok(rules) => rules.len(),
-        Err(error) if error.is_not_found() => 0,
-        Err(error) => return Err(error),
-    };
+    let cluster = &session.cluster;
+    let policies = count(cluster.failover_policies().await.map(|all| all.len()))?;
+    let rules = count(cluster.role_rules().await.map(|all| all.len()))?;
     Ok([
         ("failoverpolicies.failover.dev", policies),
         ("rolerules.failover.dev", rules),

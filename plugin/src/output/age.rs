@@ -13,12 +13,13 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// How long something took: `0.8s`, `12.3s`, `2m5s`.
+/// How long something took: `0.8s`, `20s`, `2m5s`.
 pub fn took(duration: SignedDuration) -> String {
     let duration = duration.max(SignedDuration::ZERO);
     let seconds = duration.as_secs();
     if seconds < 60 {
-        format!("{:.1}s", duration.as_secs_f64())
+        let tenths = format!("{:.1}", duration.as_secs_f64());
+        format!("{}s", tenths.strip_suffix(".0").unwrap_or(&tenths))
     } else if seconds < 3_600 {
         format!("{}m{}s", seconds / 60, seconds % 60)
     } else {
@@ -45,7 +46,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case(-1, "0.0s")]
+    #[case(-1, "0s")]
+    #[case(20_000, "20s")]
     #[case(1_840, "1.8s")]
     #[case(125_000, "2m5s")]
     #[case(3_720_000, "1h2m")]

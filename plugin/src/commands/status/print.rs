@@ -127,15 +127,19 @@ fn transition(report: &Report, now: Timestamp, screen: &Screen) {
 
 fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
     match &report.controller {
-        Some(controller) if controller.alive => screen.data(&format!(
-            "Controller:   {} leads",
-            clean(controller.leader.as_deref().unwrap_or_default())
-        )),
         Some(controller) => {
             let last = controller.renewed.map_or_else(String::new, |renewed| {
                 format!(", last heard of {} ago", ago(renewed, now))
             });
-            screen.say(Tone::Bad, &format!("Controller:   none leads{last}"));
+            let leader = clean(controller.leader.as_deref().unwrap_or_default());
+            match (controller.alive, controller.late) {
+                (true, false) => screen.data(&format!("Controller:   {leader} leads")),
+                (true, true) => screen.say(
+                    Tone::Warning,
+                    &format!("Controller:   {leader} leads{last}"),
+                ),
+                (false, _) => screen.say(Tone::Bad, &format!("Controller:   none leads{last}")),
+            }
         }
         None => screen.say(Tone::Warning, "Controller:   unknown"),
     }

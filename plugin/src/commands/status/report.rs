@@ -51,7 +51,10 @@ pub struct Webhook {
 pub struct Controller {
     pub leader: Option<String>,
     pub renewed: Option<Timestamp>,
+    /// It was renewed within twice its duration.
     pub alive: bool,
+    /// It was not renewed within its duration: either clocks differ, or the leader is gone.
+    pub late: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -115,6 +118,7 @@ impl Report {
                 leader: leadership.holder.clone(),
                 renewed: leadership.renewed,
                 alive: leadership.looks_alive(now),
+                late: leadership.looks_late(now),
             }),
             namespaces,
             unseen: survey

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use failover_core::Role;
 use failover_core::api::{
-    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, Site, Step, StepName, StepState,
+    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, Site, Step, StepName, StepState, condition,
 };
 use failover_core::guard::Overrides;
 
@@ -74,6 +74,15 @@ pub(super) fn sight(site: &Site, id: &str, role: Role) -> Sight {
             _ => Sight::Waiting,
         },
     }
+}
+
+/// A success that rests on the sweeper alone should not look like any other.
+fn caveat(site: &Site) -> Option<String> {
+    let conditions = &site.status.as_ref()?.conditions;
+    conditions
+        .iter()
+        .find(|c| c.type_ == condition::ENFORCED && c.status == "True" && c.reason == "SweeperOnly")
+        .map(|c| clean(&c.message).into_owned())
 }
 
 fn order_in_words(role: Role, request: &RoleRequest) -> String {
@@ -157,6 +166,7 @@ pub(super) struct Following<'a> {
     lease_due: Instant,
     leaderless: bool,
     sight: Sight,
+    caveat: Option<String>,
 }
 
 impl<'a> Following<'a> {
@@ -181,7 +191,13 @@ impl<'a> Following<'a> {
             lease_due: order.started,
             leaderless: false,
             sight: Sight::Waiting,
+            caveat: None,
         }
+    }
+
+    /// What is to be said although it succeeded.
+    pub(super) fn caveat(&mut self) -> Option<String> {
+        self.caveat.take()
     }
 
     /// Waits until the controller says that the order is carried out.
@@ -191,6 +207,7 @@ impl<'a> Following<'a> {
                 Ok(Some(site)) => {
                     self.answers();
                     let sight = sight(&site, &self.order.request.id, self.role);
+                    self.caveat = caveat(&site);
                     match sight {
                         Sight::Done(entry) => return Ok(*entry),
                         Sight::Superseded(by) => return Err(self.superseded(&by)),
@@ -205,8 +222,8 @@ impl<'a> Following<'a> {
                     ))
                     .next("what was reached shows kubectl failover status"));
                 }
-                Err(error) if error.is_passing() => self.does_not_answer(&error),
-                Err(error) => return Err(self.lost_sight(&error)),
+                // Whatever it is: the order stands, and an API server that starts refuses what it allows a moment later.
+                Err(error) => self.does_not_answer(&error),
             }
             if Instant::now() >= self.deadline {
                 return Err(self.out_of_time());
@@ -235,11 +252,10 @@ impl<'a> Following<'a> {
                     }
                     Some(verified)
                 }
-                Err(error) if error.is_passing() => {
+                Err(error) => {
                     self.does_not_answer(&error);
                     None
                 }
-                Err(error) => return Err(self.lost_sight(&error)),
             };
             if Instant::now() >= self.deadline {
                 return Err(match verified {
@@ -320,14 +336,6 @@ impl<'a> Following<'a> {
             self.site, self.words.done
         ))
         .next("see kubectl failover status, and talk to whoever gave it")
-    }
-
-    fn lost_sight(&self, error: &ApiError) -> Failure {
-        Failure::error(format!(
-            "{error}; the {} of site {} is ordered and goes on, but cannot be followed",
-            self.words.noun, self.site
-        ))
-        .next("follow it with kubectl failover status")
     }
 
     /// Not carried out within the time given. Which of the many ways it is, decides what to do about it.

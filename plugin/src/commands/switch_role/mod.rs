@@ -270,10 +270,14 @@ async fn finish(
     let mut following = Following::new(session, view.name(), role, order, args.timeout);
     let entry = following.settled().await?;
     let verified = following.verified().await?;
+    let caveat = following.caveat();
     drop(following);
     let mut report = Report::new(view, role, Outcome::Done, order, Some(&verified));
     report.take_history(&entry);
     report.print(session.screen, args.output);
+    if let Some(caveat) = caveat {
+        session.screen.warn(&caveat);
+    }
     Ok(())
 }
 
