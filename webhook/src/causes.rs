@@ -3,14 +3,16 @@
 use std::error::Error;
 
 /// `outer: cause: cause of the cause`, each told once: kube and hyper quote their sources in their own text.
-pub fn causes(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let quoted = cause.to_string();
+        if !text.contains(&quoted) {
             text.push_str(": ");
-            text.push_str(&cause);
+            text.push_str(&quoted);
         }
+        next = cause.source();
     }
     text
 }

@@ -1,11 +1,16 @@
 //! From the bytes of a review to the bytes of the answer, for everything but where they come from and go to.
 
 use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 
 use failover_core::birth;
+use failover_core::namespace::may_enrol;
 use failover_core::request::{self, Operation};
-use failover_core::{NamespaceState, Role, RuleSet};
+use failover_core::rewrite::{Rewrite, RewriteError};
+use failover_core::{Role, RuleSet};
+use serde_json::value::RawValue;
 
+use crate::metrics::Outcome;
 use crate::review::{Request, Review, Unreadable, Verdict};
 use crate::store::Store;
 
@@ -30,6 +35,7 @@ pub enum BadReview {
 pub struct Decision<'a> {
     pub uid: Cow<'a, str>,
     pub verdict: Verdict,
+    pub outcome: Outcome,
     pub about: About,
 }
 
@@ -57,6 +63,7 @@ pub async fn decide<'a>(body: &'a [u8], store: &Store) -> Result<Decision<'a>, B
             return Ok(Decision {
                 uid,
                 verdict: Verdict::Denied { message },
+                outcome: Outcome::Denied,
                 about: About::default(),
             });
         }
@@ -73,115 +80,129 @@ pub async fn decide<'a>(body: &'a [u8], store: &Store) -> Result<Decision<'a>, B
     }
     let rules = store.rules();
     let about = about(&request, &rules);
-    let verdict = judge(&request, &rules, store).await;
+    let (verdict, outcome) = judge(&request, &rules, store).await;
     Ok(Decision {
         uid: request.uid,
         verdict,
+        outcome,
         about,
     })
 }
 
-async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> Verdict {
+async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdict, Outcome) {
+    const UNCHANGED: (Verdict, Outcome) = (Verdict::Unchanged, Outcome::Unchanged);
     let operation = match &*request.operation {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
         // Deleting and connecting store nothing.
-        _ => return Verdict::Unchanged,
-    };
-    let Some(object) = request
-        .object
-        .map(serde_json::value::RawValue::get)
-        .filter(|text| *text != "null")
-    else {
-        return Verdict::Denied {
-            message: "kubectl-failover got an admission request without an object".to_owned(),
-        };
+        _ => return UNCHANGED,
     };
     let resource = &request.resource;
     let subresource = request.sub_resource.as_deref().filter(|s| !s.is_empty());
-
-    if resource.group.is_empty() && resource.resource == "namespaces" {
-        if operation == Operation::Update || subresource.is_some() {
-            return Verdict::Unchanged;
-        }
-        let settled = store.settled();
-        let site = settled.as_ref().as_ref().map(|s| s.site.as_str());
-        return verdict(
-            birth::admit_namespace(settled.as_ref().as_ref(), object),
-            site,
-            request,
-        );
+    let is_namespace = resource.group.is_empty() && resource.resource == "namespaces";
+    if is_namespace && (operation == Operation::Update || subresource.is_some()) {
+        return UNCHANGED;
     }
-    if rules.find(&resource.group, &resource.resource).is_none() {
-        return Verdict::Unchanged;
+    if !is_namespace && rules.find(&resource.group, &resource.resource).is_none() {
+        return UNCHANGED;
     }
-    let Some(namespace) = request.namespace.as_deref().filter(|n| !n.is_empty()) else {
-        return Verdict::Unchanged; // a cluster-scoped object is in no enrolled namespace
+    let Some(object) = text(request.object) else {
+        return denied("kubectl-failover got an admission request without an object".to_owned());
     };
+    if is_namespace {
+        let settled = store.settled();
+        let settled = settled.as_ref().as_ref();
+        let site = settled.map(|s| s.site.as_str());
+        return guarded(request, site, true, || {
+            birth::admit_namespace(settled, object)
+        });
+    }
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    // A cluster-scoped object is in no namespace. The others are excluded by the webhook's configuration already; should
+    // somebody widen that, the cluster must still come up without us.
+    if namespace.is_empty() || !may_enrol(namespace) {
+        return UNCHANGED;
+    }
     let Some(state) = store.namespace_soon(namespace).await else {
         return unknown_namespace(namespace, store);
     };
-    let admitted = request::admit(
-        rules,
-        &state,
-        &request::Request {
-            operation,
-            group: &resource.group,
-            resource: &resource.resource,
-            subresource,
-            name: request.name.as_deref().unwrap_or_default(),
-            field_manager: request
-                .options
-                .as_ref()
-                .and_then(|o| o.field_manager.as_deref()),
-            object,
-            old_object: request
-                .old_object
-                .map(serde_json::value::RawValue::get)
-                .filter(|text| *text != "null"),
-        },
-    );
-    verdict(admitted, state.site.as_deref(), request)
+    let admission = request::Request {
+        operation,
+        group: &resource.group,
+        resource: &resource.resource,
+        subresource,
+        name: request.name.as_deref().unwrap_or_default(),
+        field_manager: request
+            .options
+            .as_ref()
+            .and_then(|o| o.field_manager.as_deref()),
+        object,
+        old_object: text(request.old_object),
+    };
+    let is_primary = state.roles.uniform() == Some(Role::Primary) && state.objects.is_empty();
+    guarded(request, state.site.as_deref(), !is_primary, || {
+        request::admit(rules, &state, &admission)
+    })
 }
 
-/// The API server asks only about enrolled namespaces, so this one is enrolled, and the cache has not heard of it within
-/// its moment of grace. On a site that has settled on primary nothing would be forced in it. On any other, storing the
-/// object as it is could start it; refusing makes the writer try again, by when the cache knows.
-fn unknown_namespace(namespace: &str, store: &Store) -> Verdict {
-    match store.settled().as_ref() {
+/// What is there; `null` is how the API server writes that nothing is.
+fn text(object: Option<&RawValue>) -> Option<&str> {
+    object.map(RawValue::get).filter(|text| *text != "null")
+}
+
+/// The API server asks only about enrolled namespaces, so this one is enrolled (or has just ceased to be), and the cache
+/// has not heard of it within its moment of grace. On a site that has settled on primary nothing would be forced in it. On
+/// any other, storing the object as it is could start it; refusing makes the writer try again, by when the cache knows.
+fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, Outcome) {
+    let verdict = match store.settled().as_ref() {
         Some(settled) if settled.roles.uniform() == Some(Role::Primary) => Verdict::Unchanged,
         _ => Verdict::Denied {
             message: format!(
-                "namespace {namespace} has only just been enrolled and its role is not known here yet: try again (kubectl failover status)"
+                "the role of namespace {namespace} is not known here yet, as just after it was enrolled: try again (kubectl failover status)"
             ),
         },
-    }
+    };
+    (verdict, Outcome::UnknownNamespace)
 }
 
-fn verdict(
-    rewrite: Result<failover_core::rewrite::Rewrite, failover_core::rewrite::RewriteError>,
-    site: Option<&str>,
+/// Runs a decision. A fault of ours must neither start what has to be passive nor take a primary's writes hostage: only
+/// where something `may_be_forced` is the write refused.
+fn guarded(
     request: &Request<'_>,
-) -> Verdict {
+    site: Option<&str>,
+    may_be_forced: bool,
+    decision: impl FnOnce() -> Result<Rewrite, RewriteError>,
+) -> (Verdict, Outcome) {
+    let rewrite = match std::panic::catch_unwind(AssertUnwindSafe(decision)) {
+        Ok(rewrite) => rewrite,
+        Err(_) if may_be_forced => {
+            let message = format!(
+                "{} cannot be judged because of a fault in kubectl-failover's webhook: see its log",
+                object_name(request)
+            );
+            return (Verdict::Denied { message }, Outcome::Fault);
+        }
+        Err(_) => return (Verdict::Unchanged, Outcome::Fault),
+    };
     match rewrite {
-        Ok(rewrite) if rewrite.is_empty() => Verdict::Unchanged,
+        Ok(rewrite) if rewrite.is_empty() => (Verdict::Unchanged, Outcome::Unchanged),
         Ok(rewrite) => {
             let warnings = rewrite.warnings(site, &object_name(request));
-            Verdict::Changed {
-                patch: rewrite.patch,
-                warnings,
-            }
+            let patch = rewrite.patch;
+            (Verdict::Changed { patch, warnings }, Outcome::Changed)
         }
         Err(error) => {
             let site = site.map_or_else(|| "this site".to_owned(), |site| format!("site {site}"));
-            let object = object_name(request);
-            Verdict::Denied {
-                message: format!(
-                    "{site}: {object} cannot be made passive: {error} (kubectl failover status)"
-                ),
-            }
+            denied(format!(
+                "{site}: {} cannot be made passive: {error} (kubectl failover status)",
+                object_name(request)
+            ))
         }
     }
+}
+
+fn denied(message: String) -> (Verdict, Outcome) {
+    (Verdict::Denied { message }, Outcome::Denied)
 }
 
 fn object_name(request: &Request<'_>) -> String {
@@ -210,14 +231,4 @@ fn about(request: &Request<'_>, rules: &RuleSet) -> About {
 
 fn shorten(text: &str) -> String {
     text.chars().take(40).collect()
-}
-
-/// The state of a namespace, from its metadata.
-pub fn namespace_state(metadata: &kube::core::ObjectMeta) -> NamespaceState {
-    let (state, problems) =
-        NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
-    for problem in problems {
-        tracing::warn!(namespace = metadata.name.as_deref(), %problem, "namespace state is not sound: this part counts as absent");
-    }
-    state
 }

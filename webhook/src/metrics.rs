@@ -15,7 +15,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::decide::About;
-use crate::review::Verdict;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +22,10 @@ pub enum Outcome {
     Unchanged,
     Changed,
     Denied,
+    /// The cache does not know the namespace: refused, or on a primary site let through.
+    UnknownNamespace,
+    /// A decision panicked: refused, or on a primary site let through.
+    Fault,
     /// Not a review that can be answered.
     BadRequest,
     /// Not ready: no certificate, no cache, or cut off from the API server.
@@ -36,18 +39,10 @@ impl EncodeLabelValue for Outcome {
             Self::Changed => "changed",
             Self::Denied => "denied",
             Self::BadRequest => "bad_request",
+            Self::UnknownNamespace => "unknown_namespace",
+            Self::Fault => "fault",
             Self::Unavailable => "unavailable",
         })
-    }
-}
-
-impl From<&Verdict> for Outcome {
-    fn from(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Unchanged => Self::Unchanged,
-            Verdict::Changed { .. } => Self::Changed,
-            Verdict::Denied { .. } => Self::Denied,
-        }
     }
 }
 

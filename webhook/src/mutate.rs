@@ -21,7 +21,7 @@ use crate::store::Store;
 pub const BODY_LIMIT: usize = 7 * 1024 * 1024;
 
 /// How long a body may take to arrive. The API server itself gives up after 1 s; this is for those who are not it.
-const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Everything an answer depends on.
 #[derive(Clone, Debug, Default)]
@@ -73,8 +73,7 @@ async fn answer(app: &App, request: Request<Body>) -> Response {
     app.metrics.observe(started.elapsed());
     match decision {
         Ok(decision) => {
-            app.metrics
-                .count(&decision.about, Outcome::from(&decision.verdict));
+            app.metrics.count(&decision.about, decision.outcome);
             log(&decision);
             let bytes = decision.verdict.to_bytes(&decision.uid);
             (

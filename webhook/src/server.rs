@@ -1,13 +1,14 @@
 //! The listener: TLS connections, each bounded in time and all of them in number.
 //!
 //! ```text
-//!   accept ─► permit ─► task: handshake (timeout) ─► HTTP/1.1 (header timeout, keep-alive) ─► router
+//!   permit ─► accept ─► task: handshake (timeout) ─► HTTP/1.1 (header timeouts, keep-alive) ─► router
 //!                                                        ▲ told to finish when draining ends
 //! ```
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::metrics::Metrics;
+use crate::mutate::BODY_TIMEOUT;
 
 /// Bounds on what a client may take. Those of a real API server are far below.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +36,13 @@ pub struct Limits {
     pub connections: usize,
     /// From the first byte to a finished handshake.
     pub handshake: Duration,
-    /// From the start of a request, or the end of the last one, to the end of the next one's headers. Idle connections of
-    /// an API server are kept for 90 s by Go's HTTP client, so this only ends those that are dead.
+    /// From the handshake to the end of the first request's headers: whoever has nothing to ask does not keep a permit.
+    pub first_request: Duration,
+    /// From the end of one request to the end of the next one's headers. Go's HTTP client closes an idle connection after
+    /// 90 s; were we the first to close, a request could be under way on it, and would be lost.
     pub headers: Duration,
+    /// How long requests that are under way are waited for at the end.
+    pub farewell: Duration,
 }
 
 impl Default for Limits {
@@ -43,7 +50,9 @@ impl Default for Limits {
         Self {
             connections: 512,
             handshake: Duration::from_secs(5),
+            first_request: Duration::from_secs(10),
             headers: Duration::from_secs(120),
+            farewell: BODY_TIMEOUT + Duration::from_secs(1),
         }
     }
 }
@@ -116,7 +125,13 @@ impl Server {
             }
         }
         connections.close();
-        connections.wait().await;
+        let farewell = tokio::time::timeout(self.limits.farewell, connections.wait());
+        if farewell.await.is_err() {
+            tracing::warn!(
+                open = connections.len(),
+                "connections that do not come to an end are cut"
+            );
+        }
     }
 }
 
@@ -132,39 +147,53 @@ impl Connection {
         // Without it an answer in two segments waits for the client's delayed acknowledgement: 45 ms were measured.
         let _ = stream.set_nodelay(true);
         let handshake = tokio::time::timeout(self.limits.handshake, self.acceptor.accept(stream));
-        let stream = match handshake.await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "TLS handshake failed");
-                return;
-            }
-            Err(_) => {
-                tracing::debug!("TLS handshake took too long");
-                return;
-            }
-        };
-        let router = self.router;
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            router.clone().oneshot(request.map(Body::new))
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.headers)
-            .keep_alive(true)
-            // Headers and body leave as one write.
-            .writev(false)
-            .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "connection ended");
+        match handshake.await {
+            Ok(Ok(stream)) => speak(stream, self.router, self.limits, &self.stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
         }
+    }
+}
+
+/// Speaks HTTP/1.1 on a connection until either side has had enough.
+async fn speak<S>(stream: S, router: Router, limits: Limits, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = {
+        let asked = Arc::clone(&asked);
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            router.clone().oneshot(request.map(Body::new))
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        // Headers and body are put together and leave as one write.
+        .writev(false)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let silent = async {
+        tokio::time::sleep(limits.first_request).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = silent => {
+            tracing::debug!("no request came");
+            return;
+        }
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended");
     }
 }

@@ -1,29 +1,37 @@
 //! The three watches that fill the [`Store`]: enrolled Namespaces (metadata only), RoleRules, and the Site.
+//!
+//! Custom resources are read one by one, not as a typed list: an object that this version cannot read, as after a
+//! downgrade, costs its own effect and not the whole watch.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use failover_core::RuleSet;
 use failover_core::api::{RoleRule, Site};
 use failover_core::birth::Settled;
 use failover_core::names::{ENFORCE_LABEL, SITE};
-use futures::{Stream, StreamExt as _, pin_mut};
+use failover_core::namespace::may_enrol;
+use failover_core::{NamespaceState, RuleSet};
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{Event, watcher};
-use kube::runtime::{WatchStreamExt as _, watcher as config};
+use kube::api::ApiResource;
+use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 
+use crate::causes::causes;
 use crate::client::WATCH_TIMEOUT;
-use crate::decide::namespace_state;
 use crate::readiness::{Readiness, Watched};
 use crate::store::Store;
 
-fn selection() -> config::Config {
-    config::Config::default()
-        .timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).expect("well below u32::MAX"))
-}
+/// How soon a broken watch is tried again, at first and at most: a change of roles waits for this replica to see it.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+
+/// A watch that goes on failing is reported again after this many failures, about once a minute.
+const REPORT_EVERY: u32 = 20;
 
 /// Follows all three, for ever.
 pub async fn follow(client: Client, store: Store, readiness: Readiness) {
@@ -35,101 +43,363 @@ pub async fn follow(client: Client, store: Store, readiness: Readiness) {
 }
 
 async fn namespaces(client: Client, store: Store, readiness: Readiness) {
-    let enrolled = selection().labels(&format!("{ENFORCE_LABEL} in (enabled,policy)"));
-    let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), enrolled);
-    let mut listed = BTreeMap::new();
-    let entry = |namespace: PartialObjectMeta<Namespace>| {
-        let state = namespace_state(&namespace.metadata);
-        (namespace.metadata.name.unwrap_or_default(), state)
-    };
-    each("Namespaces", events, |event| match event {
-        Event::Init => listed = BTreeMap::new(),
-        Event::InitApply(namespace) => {
-            let (name, state) = entry(namespace);
-            listed.insert(name, Arc::new(state));
-        }
-        Event::InitDone => {
-            store.replace_namespaces(std::mem::take(&mut listed));
+    let enrolled = config().labels(&format!("{ENFORCE_LABEL} in (enabled,policy)"));
+    let api = Api::<PartialObjectMeta<Namespace>>::all(client);
+    let mut handler = NamespaceEvents::default();
+    each("Namespaces", watcher::watcher(api, enrolled), |event| {
+        if handler.handle(event, &store) {
             readiness.synced(Watched::Namespaces);
-        }
-        Event::Apply(namespace) => {
-            let (name, state) = entry(namespace);
-            store.put_namespace(name, state);
-        }
-        Event::Delete(namespace) => {
-            store.remove_namespace(&namespace.metadata.name.unwrap_or_default())
         }
     })
     .await;
+}
+
+/// Takes over a list as a whole, and single changes one by one.
+#[derive(Debug, Default)]
+struct NamespaceEvents {
+    listed: BTreeMap<String, Arc<NamespaceState>>,
+}
+
+impl NamespaceEvents {
+    /// Whether a list is complete now.
+    fn handle(&mut self, event: Event<PartialObjectMeta<Namespace>>, store: &Store) -> bool {
+        // One that may not be enrolled never gets a step, whatever its labels say: it would hold up every transition.
+        let named = |namespace: &PartialObjectMeta<Namespace>| {
+            let name = namespace.metadata.name.clone();
+            name.filter(|name| may_enrol(name))
+        };
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(namespace) => {
+                if let Some(name) = named(&namespace) {
+                    let state = Arc::new(namespace_state(&namespace.metadata));
+                    self.listed.insert(name, state);
+                }
+            }
+            Event::InitDone => {
+                store.replace_namespaces(std::mem::take(&mut self.listed));
+                return true;
+            }
+            Event::Apply(namespace) => {
+                if let Some(name) = named(&namespace) {
+                    store.put_namespace(name, namespace_state(&namespace.metadata));
+                }
+            }
+            Event::Delete(namespace) => {
+                if let Some(name) = named(&namespace) {
+                    store.remove_namespace(&name);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// The state of a namespace, from its metadata.
+fn namespace_state(metadata: &ObjectMeta) -> NamespaceState {
+    let (state, problems) =
+        NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+    for problem in problems {
+        tracing::warn!(
+            namespace = metadata.name.as_deref(),
+            %problem,
+            "the state of a namespace is not sound: this part of it counts as absent"
+        );
+    }
+    state
 }
 
 async fn role_rules(client: Client, store: Store, readiness: Readiness) {
-    let events = watcher(Api::<RoleRule>::all(client), selection());
-    let mut known: BTreeMap<String, RoleRule> = BTreeMap::new();
-    let mut syncing = true;
-    each("RoleRules", events, |event| {
-        match event {
-            Event::Init => {
-                known.clear();
-                syncing = true;
-            }
-            Event::InitApply(rule) | Event::Apply(rule) => {
-                known.insert(rule.metadata.name.clone().unwrap_or_default(), rule);
-            }
-            Event::InitDone => syncing = false,
-            Event::Delete(rule) => {
-                known.remove(&rule.metadata.name.unwrap_or_default());
-            }
+    let api = Api::<DynamicObject>::all_with(client, &ApiResource::erase::<RoleRule>(&()));
+    let mut handler = RoleRuleEvents::default();
+    each("RoleRules", watcher::watcher(api, config()), |event| {
+        if handler.handle(event, &store) {
+            readiness.synced(Watched::RoleRules);
         }
-        if syncing {
-            return;
-        }
-        let (rules, errors) = RuleSet::with_role_rules(known.values());
-        for (name, error) in errors {
-            tracing::warn!(role_rule = name, %error, "RoleRule is not used");
-        }
-        store.set_rules(rules);
-        readiness.synced(Watched::RoleRules);
     })
     .await;
+}
+
+/// Compiles all rules anew whenever one of them changes.
+#[derive(Debug, Default)]
+struct RoleRuleEvents {
+    known: BTreeMap<String, RoleRule>,
+    listing: bool,
+}
+
+impl RoleRuleEvents {
+    /// Whether the rules are complete now.
+    fn handle(&mut self, event: Event<DynamicObject>, store: &Store) -> bool {
+        match event {
+            Event::Init => {
+                self.known.clear();
+                self.listing = true;
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                match object.try_parse() {
+                    Ok(rule) => {
+                        self.known.insert(name, rule);
+                    }
+                    Err(error) => {
+                        tracing::warn!(role_rule = name, %error, "a RoleRule cannot be read and is not used");
+                        self.known.remove(&name);
+                    }
+                }
+            }
+            Event::InitDone => self.listing = false,
+            Event::Delete(object) => {
+                self.known.remove(&object.metadata.name.unwrap_or_default());
+            }
+        }
+        if self.listing {
+            return false;
+        }
+        let (rules, errors) = RuleSet::with_role_rules(self.known.values());
+        for (name, error) in errors {
+            tracing::warn!(role_rule = name, %error, "a RoleRule is not used");
+        }
+        store.set_rules(rules);
+        true
+    }
 }
 
 async fn site(client: Client, store: Store, readiness: Readiness) {
-    let only = selection().fields(&format!("metadata.name={SITE}"));
-    let events = watcher(Api::<Site>::all(client), only);
-    each("the Site", events, |event| match event {
-        // A Site that is gone leaves what was settled last: losing it changes nothing.
-        Event::Init | Event::Delete(_) => {}
-        Event::InitApply(site) | Event::Apply(site) => store.set_settled(Settled::of(&site)),
-        Event::InitDone => readiness.synced(Watched::Site),
+    let only = config().fields(&format!("metadata.name={SITE}"));
+    let api = Api::<DynamicObject>::all_with(client, &ApiResource::erase::<Site>(&()));
+    each("the Site", watcher::watcher(api, only), |event| {
+        if site_event(event, &store) {
+            readiness.synced(Watched::Site);
+        }
     })
     .await;
 }
 
+/// Whether it is known now what the Site has settled on.
+fn site_event(event: Event<DynamicObject>, store: &Store) -> bool {
+    match event {
+        // A Site that is gone leaves what was settled last: losing it changes nothing.
+        Event::Init | Event::Delete(_) => false,
+        Event::InitApply(object) | Event::Apply(object) => {
+            let settled = object
+                .try_parse::<Site>()
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "the Site cannot be read: new namespaces get no roles from here");
+                })
+                .ok()
+                .and_then(|site| Settled::of(&site));
+            store.set_settled(settled);
+            false
+        }
+        Event::InitDone => true,
+    }
+}
+
+fn config() -> watcher::Config {
+    let seconds = u32::try_from(WATCH_TIMEOUT.as_secs()).expect("well below u32::MAX");
+    watcher::Config::default().timeout(seconds)
+}
+
 /// Runs through a watch that starts anew by itself after errors, with a back-off.
-async fn each<T>(
+async fn each<K>(
     what: &str,
-    events: impl Stream<Item = Result<Event<T>, config::Error>>,
-    mut handle: impl FnMut(Event<T>),
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+    mut handle: impl FnMut(Event<K>),
 ) where
-    T: Debug,
+    K: Debug,
 {
-    let events = events.default_backoff();
-    pin_mut!(events);
-    let mut failing = false;
+    let (min, max) = BACKOFF;
+    let backoff = backon::ExponentialBuilder::default()
+        .with_min_delay(min)
+        .with_max_delay(max)
+        .with_jitter()
+        .without_max_times();
+    let mut events = pin!(events.backoff(watcher::ExponentialBackoff::from(backoff)));
+    let mut failures = 0;
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                if std::mem::take(&mut failing) {
-                    tracing::info!("the watch of {what} goes on");
+                // `Init` only says that a list is about to be asked for.
+                if failures > 0 && !matches!(event, Event::Init) {
+                    tracing::info!(failures, "watching {what} again");
+                    failures = 0;
                 }
                 handle(event);
             }
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "the watch of {what} is interrupted and starts anew");
+            // A kind that is not served has no objects: without our CRDs, what the namespaces say still holds.
+            Err(error) if is_not_served(&error) => {
+                if failures == 0 {
+                    tracing::warn!("{what}: the API server does not know the kind");
                 }
+                failures += 1;
+                handle(Event::Init);
+                handle(Event::InitDone);
+            }
+            Err(error) => {
+                if failures % REPORT_EVERY == 0 {
+                    tracing::warn!(
+                        error = causes(&error),
+                        "cannot watch {what}; trying again, and going by what was last seen until then"
+                    );
+                }
+                failures += 1;
             }
         }
+    }
+}
+
+fn is_not_served(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use failover_core::{Role, Roles};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn namespace(name: &str, role: &str, step: &str) -> PartialObjectMeta<Namespace> {
+        let metadata = json!({
+            "name": name,
+            "labels": { "failover.dev/enforce": "enabled", "failover.dev/workloads": role },
+            "annotations": { "failover.dev/step": step },
+        });
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    }
+
+    fn role_of(store: &Store, name: &str) -> Option<Role> {
+        store
+            .namespace(name)
+            .and_then(|state| state.roles.workloads)
+    }
+
+    fn dynamic(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_list_replaces_what_was_known_at_once_and_as_a_whole() {
+        let store = Store::default();
+        let mut events = NamespaceEvents::default();
+        for event in [
+            Event::Init,
+            Event::InitApply(namespace("a", "secondary", "3")),
+        ] {
+            assert!(!events.handle(event, &store));
+        }
+        assert_eq!(role_of(&store, "a"), None, "half a list is not news");
+        assert!(events.handle(Event::InitDone, &store));
+        assert_eq!(role_of(&store, "a"), Some(Role::Secondary));
+
+        events.handle(Event::Apply(namespace("b", "primary", "4")), &store);
+        events.handle(Event::Apply(namespace("a", "primary", "4")), &store);
+        assert_eq!(role_of(&store, "a"), Some(Role::Primary));
+        events.handle(Event::Delete(namespace("b", "primary", "4")), &store);
+        assert_eq!(role_of(&store, "b"), None);
+
+        // While it is listed anew, the old state serves.
+        events.handle(Event::Init, &store);
+        assert_eq!(role_of(&store, "a"), Some(Role::Primary));
+        events.handle(Event::InitDone, &store);
+        assert_eq!(role_of(&store, "a"), None);
+    }
+
+    #[test]
+    fn a_namespace_that_may_not_be_enrolled_does_not_hold_up_what_is_reported() {
+        let store = Store::default();
+        let mut events = NamespaceEvents::default();
+        events.handle(Event::Apply(namespace("shop", "secondary", "3")), &store);
+        let system: PartialObjectMeta<Namespace> = serde_json::from_value(json!({
+            "metadata": { "name": "kube-system", "labels": { "failover.dev/enforce": "enabled" } }
+        }))
+        .unwrap();
+        events.handle(Event::Apply(system), &store);
+        assert_eq!((store.seen().step, store.seen().namespaces), (3, 1));
+    }
+
+    fn role_rule(name: &str, resource: &str) -> Value {
+        json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRule", "metadata": { "name": name },
+            "spec": {
+                "group": "example.com", "version": "v1", "kind": "Widget", "resource": resource, "layer": "workloads",
+                "fields": [{ "pointer": "/spec/on", "type": "boolean", "passive": false }],
+            },
+        })
+    }
+
+    #[test]
+    fn rules_follow_role_rules_and_one_that_cannot_be_read_costs_only_itself() {
+        let store = Store::default();
+        let has = |resource| store.rules().find("example.com", resource).is_some();
+        let mut events = RoleRuleEvents::default();
+        let mut unreadable = role_rule("newer", "gadgets");
+        unreadable["spec"]["layer"] = json!("a layer of the future");
+        for event in [
+            Event::Init,
+            Event::InitApply(dynamic(unreadable)),
+            Event::InitApply(dynamic(role_rule("widgets", "widgets"))),
+        ] {
+            assert!(!events.handle(event, &store));
+        }
+        assert!(events.handle(Event::InitDone, &store));
+        assert!(has("widgets") && !has("gadgets"));
+        assert!(store.rules().find("apps", "deployments").is_some());
+
+        events.handle(
+            Event::Delete(dynamic(role_rule("widgets", "widgets"))),
+            &store,
+        );
+        assert!(!has("widgets"));
+    }
+
+    fn site_of(role: &str, layers: Value) -> DynamicObject {
+        dynamic(json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": { "name": "cluster" },
+            "spec": { "siteName": "east", "role": role, "epoch": 1 },
+            "status": { "layers": layers, "step": 5 },
+        }))
+    }
+
+    #[test]
+    fn what_the_site_has_settled_on_outlives_the_site() {
+        let store = Store::default();
+        let all = json!({ "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" });
+        let site = site_of("secondary", all.clone());
+        assert!(!site_event(Event::InitApply(site.clone()), &store));
+        assert!(site_event(Event::InitDone, &store));
+        let roles = || {
+            store
+                .settled()
+                .as_ref()
+                .as_ref()
+                .map(|settled| settled.roles)
+        };
+        assert_eq!(roles(), Some(Roles::all(Role::Secondary)));
+        site_event(Event::Delete(site), &store);
+        assert_eq!(roles(), Some(Roles::all(Role::Secondary)));
+        // Ordered to be primary, and not there yet: new namespaces get no role.
+        site_event(Event::Apply(site_of("primary", all)), &store);
+        assert_eq!(roles(), None);
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_served_has_no_objects() {
+        let status = kube::core::Status::failure("no such thing", "NotFound").with_code(404);
+        let errors = [Err(watcher::Error::InitialListFailed(kube::Error::Api(
+            Box::new(status),
+        )))];
+        let mut seen: Vec<Event<DynamicObject>> = Vec::new();
+        each("RoleRules", futures::stream::iter(errors), |event| {
+            seen.push(event);
+        })
+        .await;
+        assert!(
+            matches!(seen.as_slice(), [Event::Init, Event::InitDone]),
+            "{seen:?}"
+        );
     }
 }
