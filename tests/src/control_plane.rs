@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, Config};
 use tokio::sync::OnceCell;
 
+use crate::credentials::{Credentials, kubeconfig};
 use crate::process::{Process, Spec, free_port, tail};
 use crate::toolchain;
 
@@ -83,7 +84,7 @@ impl ControlPlane {
             .arg(format!("--initial-cluster=default={peer_url}"))
             .start()?;
 
-        write_credentials(path)?;
+        let credentials = Credentials::write(path)?;
         let port = free_port()?;
         let url = format!("https://127.0.0.1:{port}");
         let audit = if options.audit {
@@ -131,7 +132,7 @@ impl ControlPlane {
         for user in ["admin", "manager", "scheduler"].iter().chain(&USERS) {
             fs::write(
                 path.join(format!("{user}.kubeconfig")),
-                kubeconfig(&url, &ca, &token(user)),
+                kubeconfig(&url, &ca, &credentials.token(user)),
             )?;
         }
         let config = config(&path.join("admin.kubeconfig")).await?;
@@ -261,15 +262,22 @@ impl ControlPlane {
 
     /// What all of it takes, in KiB.
     pub fn resident_kib(&self) -> u64 {
+        let processes = self.processes().into_iter();
+        processes.filter_map(Process::resident_kib).sum()
+    }
+
+    /// The ids of its processes.
+    pub fn pids(&self) -> [i32; 4] {
+        self.processes().map(Process::pid)
+    }
+
+    fn processes(&self) -> [&Process; 4] {
         [
             &self.etcd,
             &self.api_server,
             &self.controller_manager,
             &self.scheduler,
         ]
-        .iter()
-        .filter_map(|process| process.resident_kib())
-        .sum()
     }
 }
 
@@ -347,41 +355,6 @@ fn remove_old_runs(root: &Path) {
             let _ = fs::remove_dir_all(run.path());
         }
     }
-}
-
-/// Tokens and the key that signs ServiceAccounts' tokens, made for this run only.
-fn write_credentials(folder: &Path) -> Result<()> {
-    let key = rcgen::KeyPair::generate().context("no key can be made")?;
-    fs::write(folder.join("sa.key"), key.serialize_pem())?;
-    fs::write(folder.join("sa.pub"), key.public_key_pem())?;
-    let mut tokens = format!(
-        "{},admin,admin,\"system:masters\"\n{},system:kube-controller-manager,manager\n{},system:kube-scheduler,scheduler\n",
-        token("admin"),
-        token("manager"),
-        token("scheduler"),
-    );
-    for user in USERS {
-        tokens.push_str(&format!("{},{user},{user}\n", token(user)));
-    }
-    fs::write(folder.join("tokens.csv"), tokens)?;
-    Ok(())
-}
-
-/// Worth nothing outside this machine: the server listens on loopback for the length of a test.
-fn token(user: &str) -> String {
-    format!("{user}-{}", std::process::id())
-}
-
-pub(crate) fn kubeconfig(url: &str, ca: &Path, token: &str) -> String {
-    serde_json::json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": ca}}],
-        "users": [{"name": "test", "user": {"token": token}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "current-context": "test",
-    })
-    .to_string()
 }
 
 fn readyz() -> http::Request<Vec<u8>> {

@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::PostParams;
 
 use crate::ControlPlane;
-use crate::control_plane::kubeconfig;
+use crate::credentials::kubeconfig;
 
 /// A kubeconfig with a token of a ServiceAccount.
 pub async fn service_account(plane: &ControlPlane, namespace: &str, name: &str) -> Result<PathBuf> {

@@ -19,6 +19,7 @@
 pub mod binaries;
 pub mod control_plane;
 pub mod crds;
+mod credentials;
 pub mod fixtures;
 pub mod identity;
 pub mod kwok;

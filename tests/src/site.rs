@@ -51,6 +51,7 @@ pub struct Site {
     pub kwok: Option<Process>,
     _mirror: SecretMirror,
     pub plane: ControlPlane,
+    client: Client,
     binaries: &'static Binaries,
     webhook_admin: u16,
     controller_admin: u16,
@@ -149,6 +150,7 @@ impl Site {
             controller,
             kwok,
             _mirror: mirror,
+            client: plane.client(),
             plane,
             binaries,
             webhook_admin,
@@ -206,7 +208,7 @@ impl Site {
     }
 
     pub fn client(&self) -> Client {
-        self.plane.client()
+        self.client.clone()
     }
 
     pub fn binaries(&self) -> &'static Binaries {

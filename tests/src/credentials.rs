@@ -1,0 +1,57 @@
+//! Who the API server knows from the start, and by what: all of it made for one run.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+
+use crate::control_plane::USERS;
+
+/// The key that signs ServiceAccounts' tokens, and the tokens of those who are no ServiceAccounts.
+pub(crate) struct Credentials {
+    key: rcgen::KeyPair,
+}
+
+impl Credentials {
+    /// Makes them and writes what the API server reads of them: `sa.key`, `sa.pub` and `tokens.csv`.
+    pub(crate) fn write(folder: &Path) -> Result<Self> {
+        let key = rcgen::KeyPair::generate().context("no key can be made")?;
+        fs::write(folder.join("sa.key"), key.serialize_pem())?;
+        fs::write(folder.join("sa.pub"), key.public_key_pem())?;
+        let made = Self { key };
+        let mut tokens = format!(
+            "{},admin,admin,\"system:masters\"\n{},system:kube-controller-manager,manager\n{},system:kube-scheduler,scheduler\n",
+            made.token("admin"),
+            made.token("manager"),
+            made.token("scheduler"),
+        );
+        for user in USERS {
+            tokens.push_str(&format!("{},{user},{user}\n", made.token(user)));
+        }
+        fs::write(folder.join("tokens.csv"), tokens)?;
+        Ok(made)
+    }
+
+    /// As hard to guess as the key: loopback belongs to everybody on this machine.
+    pub(crate) fn token(&self, user: &str) -> String {
+        let digest = Sha256::new()
+            .chain_update(self.key.serialized_der())
+            .chain_update(user)
+            .finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A kubeconfig, as text.
+pub(crate) fn kubeconfig(url: &str, ca: &Path, token: &str) -> String {
+    serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": ca}}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "current-context": "test",
+    })
+    .to_string()
+}
