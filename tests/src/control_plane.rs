@@ -1,5 +1,6 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, on loopback with picked ports.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -71,58 +72,16 @@ impl ControlPlane {
         let tools = toolchain::control_plane()?;
         let path = folder.path();
 
-        let etcd_port = free_port()?;
-        let etcd_url = format!("http://127.0.0.1:{etcd_port}");
-        let peer_url = format!("http://127.0.0.1:{}", free_port()?);
-        let etcd = Spec::new("etcd", tools.join("etcd"), path)
-            .args(["--name=default", "--log-level=warn", "--unsafe-no-fsync"])
-            .arg(format!("--data-dir={}", path.join("etcd").display()))
-            .arg(format!("--listen-client-urls={etcd_url}"))
-            .arg(format!("--advertise-client-urls={etcd_url}"))
-            .arg(format!("--listen-peer-urls={peer_url}"))
-            .arg(format!("--initial-advertise-peer-urls={peer_url}"))
-            .arg(format!("--initial-cluster=default={peer_url}"))
-            .start()?;
-
+        let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
+        let etcd = etcd(&tools, path, &etcd_url)?.start()?;
         let credentials = Credentials::write(path)?;
         let port = free_port()?;
         let url = format!("https://127.0.0.1:{port}");
-        let audit = if options.audit {
-            audit_flags(path)?
-        } else {
-            vec![]
-        };
-        let api_server = Spec::new("kube-apiserver", tools.join("kube-apiserver"), path)
-            .arg(format!("--etcd-servers={etcd_url}"))
-            .args([
-                "--bind-address=127.0.0.1",
-                "--advertise-address=127.0.0.1",
-                "--endpoint-reconciler-type=none",
-            ])
-            .arg(format!("--secure-port={port}"))
-            .arg(format!("--cert-dir={}", path.join("certs").display()))
-            .arg(format!(
-                "--token-auth-file={}",
-                path.join("tokens.csv").display()
-            ))
-            .arg(format!(
-                "--service-account-key-file={}",
-                path.join("sa.pub").display()
-            ))
-            .arg(format!(
-                "--service-account-signing-key-file={}",
-                path.join("sa.key").display()
-            ))
-            .args([
-                "--service-account-issuer=https://kubernetes.default.svc",
-                "--authorization-mode=RBAC",
-            ])
-            .args([
-                "--service-cluster-ip-range=10.96.0.0/16",
-                "--profiling=false",
-            ])
-            .args(audit)
-            .start()?;
+        let mut api_server = api_server(&tools, path, &etcd_url, port);
+        if options.audit {
+            api_server = api_server.args(audit_flags(path)?);
+        }
+        let api_server = api_server.start()?;
 
         let ca = path.join("certs/apiserver.crt");
         let mut plane = Starting { etcd, api_server };
@@ -146,41 +105,8 @@ impl ControlPlane {
             })
             .await?;
 
-        let controller_manager = Spec::new(
-            "kube-controller-manager",
-            tools.join("kube-controller-manager"),
-            path,
-        )
-        .arg(format!(
-            "--kubeconfig={}",
-            path.join("manager.kubeconfig").display()
-        ))
-        .arg(format!(
-            "--service-account-private-key-file={}",
-            path.join("sa.key").display()
-        ))
-        .arg(format!("--root-ca-file={}", ca.display()))
-        .args([
-            "--leader-elect=false",
-            "--secure-port=0",
-            "--use-service-account-credentials=true",
-        ])
-        .arg("--horizontal-pod-autoscaler-sync-period=1s")
-        // Requests of all controllers at once, as on a small cluster, not as on one of 5,000 nodes.
-        .args(["--kube-api-qps=500", "--kube-api-burst=500"])
-        .start()?;
-        let scheduler = Spec::new("kube-scheduler", tools.join("kube-scheduler"), path)
-            .arg(format!(
-                "--kubeconfig={}",
-                path.join("scheduler.kubeconfig").display()
-            ))
-            .args([
-                "--leader-elect=false",
-                "--secure-port=0",
-                "--kube-api-qps=500",
-                "--kube-api-burst=500",
-            ])
-            .start()?;
+        let controller_manager = controller_manager(&tools, path, &ca).start()?;
+        let scheduler = scheduler(&tools, path).start()?;
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
         plane
             .until("the default ServiceAccount", || async {
@@ -282,6 +208,10 @@ impl ControlPlane {
 }
 
 impl Drop for ControlPlane {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the only way to add to a failing test's report"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.folder.disable_cleanup(true);
@@ -324,6 +254,81 @@ impl Starting {
         Ok(())
     }
 }
+
+/// `--name=path`: most flags name a file of the run.
+fn path_flag(name: &str, path: &Path) -> OsString {
+    let mut flag = OsString::from(format!("--{name}="));
+    flag.push(path);
+    flag
+}
+
+fn etcd(tools: &Path, folder: &Path, url: &str) -> Result<Spec> {
+    let peer = format!("http://127.0.0.1:{}", free_port()?);
+    Ok(Spec::new("etcd", tools.join("etcd"), folder)
+        .arg(path_flag("data-dir", &folder.join("etcd")))
+        // Nothing here has to outlive the machine.
+        .args(["--name=default", "--log-level=warn", "--unsafe-no-fsync"])
+        .arg(format!("--listen-client-urls={url}"))
+        .arg(format!("--advertise-client-urls={url}"))
+        .arg(format!("--listen-peer-urls={peer}"))
+        .arg(format!("--initial-advertise-peer-urls={peer}"))
+        .arg(format!("--initial-cluster=default={peer}")))
+}
+
+/// It makes its own serving certificate in `certs`, and finds it there when it is started again.
+fn api_server(tools: &Path, folder: &Path, etcd: &str, port: u16) -> Spec {
+    let key = folder.join("sa.key");
+    Spec::new("kube-apiserver", tools.join("kube-apiserver"), folder)
+        .arg(format!("--etcd-servers={etcd}"))
+        .arg(format!("--secure-port={port}"))
+        .arg(path_flag("cert-dir", &folder.join("certs")))
+        .arg(path_flag("token-auth-file", &folder.join("tokens.csv")))
+        .arg(path_flag(
+            "service-account-key-file",
+            &folder.join("sa.pub"),
+        ))
+        .arg(path_flag("service-account-signing-key-file", &key))
+        .args([
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--profiling=false",
+        ])
+}
+
+fn controller_manager(tools: &Path, folder: &Path, ca: &Path) -> Spec {
+    let program = tools.join("kube-controller-manager");
+    Spec::new("kube-controller-manager", program, folder)
+        .arg(path_flag("kubeconfig", &folder.join("manager.kubeconfig")))
+        .arg(path_flag(
+            "service-account-private-key-file",
+            &folder.join("sa.key"),
+        ))
+        .arg(path_flag("root-ca-file", ca))
+        .args([
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--use-service-account-credentials=true",
+            "--horizontal-pod-autoscaler-sync-period=1s",
+        ])
+        .args(REQUEST_RATE)
+}
+
+fn scheduler(tools: &Path, folder: &Path) -> Spec {
+    Spec::new("kube-scheduler", tools.join("kube-scheduler"), folder)
+        .arg(path_flag(
+            "kubeconfig",
+            &folder.join("scheduler.kubeconfig"),
+        ))
+        .args(["--leader-elect=false", "--secure-port=0"])
+        .args(REQUEST_RATE)
+}
+
+/// The defaults are 20 and 30 a second for all controllers of a process together: a test would wait for the limit.
+const REQUEST_RATE: [&str; 2] = ["--kube-api-qps=500", "--kube-api-burst=500"];
 
 /// Who asked for what, and which role allowed it; no bodies.
 fn audit_flags(folder: &Path) -> Result<Vec<String>> {

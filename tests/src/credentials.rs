@@ -1,5 +1,6 @@
 //! Who the API server knows from the start, and by what: all of it made for one run.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::control_plane::USERS;
+use crate::toolchain::hex;
 
 /// The key that signs ServiceAccounts' tokens, and the tokens of those who are no ServiceAccounts.
 pub(crate) struct Credentials {
@@ -27,7 +29,7 @@ impl Credentials {
             made.token("scheduler"),
         );
         for user in USERS {
-            tokens.push_str(&format!("{},{user},{user}\n", made.token(user)));
+            writeln!(tokens, "{},{user},{user}", made.token(user))?;
         }
         fs::write(folder.join("tokens.csv"), tokens)?;
         Ok(made)
@@ -39,7 +41,7 @@ impl Credentials {
             .chain_update(self.key.serialized_der())
             .chain_update(user)
             .finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest)
     }
 }
 

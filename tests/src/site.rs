@@ -71,6 +71,10 @@ impl Output {
     /// # Panics
     /// When it ended otherwise, showing what it said.
     #[track_caller]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "often the end alone is asserted"
+    )]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(
             self.code, code,

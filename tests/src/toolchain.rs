@@ -191,10 +191,15 @@ fn fingerprint(source: &Path, arguments: &[&str]) -> Result<String> {
         hash.update(fs::read(&file)?);
     }
     hash.update(arguments.join("\0"));
-    Ok(hash
-        .finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(&hash.finalize()[..6]))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a String takes any text");
+    }
+    text
 }

@@ -43,6 +43,10 @@ fn quote(command: &str, output: &Output) -> Result<()> {
 
 const NAMESPACE: &str = "shop";
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "a story told from the first step to the last reads best in one piece"
+)]
 async fn demo() -> Result<()> {
     let mut times = Vec::new();
     let mut took = |what: &'static str, since: Instant| times.push((what, since.elapsed()));

@@ -1,5 +1,10 @@
 //! End-to-end tests on real components, one module a family: `cargo test --workspace bed` runs one.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy lets it pass in tests, and what they call is as much a part of them"
+)]
+
 mod api;
 mod bed;
 mod cut_off;
