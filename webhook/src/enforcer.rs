@@ -9,7 +9,8 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::readiness::{LEASE_DURATION, Readiness};
+use crate::causes::causes;
+use crate::readiness::{CONTACT_LIMIT, LEASE_DURATION, Readiness};
 use crate::store::{Seen, Store};
 
 /// How often the Lease is renewed while nothing changes.
@@ -18,8 +19,19 @@ const EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether there is anything to report yet.
 const UNREADY: Duration = Duration::from_millis(100);
 
+/// How long one renewal may take in all.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How soon after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+// One lost renewal is made up for before answers stop.
+const _: () = assert!(
+    EVERY.as_secs() + TIMEOUT.as_secs() + RETRY.as_secs() + TIMEOUT.as_secs()
+        <= CONTACT_LIMIT.as_secs()
+);
+
+const FIELD_MANAGER: &str = "failover-webhook";
 
 /// Reports until it is told to stop, then takes the Lease away: what is shut down in good order need not be waited for.
 #[expect(missing_debug_implementations, reason = "a Client has none")]
@@ -60,8 +72,11 @@ impl Enforcer {
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(
-                            lease = self.name, namespace = self.namespace, %error,
-                            "the Lease cannot be renewed: answers stop when that lasts"
+                            lease = self.name,
+                            namespace = self.namespace,
+                            error = causes(&error),
+                            "the Lease cannot be renewed; trying again every second, and giving no more answers {} s after the last renewal",
+                            CONTACT_LIMIT.as_secs()
                         );
                     }
                     RETRY
@@ -82,12 +97,27 @@ impl Enforcer {
                 () = stop.cancelled() => {}
             }
         }
-        if let Err(error) = leases.delete(&self.name, &DeleteParams::default()).await {
-            tracing::warn!(lease = self.name, %error, "the Lease could not be deleted: it expires by itself");
-        }
+        self.give_back(&leases).await;
     }
 
-    async fn renew(&self, leases: &Api<Lease>, seen: Seen) -> kube::Result<()> {
+    async fn give_back(&self, leases: &Api<Lease>) {
+        let params = DeleteParams::default();
+        let deletion = leases.delete(&self.name, &params);
+        let error = match tokio::time::timeout(TIMEOUT, deletion).await {
+            Ok(Ok(_)) => return,
+            // Never made, as by a replica that was not ready once.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return,
+            Ok(Err(error)) => causes(&error),
+            Err(late) => late.to_string(),
+        };
+        tracing::warn!(
+            lease = self.name,
+            error,
+            "the Lease could not be deleted: it expires by itself"
+        );
+    }
+
+    async fn renew(&self, leases: &Api<Lease>, seen: Seen) -> Result<(), RenewError> {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -105,10 +135,23 @@ impl Enforcer {
                 "renewTime": k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(jiff::Timestamp::now()),
             },
         });
-        let params = PatchParams::apply("failover-webhook").force();
-        leases
-            .patch(&self.name, &params, &Patch::Apply(&lease))
-            .await
-            .map(|_| ())
+        // Creates it where it is not there; nobody else writes it.
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(&lease);
+        let renewal = leases.patch(&self.name, &params, &patch);
+        match tokio::time::timeout(TIMEOUT, renewal).await {
+            Ok(renewed) => renewed
+                .map(|_| ())
+                .map_err(|e| RenewError::Refused(Box::new(e))),
+            Err(_) => Err(RenewError::Late),
+        }
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RenewError {
+    #[error(transparent)]
+    Refused(Box<kube::Error>),
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Late,
 }

@@ -1,8 +1,9 @@
 //! The process: everything started, and ended in the order that loses no request.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Lease, Serving};
@@ -48,7 +49,8 @@ pub async fn run(args: Args) -> Result<()> {
         .context("no configuration for the API server")?;
     let app = App::default();
     let serving = tls::Serving::default();
-    tokio::spawn(
+    let mut parts = JoinSet::new();
+    parts.spawn(
         tls::Follower {
             folder: tls_dir,
             serving: serving.clone(),
@@ -57,11 +59,17 @@ pub async fn run(args: Args) -> Result<()> {
         }
         .follow(),
     );
-    tokio::spawn(watches::follow(
+    parts.spawn(watches::follow(
         clients.watches,
         app.store.clone(),
         app.readiness.clone(),
     ));
+    let admin_router = admin::router(app.clone());
+    parts.spawn(async move {
+        if let Err(error) = axum::serve(admin_listener, admin_router).await {
+            tracing::error!(%error, "the admin port failed");
+        }
+    });
     let stop_reporting = CancellationToken::new();
     let enforcer = Enforcer {
         client: clients.lease,
@@ -70,13 +78,10 @@ pub async fn run(args: Args) -> Result<()> {
         store: app.store.clone(),
         readiness: app.readiness.clone(),
     };
-    let reporting = tokio::spawn(enforcer.report(stop_reporting.clone()));
-    let admin_router = admin::router(app.clone());
-    tokio::spawn(async move { axum::serve(admin_listener, admin_router).await });
+    let mut reporting = tokio::spawn(enforcer.report(stop_reporting.clone()));
     let stop_serving = CancellationToken::new();
-    let config = tls::config(serving);
-    let serving = tokio::spawn(server.serve(
-        config,
+    let mut serving = tokio::spawn(server.serve(
+        tls::config(serving),
         mutate::router(app.clone()),
         app.metrics.clone(),
         stop_serving.clone(),
@@ -85,6 +90,10 @@ pub async fn run(args: Args) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // None of them ends by itself. Without one of them the answers would rest on nothing; another process starts anew.
+        ended = parts.join_next() => bail!("a part of the process ended: {ended:?}"),
+        ended = &mut reporting => bail!("reporting ended: {ended:?}"),
+        ended = &mut serving => bail!("serving ended: {ended:?}"),
     }
     // Not ready any more, but answering: API servers keep connections, and some still send requests to a pod that is
     // going. The webhook configuration is left alone; it belongs to the other replicas as well.
@@ -93,6 +102,7 @@ pub async fn run(args: Args) -> Result<()> {
     tokio::time::sleep(drain).await;
     stop_serving.cancel();
     serving.await.context("the server panicked")?;
+    // Last, so that the controller waits for this replica for as long as it answers.
     stop_reporting.cancel();
     reporting.await.context("the report panicked")?;
     tracing::info!("shut down");

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use failover_certs::Pair;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -33,69 +35,77 @@ pub enum PairError {
         file: String,
         source: std::io::Error,
     },
-    #[error("{file} holds no {what} in PEM")]
-    NotPem { file: String, what: &'static str },
-    #[error("tls.key is not the key of the certificate in tls.crt: {0}")]
-    Mismatch(#[source] rustls::Error),
+    #[error("{file} is not PEM of a {what}")]
+    NotPem {
+        file: &'static str,
+        what: &'static str,
+    },
     #[error("the certificate in tls.crt cannot be parsed")]
     Malformed,
-    #[error("the certificate in tls.crt is valid from {from} to {until}, and it is {now}")]
-    OutOfTime { from: i64, until: i64, now: i64 },
+    #[error("tls.key is not the key of the certificate in tls.crt: {0}")]
+    Mismatch(#[source] rustls::Error),
+    #[error(
+        "the certificate in tls.crt is valid from {from} to {until}, and it is {now}: check the clocks"
+    )]
+    OutOfTime {
+        from: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+    },
 }
 
 /// A certificate chain with its key, checked.
 #[derive(Clone, Debug)]
-pub struct Pair {
+pub struct Certificate {
     certified: Arc<CertifiedKey>,
-    /// Unix seconds.
-    pub valid_until: i64,
+    pub valid_until: Timestamp,
 }
 
-impl Pair {
-    /// Reads `tls.crt` and `tls.key`; checks that they belong together and are valid now.
-    pub fn read(folder: &Path, now: i64) -> Result<Self, PairError> {
-        let read = |name: &str| {
-            let file = folder.join(name);
-            std::fs::read(&file).map_err(|source| PairError::Unreadable {
-                file: file.display().to_string(),
-                source,
-            })
-        };
-        Self::parse(&read("tls.crt")?, &read("tls.key")?, now)
-    }
-
-    /// As [`Pair::read`], from PEM.
-    pub fn parse(certificate: &[u8], key: &[u8], now: i64) -> Result<Self, PairError> {
-        let not_pem = |file: &str, what| PairError::NotPem {
-            file: file.to_owned(),
-            what,
-        };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
+impl Certificate {
+    /// Checks that a pair belongs together and is valid now. Who trusts it, and for which names, the API server checks.
+    pub fn check(pair: &Pair, now: Timestamp) -> Result<Self, PairError> {
+        let not_pem = |file, what| PairError::NotPem { file, what };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(|_| not_pem("tls.crt", "certificate"))?;
-        let first = chain
+        let leaf = chain
             .first()
             .ok_or_else(|| not_pem("tls.crt", "certificate"))?;
-        let (_, leaf) =
-            x509_parser::parse_x509_certificate(first).map_err(|_| PairError::Malformed)?;
-        let validity = leaf.validity();
-        let (from, until) = (
-            validity.not_before.timestamp(),
-            validity.not_after.timestamp(),
-        );
+        let (from, until) = validity(leaf).ok_or(PairError::Malformed)?;
         if now < from || now >= until {
             return Err(PairError::OutOfTime { from, until, now });
         }
-        let key =
-            PrivateKeyDer::from_pem_slice(key).map_err(|_| not_pem("tls.key", "private key"))?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())
+            .map_err(|_| not_pem("tls.key", "private key"))?;
+        // Which also holds the key against the certificate.
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())
             .map_err(PairError::Mismatch)?;
-        certified.keys_match().map_err(PairError::Mismatch)?;
         Ok(Self {
             certified: Arc::new(certified),
             valid_until: until,
         })
     }
+}
+
+fn validity(certificate: &CertificateDer<'_>) -> Option<(Timestamp, Timestamp)> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let at = |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+    let validity = parsed.validity();
+    Some((at(validity.not_before)?, at(validity.not_after)?))
+}
+
+fn read(folder: &Path) -> Result<Pair, PairError> {
+    let read = |name: &str| {
+        let file = folder.join(name);
+        std::fs::read_to_string(&file).map_err(|source| PairError::Unreadable {
+            file: file.display().to_string(),
+            source,
+        })
+    };
+    Ok(Pair {
+        certificate: read("tls.crt")?,
+        key: read("tls.key")?,
+    })
 }
 
 /// The certificate that new handshakes get. Cheap to clone.
@@ -107,8 +117,8 @@ impl Serving {
         self.0.load().is_some()
     }
 
-    pub fn set(&self, pair: &Pair) {
-        self.0.store(Some(pair.certified.clone()));
+    pub fn set(&self, certificate: &Certificate) {
+        self.0.store(Some(certificate.certified.clone()));
     }
 }
 
@@ -142,7 +152,7 @@ impl Follower {
     pub async fn follow(self) {
         let mut last = Last::default();
         loop {
-            self.look(&mut last);
+            self.look(&mut last, Timestamp::now());
             let pause = if self.serving.has_certificate() {
                 POLL
             } else {
@@ -153,41 +163,38 @@ impl Follower {
     }
 
     /// One look at the folder.
-    fn look(&self, last: &mut Last) {
-        let content = ["tls.crt", "tls.key"].map(|name| std::fs::read(self.folder.join(name)).ok());
-        if last.content.as_ref() == Some(&content) && last.failure.is_none() {
-            return;
-        }
-        match Pair::read(&self.folder, jiff::Timestamp::now().as_second()) {
-            Ok(pair) => {
-                self.serving.set(&pair);
-                self.readiness.certificate_valid_until(pair.valid_until);
-                self.metrics.certificate_expires(pair.valid_until);
-                tracing::info!(valid_until = pair.valid_until, "serving certificate loaded");
+    fn look(&self, last: &mut Last, now: Timestamp) {
+        let loaded = read(&self.folder).and_then(|pair| {
+            if last.served.as_ref() == Some(&pair) {
+                return Ok(None);
+            }
+            Certificate::check(&pair, now).map(|certificate| Some((pair, certificate)))
+        });
+        match loaded {
+            Ok(None) => last.failure = None,
+            Ok(Some((pair, certificate))) => {
+                self.serving.set(&certificate);
+                let until = certificate.valid_until;
+                self.readiness.certificate_valid_until(until.as_second());
+                self.metrics.certificate_expires(until.as_second());
+                tracing::info!(valid_until = %until, "serving a new certificate");
                 *last = Last {
-                    content: Some(content),
+                    served: Some(pair),
                     failure: None,
                 };
             }
             Err(error) => {
-                let failure = error.to_string();
-                // The time is part of some messages, so it is the kind of failure that is compared.
-                let news = last
-                    .failure
-                    .as_ref()
-                    .map(std::mem::discriminant::<PairError>)
-                    != Some(std::mem::discriminant(&error))
-                    || last.content.as_ref() != Some(&content);
-                if news {
-                    tracing::warn!(
-                        folder = %self.folder.display(), error = failure,
-                        "certificate not taken: the last good one, if any, serves on; the controller issues a new one"
-                    );
+                let failure = Failure::of(&error);
+                if last.failure.as_ref() == Some(&failure) {
+                    return;
                 }
-                *last = Last {
-                    content: Some(content),
-                    failure: Some(error),
-                };
+                last.failure = Some(failure);
+                let folder = self.folder.display();
+                if last.served.is_some() {
+                    tracing::warn!(%folder, %error, "a new certificate is not taken; the last good one serves on");
+                } else {
+                    tracing::warn!(%folder, %error, "waiting for a certificate: the controller issues it");
+                }
             }
         }
     }
@@ -195,6 +202,132 @@ impl Follower {
 
 #[derive(Debug, Default)]
 struct Last {
-    content: Option<[Option<Vec<u8>>; 2]>,
-    failure: Option<PairError>,
+    served: Option<Pair>,
+    failure: Option<Failure>,
+}
+
+/// What has been logged already: not the whole message, as that of a certificate out of time is new at every look.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    OutOfTime(Timestamp),
+    Other(String),
+}
+
+impl Failure {
+    fn of(error: &PairError) -> Self {
+        match error {
+            PairError::OutOfTime { until, .. } => Self::OutOfTime(*until),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use failover_certs::{Name, issue_authority, issue_leaf};
+    use rustls::pki_types::CertificateDer as Der;
+
+    use super::*;
+    use crate::readiness::NotReady;
+
+    fn pair() -> Pair {
+        let now = Timestamp::now();
+        let names = BTreeSet::from([Name::Dns("localhost".into())]);
+        issue_leaf(&issue_authority(now).unwrap(), &names, now).unwrap()
+    }
+
+    fn write(folder: &Path, pair: &Pair) {
+        std::fs::write(folder.join("tls.crt"), &pair.certificate).unwrap();
+        std::fs::write(folder.join("tls.key"), &pair.key).unwrap();
+    }
+
+    fn leaf(pair: &Pair) -> Der<'static> {
+        Der::from_pem_slice(pair.certificate.as_bytes()).unwrap()
+    }
+
+    struct Bed {
+        folder: tempfile::TempDir,
+        follower: Follower,
+        last: Last,
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let follower = Follower {
+                folder: folder.path().to_owned(),
+                serving: Serving::default(),
+                readiness: Readiness::default(),
+                metrics: Metrics::default(),
+            };
+            Self {
+                folder,
+                follower,
+                last: Last::default(),
+            }
+        }
+
+        fn look_at(&mut self, now: Timestamp) -> Option<Der<'static>> {
+            self.follower.look(&mut self.last, now);
+            let served = self.follower.serving.0.load_full();
+            served.map(|certified| certified.cert[0].clone())
+        }
+
+        fn look(&mut self) -> Option<Der<'static>> {
+            self.look_at(Timestamp::now())
+        }
+    }
+
+    #[test]
+    fn waits_for_a_first_certificate_and_takes_the_next() {
+        let mut bed = Bed::new();
+        assert_eq!(bed.look(), None);
+        assert_eq!(bed.follower.readiness.check(), Err(NotReady::Certificate));
+        let (first, second) = (pair(), pair());
+        write(bed.folder.path(), &first);
+        assert_eq!(bed.look(), Some(leaf(&first)));
+        assert_eq!(bed.follower.readiness.check(), Err(NotReady::Watches));
+        write(bed.folder.path(), &second);
+        assert_eq!(bed.look(), Some(leaf(&second)));
+    }
+
+    #[test]
+    fn keeps_the_last_good_one_when_the_next_is_not_sound() {
+        let mut bed = Bed::new();
+        let (good, other) = (pair(), pair());
+        write(bed.folder.path(), &good);
+        bed.look();
+        for (certificate, key) in [
+            (other.certificate.as_str(), good.key.as_str()),
+            ("", good.key.as_str()),
+            ("garbage", "garbage"),
+            (&other.certificate, "garbage"),
+        ] {
+            std::fs::write(bed.folder.path().join("tls.crt"), certificate).unwrap();
+            std::fs::write(bed.folder.path().join("tls.key"), key).unwrap();
+            assert_eq!(bed.look(), Some(leaf(&good)));
+            assert!(bed.last.failure.is_some(), "{certificate} {key}");
+        }
+        std::fs::remove_file(bed.folder.path().join("tls.key")).unwrap();
+        assert_eq!(bed.look(), Some(leaf(&good)));
+        write(bed.folder.path(), &other);
+        assert_eq!(bed.look(), Some(leaf(&other)));
+        assert_eq!(bed.last.failure, None);
+    }
+
+    #[test]
+    fn an_expired_one_is_not_taken_and_the_failure_is_told_once() {
+        let mut bed = Bed::new();
+        write(bed.folder.path(), &pair());
+        let later = Timestamp::now() + failover_certs::LEAF_LIFETIME;
+        assert_eq!(bed.look_at(later), None);
+        let told = bed.last.failure.take().unwrap();
+        assert!(matches!(told, Failure::OutOfTime(_)), "{told:?}");
+        // Nothing changes but the time in the message.
+        let much_later = later + jiff::SignedDuration::from_secs(2);
+        assert_eq!(bed.look_at(much_later), None);
+        assert_eq!(bed.last.failure, Some(told));
+    }
 }
