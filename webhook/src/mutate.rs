@@ -1,15 +1,17 @@
 //! `/mutate`: the door through which the API server asks. Apart from the sockets, so that tests need none.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use failover_core::names::WEBHOOK_PATH;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
 
 use crate::decide::{About, Decision, decide};
 use crate::metrics::{Metrics, Outcome};
@@ -21,7 +23,7 @@ use crate::store::Store;
 pub const BODY_LIMIT: usize = 7 * 1024 * 1024;
 
 /// How long a body may take to arrive. The API server itself gives up after 1 s; this is for those who are not it.
-pub const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything an answer depends on.
 #[derive(Clone, Debug, Default)]
@@ -35,60 +37,76 @@ pub struct App {
 pub fn router(app: App) -> Router {
     Router::new()
         .route(WEBHOOK_PATH, post(mutate))
+        .layer(map_response_with_state(app.clone(), last_answer))
         .with_state(app)
 }
 
-async fn mutate(State(app): State<App>, request: Request<Body>) -> Response {
-    let mut response = answer(&app, request).await;
+/// While draining, every answer is the last one on its connection: the API server keeps connections alive and would send
+/// its next request to a process that is gone.
+async fn last_answer(State(app): State<App>, mut response: Response) -> Response {
     if app.readiness.is_draining() {
-        // The API server keeps connections alive and would send its next request to a process that is gone.
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
     response
 }
 
-async fn answer(app: &App, request: Request<Body>) -> Response {
-    if let Err(reason) = app.readiness.can_answer() {
-        app.metrics.count(&About::default(), Outcome::Unavailable);
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, &reason.to_string());
+async fn mutate(State(app): State<App>, request: Request<Body>) -> Response {
+    match answer(&app, request).await {
+        Ok(bytes) => json(StatusCode::OK, bytes),
+        Err(refusal) => {
+            app.metrics.count(&About::default(), refusal.outcome);
+            let message = serde_json::json!({ "error": refusal.message });
+            json(refusal.status, message.to_string().into_bytes())
+        }
     }
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Why there is no answer, for whoever asked; an API server sees a webhook that failed.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    outcome: Outcome,
+    message: String,
+}
+
+impl Refusal {
+    fn bad_request(status: StatusCode, message: impl ToString) -> Self {
+        Self {
+            status,
+            outcome: Outcome::BadRequest,
+            message: message.to_string(),
+        }
+    }
+}
+
+async fn answer(app: &App, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
+    app.readiness.can_answer().map_err(|reason| Refusal {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        outcome: Outcome::Unavailable,
+        message: reason.to_string(),
+    })?;
     if !is_json(request.headers()) {
-        app.metrics.count(&About::default(), Outcome::BadRequest);
-        return refuse(
+        return Err(Refusal::bad_request(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "expected Content-Type: application/json",
-        );
+        ));
     }
-    let body = match read_body(request.into_body()).await {
-        Ok(body) => body,
-        Err((status, reason)) => {
-            app.metrics.count(&About::default(), Outcome::BadRequest);
-            return refuse(status, reason);
-        }
-    };
+    let body = read_body(request.into_body()).await?;
     let started = Instant::now();
-    let decision = decide(&body, &app.store).await;
+    let decision = decide(&body, &app.store).await.map_err(|error| {
+        tracing::warn!(%error, "not an admission review");
+        Refusal::bad_request(StatusCode::BAD_REQUEST, error)
+    })?;
+    let bytes = decision.verdict.to_bytes(&decision.uid);
     app.metrics.observe(started.elapsed());
-    match decision {
-        Ok(decision) => {
-            app.metrics.count(&decision.about, decision.outcome);
-            log(&decision);
-            let bytes = decision.verdict.to_bytes(&decision.uid);
-            (
-                StatusCode::OK,
-                [(header::CONTENT_TYPE, "application/json")],
-                bytes,
-            )
-                .into_response()
-        }
-        Err(error) => {
-            app.metrics.count(&About::default(), Outcome::BadRequest);
-            tracing::warn!(%error, "not an admission review");
-            refuse(StatusCode::BAD_REQUEST, &error.to_string())
-        }
-    }
+    app.metrics.count(&decision.about, decision.outcome);
+    log(&decision);
+    Ok(bytes)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -96,31 +114,36 @@ fn is_json(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    value
-        .split(';')
-        .next()
-        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+    let media_type = value.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-async fn read_body(body: Body) -> Result<Bytes, (StatusCode, &'static str)> {
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
-        Err(_) => Err((
+async fn read_body(body: Body) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        Refusal::bad_request(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a review may have at most {} MiB", BODY_LIMIT >> 20),
+        )
+    };
+    // Said before a byte is read, where the sender says how much there is.
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(too_large());
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Err(_) => Err(Refusal::bad_request(
             StatusCode::REQUEST_TIMEOUT,
-            "the body did not arrive within 5 s",
+            format!(
+                "the body did not arrive within {} s",
+                BODY_TIMEOUT.as_secs()
+            ),
         )),
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err((
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "a review may have at most 7 MiB",
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Refusal::bad_request(
+            StatusCode::BAD_REQUEST,
+            format!("the body could not be read: {error}"),
         )),
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body could not be read")),
     }
-}
-
-/// A refusal in JSON, for whoever is not the API server.
-fn refuse(status: StatusCode, message: &str) -> Response {
-    let body = serde_json::json!({"error": message}).to_string();
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Names and verdicts only: an object's body never gets into the log.
@@ -143,3 +166,7 @@ fn log(decision: &Decision<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "mutate_tests.rs"]
+mod tests;
