@@ -1,4 +1,6 @@
 //! The certificate authority and the leaf it issues: P-256, explicit validity, what Go's verifier asks for.
+//!
+//! Serial numbers are rcgen's, a hash of the public key: every certificate has a key of its own, so they never meet again.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +23,7 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// out by itself, even if nobody renews anything.
 pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(3 * 365 * 24);
 
-/// How long a leaf lives: a third of that would already cover a controller that is away for a month.
+/// How long a leaf lives. It is renewed after two thirds, so that a controller may be away for a month.
 pub const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 const _: () = assert!(AUTHORITY_LIFETIME.as_secs() / 3 > LEAF_LIFETIME.as_secs());
@@ -73,7 +75,7 @@ pub fn issue_authority(now: Timestamp) -> Result<Pair, IssueError> {
     let key = KeyPair::generate().map_err(IssueError::Make)?;
     let mut params = CertificateParams::default();
     // A name of its own for each: Go's verifier finds issuers by name, and old and new are trusted side by side for a while.
-    params.distinguished_name = name(&format!("failover-webhook-ca {}", serial_text(&key)));
+    params.distinguished_name = name(&format!("failover-webhook-ca {}", fingerprint(&key)));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(&mut params, now, now + AUTHORITY_LIFETIME);
@@ -118,15 +120,10 @@ pub fn issue_leaf(
 }
 
 impl Pair {
-    /// Whether the key is that of the certificate.
-    pub(crate) fn matches(&self) -> bool {
-        let Ok(parsed) = Parsed::from_pem(&self.certificate) else {
-            return false;
-        };
-        let Ok(key) = KeyPair::from_pem(&self.key) else {
-            return false;
-        };
-        rcgen::PublicKeyData::subject_public_key_info(&key) == parsed.public_key
+    /// SubjectPublicKeyInfo of the key, in DER; none where there is no key that can be read.
+    pub(crate) fn public_key(&self) -> Option<Vec<u8>> {
+        let key = KeyPair::from_pem(&self.key).ok()?;
+        Some(rcgen::PublicKeyData::subject_public_key_info(&key))
     }
 
     /// The key for a TLS library.
@@ -154,13 +151,10 @@ fn name(common: &str) -> DistinguishedName {
 }
 
 /// Something short that is particular to a key.
-fn serial_text(key: &KeyPair) -> String {
-    key.public_key_raw()
-        .iter()
-        .rev()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+fn fingerprint(key: &KeyPair) -> String {
+    let last = key.public_key_raw().last_chunk::<4>();
+    let last = last.expect("a point on P-256 is longer than that");
+    format!("{:08x}", u32::from_be_bytes(*last))
 }
 
 /// rcgen's own default is 1975 to 4096.

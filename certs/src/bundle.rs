@@ -49,6 +49,13 @@ impl Bundle {
         self.0.iter().map(|parsed| to_pem(&parsed.der)).collect()
     }
 
+    /// Adds those that are not there yet.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        for authority in &other.0 {
+            self.add(authority.clone());
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Parsed> {
         self.0.iter()
     }

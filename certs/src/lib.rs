@@ -20,5 +20,5 @@ pub use authority::{
 };
 pub use bundle::Bundle;
 pub use parsed::ParseError;
-pub use rotation::{Act, OVERLAP, SETTLE, Situation, Stored, decide, leaf_expiry};
-pub use verify::{VerifyError, verify, verify_alone};
+pub use rotation::{Act, Expiry, OVERLAP, SETTLE, Situation, Stored, Why, decide, expiry};
+pub use verify::VerifyError;

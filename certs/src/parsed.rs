@@ -26,6 +26,8 @@ pub(crate) struct Parsed {
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
     pub(crate) is_authority: bool,
+    /// Whether it is for TLS servers. Go's verifier asks for it.
+    pub(crate) is_for_servers: bool,
     pub(crate) names: BTreeSet<Name>,
     /// SubjectPublicKeyInfo in DER.
     pub(crate) public_key: Vec<u8>,
@@ -62,6 +64,10 @@ impl Parsed {
             not_before: time(certificate.validity().not_before.timestamp())?,
             not_after: time(certificate.validity().not_after.timestamp())?,
             is_authority: certificate.is_ca(),
+            is_for_servers: certificate
+                .extended_key_usage()
+                .map_err(|_| ParseError::Malformed)?
+                .is_some_and(|usage| usage.value.server_auth),
             names,
             public_key: certificate.public_key().raw.to_vec(),
         })

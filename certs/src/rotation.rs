@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::authority::{Name, Pair};
 use crate::bundle::Bundle;
 use crate::parsed::Parsed;
-use crate::verify::verify;
+use crate::verify::{VerifyError, verify, verify_authority};
 
 /// How long a bundle must have been published before a leaf is issued that only the new one trusts. API servers follow the
 /// webhook configuration by a watch, which takes well under a second; this is for one that is slow.
@@ -55,15 +55,26 @@ pub struct Situation<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Make a new authority; keep these, in PEM, as the previous ones. The leaf is left as it is.
-    NewAuthority { previous: Option<String> },
+    NewAuthority { why: Why, previous: Option<String> },
     /// Write this into the webhook configuration.
     Publish { bundle: String },
     /// Issue a leaf by the stored authority.
-    NewLeaf,
+    NewLeaf { why: Why },
     /// Forget the previous authorities.
     DropPrevious,
     /// Nothing before this time.
     Wait { until: Timestamp },
+}
+
+/// Why something new is made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    #[error("there is none")]
+    Missing,
+    #[error("two thirds of its life are over")]
+    Due,
+    #[error("{0}")]
+    Unusable(#[from] VerifyError),
 }
 
 /// Decides what to do next.
@@ -76,344 +87,116 @@ pub fn decide(situation: &Situation<'_>) -> Act {
         now,
     } = *situation;
     let published = Bundle::parse(published);
-    let previous = valid_previous(stored, now);
+    let previous = Bundle::parse(stored.previous.as_deref().unwrap_or_default());
 
-    let Some(authority) = usable_authority(stored, now) else {
-        // Whatever is published may still vouch for what replicas serve.
-        let mut old = previous;
-        for authority in published.iter().filter(|a| a.is_valid_at(now)) {
-            old.add(authority.clone());
-        }
-        return Act::NewAuthority {
-            previous: non_empty(&old),
-        };
+    let authority = match usable_authority(stored, now) {
+        Ok(authority) if now < authority.renew_at() => authority,
+        // One replacement at a time: the last third of a life is long enough to finish the one under way.
+        Ok(authority) if !previous.is_empty() => authority,
+        Ok(_) => return new_authority(stored, previous, &published, Why::Due),
+        Err(why) => return new_authority(stored, previous, &published, why),
     };
-    if now >= authority.renew_at() && previous.is_empty() {
-        let mut old = Bundle::default();
-        old.add(authority);
-        return Act::NewAuthority {
-            previous: non_empty(&old),
-        };
-    }
+    let mut alone = Bundle::default();
+    alone.add(authority.clone());
 
-    let mut current = Bundle::default();
-    current.add(authority.clone());
-    let leaf = stored
-        .leaf
-        .as_ref()
-        .filter(|leaf| verify(leaf, names, &current, now).is_ok())
-        .and_then(|leaf| Parsed::from_pem(&leaf.certificate).ok());
+    let leaf = usable_leaf(stored, names, &alone, now);
     // Until every replica has had time to take the present authority's leaf, some serve one that only an older authority
-    // vouches for: whatever is published stays so.
-    let overlap_until = leaf.as_ref().map(|leaf| leaf.issued_at() + OVERLAP);
-    let is_over = overlap_until.is_some_and(|until| now >= until);
-    if is_over && stored.previous.is_some() {
+    // vouches for.
+    let replaced_at = leaf.as_ref().ok().map(|leaf| leaf.issued_at() + OVERLAP);
+    let is_replaced = replaced_at.is_some_and(|at| now >= at);
+    if is_replaced && stored.previous.is_some() {
         return Act::DropPrevious;
     }
-    let mut wanted = current;
-    if !is_over {
-        let vouching = published
-            .iter()
-            .filter(|a| a.is_valid_at(now))
-            .chain(previous.iter());
-        vouching.for_each(|old| wanted.add(old.clone()));
-    }
+    // What is published and is not ours is treated alike: it may vouch for a leaf that was stored here before somebody put
+    // back an older Secret.
+    let wanted = if is_replaced && published_for >= OVERLAP && published.contains(&authority) {
+        alone
+    } else {
+        let mut all = alone;
+        all.add_all(&previous);
+        all.add_all(&published);
+        all
+    };
     if published != wanted {
         return Act::Publish {
             bundle: wanted.to_pem(),
         };
     }
 
-    let Some(leaf) = leaf.filter(|leaf| now < leaf.renew_at()) else {
-        // Where nothing that is stored works there is nothing to be careful of.
-        let serves = stored
-            .leaf
-            .as_ref()
-            .is_some_and(|leaf| verify(leaf, &BTreeSet::new(), &wanted, now).is_ok());
-        if serves && published_for < SETTLE {
+    let why = match leaf {
+        Ok(leaf) if now < leaf.renew_at() => {
+            let next = if wanted.len() > 1 || stored.previous.is_some() {
+                let published_long = now + (OVERLAP - published_for);
+                replaced_at.map_or(published_long, |at| {
+                    if is_replaced { published_long } else { at }
+                })
+            } else {
+                authority.renew_at()
+            };
             return Act::Wait {
-                until: now + (SETTLE - published_for),
+                until: next.min(leaf.renew_at()),
             };
         }
-        return Act::NewLeaf;
+        Ok(_) => Why::Due,
+        Err(why) => why,
     };
-    let due = leaf.renew_at().min(authority.renew_at());
-    match overlap_until.filter(|_| !is_over && (wanted.len() > 1 || stored.previous.is_some())) {
-        Some(until) => Act::Wait {
-            until: until.min(due),
-        },
-        None => Act::Wait { until: due },
+    // With nothing older published there is nothing that an API server could still be going by.
+    if wanted.len() > 1 && published_for < SETTLE {
+        return Act::Wait {
+            until: now + (SETTLE - published_for),
+        };
+    }
+    Act::NewLeaf { why }
+}
+
+/// When the stored authority and leaf expire, of those that can be read.
+pub fn expiry(stored: &Stored) -> Expiry {
+    let of = |pair: Option<&Pair>| {
+        let parsed = Parsed::from_pem(&pair?.certificate).ok()?;
+        Some(parsed.not_after)
+    };
+    Expiry {
+        authority: of(stored.authority.as_ref()),
+        leaf: of(stored.leaf.as_ref()),
     }
 }
 
-/// When the stored leaf expires, if it can be read.
-pub fn leaf_expiry(stored: &Stored) -> Option<Timestamp> {
-    Parsed::from_pem(&stored.leaf.as_ref()?.certificate)
-        .ok()
-        .map(|leaf| leaf.not_after)
+/// When certificates expire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expiry {
+    pub authority: Option<Timestamp>,
+    pub leaf: Option<Timestamp>,
 }
 
-fn usable_authority(stored: &Stored, now: Timestamp) -> Option<Parsed> {
-    let pair = stored.authority.as_ref().filter(|pair| pair.matches())?;
-    Parsed::from_pem(&pair.certificate)
-        .ok()
-        .filter(|parsed| parsed.is_authority && parsed.is_valid_at(now))
-}
-
-fn valid_previous(stored: &Stored, now: Timestamp) -> Bundle {
-    let mut bundle = Bundle::default();
-    for authority in Bundle::parse(stored.previous.as_deref().unwrap_or_default()).iter() {
-        if authority.is_valid_at(now) {
-            bundle.add(authority.clone());
-        }
+/// All that may vouch for what replicas serve is kept. Even what has expired, or is not valid yet: it may be our own clock
+/// that is wrong, and in a bundle it does no harm.
+fn new_authority(stored: &Stored, previous: Bundle, published: &Bundle, why: Why) -> Act {
+    let mut kept = previous;
+    if let Some(pair) = &stored.authority {
+        kept.add_all(&Bundle::parse(&pair.certificate));
     }
-    bundle
+    kept.add_all(published);
+    Act::NewAuthority {
+        why,
+        previous: (!kept.is_empty()).then(|| kept.to_pem()),
+    }
 }
 
-fn non_empty(bundle: &Bundle) -> Option<String> {
-    (!bundle.is_empty()).then(|| bundle.to_pem())
+fn usable_authority(stored: &Stored, now: Timestamp) -> Result<Parsed, Why> {
+    let pair = stored.authority.as_ref().ok_or(Why::Missing)?;
+    verify_authority(pair, now).map_err(Why::from)
+}
+
+fn usable_leaf(
+    stored: &Stored,
+    names: &BTreeSet<Name>,
+    trusted: &Bundle,
+    now: Timestamp,
+) -> Result<Parsed, Why> {
+    let pair = stored.leaf.as_ref().ok_or(Why::Missing)?;
+    verify(pair, names, trusted, now).map_err(VerifyError::into)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::authority::{LEAF_LIFETIME, issue_authority, issue_leaf};
-
-    fn names() -> BTreeSet<Name> {
-        [
-            Name::Dns("failover-webhook.failover-system.svc".into()),
-            Name::Ip([127, 0, 0, 1].into()),
-        ]
-        .into()
-    }
-
-    /// Secret, webhook configuration, what a replica serves, and a controller that may be killed between any two acts.
-    struct World {
-        stored: Stored,
-        published: String,
-        published_at: Timestamp,
-        serving: Option<Pair>,
-        names: BTreeSet<Name>,
-        now: Timestamp,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let now = "2026-01-01T00:00:00Z".parse().unwrap();
-            Self {
-                stored: Stored::default(),
-                published: String::new(),
-                published_at: now,
-                serving: None,
-                names: names(),
-                now,
-            }
-        }
-
-        fn decide(&self) -> Act {
-            decide(&Situation {
-                stored: &self.stored,
-                names: &self.names,
-                published: &self.published,
-                published_for: self.now.duration_since(self.published_at),
-                now: self.now,
-            })
-        }
-
-        fn act(&mut self) -> Act {
-            let act = self.decide();
-            match &act {
-                Act::NewAuthority { previous } => {
-                    self.stored.authority = Some(issue_authority(self.now).unwrap());
-                    self.stored.previous.clone_from(previous);
-                }
-                Act::Publish { bundle } => {
-                    self.published.clone_from(bundle);
-                    self.published_at = self.now;
-                }
-                Act::NewLeaf => {
-                    let authority = self.stored.authority.as_ref().unwrap();
-                    self.stored.leaf = Some(issue_leaf(authority, &self.names, self.now).unwrap());
-                }
-                Act::DropPrevious => self.stored.previous = None,
-                Act::Wait { .. } => {}
-            }
-            act
-        }
-
-        /// Until there is nothing to do now.
-        fn settle(&mut self) -> Timestamp {
-            for _ in 0..20 {
-                if let Act::Wait { until } = self.act() {
-                    assert!(until > self.now);
-                    return until;
-                }
-            }
-            panic!("never comes to rest");
-        }
-
-        fn replica_follows(&mut self) {
-            if let Some(leaf) = self.stored.leaf.clone()
-                && crate::verify_alone(&leaf, self.now).is_ok()
-            {
-                self.serving = Some(leaf);
-            }
-        }
-
-        fn trusted(&self) -> Result<(), crate::VerifyError> {
-            let Some(serving) = &self.serving else {
-                return Ok(());
-            };
-            verify(
-                serving,
-                &self.names,
-                &Bundle::parse(&self.published),
-                self.now,
-            )
-            .map(|_| ())
-        }
-    }
-
-    #[test]
-    fn from_nothing_authority_bundle_and_leaf_come_in_this_order() {
-        let mut world = World::new();
-        assert_eq!(world.act(), Act::NewAuthority { previous: None });
-        assert!(matches!(world.act(), Act::Publish { .. }));
-        assert_eq!(world.act(), Act::NewLeaf);
-        assert!(matches!(world.act(), Act::Wait { .. }));
-        world.replica_follows();
-        assert_eq!(world.trusted(), Ok(()));
-    }
-
-    #[test]
-    fn a_leaf_is_renewed_after_two_thirds_of_its_life() {
-        let mut world = World::new();
-        let until = world.settle();
-        assert_eq!(until, world.now + LEAF_LIFETIME / 3 * 2);
-        world.now = until;
-        assert_eq!(world.act(), Act::NewLeaf);
-    }
-
-    #[test]
-    fn other_names_get_another_leaf() {
-        let mut world = World::new();
-        world.settle();
-        world.now += SETTLE;
-        world.names.insert(Name::Dns("webhook.example.com".into()));
-        assert_eq!(world.act(), Act::NewLeaf);
-    }
-
-    #[test]
-    fn old_and_new_are_published_before_the_new_one_signs_and_the_old_one_goes_last() {
-        let mut world = World::new();
-        world.settle();
-        world.replica_follows();
-        let old = world.published.clone();
-        world.stored.authority = None; // somebody deleted it
-        let Act::NewAuthority {
-            previous: Some(previous),
-        } = world.act()
-        else {
-            panic!("the old one is kept")
-        };
-        assert_eq!(previous, old);
-        let Act::Publish { bundle } = world.act() else {
-            panic!("published first")
-        };
-        assert_eq!(Bundle::parse(&bundle).len(), 2);
-        assert_eq!(
-            world.act(),
-            Act::Wait {
-                until: world.now + SETTLE
-            }
-        );
-        world.now += SETTLE;
-        assert_eq!(world.act(), Act::NewLeaf);
-        assert_eq!(
-            world.act(),
-            Act::Wait {
-                until: world.now + OVERLAP
-            }
-        );
-        world.replica_follows();
-        world.now += OVERLAP;
-        assert_eq!(world.act(), Act::DropPrevious);
-        assert!(matches!(world.act(), Act::Publish { .. }));
-        assert_eq!(Bundle::parse(&world.published).len(), 1);
-        assert_eq!(world.trusted(), Ok(()));
-    }
-
-    #[derive(Clone, Debug)]
-    enum Event {
-        Act,
-        Replica,
-        Hours(i64),
-        Seconds(i64),
-        Rename,
-        Lose(u8),
-        Tamper,
-    }
-
-    fn event() -> impl Strategy<Value = Event> {
-        prop_oneof![
-            6 => Just(Event::Act),
-            3 => Just(Event::Replica),
-            1 => (0i64..1000).prop_map(Event::Hours),
-            2 => (0i64..20).prop_map(Event::Seconds),
-            1 => Just(Event::Rename),
-            1 => (0u8..4).prop_map(Event::Lose),
-            1 => Just(Event::Tamper),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-
-        #[test]
-        fn what_is_served_is_trusted_at_every_moment_and_it_comes_to_rest(
-            events in proptest::collection::vec(event(), 0..60),
-        ) {
-            let mut world = World::new();
-            world.settle();
-            world.replica_follows();
-            for event in events {
-                match event {
-                    Event::Act => { world.act(); }
-                    Event::Replica => world.replica_follows(),
-                    // The controller and the replica are alive while days go by; within them anything may be killed.
-                    Event::Hours(hours) => {
-                        for _ in 0..hours / 24 {
-                            world.now += SignedDuration::from_hours(24);
-                            world.settle();
-                            world.replica_follows();
-                        }
-                    }
-                    Event::Seconds(seconds) => {
-                        world.now += SignedDuration::from_secs(seconds);
-                        world.replica_follows();
-                    }
-                    Event::Rename => {} // names change only by hand, and nothing can vouch for that moment
-                    Event::Lose(0) => world.stored.authority = None,
-                    Event::Lose(1) => world.stored.leaf = None,
-                    Event::Lose(2) => world.stored = Stored::default(),
-                    Event::Lose(_) => world.stored.previous = Some("garbage".into()),
-                    Event::Tamper => {
-                        if let Some(authority) = &mut world.stored.authority {
-                            authority.key = issue_authority(world.now).unwrap().key;
-                        }
-                    }
-                }
-                prop_assert_eq!(world.trusted(), Ok(()));
-            }
-            for _ in 0..4 {
-                world.now = world.settle();
-                world.replica_follows();
-                prop_assert_eq!(world.trusted(), Ok(()));
-            }
-            prop_assert_eq!(&world.stored.previous, &None::<String>);
-            prop_assert_eq!(Bundle::parse(&world.published).len(), 1);
-        }
-    }
-}
+#[path = "rotation_tests.rs"]
+mod tests;

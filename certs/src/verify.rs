@@ -1,4 +1,4 @@
-//! Whether a pair can serve: each thing that can be wrong, by its name.
+//! Whether a pair can serve, or sign: each thing that can be wrong, by its name.
 
 use std::collections::BTreeSet;
 
@@ -8,33 +8,41 @@ use crate::authority::{Name, Pair};
 use crate::bundle::Bundle;
 use crate::parsed::{ParseError, Parsed};
 
-/// Why a pair cannot serve.
+/// Why a pair cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     #[error("the certificate is not usable: {0}")]
     Certificate(#[from] ParseError),
+    #[error("there is no key that can be read")]
+    Key,
     #[error("the key is not that of the certificate")]
     KeyMismatch,
     #[error("the certificate is valid from {from} only, and it is {now}: check the clocks")]
     NotYetValid { from: Timestamp, now: Timestamp },
     #[error("the certificate expired at {at}, and it is {now}")]
     Expired { at: Timestamp, now: Timestamp },
+    #[error("the certificate is not that of an authority")]
+    NotAuthority,
+    #[error("the certificate is not for servers")]
+    NotForServers,
     #[error("the certificate is not for {0}")]
     MissingName(Name),
     #[error("no authority that is trusted has signed the certificate")]
     Untrusted,
 }
 
-/// Checks that a pair belongs together, is valid now, is for all `names`, and chains to `trusted`. Returns until when it
-/// is valid.
-pub fn verify(
+/// Checks that a pair belongs together, is valid now, is for a server by all of `names`, and was signed by one of `trusted`
+/// that is valid itself.
+pub(crate) fn verify(
     pair: &Pair,
     names: &BTreeSet<Name>,
     trusted: &Bundle,
     now: Timestamp,
-) -> Result<Timestamp, VerifyError> {
-    let until = verify_alone(pair, now)?;
-    let leaf = Parsed::from_pem(&pair.certificate)?;
+) -> Result<Parsed, VerifyError> {
+    let leaf = verify_alone(pair, now)?;
+    if !leaf.is_for_servers {
+        return Err(VerifyError::NotForServers);
+    }
     if let Some(missing) = names.iter().find(|name| !leaf.names.contains(name)) {
         return Err(VerifyError::MissingName(missing.clone()));
     }
@@ -44,27 +52,39 @@ pub fn verify(
     {
         return Err(VerifyError::Untrusted);
     }
-    Ok(until)
+    Ok(leaf)
 }
 
-/// Checks what a server can check that knows neither its names nor who trusts it: that the pair belongs together and is
-/// valid now. Returns until when.
-pub fn verify_alone(pair: &Pair, now: Timestamp) -> Result<Timestamp, VerifyError> {
-    let leaf = Parsed::from_pem(&pair.certificate)?;
-    if !pair.matches() {
+/// Checks that a pair can sign leaves now.
+pub(crate) fn verify_authority(pair: &Pair, now: Timestamp) -> Result<Parsed, VerifyError> {
+    let authority = verify_alone(pair, now)?;
+    if !authority.is_authority {
+        return Err(VerifyError::NotAuthority);
+    }
+    Ok(authority)
+}
+
+/// Checks that a pair belongs together and is valid now.
+fn verify_alone(pair: &Pair, now: Timestamp) -> Result<Parsed, VerifyError> {
+    let parsed = Parsed::from_pem(&pair.certificate)?;
+    if pair.public_key().ok_or(VerifyError::Key)? != parsed.public_key {
         return Err(VerifyError::KeyMismatch);
     }
-    if now < leaf.not_before {
+    if now < parsed.not_before {
         return Err(VerifyError::NotYetValid {
-            from: leaf.not_before,
+            from: parsed.not_before,
             now,
         });
     }
-    if now >= leaf.not_after {
+    if now >= parsed.not_after {
         return Err(VerifyError::Expired {
-            at: leaf.not_after,
+            at: parsed.not_after,
             now,
         });
     }
-    Ok(leaf.not_after)
+    Ok(parsed)
 }
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

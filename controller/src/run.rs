@@ -159,6 +159,7 @@ async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics
         watches: clients.watches.clone(),
         namespace: args.namespace.clone(),
         metrics: metrics.clone(),
+        now: Timestamp::now,
     };
     // The certificates do not wait: without our CRDs, which the caches wait for, the webhook still needs its own.
     let site = async {
