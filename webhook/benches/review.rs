@@ -197,7 +197,7 @@ fn review(bytes: usize) -> Vec<u8> {
         }))
         .expect("a review is JSON")
     };
-    (0..)
+    (0..bytes)
         .map(body)
         .find(|body| body.len() >= bytes)
         .expect("every variable makes it larger")

@@ -75,11 +75,11 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn bad_request(status: StatusCode, message: impl ToString) -> Self {
+    fn bad_request(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
             outcome: Outcome::BadRequest,
-            message: message.to_string(),
+            message: message.into(),
         }
     }
 }
@@ -100,7 +100,7 @@ async fn answer(app: &App, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
     let started = Instant::now();
     let decision = decide(&body, &app.store).await.map_err(|error| {
         tracing::warn!(%error, "not an admission review");
-        Refusal::bad_request(StatusCode::BAD_REQUEST, error)
+        Refusal::bad_request(StatusCode::BAD_REQUEST, error.to_string())
     })?;
     let bytes = decision.verdict.to_bytes(&decision.uid);
     app.metrics.observe(started.elapsed());
@@ -162,7 +162,7 @@ fn log(decision: &Decision<'_>) {
             tracing::info!(namespace, resource, name, operation, what, "changed");
         }
         Verdict::Denied { message } => {
-            tracing::warn!(namespace, resource, name, operation, message, "denied")
+            tracing::warn!(namespace, resource, name, operation, message, "denied");
         }
     }
 }

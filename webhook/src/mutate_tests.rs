@@ -43,7 +43,7 @@ fn settle(app: &App, role: Role) {
 }
 
 /// A review of a request in namespace `shop`, with more members and others.
-fn review(request: Value) -> Value {
+fn review(request: &Value) -> Value {
     let mut review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -52,15 +52,15 @@ fn review(request: Value) -> Value {
             "resource": { "group": "apps", "version": "v1", "resource": "deployments" },
             "name": "web", "namespace": "shop", "operation": "CREATE",
             "userInfo": { "username": "flux", "groups": ["system:authenticated"] },
-            "object": deployment(json!(3)), "oldObject": null, "dryRun": false,
+            "object": deployment(3), "oldObject": null, "dryRun": false,
             "options": { "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "flux" },
         },
     });
-    json_patch::merge(&mut review["request"], &request);
+    json_patch::merge(&mut review["request"], request);
     review
 }
 
-fn deployment(replicas: Value) -> Value {
+fn deployment(replicas: i64) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "shop" },
         "spec": { "replicas": replicas, "template": {} },
@@ -104,10 +104,10 @@ fn counted(app: &App, labels: &str) -> bool {
 #[tokio::test]
 async fn a_deployment_in_a_secondary_namespace_is_forced_to_0_with_its_record_and_a_warning() {
     let app = app();
-    let response = ask(&app, &review(json!({}))).await;
+    let response = ask(&app, &review(&json!({}))).await;
     assert_eq!(response["uid"], "u-1");
     assert_eq!(response["allowed"], true);
-    let object = patched(&response, deployment(json!(3)));
+    let object = patched(&response, deployment(3));
     assert_eq!(object["spec"]["replicas"], 0);
     let record = &object["metadata"]["annotations"]["failover.dev/restore"];
     assert!(record.as_str().unwrap().contains('3'), "{record}");
@@ -131,7 +131,7 @@ async fn scale_is_a_door_of_its_own() {
         "metadata": { "name": "web", "namespace": "shop" }, "spec": { "replicas": 5 },
     });
     let request = json!({ "subResource": "scale", "operation": "UPDATE", "object": scale, "oldObject": scale });
-    let mut review = review(json!({}));
+    let mut review = review(&json!({}));
     for (key, value) in request.as_object().unwrap() {
         review["request"][key] = value.clone();
     }
@@ -156,7 +156,7 @@ async fn scale_is_a_door_of_its_own() {
 #[case::the_cluster_itself(json!({ "namespace": "kube-system" }))]
 #[tokio::test]
 async fn what_no_rule_reaches_is_let_through_without_a_word(#[case] request: Value) {
-    let response = ask(&app(), &review(request)).await;
+    let response = ask(&app(), &review(&request)).await;
     assert_eq!(response, json!({ "uid": "u-1", "allowed": true }));
 }
 
@@ -170,7 +170,7 @@ async fn an_exempt_object_is_left_alone_through_scale_too() {
         json!({}),
         json!({ "subResource": "scale", "operation": "UPDATE" }),
     ] {
-        let response = ask(&app, &review(request)).await;
+        let response = ask(&app, &review(&request)).await;
         assert_eq!(response, json!({ "uid": "u-1", "allowed": true }));
     }
 }
@@ -183,7 +183,7 @@ async fn a_namespace_that_is_created_enrolled_gets_the_settled_roles() {
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": { "name": "fresh", "labels": { "failover.dev/enforce": "enabled" } },
     });
-    let mut review = review(json!({ "name": "fresh", "namespace": "fresh" }));
+    let mut review = review(&json!({ "name": "fresh", "namespace": "fresh" }));
     review["request"]["resource"] =
         json!({ "group": "", "version": "v1", "resource": "namespaces" });
     review["request"]["object"] = namespace.clone();
@@ -207,7 +207,7 @@ async fn what_cannot_be_made_passive_is_refused_as_forbidden(
     #[case] message: &str,
 ) {
     let app = app();
-    let response = ask(&app, &review(request)).await;
+    let response = ask(&app, &review(&request)).await;
     assert_eq!(response["uid"], "u-1");
     assert_eq!(response["allowed"], false);
     assert_eq!(response["status"]["code"], 403);
@@ -277,7 +277,7 @@ async fn bytes_that_are_no_text_are_a_bad_request() {
 #[case("", StatusCode::UNSUPPORTED_MEDIA_TYPE)]
 #[tokio::test]
 async fn only_json_is_read(#[case] content_type: &str, #[case] expected: StatusCode) {
-    let (status, _) = send(&app(), content_type, review(json!({})).to_string()).await;
+    let (status, _) = send(&app(), content_type, review(&json!({})).to_string()).await;
     assert_eq!(status, expected);
 }
 
@@ -285,8 +285,8 @@ async fn only_json_is_read(#[case] content_type: &str, #[case] expected: StatusC
 async fn the_largest_objects_that_an_api_server_stores_are_judged_and_larger_ones_are_not_read() {
     let app = app();
     let large = |bytes: usize| {
-        let mut review = review(json!({ "operation": "UPDATE" }));
-        let mut object = deployment(json!(3));
+        let mut review = review(&json!({ "operation": "UPDATE" }));
+        let mut object = deployment(3);
         object["metadata"]["annotations"] = json!({ "large": "x".repeat(bytes) });
         review["request"]["object"] = object.clone();
         review["request"]["oldObject"] = object;
@@ -312,7 +312,7 @@ async fn the_largest_objects_that_an_api_server_stores_are_judged_and_larger_one
 async fn objects_nested_deeper_than_a_parser_likes_are_judged_all_the_same() {
     let app = app();
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-    let body = review(json!({})).to_string();
+    let body = review(&json!({})).to_string();
     let body = body.replace(r#""template":{}"#, &format!(r#""template":{deep}"#));
     let (status, answer) = send(&app, "application/json", body.clone()).await;
     assert_eq!(status, StatusCode::OK);
@@ -340,7 +340,7 @@ async fn a_namespace_that_the_cache_does_not_know_is_refused_unless_the_site_is_
     }
     let started = tokio::time::Instant::now();
     app.readiness.contact(Instant::now());
-    let response = ask(&app, &review(json!({ "namespace": "fresh" }))).await;
+    let response = ask(&app, &review(&json!({ "namespace": "fresh" }))).await;
     assert_eq!(response["allowed"], allowed, "{response}");
     assert!(
         started.elapsed() < Duration::from_millis(500),
@@ -355,7 +355,7 @@ async fn a_namespace_that_the_cache_does_not_know_is_refused_unless_the_site_is_
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_the_cache_is_about_to_know_is_waited_for() {
     let app = app();
-    let review = review(json!({ "namespace": "fresh" }));
+    let review = review(&json!({ "namespace": "fresh" }));
     let news = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         app.store
@@ -365,16 +365,13 @@ async fn a_namespace_that_the_cache_is_about_to_know_is_waited_for() {
             .put_namespace("fresh".into(), enrolled(Role::Secondary));
     };
     let (response, ()) = tokio::join!(ask(&app, &review), news);
-    assert_eq!(
-        patched(&response, deployment(json!(3)))["spec"]["replicas"],
-        0
-    );
+    assert_eq!(patched(&response, deployment(3))["spec"]["replicas"], 0);
 }
 
 #[tokio::test]
 async fn nothing_is_answered_while_not_ready() {
     let app = App::default();
-    let (status, body) = send(&app, "application/json", review(json!({})).to_string()).await;
+    let (status, body) = send(&app, "application/json", review(&json!({})).to_string()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(
         body["error"].as_str().unwrap().contains("certificate"),
@@ -392,7 +389,7 @@ async fn while_draining_every_answer_closes_its_connection() {
     let post = |path: &'static str| {
         let request = Request::post(path)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(review(json!({})).to_string()))
+            .body(Body::from(review(&json!({})).to_string()))
             .unwrap();
         router(app.clone()).oneshot(request)
     };

@@ -197,3 +197,7 @@ where
         tracing::debug!(%error, "connection ended");
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

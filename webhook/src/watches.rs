@@ -356,7 +356,7 @@ mod tests {
         assert!(!has("widgets"));
     }
 
-    fn site_of(role: &str, layers: Value) -> DynamicObject {
+    fn site_of(role: &str, layers: &Value) -> DynamicObject {
         dynamic(json!({
             "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": { "name": "cluster" },
             "spec": { "siteName": "east", "role": role, "epoch": 1 },
@@ -368,7 +368,7 @@ mod tests {
     fn what_the_site_has_settled_on_outlives_the_site() {
         let store = Store::default();
         let all = json!({ "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" });
-        let site = site_of("secondary", all.clone());
+        let site = site_of("secondary", &all);
         assert!(!site_event(Event::InitApply(site.clone()), &store));
         assert!(site_event(Event::InitDone, &store));
         let roles = || {
@@ -382,7 +382,7 @@ mod tests {
         site_event(Event::Delete(site), &store);
         assert_eq!(roles(), Some(Roles::all(Role::Secondary)));
         // Ordered to be primary, and not there yet: new namespaces get no role.
-        site_event(Event::Apply(site_of("primary", all)), &store);
+        site_event(Event::Apply(site_of("primary", &all)), &store);
         assert_eq!(roles(), None);
     }
 
