@@ -14,9 +14,11 @@ use serde_json::json;
 use crate::bed::{ask, counted, create, deployment, post, ready, send, site};
 
 async fn get(app: &App, path: &str) -> (StatusCode, String) {
-    let request = Request::get(path).body(Body::empty()).unwrap();
+    let request = Request::get(path)
+        .body(Body::empty())
+        .expect("a sound request");
     let (status, _, body) = send(admin::router(app.clone()), request).await;
-    (status, String::from_utf8(body).unwrap())
+    (status, String::from_utf8(body).expect("text"))
 }
 
 fn fresh() -> App {
