@@ -17,6 +17,8 @@ pub mod commands;
 pub mod connection;
 pub mod exit;
 pub mod failure;
+#[cfg(test)]
+pub(crate) mod fake_cluster;
 pub mod manifests;
 pub mod output;
 pub mod preview;

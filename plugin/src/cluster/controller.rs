@@ -1,10 +1,11 @@
 //! Whether a controller leads: its Lease, and whether that is still renewed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use failover_core::names::{LEADER_LEASE, SYSTEM_NAMESPACE};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
+use tokio::time::Instant;
 
 use super::{ApiError, Cluster, found};
 

@@ -1,12 +1,13 @@
 //! `enroll`: namespaces come under the role of the site.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use failover_core::Role;
 use failover_core::guard::{GuardId, Hold};
 use failover_core::namespace::{Enforcement, may_enrol};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Session;
 use super::look::{View, look, preview};

@@ -4,9 +4,10 @@
 //! labels of namespaces, rights, the Site, the CRDs, and our own namespaces last. Nothing of a user's is deleted: a CRD
 //! takes its objects with it, so those of FailoverPolicies and RoleRules stay while there are any.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::look::effective_role;
 use super::unenroll::unmark;
@@ -16,7 +17,7 @@ use crate::cluster::{ApiError, Enrolled, Manifest, enrolled_state};
 use crate::failure::Failure;
 use crate::manifests::{self, Options};
 use crate::output::age::took;
-use crate::output::{Document, Format, Tone};
+use crate::output::{Document, Format, Tone, counted};
 use crate::preview::recorded;
 use crate::progress::Progress;
 use crate::prompt::{Consent, declined};
@@ -172,7 +173,8 @@ async fn ask(
     }
     for (crd, count) in kept {
         screen.note(&format!(
-            "  {crd} stays: there are {count} objects of its kind, which are yours"
+            "  {crd} stays: {} of its kind, yours",
+            counted(*count, "object")
         ));
     }
     let consent = Consent::of(args.yes, screen.terminal().interactive, "uninstall")?;

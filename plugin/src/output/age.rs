@@ -21,9 +21,17 @@ pub fn took(duration: SignedDuration) -> String {
         let tenths = format!("{:.1}", duration.as_secs_f64());
         format!("{}s", tenths.strip_suffix(".0").unwrap_or(&tenths))
     } else if seconds < 3_600 {
-        format!("{}m{}s", seconds / 60, seconds % 60)
+        whole(seconds / 60, 'm', seconds % 60, 's')
     } else {
-        format!("{}h{}m", seconds / 3_600, seconds % 3_600 / 60)
+        whole(seconds / 3_600, 'h', seconds % 3_600 / 60, 'm')
+    }
+}
+
+fn whole(large: i64, large_unit: char, small: i64, small_unit: char) -> String {
+    if small == 0 {
+        format!("{large}{large_unit}")
+    } else {
+        format!("{large}{large_unit}{small}{small_unit}")
     }
 }
 
@@ -49,6 +57,7 @@ mod tests {
     #[case(-1, "0s")]
     #[case(20_000, "20s")]
     #[case(1_840, "1.8s")]
+    #[case(120_000, "2m")]
     #[case(125_000, "2m5s")]
     #[case(3_720_000, "1h2m")]
     fn durations_are_short(#[case] milliseconds: i64, #[case] text: &str) {

@@ -1,11 +1,12 @@
 //! Founding the site: the one time a role is given rather than changed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use failover_core::api::{RoleRequest, Site};
 use failover_core::names::SITE;
 use failover_core::{Epoch, Role};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::cluster::{ApiError, Manifest};
 use crate::commands::Session;

@@ -7,10 +7,9 @@ mod found;
 mod ready;
 mod report;
 
-use std::time::Instant;
-
 use failover_core::Role;
 use failover_core::api::Site;
+use tokio::time::Instant;
 
 use self::report::Report;
 use super::Session;

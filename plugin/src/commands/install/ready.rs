@@ -1,9 +1,10 @@
 //! Waiting until what was applied works: not until it exists.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use failover_core::api::{Site, condition};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::cluster::{ApiError, Leadership, WebhookState};
 use crate::commands::Session;

@@ -160,8 +160,11 @@ impl Namespace {
     }
 }
 
-/// When the last transition to the role in effect ended.
+/// When the last transition to the role in effect ended; nothing while another is under way.
 fn since(status: &SiteStatus) -> Option<Timestamp> {
+    if status.transition.is_some() {
+        return None;
+    }
     let role = status.layers.uniform()?;
     status
         .history

@@ -3,13 +3,14 @@
 //! The Site is asked again and again rather than watched: a watch that has died looks like a transition that makes no
 //! progress, and an answer every quarter of a second costs the API server nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use failover_core::Role;
 use failover_core::api::{
     Blocked, HistoryEntry, Outcome, Phase, RoleRequest, Site, Step, StepName, StepState, condition,
 };
 use failover_core::guard::Overrides;
+use tokio::time::Instant;
 
 use super::verify::{Verified, verify};
 use super::{Order, Words, words};

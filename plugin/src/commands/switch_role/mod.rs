@@ -16,11 +16,10 @@ mod follow;
 mod report;
 mod verify;
 
-use std::time::Instant;
-
 use failover_core::Role;
 use failover_core::api::RoleRequest;
 use failover_core::guard::{GuardId, Hold, Overrides};
+use tokio::time::Instant;
 
 use self::course::{Course, Ordered};
 use self::follow::Following;
@@ -327,3 +326,6 @@ fn capitalised(text: &str) -> String {
         first.to_uppercase().chain(chars).collect()
     })
 }
+
+#[cfg(test)]
+mod tests;

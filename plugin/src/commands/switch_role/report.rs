@@ -78,7 +78,7 @@ impl Report {
             reason: order.request.reason.clone(),
             overrides: order.request.overrides.clone(),
             namespaces: verified.map(|verified| verified.namespaces),
-            verified: verified.map(|verified| verified.objects),
+            verified: verified.map(|verified| verified.objects - verified.waived.len()),
             changed: None,
             waived: verified
                 .map(|verified| verified.waived.clone())
