@@ -1,5 +1,7 @@
 //! A rotation as TLS libraries see it: real handshakes, in memory.
 
+#![allow(clippy::unwrap_used, reason = "what goes wrong in a test ends it")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
