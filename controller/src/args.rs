@@ -31,6 +31,10 @@ pub struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub name: String,
 
+    /// How long a webhook replica's Lease may be silent before it is cleared away
+    #[arg(long, env = "FAILOVER_FORGET_AFTER", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    pub forget_after: Duration,
+
     /// How long a leader that is not heard of is still taken for one
     #[arg(long, env = "FAILOVER_LEASE_DURATION", default_value = "15s", value_parser = duration, value_name = "DURATION")]
     pub lease_duration: Duration,

@@ -150,6 +150,7 @@ async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics
             events: Events::new(client.clone(), &args.name),
             metrics: metrics.clone(),
             lease_namespace: args.lease_namespace.clone(),
+            forget_after: args.forget_after,
             sweep_every: args.sweep_every,
             now: Timestamp::now,
         },

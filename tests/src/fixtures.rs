@@ -73,6 +73,13 @@ pub fn helm_release(namespace: &str, name: &str) -> Value {
     })
 }
 
+pub fn kustomization(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": metadata(namespace, name),
+        "spec": {"interval": "5m", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "apps"}},
+    })
+}
+
 pub fn virtual_service(namespace: &str, name: &str) -> Value {
     let mut metadata = metadata(namespace, name);
     metadata["annotations"] = json!({"external-dns.alpha.kubernetes.io/target": "203.0.113.10"});

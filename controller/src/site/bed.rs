@@ -85,6 +85,7 @@ impl Bed {
             events: Events::new(client.clone(), "controller-0"),
             metrics: self.metrics.clone(),
             lease_namespace: "failover-enforcers".into(),
+            forget_after: Duration::from_secs(600),
             sweep_every: Duration::from_secs(60),
             now: wall,
         };

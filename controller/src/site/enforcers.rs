@@ -20,13 +20,12 @@ use crate::causes::causes;
 /// For a Lease that does not say; the webhook's own value.
 const DEFAULT_DURATION: Duration = Duration::from_secs(15);
 
-/// A Lease that has been silent for this long is litter: a replica that still lives renews its own many times before.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
-
 /// When each Lease was last seen to change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Enforcers {
     seen: HashMap<String, Seen>,
+    /// A Lease that has been silent for this long is litter: a replica that still lives renews its own many times before.
+    forget_after: Duration,
 }
 
 #[derive(Debug)]
@@ -56,6 +55,13 @@ pub struct Forgotten {
 }
 
 impl Enforcers {
+    pub fn new(forget_after: Duration) -> Self {
+        Self {
+            seen: HashMap::new(),
+            forget_after,
+        }
+    }
+
     /// Takes in all Leases as they are now.
     pub fn observe<'a>(
         &mut self,
@@ -85,7 +91,7 @@ impl Enforcers {
                     namespaces: number(lease, NAMESPACES_ANNOTATION).unwrap_or(0),
                     last_seen: seen.changed_at,
                 });
-            } else if now >= seen.changed + FORGOTTEN_AFTER {
+            } else if now >= seen.changed + self.forget_after {
                 live.forgotten.push(Forgotten {
                     name: name.clone(),
                     resource_version: seen.resource_version.clone(),
@@ -150,6 +156,8 @@ mod tests {
 
     use super::*;
 
+    const FORGET_AFTER: Duration = Duration::from_secs(600);
+
     fn lease(name: &str, version: u32, step: &str) -> Lease {
         serde_json::from_value(json!({
             "metadata": {
@@ -169,7 +177,7 @@ mod tests {
     fn a_replica_lives_while_its_lease_changes() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut enforcers = Enforcers::default();
+        let mut enforcers = Enforcers::new(FORGET_AFTER);
         let live = enforcers.observe([&lease("a", 1, "4"), &lease("b", 1, "4")], at(0), wall(0));
         assert_eq!(live.enforcers.len(), 2);
         assert_eq!(live.until, Some(at(15)));
@@ -202,14 +210,14 @@ mod tests {
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(
                 Timestamp::from_second(1).unwrap(),
             ));
-        let live = Enforcers::default().observe([&old], Instant::now(), wall(0));
+        let live = Enforcers::new(FORGET_AFTER).observe([&old], Instant::now(), wall(0));
         assert_eq!(live.enforcers.len(), 1);
     }
 
     #[test]
     fn a_lease_given_back_is_gone_at_once_and_starts_anew() {
         let start = Instant::now();
-        let mut enforcers = Enforcers::default();
+        let mut enforcers = Enforcers::new(FORGET_AFTER);
         enforcers.observe([&lease("a", 1, "4")], start, wall(0));
         let live = enforcers.observe([], start + Duration::from_secs(1), wall(1));
         assert!(live.enforcers.is_empty() && live.until.is_none());
@@ -224,7 +232,7 @@ mod tests {
     #[test]
     fn a_lease_that_has_been_silent_for_long_is_to_be_cleared_away() {
         let start = Instant::now();
-        let mut enforcers = Enforcers::default();
+        let mut enforcers = Enforcers::new(FORGET_AFTER);
         enforcers.observe([&lease("a", 1, "4")], start, wall(0));
         let later = |seconds| start + Duration::from_secs(seconds);
         assert!(
@@ -255,7 +263,7 @@ mod tests {
             "metadata": { "name": "a", "resourceVersion": "1", "annotations": { "failover.dev/step": "many" } }
         }))
         .unwrap();
-        let live = Enforcers::default().observe([&bare], Instant::now(), wall(0));
+        let live = Enforcers::new(FORGET_AFTER).observe([&bare], Instant::now(), wall(0));
         assert_eq!(
             (live.enforcers[0].step, live.enforcers[0].namespaces),
             (0, 0)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use failover_core::api::Site;
 use failover_core::guard::Facts;
@@ -44,10 +45,10 @@ pub struct Observer {
 }
 
 impl Observer {
-    pub fn new(caches: Caches) -> Self {
+    pub fn new(caches: Caches, forget_after: Duration) -> Self {
         Self {
             caches,
-            enforcers: Enforcers::default(),
+            enforcers: Enforcers::new(forget_after),
             own_sites: OwnWrites::default(),
             own_namespaces: OwnWrites::default(),
             told: HashSet::new(),

@@ -48,6 +48,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Of the webhook replicas' Leases.
     pub lease_namespace: String,
+    /// How long such a Lease may be silent before it is cleared away.
+    pub forget_after: Duration,
     pub sweep_every: Duration,
     /// The wall clock, for what is written down. Waiting goes by the monotonic one.
     pub now: fn() -> Timestamp,
@@ -88,13 +90,14 @@ impl Reconciler {
             events,
             metrics,
             lease_namespace,
+            forget_after,
             sweep_every,
             now,
         } = parts;
         Self {
             leases: Api::namespaced(client.clone(), &lease_namespace),
             client,
-            observer: Observer::new(caches),
+            observer: Observer::new(caches, forget_after),
             sweeper,
             events,
             metrics,

@@ -11,8 +11,9 @@ use failover_core::names;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use testbed::site::{Options, Site};
@@ -29,6 +30,7 @@ fn service_account(name: &str) -> String {
 async fn a_days_work() -> Site {
     let mut site = Site::start(Options {
         audit: true,
+        controller: vec!["--forget-after=16s".to_owned()],
         ..Options::default()
     })
     .await
@@ -56,6 +58,17 @@ async fn a_days_work() -> Site {
     site.failover_as(OPERATOR, &["enroll", "shop", "blog", "--yes"])
         .await
         .expect(0);
+    // Ruled only where it is named.
+    let kustomization = fixtures::kustomization("shop", "apps");
+    site.apply_as_flux(&kustomization).await.unwrap();
+    site.kubectl(&[
+        "annotate",
+        "namespace",
+        "shop",
+        "failover.dev/objects=kustomizations/apps=site",
+    ])
+    .await
+    .expect(0);
     site.failover_as(OPERATOR, &["plan", "demote"])
         .await
         .expect(0);
@@ -85,7 +98,30 @@ async fn a_days_work() -> Site {
     site.failover_as(VIEWER, &["plan", "demote"])
         .await
         .expect(0);
-    // Leaving and taking over.
+    for user in [OPERATOR, VIEWER] {
+        let kubeconfig = format!(
+            "--kubeconfig={}",
+            site.plane.user_kubeconfig(user).display()
+        );
+        for resource in ["sites", "site/cluster"] {
+            site.kubectl(&["get", resource, &kubeconfig])
+                .await
+                .expect(0);
+        }
+    }
+    // Leaving and taking over. A webhook that is killed leaves its Lease, which is cleared away in time.
+    site.webhook.kill();
+    let leases: Api<Lease> = Api::namespaced(site.client(), names::ENFORCER_NAMESPACE);
+    eventually("no litter", || async {
+        let left = leases
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len();
+        if left == 0 { Ok(()) } else { Err(left) }
+    })
+    .await;
     let mut second = site.second_controller().await.unwrap();
     site.controller
         .terminate(std::time::Duration::from_secs(30))
@@ -151,7 +187,19 @@ fn by_hand(grant: &Grant) -> bool {
 }
 
 async fn nothing_is_allowed_in_vain(site: &Site, events: &[Value]) {
-    let used: BTreeSet<Grant> = events.iter().filter_map(used_grant).collect();
+    let mut used: BTreeSet<Grant> = events.iter().filter_map(used_grant).collect();
+    // A server-side apply that creates is checked for both rights, and noted as one patch.
+    let created = events
+        .iter()
+        .filter(|event| event["responseStatus"]["code"] == 201);
+    let created: Vec<Grant> = created
+        .filter_map(used_grant)
+        .filter(|grant| grant.verb == "patch")
+        .collect();
+    used.extend(created.into_iter().map(|grant| Grant {
+        verb: "create".to_owned(),
+        ..grant
+    }));
     let vain: Vec<Grant> = granted(site.client())
         .await
         .into_iter()
@@ -211,7 +259,7 @@ async fn granted(client: Client) -> BTreeSet<Grant> {
         add(name, role.rules.unwrap_or_default());
     }
     for role in Api::<Role>::all(client)
-        .list(&kube::api::ListParams::default())
+        .list(&ListParams::default())
         .await
         .unwrap()
     {
@@ -271,8 +319,7 @@ async fn the_webhook_can_write_nothing_but_its_lease() {
         matches!(&error, kube::Error::Api(status) if status.code == 403),
         "{error:?}"
     );
-    let lease: Api<k8s_openapi::api::coordination::v1::Lease> =
-        Api::namespaced(client, names::SYSTEM_NAMESPACE);
+    let lease: Api<Lease> = Api::namespaced(client, names::SYSTEM_NAMESPACE);
     let steal = kube::api::Patch::Merge(serde_json::json!({"spec": {"holderIdentity": "thief"}}));
     let error = lease
         .patch(
@@ -287,8 +334,7 @@ async fn the_webhook_can_write_nothing_but_its_lease() {
         "{error:?}"
     );
     eventually("the webhook's own lease", || async {
-        let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
-            Api::namespaced(site.client(), names::ENFORCER_NAMESPACE);
+        let leases: Api<Lease> = Api::namespaced(site.client(), names::ENFORCER_NAMESPACE);
         leases.get("webhook-0").await.map(|_| ())
     })
     .await;
