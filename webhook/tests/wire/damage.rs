@@ -1,7 +1,12 @@
 //! Damaged reviews: whatever arrives, nothing that should have been rewritten is allowed as it is.
 
+use std::convert::Infallible;
+
+use axum::body::Body;
 use axum::http::StatusCode;
 use failover_core::Role;
+use failover_webhook::mutate::BODY_TIMEOUT;
+use futures::{StreamExt as _, stream};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -109,6 +114,26 @@ async fn an_object_of_a_wrong_form_is_refused_only_where_it_would_be_forced(
         "{message}"
     );
     ask(&site(Role::Primary), &review).await.expect_unchanged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_not_waited_for_for_ever() {
+    let app = site(Role::Secondary);
+    let beginning = stream::iter([Ok::<_, Infallible>("{")]).chain(stream::pending());
+    let asked = tokio::time::Instant::now();
+    let (status, _, _) = post(&app, JSON, Body::from_stream(beginning)).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(asked.elapsed().as_secs(), BODY_TIMEOUT.as_secs());
+    assert_eq!(counted(&app, "other", "other", "bad_request"), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_a_bad_request() {
+    let app = site(Role::Secondary);
+    let whole = create("deployments.apps", &deployment(3)).to_string();
+    let pieces = [Ok(whole), Err(std::io::Error::other("reset"))];
+    let (status, _, _) = post(&app, JSON, Body::from_stream(stream::iter(pieces))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

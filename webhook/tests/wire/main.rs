@@ -5,3 +5,4 @@ mod admin;
 mod bed;
 mod damage;
 mod decisions;
+mod lease;
