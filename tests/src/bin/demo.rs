@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use kube::api::DynamicObject;
 use serde_json::Value;
 use testbed::site::{Options, Output, Site};
-use testbed::{eventually_within, fixtures};
+use testbed::{binaries, eventually_within, fixtures, toolchain};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -54,6 +54,10 @@ async fn demo() -> Result<()> {
     tell(
         "kubectl-failover: the main job on a real control plane (etcd, kube-apiserver, controller-manager, scheduler, KWOK)",
     );
+    // Built before the clock starts: the first time this takes minutes, and says so.
+    binaries::build()?;
+    toolchain::control_plane()?;
+    toolchain::kwok()?;
     let start = Instant::now();
     let site = Site::start(Options {
         nodes: 2,
