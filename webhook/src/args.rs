@@ -98,6 +98,34 @@ pub enum LogFormat {
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text
         .parse()
-        .map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
+        .map_err(|_| format!("{text:?} is not a duration such as 10s, 500ms or 1m30s"))?;
+    Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn the_pods_name_is_all_that_must_be_given() {
+        let args = Args::try_parse_from(["failover-webhook", "--name", "a"]).unwrap();
+        assert_eq!(args.serving.bind, "0.0.0.0:8443".parse().unwrap());
+        assert_eq!(args.serving.admin_bind, "0.0.0.0:8080".parse().unwrap());
+        assert_eq!(args.serving.tls_dir, PathBuf::from("/etc/failover/tls"));
+        assert_eq!(args.serving.drain, Duration::from_secs(10));
+        assert_eq!(args.lease.lease_namespace, "failover-enforcers");
+        assert_eq!(args.log.log_format, LogFormat::Json);
+    }
+
+    #[rstest]
+    #[case("10s", Ok(Duration::from_secs(10)))]
+    #[case("1m30s", Ok(Duration::from_secs(90)))]
+    #[case("0s", Ok(Duration::ZERO))]
+    #[case("10", Err("\"10\" is not a duration such as 10s, 500ms or 1m30s"))]
+    #[case("-5s", Err("\"-5s\" is negative"))]
+    fn durations_have_a_unit(#[case] text: &str, #[case] expected: Result<Duration, &str>) {
+        assert_eq!(duration(text), expected.map_err(str::to_owned));
+    }
 }

@@ -15,14 +15,8 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         log_format,
         log_level,
     } = log;
-    let filter: EnvFilter = log_level.parse().with_context(|| {
-        format!(
-            "--log-level {log_level:?} is not a level (error, warn, info, debug, trace) or filter"
-        )
-    })?;
-    let filter = filter.add_directive(NOT_FROM_KUBE.parse().expect("a constant directive"));
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(log_level)?)
         .with_writer(std::io::stderr);
     match log_format {
         LogFormat::Json => builder
@@ -33,4 +27,30 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
     }
     Ok(())
+}
+
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    let filter: EnvFilter = level.parse().with_context(|| {
+        format!("--log-level {level:?} is not a level (error, warn, info, debug, trace) or filter")
+    })?;
+    Ok(filter.add_directive(NOT_FROM_KUBE.parse().expect("a constant directive")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_level_lets_kube_print_what_it_could_not_parse() {
+        for level in ["info", "trace", "failover_webhook=debug"] {
+            let filter = filter(level).unwrap().to_string();
+            assert!(filter.contains(NOT_FROM_KUBE), "{level}: {filter}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_level_is_an_error_that_names_the_flag() {
+        let error = filter("failover=loud").unwrap_err().to_string();
+        assert!(error.contains("--log-level"), "{error}");
+    }
 }

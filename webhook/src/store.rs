@@ -137,3 +137,35 @@ impl Store {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(step: Option<i64>) -> NamespaceState {
+        NamespaceState {
+            step,
+            ..NamespaceState::default()
+        }
+    }
+
+    #[test]
+    fn what_is_reported_is_the_step_that_every_namespace_has_reached() {
+        let store = Store::default();
+        let seen = || {
+            let Seen { step, namespaces } = store.seen();
+            (step, namespaces)
+        };
+        assert_eq!(seen(), (0, 0));
+        store.put_namespace("a".into(), at(Some(7)));
+        store.put_namespace("b".into(), at(Some(6)));
+        assert_eq!(seen(), (6, 2));
+        store.put_namespace("b".into(), at(Some(7)));
+        assert_eq!(seen(), (7, 2));
+        // Enrolled a moment ago, and not labelled yet.
+        store.put_namespace("c".into(), at(None));
+        assert_eq!(seen(), (0, 3));
+        store.remove_namespace("c");
+        assert_eq!(seen(), (7, 2));
+    }
+}

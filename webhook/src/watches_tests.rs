@@ -1,0 +1,147 @@
+//! What becomes of the events that the watches deliver.
+
+use failover_core::{Role, Roles};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn namespace(name: &str, role: &str, step: &str) -> PartialObjectMeta<Namespace> {
+    let metadata = json!({
+        "name": name,
+        "labels": { "failover.dev/enforce": "enabled", "failover.dev/workloads": role },
+        "annotations": { "failover.dev/step": step },
+    });
+    serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+}
+
+fn role_of(store: &Store, name: &str) -> Option<Role> {
+    store
+        .namespace(name)
+        .and_then(|state| state.roles.workloads)
+}
+
+fn dynamic(value: Value) -> DynamicObject {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn a_list_replaces_what_was_known_at_once_and_as_a_whole() {
+    let store = Store::default();
+    let mut events = NamespaceEvents::default();
+    for event in [
+        Event::Init,
+        Event::InitApply(namespace("a", "secondary", "3")),
+    ] {
+        assert!(!events.handle(event, &store));
+    }
+    assert_eq!(role_of(&store, "a"), None, "half a list is not news");
+    assert!(events.handle(Event::InitDone, &store));
+    assert_eq!(role_of(&store, "a"), Some(Role::Secondary));
+
+    events.handle(Event::Apply(namespace("b", "primary", "4")), &store);
+    events.handle(Event::Apply(namespace("a", "primary", "4")), &store);
+    assert_eq!(role_of(&store, "a"), Some(Role::Primary));
+    events.handle(Event::Delete(namespace("b", "primary", "4")), &store);
+    assert_eq!(role_of(&store, "b"), None);
+
+    // While it is listed anew, the old state serves.
+    events.handle(Event::Init, &store);
+    assert_eq!(role_of(&store, "a"), Some(Role::Primary));
+    events.handle(Event::InitDone, &store);
+    assert_eq!(role_of(&store, "a"), None);
+}
+
+#[test]
+fn a_namespace_that_may_not_be_enrolled_does_not_hold_up_what_is_reported() {
+    let store = Store::default();
+    let mut events = NamespaceEvents::default();
+    events.handle(Event::Apply(namespace("shop", "secondary", "3")), &store);
+    let system: PartialObjectMeta<Namespace> = serde_json::from_value(json!({
+        "metadata": { "name": "kube-system", "labels": { "failover.dev/enforce": "enabled" } }
+    }))
+    .unwrap();
+    events.handle(Event::Apply(system), &store);
+    assert_eq!((store.seen().step, store.seen().namespaces), (3, 1));
+}
+
+fn role_rule(name: &str, resource: &str) -> Value {
+    json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRule", "metadata": { "name": name },
+        "spec": {
+            "group": "example.com", "version": "v1", "kind": "Widget", "resource": resource, "layer": "workloads",
+            "fields": [{ "pointer": "/spec/on", "type": "boolean", "passive": false }],
+        },
+    })
+}
+
+#[test]
+fn rules_follow_role_rules_and_one_that_cannot_be_read_costs_only_itself() {
+    let store = Store::default();
+    let has = |resource| store.rules().find("example.com", resource).is_some();
+    let mut events = RoleRuleEvents::default();
+    let mut unreadable = role_rule("newer", "gadgets");
+    unreadable["spec"]["layer"] = json!("a layer of the future");
+    for event in [
+        Event::Init,
+        Event::InitApply(dynamic(unreadable)),
+        Event::InitApply(dynamic(role_rule("widgets", "widgets"))),
+    ] {
+        assert!(!events.handle(event, &store));
+    }
+    assert!(events.handle(Event::InitDone, &store));
+    assert!(has("widgets") && !has("gadgets"));
+    assert!(store.rules().find("apps", "deployments").is_some());
+
+    events.handle(
+        Event::Delete(dynamic(role_rule("widgets", "widgets"))),
+        &store,
+    );
+    assert!(!has("widgets"));
+}
+
+fn site_of(role: &str, layers: &Value) -> DynamicObject {
+    dynamic(json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": { "name": "cluster" },
+        "spec": { "siteName": "east", "role": role, "epoch": 1 },
+        "status": { "layers": layers, "step": 5 },
+    }))
+}
+
+#[test]
+fn what_the_site_has_settled_on_outlives_the_site() {
+    let store = Store::default();
+    let all = json!({ "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" });
+    let site = site_of("secondary", &all);
+    assert!(!site_event(Event::InitApply(site.clone()), &store));
+    assert!(site_event(Event::InitDone, &store));
+    let roles = || {
+        store
+            .settled()
+            .as_ref()
+            .as_ref()
+            .map(|settled| settled.roles)
+    };
+    assert_eq!(roles(), Some(Roles::all(Role::Secondary)));
+    site_event(Event::Delete(site), &store);
+    assert_eq!(roles(), Some(Roles::all(Role::Secondary)));
+    // Ordered to be primary, and not there yet: new namespaces get no role.
+    site_event(Event::Apply(site_of("primary", &all)), &store);
+    assert_eq!(roles(), None);
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_served_has_no_objects() {
+    let status = kube::core::Status::failure("no such thing", "NotFound").with_code(404);
+    let errors = [Err(watcher::Error::InitialListFailed(kube::Error::Api(
+        Box::new(status),
+    )))];
+    let mut seen: Vec<Event<DynamicObject>> = Vec::new();
+    each("RoleRules", futures::stream::iter(errors), |event| {
+        seen.push(event);
+    })
+    .await;
+    assert!(
+        matches!(seen.as_slice(), [Event::Init, Event::InitDone]),
+        "{seen:?}"
+    );
+}
