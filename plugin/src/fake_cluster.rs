@@ -133,7 +133,7 @@ impl FakeCluster {
                     query: parts.uri.query().unwrap_or_default().to_owned(),
                     body: serde_json::from_slice(&body).unwrap_or(Value::Null),
                 };
-                fake.state().answer(write)
+                fake.state().answer(&write)
             }
         });
         Cluster::new(Connection {
@@ -171,7 +171,7 @@ pub(crate) async fn run<T>(
 }
 
 impl State {
-    fn answer(&mut self, write: Write) -> Result<Response<Body>, BoxError> {
+    fn answer(&mut self, write: &Write) -> Result<Response<Body>, BoxError> {
         let fault = match &mut self.fault {
             Some(decide) => decide(&write.method, &write.path, &mut self.world),
             None => None,
@@ -185,7 +185,7 @@ impl State {
         if write.method != Method::GET {
             self.writes.push(write.clone());
         }
-        let answer = self.world.answer(&write);
+        let answer = self.world.answer(write);
         if fault == Some(Fault::AnswerLost) {
             return Err("connection reset".into());
         }
@@ -347,7 +347,8 @@ impl World {
         });
     }
 
-    fn label(&mut self, role: Role) {
+    /// What the controller writes on enrolled namespaces.
+    pub(crate) fn label(&mut self, role: Role) {
         for namespace in &mut self.namespaces {
             if namespace["metadata"]["labels"]["failover.dev/enforce"].is_null() {
                 continue;

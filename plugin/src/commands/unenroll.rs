@@ -154,3 +154,99 @@ fn print(session: &Session<'_>, args: &UnenrollArgs, report: &Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::exit::ExitCode;
+    use crate::fake_cluster::{self, FakeCluster, Fault, Said};
+
+    async fn unenroll(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {
+        let line = ["kubectl-failover", "unenroll", "--yes"]
+            .iter()
+            .chain(words);
+        let Command::Unenroll(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not unenroll");
+        };
+        fake_cluster::run(fake, async |session| run(session, &args).await).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_a_primary_all_of_ours_goes_in_one_write() {
+        let fake = FakeCluster::settled(Role::Primary);
+        let said = unenroll(&fake, &["shop"]).await;
+        said.result.unwrap();
+        assert_eq!(said.out, "namespace shop has left enforcement\n");
+        let writes = fake.writes();
+        assert_eq!(writes.len(), 1);
+        assert_eq!(
+            writes[0].body["metadata"]["labels"]["failover.dev/enforce"],
+            json!(null)
+        );
+        assert_eq!(
+            writes[0].body["metadata"]["labels"]["failover.dev/workloads"],
+            json!(null)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_is_left_holds_it() {
+        let fake = FakeCluster::settled(Role::Primary);
+        fake.change(|world| {
+            world.deployments[0]["metadata"]["annotations"] = json!({"failover.dev/restore": "{}"});
+        });
+        let said = unenroll(&fake, &["shop"]).await;
+        let failure = said.result.unwrap_err();
+        assert_eq!(failure.exit, ExitCode::Refused);
+        assert!(
+            failure.to_string().contains("shop/deployments/web"),
+            "{failure}"
+        );
+        assert!(fake.writes().is_empty());
+        let said = unenroll(
+            &fake,
+            &["shop", "--override", "records-left", "--reason", "x"],
+        )
+        .await;
+        said.result.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_standby_is_opened_only_by_name_and_says_what_follows() {
+        let fake = FakeCluster::settled(Role::Secondary);
+        let said = unenroll(&fake, &["shop"]).await;
+        assert_eq!(said.result.unwrap_err().exit, ExitCode::Refused);
+        assert!(fake.writes().is_empty());
+        let said = unenroll(
+            &fake,
+            &["shop", "--override", "site-secondary", "--reason", "x"],
+        )
+        .await;
+        said.result.unwrap();
+        assert!(
+            said.err
+                .contains("the next reconcile of Flux starts what Git describes in shop"),
+            "{}",
+            said.err
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_that_cannot_be_looked_for_are_not_taken_for_none() {
+        let fake = FakeCluster::settled(Role::Primary);
+        fake.fail(|_, path, _| path.ends_with("/deployments").then_some(Fault::Status(403)));
+        let said = unenroll(&fake, &["shop"]).await;
+        let failure = said.result.unwrap_err();
+        assert!(
+            failure
+                .message
+                .contains("cannot tell whether records are left"),
+            "{failure}"
+        );
+        assert!(fake.writes().is_empty());
+    }
+}

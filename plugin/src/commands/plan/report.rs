@@ -323,3 +323,6 @@ impl ReportGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,7 +93,7 @@ fn transition(report: &Report, now: Timestamp, screen: &Screen) {
         return;
     };
     screen.data(&format!(
-        "Transition:   to {} since {}{}{}",
+        "Transition:   to {} for {}{}{}",
         transition.to,
         ago(transition.started_at.0, now),
         said(", ordered by ", &transition.requested_by),
@@ -327,3 +327,6 @@ fn said(before: &str, text: &str) -> String {
 fn role(role: Option<Role>) -> &'static str {
     role.map_or("unknown", Role::as_str)
 }
+
+#[cfg(test)]
+mod tests;

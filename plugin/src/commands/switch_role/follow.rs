@@ -27,6 +27,9 @@ const LEASE_EVERY: Duration = Duration::from_secs(2);
 /// How often every object is listed anew while some do not agree.
 const VERIFY_EVERY: Duration = Duration::from_secs(2);
 
+/// How long a write whose connection broke may still come to be stored: a timeout of the webhook, and some.
+const IN_FLIGHT: Duration = Duration::from_secs(3);
+
 /// What the Site says about an order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sight {
@@ -131,15 +134,21 @@ pub(super) async fn was_written(
     let progress = Progress::new(session.screen);
     progress.warn(&format!("{lost}; finding out whether the order was stored"));
     let deadline = order.started + timeout;
+    let mut absent_since = None;
     loop {
         match session.cluster.site().await {
             Ok(Some(site)) => {
                 let request = site.spec.request.unwrap_or_default();
-                return Ok(request.id == order.request.id);
+                if request.id == order.request.id {
+                    return Ok(true);
+                }
+                // A request that was cut off may still be on its way through the API server.
+                if absent_since.get_or_insert_with(Instant::now).elapsed() >= IN_FLIGHT {
+                    return Ok(false);
+                }
             }
             Ok(None) => return Ok(false),
-            Err(error) if error.is_passing() => {}
-            Err(error) => return Err(error.into()),
+            Err(_) => absent_since = None,
         }
         if Instant::now() >= deadline {
             return Err(Failure::timed_out(format!(

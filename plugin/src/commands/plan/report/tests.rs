@@ -1,0 +1,96 @@
+use failover_core::guard::{Facts, standing};
+use failover_core::uncovered::Uncovered;
+use serde_json::json;
+
+use super::*;
+use crate::cluster::Survey;
+use crate::output::screen::tests::{PIPE, captured};
+use crate::preview::plan;
+use crate::preview::tests::{deployment, enrolled, found};
+
+/// One of everything that there is to say.
+fn everything(role: Role) -> Plan {
+    let now = "2026-03-01T12:00:30Z".parse().unwrap();
+    let shop = enrolled("shop", Some(role.opposite()));
+    let (deployments, cron_job) = match role {
+        Role::Secondary => (
+            vec![deployment("web", 3, None), deployment("odd", 1, None)],
+            json!({"metadata": {"name": "report"}, "spec": {"schedule": "0 * * * *"}}),
+        ),
+        Role::Primary => (
+            vec![
+                deployment("web", 0, Some("{\"/spec/replicas\":3}")),
+                deployment("idle", 0, None),
+            ],
+            json!({
+                "metadata": {"name": "report", "annotations": {"failover.dev/restore": "{\"/spec/suspend\":null}"}},
+                "spec": {"schedule": "0 * * * *", "suspend": true},
+                "status": {"lastScheduleTime": "2026-03-01T08:00:00Z"}
+            }),
+        ),
+    };
+    let mut survey = Survey::default();
+    survey.found.extend(
+        deployments
+            .into_iter()
+            .map(|object| found(&shop, "apps", "deployments", object)),
+    );
+    survey
+        .found
+        .push(found(&shop, "batch", "cronjobs", cron_job));
+    if role == Role::Secondary {
+        survey.found[1].object["spec"]["replicas"] = json!("one");
+    } else {
+        let job = json!({
+            "metadata": {"name": "migrate", "annotations": {"failover.dev/held": "{\"/spec/suspend\":false}"}},
+            "spec": {"suspend": true}
+        });
+        survey.found.push(found(&shop, "batch", "jobs", job));
+    }
+    let mut plan = plan("east", role, &[shop], &survey, now);
+    plan.uncovered.push(Uncovered {
+        object: ObjectRef {
+            namespace: "shop".into(),
+            group: String::new(),
+            resource: "pods".into(),
+            name: "bare".into(),
+        },
+        why: "it has no controller".into(),
+    });
+    plan.holds = standing(Some(role.opposite()), role, &Facts::default());
+    plan
+}
+
+fn printed(role: Role, format: PlanFormat) -> String {
+    let (screen, out, err) = captured(PIPE);
+    print(&everything(role), format, &screen);
+    format!("--- stdout\n{}--- stderr\n{}", out.text(), err.text())
+}
+
+#[test]
+fn a_demotion_as_a_table() {
+    insta::assert_snapshot!(printed(Role::Secondary, PlanFormat::Table));
+}
+
+#[test]
+fn a_promotion_as_a_wide_table() {
+    insta::assert_snapshot!(printed(Role::Primary, PlanFormat::Wide));
+}
+
+#[test]
+fn a_promotion_as_a_document() {
+    insta::assert_snapshot!(printed(Role::Primary, PlanFormat::Json));
+}
+
+#[test]
+fn a_demotion_as_a_diff() {
+    insta::assert_snapshot!(printed(Role::Secondary, PlanFormat::Diff));
+}
+
+#[test]
+fn names_only_are_names_only() {
+    assert_eq!(
+        printed(Role::Secondary, PlanFormat::Name),
+        "--- stdout\nshop/deployments/web\nshop/cronjobs/report\n--- stderr\n"
+    );
+}
