@@ -84,7 +84,12 @@ async fn run(cli: &Cli, screen: &Screen) -> Result<(), Failure> {
     let session = Session::new(cluster, screen);
     tokio::select! {
         result = Box::pin(commands::run(cli, &session)) => result,
-        () = interrupted() => Err(session.interrupted()),
+        () = interrupted() => {
+            if screen.terminal().interactive {
+                screen.note(""); // the terminal has echoed ^C on the line
+            }
+            Err(session.interrupted())
+        }
     }
 }
 

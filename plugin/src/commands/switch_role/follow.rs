@@ -6,18 +6,17 @@
 use std::time::Duration;
 
 use failover_core::Role;
-use failover_core::api::{
-    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, Site, Step, StepName, StepState, condition,
-};
+use failover_core::api::{HistoryEntry, StepName};
 use failover_core::guard::Overrides;
 use tokio::time::Instant;
 
+use super::sight::{Sight, caveat, line, sight};
 use super::verify::{Verified, verify};
 use super::{Order, Words, words};
 use crate::cluster::{ApiError, Silence};
 use crate::commands::Session;
 use crate::failure::Failure;
-use crate::output::{Tone, clean};
+use crate::output::Tone;
 use crate::progress::Progress;
 
 /// How often the Site is read.
@@ -29,100 +28,6 @@ const VERIFY_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a write whose connection broke may still come to be stored: a timeout of the webhook, and some.
 const IN_FLIGHT: Duration = Duration::from_secs(3);
-
-/// What the Site says about an order.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Sight {
-    /// The controller has not begun.
-    Waiting,
-    Moving(String),
-    /// Something holds it: the step, and what.
-    Held(StepName, Vec<Blocked>),
-    Done(Box<HistoryEntry>),
-    /// Another order has taken its place.
-    Superseded(String),
-}
-
-/// Reads what the Site says about the order `id`.
-pub(super) fn sight(site: &Site, id: &str, role: Role) -> Sight {
-    let (spec, status) = (&site.spec, site.status.clone().unwrap_or_default());
-    let entry = status.history.iter().find(|entry| entry.id == id);
-    let request = spec.request.clone().unwrap_or_default();
-    let replaced = !request.id.is_empty() && request.id != id;
-    if replaced || entry.is_some_and(|entry| entry.outcome == Outcome::Superseded) {
-        return Sight::Superseded(order_in_words(spec.role, &request));
-    }
-    match &status.transition {
-        Some(transition) if transition.id == id => {
-            let current = transition
-                .steps
-                .iter()
-                .find(|step| step.state != StepState::Done);
-            match current {
-                Some(step) if step.state == StepState::Blocked => {
-                    Sight::Held(step.name, step.blocked.clone())
-                }
-                Some(step) => Sight::Moving(describe(step)),
-                None => Sight::Moving("done, being recorded".to_owned()),
-            }
-        }
-        Some(_) => Sight::Waiting,
-        None => match entry {
-            Some(entry)
-                if entry.to == role
-                    && status.phase == Some(Phase::Stable)
-                    && status.layers.uniform() == Some(role) =>
-            {
-                Sight::Done(Box::new(entry.clone()))
-            }
-            _ => Sight::Waiting,
-        },
-    }
-}
-
-/// A success that rests on the sweeper alone should not look like any other.
-fn caveat(site: &Site) -> Option<String> {
-    let conditions = &site.status.as_ref()?.conditions;
-    conditions
-        .iter()
-        .find(|c| c.type_ == condition::ENFORCED && c.status == "True" && c.reason == "SweeperOnly")
-        .map(|c| clean(&c.message).into_owned())
-}
-
-fn order_in_words(role: Role, request: &RoleRequest) -> String {
-    let mut text = format!("an order to become {role}");
-    if !request.requested_by.is_empty() {
-        text.push_str(" by ");
-        text.push_str(&clean(&request.requested_by));
-    }
-    if !request.reason.is_empty() {
-        text.push_str(": ");
-        text.push_str(&clean(&request.reason));
-    }
-    text
-}
-
-fn describe(step: &Step) -> String {
-    let position = StepName::ALL.iter().position(|name| *name == step.name);
-    let what = match step.name {
-        StepName::Guards => "asking the guards",
-        StepName::Roles => "writing the role on the namespaces",
-        StepName::Enforcers => "waiting for every webhook replica to have seen it",
-        StepName::Sweep => "sweeping the objects",
-        StepName::Verify => "verifying",
-    };
-    let count = if step.total > 0 {
-        format!(", {} of {}", step.done, step.total)
-    } else {
-        String::new()
-    };
-    format!(
-        "step {} of {}, {}: {what}{count}",
-        position.map_or(0, |position| position + 1),
-        StepName::ALL.len(),
-        step.name.as_str()
-    )
-}
 
 /// Whether an order whose answer was lost has been stored, once the API server answers again.
 pub(super) async fn was_written(
@@ -405,15 +310,3 @@ impl<'a> Following<'a> {
 
 const LOOK_AT_CONTROLLER: &str =
     "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller";
-
-fn line(blocked: &Blocked) -> String {
-    match &blocked.object {
-        Some(object) => format!(
-            "{} ({}): {}",
-            blocked.guard,
-            clean(object),
-            clean(&blocked.message)
-        ),
-        None => format!("{}: {}", blocked.guard, clean(&blocked.message)),
-    }
-}

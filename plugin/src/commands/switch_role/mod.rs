@@ -14,6 +14,7 @@
 mod course;
 mod follow;
 mod report;
+mod sight;
 mod verify;
 
 use failover_core::Role;

@@ -1,0 +1,158 @@
+use clap::Parser as _;
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::exit::ExitCode;
+use crate::fake_cluster::{self, FakeCluster};
+
+#[rstest]
+#[case::plain(&["shop"], None)]
+#[case::system(&["shop", "kube-system"], Some("is never enrolled"))]
+#[case::any_kube(&["kube-flannel", "--force"], Some("is never enrolled"))]
+#[case::ourselves(&["failover-system", "--force"], Some("is never enrolled"))]
+#[case::sensitive(&["cert-manager"], Some("belongs to cert-manager"))]
+#[case::sensitive_by_force(&["cert-manager", "--force"], None)]
+#[case::flux_by_force(&["flux-system", "--force"], Some("only be enrolled for what a FailoverPolicy names"))]
+#[case::flux_as_policy(&["flux-system", "--force", "--policy-only"], None)]
+fn some_namespaces_are_not_enrolled(#[case] args: &[&str], #[case] refusal: Option<&str>) {
+    let line = ["kubectl-failover", "enroll"].iter().chain(args);
+    let Command::Enroll(args) = Cli::try_parse_from(line).unwrap().command else {
+        panic!("not enroll");
+    };
+    match (check_usage(&args), refusal) {
+        (Ok(()), None) => {}
+        (Err(failure), Some(text)) => {
+            assert_eq!(failure.exit, ExitCode::Refused);
+            assert!(failure.message.contains(text), "{failure}");
+        }
+        (result, _) => panic!("{result:?}"),
+    }
+}
+
+fn enroll(words: &[&str]) -> EnrollArgs {
+    let line = ["kubectl-failover", "enroll", "--yes"].iter().chain(words);
+    match Cli::try_parse_from(line).unwrap().command {
+        Command::Enroll(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A second namespace, which is not enrolled.
+fn with_billing(role: Role) -> FakeCluster {
+    let fake = FakeCluster::settled(role);
+    fake.change(|world| {
+        world
+            .namespaces
+            .push(json!({"metadata": {"name": "billing", "resourceVersion": "1"}}));
+    });
+    fake
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_is_labelled_on_the_version_that_was_looked_at_and_reported_once_taken_over() {
+    let fake = with_billing(Role::Primary);
+    // The controller comes a little later.
+    let mut looks = 0;
+    fake.fail(move |_, path, world| {
+        looks += usize::from(path == "/api/v1/namespaces");
+        if looks == 3 {
+            world.label(Role::Primary);
+        }
+        None
+    });
+    let said = fake_cluster::run(&fake, async |session| {
+        run(session, &enroll(&["billing"])).await
+    })
+    .await;
+    said.result.unwrap();
+    assert_eq!(
+        said.out,
+        "namespace billing enrolled: site east is primary, verified\n"
+    );
+    assert!(
+        said.err
+            .contains("waiting for the controller to take over billing"),
+        "{}",
+        said.err
+    );
+    assert_eq!(
+        fake.writes()[0].body,
+        json!({"metadata": {"resourceVersion": "1", "labels": {"failover.dev/enforce": "enabled"}}})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_taken_over_is_not_called_enrolled() {
+    let fake = with_billing(Role::Primary);
+    let args = enroll(&["billing", "--timeout", "5s"]);
+    let said = fake_cluster::run(&fake, async |session| run(session, &args).await).await;
+    let failure = said.result.unwrap_err();
+    assert_eq!(failure.exit, ExitCode::TimedOut);
+    assert_eq!(said.out, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_enrolled_is_not_written_again() {
+    let fake = FakeCluster::settled(Role::Primary);
+    let said = fake_cluster::run(&fake, async |session| {
+        run(session, &enroll(&["shop"])).await
+    })
+    .await;
+    said.result.unwrap();
+    assert_eq!(
+        said.out,
+        "namespace shop enrolled already: site east is primary, verified\n"
+    );
+    assert!(fake.writes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_secondary_it_shows_what_is_made_passive() {
+    let fake = with_billing(Role::Secondary);
+    fake.change(|world| {
+        // As it was before it was enrolled.
+        world.namespaces[0]["metadata"]["labels"] = json!({});
+        world.deployments[0]["spec"]["replicas"] = json!(2);
+    });
+    let args = enroll(&["shop", "--wait=false"]);
+    let said = fake_cluster::run(&fake, async |session| run(session, &args).await).await;
+    said.result.unwrap();
+    assert!(
+        said.err
+            .contains("    shop/deployments/web replicas 2 -> 0\n"),
+        "{}",
+        said.err
+    );
+    assert_eq!(
+        said.out,
+        "namespace shop enrolled: site east is secondary, not waited for\n"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_enrolled_in_the_middle_of_a_walk_or_where_there_is_nothing() {
+    let fake = with_billing(Role::Primary);
+    let args = enroll(&["billing", "nowhere"]);
+    let said = fake_cluster::run(&fake, async |session| run(session, &args).await).await;
+    assert!(
+        said.result
+            .unwrap_err()
+            .message
+            .contains("there is no namespace nowhere")
+    );
+    fake.change(|world| {
+        world.touch_site(|site| {
+            site["status"]["transition"] = json!({
+                "id": "r", "to": "secondary", "epoch": 4, "startedAt": "2026-03-01T12:00:00Z", "steps": []
+            });
+        });
+    });
+    let said = fake_cluster::run(&fake, async |session| {
+        run(session, &enroll(&["billing"])).await
+    })
+    .await;
+    assert_eq!(said.result.unwrap_err().exit, ExitCode::Refused);
+    assert!(fake.writes().is_empty());
+}
