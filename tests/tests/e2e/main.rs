@@ -9,5 +9,6 @@ mod api;
 mod bed;
 mod cut_off;
 mod krew;
+mod lifecycle;
 mod main_job;
 mod rights;
