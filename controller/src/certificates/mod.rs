@@ -174,7 +174,7 @@ impl Owner {
                     .await;
                 patched
                     .map(drop)
-                    .map_err(|e| refused(e, configuration_name()))
+                    .map_err(|e| failed(e, "patch", configuration_name()))
             }
             Act::NewAuthority { why, previous } => {
                 tracing::info!(
@@ -229,7 +229,7 @@ impl Owner {
         let patched = secrets.patch(TLS_SECRET, &params(), &patch).await;
         patched
             .map(drop)
-            .map_err(|e| refused(e, self.secret_name()))
+            .map_err(|e| failed(e, "patch", self.secret_name()))
     }
 
     fn secret_name(&self) -> String {
@@ -305,23 +305,16 @@ async fn read<K>(api: &Api<K>, name: &str, object: impl Fn() -> String) -> Resul
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    let found = api
-        .get_opt(name)
-        .await
-        .map_err(|source| TurnError::Request {
-            verb: "read",
-            object: object(),
-            source,
-        })?;
-    found.ok_or_else(|| TurnError::Missing(object()))
+    let found = api.get(name).await;
+    found.map_err(|error| failed(error, "read", object()))
 }
 
-fn refused(error: kube::Error, object: String) -> TurnError {
+fn failed(error: kube::Error, verb: &'static str, object: String) -> TurnError {
     match error {
         kube::Error::Api(status) if status.code == 409 => TurnError::Conflict(object),
         kube::Error::Api(status) if status.code == 404 => TurnError::Missing(object),
         source => TurnError::Request {
-            verb: "patch",
+            verb,
             object,
             source,
         },

@@ -33,4 +33,4 @@ pub mod sweeping;
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
-mod fake_api;
+pub(crate) mod fake_api;
