@@ -299,6 +299,18 @@ async fn an_order_whose_answer_is_lost_is_looked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_that_was_never_sent_needs_no_looking_for() {
+    let fake = FakeCluster::settled(Role::Primary);
+    fake.fail(|method, path, _| {
+        (*method == Method::PATCH && path.ends_with("/sites/cluster")).then_some(Fault::Refused)
+    });
+    let said = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&said), ExitCode::Error);
+    assert!(!said.err.contains("finding out"), "{}", said.err);
+    assert!(failure(said).contains("nothing was changed"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_that_was_not_stored_after_all_changed_nothing() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.fail(|method, path, _| {
