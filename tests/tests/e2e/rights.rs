@@ -6,6 +6,7 @@
 //! `nothing_is_allowed_in_vain` fails with its name.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use failover_core::names;
 use k8s_openapi::api::authorization::v1::{
@@ -21,6 +22,16 @@ use testbed::{eventually, fixtures, identity};
 
 const OPERATOR: &str = "alice";
 const VIEWER: &str = "bob";
+const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+const PROMOTE: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override",
+    "peer-unknown",
+    "--reason",
+    "drill",
+];
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn service_account(name: &str) -> String {
     format!("system:serviceaccount:{}:{name}", names::SYSTEM_NAMESPACE)
@@ -35,81 +46,67 @@ async fn a_days_work() -> Site {
     })
     .await
     .unwrap();
+    applications(&site).await;
     for (user, role) in [(OPERATOR, "failover-operator"), (VIEWER, "failover-viewer")] {
-        let (role, user) = (format!("--clusterrole={role}"), format!("--user={user}"));
-        site.kubectl(&[
-            "create",
-            "clusterrolebinding",
-            user.trim_start_matches("--user="),
-            &role,
-            &user,
-        ])
-        .await
-        .expect(0);
+        let (role, user_flag) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        let bind = ["create", "clusterrolebinding", user, &role, &user_flag];
+        site.kubectl(&bind).await.expect(0);
     }
+    turned_over(&mut site).await;
+    looked_at(&site).await;
+    replicas_come_and_go(&mut site).await;
+    site
+}
+
+async fn applications(site: &Site) {
     for namespace in ["shop", "blog"] {
-        site.kubectl(&["create", "namespace", namespace])
-            .await
-            .expect(0);
+        let create = ["create", "namespace", namespace];
+        site.kubectl(&create).await.expect(0);
         for manifest in fixtures::every_kind(namespace) {
             site.apply_as_flux(&manifest).await.unwrap();
         }
     }
-    site.failover_as(OPERATOR, &["enroll", "shop", "blog", "--yes"])
-        .await
-        .expect(0);
-    // Ruled only where it is named.
     let kustomization = fixtures::kustomization("shop", "apps");
     site.apply_as_flux(&kustomization).await.unwrap();
-    site.kubectl(&[
-        "annotate",
-        "namespace",
-        "shop",
-        "failover.dev/objects=kustomizations/apps=site",
-    ])
-    .await
-    .expect(0);
-    site.failover_as(OPERATOR, &["plan", "demote"])
+}
+
+/// Everything an operator does, with the webhook there and without it: then the sweeper writes itself.
+async fn turned_over(site: &mut Site) {
+    let enroll = ["enroll", "shop", "blog", "--yes"];
+    site.failover_as(OPERATOR, &enroll).await.expect(0);
+    // Ruled only where it is named.
+    let named = "failover.dev/objects=kustomizations/apps=site";
+    site.kubectl(&["annotate", "namespace", "shop", named])
         .await
         .expect(0);
-    site.failover_as(OPERATOR, &["demote", "--yes", "--reason", "drill"])
-        .await
-        .expect(0);
+    let plan = ["plan", "demote"];
+    site.failover_as(OPERATOR, &plan).await.expect(0);
+    site.failover_as(OPERATOR, DEMOTE).await.expect(0);
     site.failover_as(OPERATOR, &["status"]).await.expect(0);
-    // The sweeper's own rewrite, and what it reads to make one.
-    site.webhook
-        .terminate(std::time::Duration::from_secs(30))
-        .unwrap();
-    let promote = [
-        "promote",
-        "--yes",
-        "--override",
-        "peer-unknown",
-        "--reason",
-        "drill",
-    ];
-    site.failover_as(OPERATOR, &promote).await.expect(0);
+    site.webhook.terminate(PATIENCE).unwrap();
+    site.failover_as(OPERATOR, PROMOTE).await.expect(0);
     site.webhook.restart().unwrap();
     site.until_ready().await;
-    site.failover_as(OPERATOR, &["unenroll", "blog", "--yes"])
-        .await
-        .expect(0);
+    let unenroll = ["unenroll", "blog", "--yes"];
+    site.failover_as(OPERATOR, &unenroll).await.expect(0);
+}
+
+async fn looked_at(site: &Site) {
     site.failover_as(VIEWER, &["status"]).await.expect(0);
-    site.failover_as(VIEWER, &["plan", "demote"])
-        .await
-        .expect(0);
+    let plan = ["plan", "demote"];
+    site.failover_as(VIEWER, &plan).await.expect(0);
     for user in [OPERATOR, VIEWER] {
-        let kubeconfig = format!(
-            "--kubeconfig={}",
-            site.plane.user_kubeconfig(user).display()
-        );
+        let file = site.plane.user_kubeconfig(user);
+        let kubeconfig = format!("--kubeconfig={}", file.display());
         for resource in ["sites", "site/cluster"] {
-            site.kubectl(&["get", resource, &kubeconfig])
-                .await
-                .expect(0);
+            let get = ["get", resource, &kubeconfig];
+            site.kubectl(&get).await.expect(0);
         }
     }
-    // Leaving and taking over. A webhook that is killed leaves its Lease, which is cleared away in time.
+}
+
+/// A webhook that is killed leaves its Lease, which is cleared away in time; a controller hands over.
+async fn replicas_come_and_go(site: &mut Site) {
     site.webhook.kill();
     let leases: Api<Lease> = Api::namespaced(site.client(), names::ENFORCER_NAMESPACE);
     eventually("no litter", || async {
@@ -123,16 +120,9 @@ async fn a_days_work() -> Site {
     })
     .await;
     let mut second = site.second_controller().await.unwrap();
-    site.controller
-        .terminate(std::time::Duration::from_secs(30))
-        .unwrap();
-    site.failover_as(OPERATOR, &["demote", "--yes", "--reason", "drill"])
-        .await
-        .expect(0);
-    second
-        .terminate(std::time::Duration::from_secs(30))
-        .unwrap();
-    site
+    site.controller.terminate(PATIENCE).unwrap();
+    site.failover_as(OPERATOR, DEMOTE).await.expect(0);
+    second.terminate(PATIENCE).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
