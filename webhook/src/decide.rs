@@ -106,7 +106,7 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
     if !is_namespace && rules.find(&resource.group, &resource.resource).is_none() {
         return UNCHANGED;
     }
-    let Some(object) = text(request.object) else {
+    let Some(object) = request.object.map(RawValue::get) else {
         return denied("kubectl-failover got an admission request without an object".to_owned());
     };
     if is_namespace {
@@ -137,17 +137,12 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
             .as_ref()
             .and_then(|o| o.field_manager.as_deref()),
         object,
-        old_object: text(request.old_object),
+        old_object: request.old_object.map(RawValue::get),
     };
     let is_primary = state.roles.uniform() == Some(Role::Primary) && state.objects.is_empty();
     guarded(request, state.site.as_deref(), !is_primary, || {
         request::admit(rules, &state, &admission)
     })
-}
-
-/// What is there; `null` is how the API server writes that nothing is.
-fn text(object: Option<&RawValue>) -> Option<&str> {
-    object.map(RawValue::get).filter(|text| *text != "null")
 }
 
 /// The API server asks only about enrolled namespaces, so this one is enrolled (or has just ceased to be), and the cache
@@ -231,4 +226,26 @@ fn about(request: &Request<'_>, rules: &RuleSet) -> About {
 
 fn shorten(text: &str) -> String {
     text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_of_ours_refuses_only_where_something_may_be_forced() {
+        let review = json!({ "uid": "u", "resource": { "resource": "deployments" }, "name": "web", "operation": "CREATE" });
+        let text = review.to_string();
+        let request: Request<'_> = serde_json::from_str(&text).unwrap();
+        let judge = |may_be_forced| guarded(&request, None, may_be_forced, || panic!("on purpose"));
+        let (verdict, outcome) = judge(true);
+        assert!(
+            matches!(&verdict, Verdict::Denied { message } if message.starts_with("deployments/web cannot be judged")),
+            "{verdict:?}"
+        );
+        assert_eq!(outcome, Outcome::Fault);
+        assert_eq!(judge(false), (Verdict::Unchanged, Outcome::Fault));
+    }
 }

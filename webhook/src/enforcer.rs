@@ -9,9 +9,9 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::causes::causes;
 use crate::readiness::{CONTACT_LIMIT, LEASE_DURATION, Readiness};
 use crate::store::{Seen, Store};
+use failover_core::causes::causes;
 
 /// How often the Lease is renewed while nothing changes.
 const EVERY: Duration = Duration::from_secs(5);

@@ -13,7 +13,6 @@
 
 pub mod admin;
 pub mod args;
-mod causes;
 pub mod client;
 pub mod decide;
 pub mod enforcer;

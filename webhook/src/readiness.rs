@@ -188,6 +188,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_watch_is_needed() {
+        const ALL: [Watched; 3] = [Watched::Namespaces, Watched::RoleRules, Watched::Site];
+        for missing in ALL {
+            let readiness = Readiness::default();
+            readiness.certificate_valid_until(i64::MAX);
+            for watched in ALL.into_iter().filter(|watched| *watched != missing) {
+                readiness.synced(watched);
+            }
+            assert_eq!(
+                readiness.can_enforce(),
+                Err(NotReady::Watches),
+                "{missing:?}"
+            );
+            readiness.synced(missing);
+            assert_eq!(readiness.can_enforce(), Ok(()));
+        }
+    }
+
+    #[test]
     fn stops_answering_before_its_lease_counts_as_expired() {
         assert!(CONTACT_LIMIT + Duration::from_secs(2) < LEASE_DURATION);
         let readiness = ready();

@@ -307,10 +307,15 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
         farewell: Duration::from_millis(100),
         ..Limits::default()
     };
-    let router = Router::new().route("/", get(std::future::pending::<&'static str>));
-    let bed = Bed::start(limits, router).await;
+    let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
+    let never = async move || -> &'static str {
+        started.send(()).await.unwrap();
+        std::future::pending().await
+    };
+    let bed = Bed::start(limits, Router::new().route("/", get(never))).await;
     let mut client = bed.connect().await;
     client.write_all(ASK.as_bytes()).await.unwrap();
+    has_started.recv().await.unwrap();
     bed.stop.cancel();
     timeout(SOON, bed.task).await.expect("it ends").unwrap();
 }

@@ -289,6 +289,13 @@ mod tests {
         write(bed.folder.path(), &first);
         assert_eq!(bed.look(), Some(leaf(&first)));
         assert_eq!(bed.follower.readiness.check(), Err(NotReady::Watches));
+        let expiry = Certificate::check(&first, Timestamp::now()).unwrap();
+        let metric = format!(
+            "failover_webhook_certificate_expiry_timestamp_seconds {}",
+            expiry.valid_until.as_second()
+        );
+        let metrics = bed.follower.metrics.encode().unwrap();
+        assert!(metrics.contains(&metric), "{metrics}");
         write(bed.folder.path(), &second);
         assert_eq!(bed.look(), Some(leaf(&second)));
     }
@@ -317,17 +324,52 @@ mod tests {
         assert_eq!(bed.last.failure, None);
     }
 
+    /// What is logged meanwhile.
+    fn logged(act: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(text)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, act);
+        let text = lines.0.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
     #[test]
-    fn an_expired_one_is_not_taken_and_the_failure_is_told_once() {
+    fn an_expired_one_is_not_taken_and_each_failure_is_told_once() {
         let mut bed = Bed::new();
-        write(bed.folder.path(), &pair());
+        let pair = pair();
+        write(bed.folder.path(), &pair);
         let later = Timestamp::now() + failover_certs::LEAF_LIFETIME;
-        assert_eq!(bed.look_at(later), None);
-        let told = bed.last.failure.take().unwrap();
-        assert!(matches!(told, Failure::OutOfTime(_)), "{told:?}");
-        // Nothing changes but the time in the message.
-        let much_later = later + jiff::SignedDuration::from_secs(2);
-        assert_eq!(bed.look_at(much_later), None);
-        assert_eq!(bed.last.failure, Some(told));
+        let lines = logged(|| {
+            for seconds in 0..3 {
+                // Nothing changes but the time in the message.
+                let now = later + jiff::SignedDuration::from_secs(seconds);
+                assert_eq!(bed.look_at(now), None);
+            }
+            std::fs::remove_file(bed.folder.path().join("tls.key")).unwrap();
+            for _ in 0..3 {
+                assert_eq!(bed.look_at(later), None);
+            }
+        });
+        assert_eq!(lines.lines().count(), 2, "{lines}");
+        let told: Vec<&str> = lines.lines().collect();
+        assert!(
+            told[0].contains("and it is") && told[1].contains("tls.key"),
+            "{lines}"
+        );
+        assert!(!lines.contains("PRIVATE"), "{lines}");
     }
 }

@@ -22,10 +22,10 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 
-use crate::causes::causes;
 use crate::client::WATCH_TIMEOUT;
 use crate::readiness::{Readiness, Watched};
 use crate::store::Store;
+use failover_core::causes::causes;
 
 /// How soon a broken watch is tried again, at first and at most: a change of roles waits for this replica to see it.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));

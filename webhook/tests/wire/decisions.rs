@@ -226,3 +226,25 @@ async fn a_role_rule_adds_a_kind() {
     assert_eq!(answer.applied_to(&widget)["spec"]["on"], false);
     assert_eq!(counted(&app, "widgets", "CREATE", "changed"), 1);
 }
+
+fn born(labels: &Value) -> Value {
+    json!({ "kind": "Namespace", "metadata": { "name": "till", "labels": labels } })
+}
+
+#[tokio::test]
+async fn a_namespace_born_while_nothing_is_settled_gets_no_role_not_even_the_one_it_brings() {
+    let labels = json!({ "failover.dev/enforce": "enabled", "failover.dev/workloads": "primary" });
+    let answer = ask(&ready(), &create("namespaces", &born(&labels))).await;
+    assert_eq!(
+        answer.applied_to(&born(&labels))["metadata"]["labels"],
+        json!({ "failover.dev/enforce": "enabled" })
+    );
+}
+
+#[tokio::test]
+async fn the_labels_of_a_namespace_that_exists_are_the_controller_s() {
+    let labels = json!({ "failover.dev/enforce": "enabled", "failover.dev/workloads": "primary" });
+    let namespace = born(&labels);
+    let answer = ask(&ready(), &update("namespaces", &namespace, &namespace)).await;
+    answer.expect_unchanged();
+}
