@@ -13,7 +13,6 @@
 
 pub mod admin;
 pub mod args;
-pub mod causes;
 pub mod certificates;
 pub mod client;
 pub mod lease;

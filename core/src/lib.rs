@@ -16,6 +16,7 @@
 pub mod api;
 pub mod batch;
 pub mod birth;
+pub mod causes;
 pub mod guard;
 pub mod names;
 pub mod namespace;

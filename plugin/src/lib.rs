@@ -10,7 +10,6 @@
 //! ordered is true. It never reports what it has not seen.
 
 pub mod app;
-pub mod causes;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

@@ -33,10 +33,10 @@ use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::causes::causes;
 use crate::client::WATCH_TIMEOUT;
 use crate::metrics::{CertificateLabels, Metrics};
 use configuration::{ConfigurationError, Webhook};
+use failover_core::causes::causes;
 
 /// A failed turn is taken again after a second, then ever later up to half a minute, and sooner when something changes; but
 /// never sooner than the first.

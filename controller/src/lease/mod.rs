@@ -33,7 +33,7 @@ pub use candidate::Terms;
 use candidate::{Answer, Candidate, Record, Step};
 use failover_core::names::{CONTROLLER_MANAGER, LEADER_LEASE};
 
-use crate::causes::causes;
+use failover_core::causes::causes;
 
 /// The same trouble is told again after this long.
 const REPORT_EVERY: Duration = Duration::from_secs(60);

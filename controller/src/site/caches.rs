@@ -21,8 +21,8 @@ use kube::{Client, Resource, ResourceExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::causes::causes;
 use crate::client::WATCH_TIMEOUT;
+use failover_core::causes::causes;
 
 /// Watches come back within about twice this (it, and as much again at random) of the API server: an order must not wait
 /// for us.

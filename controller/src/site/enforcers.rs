@@ -15,7 +15,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, Preconditions};
 use tokio::time::Instant;
 
-use crate::causes::causes;
+use failover_core::causes::causes;
 
 /// For a Lease that does not say; the webhook's own value.
 const DEFAULT_DURATION: Duration = Duration::from_secs(15);

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::causes::causes;
+use failover_core::causes::causes;
 
 /// The API server's answer where it is not the object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

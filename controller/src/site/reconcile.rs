@@ -26,8 +26,8 @@ use super::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
 use super::status;
 use super::sweep::{SweepError, Sweeper, Swept};
 use super::sweeping::{self, Sweeping};
-use crate::causes::causes;
 use crate::metrics::{GuardLabels, Metrics};
+use failover_core::causes::causes;
 
 /// How often a running sweep's progress is written.
 const PROGRESS_EVERY: Duration = Duration::from_millis(1500);

@@ -1,7 +1,7 @@
 //! Answers of the API server that are not what was asked for, told apart by what a person can do about them.
 
-use crate::causes::{causes, chain, root_cause};
 use crate::failure::Failure;
+use failover_core::causes::{causes, chain, root_cause};
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]

@@ -100,7 +100,7 @@ pub async fn connect(
     config.default_retry = false;
     let server = config.cluster_url.to_string();
     let client = Client::try_from(config)
-        .map_err(|error| ConnectionError::Credentials(crate::causes::causes(&error)))?;
+        .map_err(|error| ConnectionError::Credentials(failover_core::causes::causes(&error)))?;
     Ok(Connection {
         client,
         server: server.trim_end_matches('/').to_owned(),
@@ -115,7 +115,7 @@ async fn configure(
     let kubeconfig = files::load(flags.kubeconfig.as_deref(), environment)?;
     if kubeconfig.clusters.is_empty() && flags.server.is_none() && environment.in_cluster {
         let mut config = Config::incluster()
-            .map_err(|error| ConnectionError::Credentials(crate::causes::causes(&error)))?;
+            .map_err(|error| ConnectionError::Credentials(failover_core::causes::causes(&error)))?;
         select::impersonate(&mut config.auth_info, flags);
         return Ok((config, None));
     }
@@ -128,7 +128,7 @@ async fn configure(
 }
 
 fn describe(error: &KubeconfigError) -> ConnectionError {
-    ConnectionError::Credentials(crate::causes::causes(error))
+    ConnectionError::Credentials(failover_core::causes::causes(error))
 }
 
 #[cfg(test)]
