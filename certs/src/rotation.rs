@@ -91,8 +91,6 @@ pub fn decide(situation: &Situation<'_>) -> Act {
 
     let authority = match usable_authority(stored, now) {
         Ok(authority) if now < authority.renew_at() => authority,
-        // One replacement at a time: the last third of a life is long enough to finish the one under way.
-        Ok(authority) if !previous.is_empty() => authority,
         Ok(_) => return new_authority(stored, previous, &published, Why::Due),
         Err(why) => return new_authority(stored, previous, &published, why),
     };

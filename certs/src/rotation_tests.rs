@@ -315,6 +315,20 @@ fn an_authority_whose_key_is_lost_still_vouches_for_its_leaf_even_if_it_is_not_p
     assert!(matches!(world.act(), Act::Publish { bundle } if Bundle::parse(&bundle).len() == 2));
 }
 
+#[test]
+fn with_the_secret_lost_what_is_published_is_kept_in_the_new_one() {
+    let mut world = World::settled();
+    let published = world.published.clone();
+    world.stored = Stored::default();
+    assert_eq!(
+        world.act(),
+        Act::NewAuthority {
+            why: Why::Missing,
+            previous: Some(published)
+        }
+    );
+}
+
 /// A node whose clock is far off may come to lead: what works for everybody else stays trusted meanwhile.
 #[test]
 fn a_wrong_clock_adds_and_takes_nothing_away_while_it_lasts() {

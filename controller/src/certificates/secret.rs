@@ -58,17 +58,17 @@ mod tests {
 
     use super::*;
 
-    fn some(text: &str) -> Option<Pair> {
-        Some(Pair {
+    fn of(text: &str) -> Pair {
+        Pair {
             certificate: format!("{text} certificate"),
             key: format!("{text} key"),
-        })
+        }
     }
 
     #[rstest]
     #[case(None, None, None)]
-    #[case(some("ca"), None, None)]
-    #[case(some("ca"), some("leaf"), Some("old"))]
+    #[case(Some(of("ca")), None, None)]
+    #[case(Some(of("ca")), Some(of("leaf")), Some("old"))]
     fn what_is_written_is_read_back_and_nothing_else_is_left(
         #[case] authority: Option<Pair>,
         #[case] leaf: Option<Pair>,
@@ -80,8 +80,8 @@ mod tests {
             previous: previous.map(Into::into),
         };
         let full = Stored {
-            authority: some("older ca"),
-            leaf: some("older leaf"),
+            authority: Some(of("older ca")),
+            leaf: Some(of("older leaf")),
             previous: Some("older".into()),
         };
         let mut secret = serde_json::to_value(Secret::default()).unwrap();
@@ -93,14 +93,14 @@ mod tests {
     #[test]
     fn a_certificate_is_read_without_its_key_and_not_the_other_way_around() {
         let data = |key: &str| BTreeMap::from([(key.to_owned(), ByteString(b"text".to_vec()))]);
-        let of = |key: &str| {
+        let with = |key: &str| {
             stored(&Secret {
                 data: Some(data(key)),
                 ..Secret::default()
             })
         };
-        assert!(of("ca.crt").authority.is_some());
-        assert!(of("ca.key").authority.is_none());
+        assert!(with("ca.crt").authority.is_some());
+        assert!(with("ca.key").authority.is_none());
         assert_eq!(stored(&Secret::default()), Stored::default());
     }
 }
