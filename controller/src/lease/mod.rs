@@ -14,12 +14,14 @@
 //! away before the present leader has noticed.
 
 mod candidate;
+mod trouble;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use failover_core::names::{CONTROLLER_MANAGER, LEADER_LEASE};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -31,35 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use candidate::Terms;
 use candidate::{Answer, Candidate, Record, Step};
-use failover_core::names::{CONTROLLER_MANAGER, LEADER_LEASE};
-
-use failover_core::causes::causes;
-
-/// The same trouble is told again after this long.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
-
-#[derive(Debug, thiserror::Error)]
-enum LeaseError {
-    #[error(
-        "Lease {namespace}/{LEADER_LEASE} is missing, and the controller may not create it: run `kubectl failover install`"
-    )]
-    Missing { namespace: String },
-    #[error("cannot {verb} Lease {namespace}/{LEADER_LEASE}")]
-    Request {
-        verb: &'static str,
-        namespace: String,
-        source: kube::Error,
-    },
-    #[error(
-        "cannot {verb} Lease {namespace}/{LEADER_LEASE}: no answer within {:.1?}",
-        after
-    )]
-    Silent {
-        verb: &'static str,
-        namespace: String,
-        after: Duration,
-    },
-}
+use trouble::{LeaseError, Trouble};
 
 /// Takes part in the election of a leader.
 pub struct Elector {
@@ -380,36 +354,6 @@ fn record(lease: &Lease) -> Record {
 fn whole_seconds(duration: Duration) -> i32 {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     i32::try_from(seconds).unwrap_or(i32::MAX)
-}
-
-/// Tells what is wrong once, and again once a minute while it lasts.
-#[derive(Debug, Default)]
-struct Trouble {
-    told: Option<(String, Instant)>,
-}
-
-impl Trouble {
-    fn report(&mut self, error: &LeaseError) {
-        let text = causes(error);
-        if self
-            .told
-            .as_ref()
-            .is_some_and(|(told, at)| *told == text && at.elapsed() < REPORT_EVERY)
-        {
-            return;
-        }
-        tracing::error!(
-            error = text,
-            "cannot take part in electing a leader; trying again until it works"
-        );
-        self.told = Some((text, Instant::now()));
-    }
-
-    fn over(&mut self) {
-        if self.told.take().is_some() {
-            tracing::info!("the Lease answers again");
-        }
-    }
 }
 
 #[cfg(test)]
