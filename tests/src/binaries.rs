@@ -26,7 +26,13 @@ pub fn build() -> Result<&'static Binaries> {
 
 fn build_now() -> Result<Binaries> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    for (name, _) in std::env::vars_os() {
+        if is_set_for_this_crate(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         // The whole workspace, so that features unify as in `cargo test --workspace` and little is built twice.
         .args([
             "build",
@@ -61,6 +67,15 @@ fn build_now() -> Result<Binaries> {
         controller: find("failover-controller")?,
         krew_package: find("krew-package")?,
     })
+}
+
+/// What cargo tells a test or a program of its own crate. Build scripts that watch these (ring's does) would run again, and
+/// with them half of the dependencies would be built twice on every run.
+fn is_set_for_this_crate(variable: &str) -> bool {
+    variable == "OUT_DIR"
+        || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"]
+            .iter()
+            .any(|prefix| variable.starts_with(prefix))
 }
 
 impl Binaries {
