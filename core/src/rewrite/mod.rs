@@ -19,8 +19,8 @@
 //! ([`ownership::is_unowned`]).
 //!
 //! Two things cannot be seen, and are documented rather than guessed at: a scale to 0 on a secondary leaves the older
-//! record; and a second call that follows a repeated apply of the same value looks like an apply of the passive value
-//! itself, which the next reconcile corrects, because an active value is always recorded.
+//! record; and so does an apply of the passive value that changes something else of the object as well, since the second
+//! call for an apply of an active value would look just like it. The next reconcile, which changes nothing, tells.
 
 mod ownership;
 mod to_primary;

@@ -1,9 +1,9 @@
 //! What `managedFields` and `last-applied-configuration` tell about who asked for a value.
 //!
-//! Measured on the API server: an apply equal to the live object leaves the time of the manager's `Apply` entry, one that
-//! differs renews it; a patch by the same manager adds or renews an `Update` entry of its own. Both arrive as
-//! UpdateOptions, so the entries are the only way to tell an apply from a patch. All of them are computed before
-//! admission, and a webhook's own changes are owned by nobody.
+//! Measured on the API server: an apply that leaves the live object as it is leaves the time of the manager's `Apply`
+//! entry too, one that changes it renews that; a patch by the same manager adds or renews an `Update` entry of its own.
+//! Both arrive as UpdateOptions, so the entries are the only way to tell an apply from a patch. All of them are computed
+//! before admission, and a webhook's own changes are owned by nobody.
 
 use std::borrow::Cow;
 
@@ -42,20 +42,27 @@ pub(super) fn is_unowned(object: &View<'_>, old: &View<'_>) -> bool {
         })
 }
 
-/// The request's manager applies this field, and the request is no patch or update by the same manager.
+/// The request's manager applies this field as it is stored, and the request is no patch or update by the same manager.
+///
+/// "As it is stored" is proven by the time of the manager's `Apply` entry. Without that, the second call for a repeated
+/// apply of an active value would look like this too: by then the value is the passive one that the first call forced.
 fn is_applied(pointer: &Pointer, subject: &Subject<'_>, old: &View<'_>) -> bool {
     let Some(manager) = subject.manager else {
         return false;
     };
     let entries = entries(&subject.object);
+    let old_entries = self::entries(old);
     let pointer = in_fields_v1(pointer);
-    let applies = entries
+    let Some(applied) = entries
         .iter()
-        .any(|e| e.is(manager, "Apply") && e.covers(&pointer));
-    if !applies {
+        .find(|e| e.is(manager, "Apply") && e.covers(&pointer))
+    else {
+        return false;
+    };
+    let applied_before = old_entries.iter().find(|e| e.is(manager, "Apply"));
+    if applied.time != applied_before.and_then(|e| e.time.clone()) {
         return false;
     }
-    let old_entries = self::entries(old);
     let updates = |entries: &[Entry<'_>]| -> Vec<(Option<String>, String)> {
         entries
             .iter()

@@ -431,3 +431,27 @@ fn a_warning_never_exceeds_what_the_api_server_passes_on() {
 fn annotation(object: &Value) -> Option<&str> {
     object["metadata"]["annotations"][RESTORE_ANNOTATION].as_str()
 }
+
+/// A webhook that rewrites images, say, has ours called twice on every reconcile: also where the manifest says what it
+/// always said.
+#[test]
+fn a_second_call_for_a_repeated_apply_keeps_the_record() {
+    let standby = owning(
+        recorded(0, &json!({"/spec/replicas": 3})),
+        &[("flux", "Apply", "t1")],
+    );
+    // 3 is not what is stored, so the API server renews the time.
+    let mut asked = owning(standby.clone(), &[("flux", "Apply", "t2")]);
+    asked["spec"]["replicas"] = json!(3);
+    let call = |object| {
+        write_as(
+            &rule("deployments"),
+            Role::Secondary,
+            Some("flux"),
+            Some(&standby),
+            object,
+        )
+    };
+    let second = call(&call(&asked).object);
+    assert_eq!(annotation(&second.object), Some(r#"{"/spec/replicas":3}"#));
+}
