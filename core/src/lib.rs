@@ -17,6 +17,7 @@ pub mod api;
 pub mod batch;
 pub mod birth;
 pub mod causes;
+pub mod compile;
 pub mod guard;
 pub mod names;
 pub mod namespace;

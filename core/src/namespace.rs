@@ -65,6 +65,16 @@ impl ObjectRole {
     }
 }
 
+/// How enforcement takes an object, all that its Namespace says considered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not rewritten, and not held back either: exempt, or not reached by any rule here.
+    Free,
+    /// Its layer's role is not known: it is not rewritten, and may not become more active either.
+    Unknown,
+    Ruled(Role),
+}
+
 /// The annotation [`OBJECTS_ANNOTATION`]: `deployments/web=exempt deployments/api=primary`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectRoles(BTreeMap<String, ObjectRole>);
@@ -79,6 +89,18 @@ impl ObjectRoles {
 
     pub fn set(&mut self, resource: &str, name: &str, role: ObjectRole) {
         self.0.insert(format!("{resource}/{name}"), role);
+    }
+
+    pub fn remove(&mut self, resource: &str, name: &str) -> Option<ObjectRole> {
+        self.0.remove(&format!("{resource}/{name}"))
+    }
+
+    /// `(resource, name, role)`, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, ObjectRole)> {
+        self.0.iter().filter_map(|(object, role)| {
+            let (resource, name) = object.split_once('/')?;
+            Some((resource, name, *role))
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -240,15 +262,45 @@ impl NamespaceState {
 
     /// The role under which an object stands, or `None` where no rule reaches it or its layer's role is not known.
     pub fn role_for(&self, rule: &Rule, name: &str) -> Option<Role> {
-        let enforcement = self.enforcement?;
-        match self.objects.get(&rule.resource, name) {
-            Some(ObjectRole::Exempt) => None,
-            Some(ObjectRole::Primary) => Some(Role::Primary),
-            Some(ObjectRole::Secondary) => Some(Role::Secondary),
-            Some(ObjectRole::Site) => self.roles.of(rule.layer),
-            None if enforcement == Enforcement::Policy || rule.reach == Reach::Named => None,
-            None => self.roles.of(rule.layer),
+        match self.standing(rule, name) {
+            Standing::Ruled(role) => Some(role),
+            Standing::Free | Standing::Unknown => None,
         }
+    }
+
+    /// How an object stands.
+    pub fn standing(&self, rule: &Rule, name: &str) -> Standing {
+        self.standing_as(rule, self.objects.get(&rule.resource, name))
+    }
+
+    /// How an object would stand if this were what [`Self::objects`] says of it.
+    pub fn standing_as(&self, rule: &Rule, entry: Option<ObjectRole>) -> Standing {
+        let Some(enforcement) = self.enforcement else {
+            return Standing::Free;
+        };
+        let layer = || {
+            self.roles
+                .of(rule.layer)
+                .map_or(Standing::Unknown, Standing::Ruled)
+        };
+        match entry {
+            Some(ObjectRole::Exempt) => Standing::Free,
+            Some(ObjectRole::Primary) => Standing::Ruled(Role::Primary),
+            Some(ObjectRole::Secondary) => Standing::Ruled(Role::Secondary),
+            Some(ObjectRole::Site) => layer(),
+            None if enforcement == Enforcement::Policy || rule.reach == Reach::Named => {
+                Standing::Free
+            }
+            None => layer(),
+        }
+    }
+
+    /// Whether an object that enforcement has let go is to get back what was recorded of it: one that is exempt, wherever,
+    /// since nothing else will ever restore it; one that is merely not reached any more, while its layer is primary.
+    pub fn lets_go(&self, rule: &Rule, name: &str) -> bool {
+        self.standing(rule, name) == Standing::Free
+            && (self.objects.get(&rule.resource, name) == Some(ObjectRole::Exempt)
+                || self.roles.of(rule.layer) == Some(Role::Primary))
     }
 }
 

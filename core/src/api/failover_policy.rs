@@ -50,11 +50,18 @@ pub struct FailoverPolicySpec {
 #[serde(rename_all = "camelCase")]
 pub struct ManagedResource {
     pub kind: ManagedKind,
-    #[schemars(length(min = 1, max = 253))]
+    // Becomes part of an annotation in which spaces and equal signs part entries.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// Absent: the policy's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub namespace: Option<String>,
     /// Absent: the group of the built-in rule for this kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +79,20 @@ pub enum ManagedKind {
     HelmRelease,
     Kustomization,
     VirtualService,
+}
+
+impl ManagedKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VolumeReplication => "VolumeReplication",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::CronJob => "CronJob",
+            Self::HelmRelease => "HelmRelease",
+            Self::Kustomization => "Kustomization",
+            Self::VirtualService => "VirtualService",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +118,42 @@ pub struct ManagedResourceStatus {
     pub state: Option<Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
+    /// In one word, why the object does not stand as the policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ManagedResourceReason>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Why an object does not stand as a policy says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ManagedResourceReason {
+    /// Another policy says something else of it; what was in force stays.
+    Conflict,
+    /// It would become active on a site that is not primary, and this is no order to do so.
+    Waiting,
+    /// Its namespace is not enrolled.
+    NotEnrolled,
+    /// There is no such kind, or no such name.
+    Invalid,
+    /// It is exempt by its own label.
+    Exempt,
+    /// The namespace's annotation is full.
+    NoRoom,
+    /// It was swept and does not agree with its role.
+    NotConforming,
+}
+
+impl ManagedResourceReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "Conflict",
+            Self::Waiting => "Waiting",
+            Self::NotEnrolled => "NotEnrolled",
+            Self::Invalid => "Invalid",
+            Self::Exempt => "Exempt",
+            Self::NoRoom => "NoRoom",
+            Self::NotConforming => "NotConforming",
+        }
+    }
 }

@@ -1,0 +1,152 @@
+//! What is asked of each object, gathered from labels and policies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Held, Inputs, ObjectKey, the_rule};
+use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
+use crate::role::Role;
+
+/// What is asked of one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ask {
+    /// It carries the exempt label.
+    pub(super) exempt: bool,
+    /// The policies that name it, by what they say of it: `None` is "it follows the site".
+    pub(super) policies: BTreeMap<Option<Role>, BTreeSet<String>>,
+    /// A policy that orders `primary` was not refused this before.
+    pub(super) fresh: bool,
+}
+
+/// What is asked of all.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    by_object: BTreeMap<ObjectKey, Ask>,
+    /// Labels that cannot be followed at all.
+    pub(super) unusable: Vec<Held>,
+}
+
+impl Asked {
+    pub(super) fn read(inputs: &Inputs<'_>) -> Self {
+        let mut asked = Self::default();
+        let enrolled = |key: &&ObjectKey| inputs.namespaces.iter().any(|n| n.name == key.namespace);
+        for key in inputs.exempt.iter().filter(enrolled) {
+            if the_rule(inputs.rules, &key.resource).is_some() && is_name(&key.name) {
+                asked.by_object.entry(key.clone()).or_default().exempt = true;
+            } else {
+                asked.unusable.push(Held {
+                    object: key.clone(),
+                    why: "its exempt label has no effect: no rule, or more than one, is about its kind".to_owned(),
+                });
+            }
+        }
+        for policy in inputs.policies {
+            let state = policy.spec.desired_state;
+            let (namespace, name) = name_of(policy);
+            for (resource, named) in resources(inputs, policy) {
+                let Ok(key) = named else { continue };
+                let ask = asked.by_object.entry(key.clone()).or_default();
+                ask.policies
+                    .entry(state)
+                    .or_default()
+                    .insert(format!("{namespace}/{name}"));
+                ask.fresh |= state == Some(Role::Primary) && !was_refused(policy, resource, &key);
+            }
+        }
+        asked
+    }
+
+    pub(super) fn of(&self, key: &ObjectKey) -> &Ask {
+        static NOTHING: Ask = Ask {
+            exempt: false,
+            policies: BTreeMap::new(),
+            fresh: false,
+        };
+        self.by_object.get(key).unwrap_or(&NOTHING)
+    }
+
+    pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = ObjectKey> {
+        self.by_object
+            .keys()
+            .filter(move |key| key.namespace == namespace)
+            .cloned()
+    }
+}
+
+/// Namespace and name.
+pub(super) fn name_of(policy: &FailoverPolicy) -> (&str, &str) {
+    (
+        policy.metadata.namespace.as_deref().unwrap_or_default(),
+        policy.metadata.name.as_deref().unwrap_or_default(),
+    )
+}
+
+type Named = Result<ObjectKey, (ManagedResourceReason, String)>;
+
+/// The objects that a policy names, each with what it is here or why it is nothing.
+pub(super) fn resources<'a>(
+    inputs: &'a Inputs<'_>,
+    policy: &'a FailoverPolicy,
+) -> impl Iterator<Item = (&'a ManagedResource, Named)> {
+    policy
+        .spec
+        .managed_resources
+        .iter()
+        .map(move |resource| (resource, object(inputs, policy, resource)))
+}
+
+fn object(inputs: &Inputs<'_>, policy: &FailoverPolicy, named: &ManagedResource) -> Named {
+    let kind = named.kind.as_str();
+    let rule = inputs.rules.iter().find(|rule| {
+        rule.kind == kind
+            && named
+                .api_group
+                .as_deref()
+                .is_none_or(|group| group == rule.group)
+    });
+    // A name with a space or an equal sign in it would be read as another entry of the annotation.
+    let rule = rule
+        .filter(|rule| is_name(&named.name) && the_rule(inputs.rules, &rule.resource).is_some())
+        .ok_or_else(|| {
+            (
+                ManagedResourceReason::Invalid,
+                "no rule is about such an object: see kind, apiGroup and name".to_owned(),
+            )
+        })?;
+    let own = name_of(policy).0;
+    let namespace = named.namespace.as_deref().unwrap_or(own);
+    if !inputs.namespaces.iter().any(|n| n.name == namespace) {
+        return Err((
+            ManagedResourceReason::NotEnrolled,
+            format!(
+                "namespace {namespace} is not enrolled: kubectl failover enroll {namespace} --policy-only"
+            ),
+        ));
+    }
+    Ok(ObjectKey {
+        namespace: namespace.to_owned(),
+        resource: rule.resource.to_string(),
+        name: named.name.clone(),
+    })
+}
+
+/// Whether this very version of the policy has been told that the object does not move. What it said then is no order any
+/// more once the reason is gone: somebody else's policy being deleted must not open a standby.
+fn was_refused(policy: &FailoverPolicy, named: &ManagedResource, key: &ObjectKey) -> bool {
+    let Some(status) = &policy.status else {
+        return false;
+    };
+    status.observed_generation == policy.metadata.generation
+        && status.resources.iter().any(|told| {
+            (told.kind, &told.name, &told.namespace) == (named.kind, &named.name, &key.namespace)
+                && matches!(
+                    told.reason,
+                    Some(ManagedResourceReason::Conflict | ManagedResourceReason::Waiting)
+                )
+        })
+}
+
+/// A DNS subdomain, as names of objects are.
+fn is_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    (1..=253).contains(&name.len()) && name.chars().all(inner)
+}

@@ -1,0 +1,246 @@
+//! What is asked of single objects, turned into what is in force: the annotation [`OBJECTS_ANNOTATION`] of each enrolled
+//! Namespace.
+//!
+//! ```text
+//!   exempt labels on objects ─┐                               ┌─► ObjectRoles per namespace ─► webhook, policies, sweeper
+//!   FailoverPolicies ─────────┼─► compile(.., in force now) ──┼─► results per policy ────────► its status
+//!   Namespaces as they are ───┘                               └─► what is held back ─────────► status, plan
+//! ```
+//!
+//! Whoever may label an object, or commit to the repository that Flux applies, can *ask*. What is asked takes effect as
+//! soon as it makes an object more passive, and only on a settled primary where it makes it more active: no commit opens a
+//! standby. Two things open an object on a secondary all the same, and both are a person's: an exemption that an operator
+//! has put in force by hand stays for as long as the object asks for it, and a policy's `desiredState: primary` is an order
+//! (GitOps is kept from writing one by an admission policy).
+//!
+//! Nothing is remembered but what the cluster says: what is in force is read from the Namespace, and which orders have been
+//! refused from the policy's own status. So it does not matter in which order things arrive, or how often this runs.
+//!
+//! [`OBJECTS_ANNOTATION`]: crate::names::OBJECTS_ANNOTATION
+
+mod asked;
+mod next;
+mod room;
+mod status;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::RuleSet;
+use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
+use crate::namespace::{NamespaceState, ObjectRole, ObjectRoles, Standing};
+use crate::role::Role;
+use crate::rule::Rule;
+use crate::transition::EnrolledNamespace;
+
+use asked::Asked;
+pub use status::{Enforced, policy_status};
+
+/// An object as the annotation names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    pub namespace: String,
+    /// Plural.
+    pub resource: String,
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.resource, self.name)
+    }
+}
+
+/// Everything that is asked, and everything that decides about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    pub namespaces: &'a [EnrolledNamespace],
+    /// Objects of ruled kinds that carry the label `failover.dev/enforce: disabled`.
+    pub exempt: &'a BTreeSet<ObjectKey>,
+    pub policies: &'a [&'a FailoverPolicy],
+    pub rules: &'a RuleSet,
+    /// The site has settled in its role. While it moves nothing is loosened: what leaves enforcement now would miss what
+    /// the move is about to do.
+    pub settled: bool,
+}
+
+/// What is to be in force, and what is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// For each enrolled namespace.
+    pub objects: BTreeMap<String, ObjectRoles>,
+    /// Sorted by object.
+    pub held: Vec<Held>,
+    /// Sorted by namespace and name.
+    pub policies: Vec<PolicyResult>,
+    /// Exemptions that were in force and of which no label was given: see that there is none before they end.
+    pub unasked: BTreeSet<ObjectKey>,
+}
+
+/// Something that was asked and is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    pub object: ObjectKey,
+    /// What was asked, why it is not so, and what would make it so.
+    pub why: String,
+}
+
+/// What became of one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyResult {
+    pub namespace: String,
+    pub name: String,
+    /// In the order of its spec.
+    pub resources: Vec<ResourceResult>,
+}
+
+/// What became of one object that a policy names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceResult {
+    pub resource: ManagedResource,
+    /// `None` where its namespace or kind is not known.
+    pub object: Option<ObjectKey>,
+    /// The role that it will have.
+    pub state: Option<Role>,
+    pub refused: Option<(ManagedResourceReason, String)>,
+}
+
+/// Decides what is to be in force.
+pub fn compile(inputs: &Inputs<'_>) -> Compiled {
+    let asked = Asked::read(inputs);
+    let mut compiled = Compiled::default();
+    let mut refused = BTreeMap::new();
+    for namespace in inputs.namespaces {
+        let mut objects = namespace.state.objects.clone();
+        for key in keys(namespace, &asked) {
+            let Some(rule) = the_rule(inputs.rules, &key.resource) else {
+                // Nothing reads such an entry; it stays for the day on which its rule is back.
+                continue;
+            };
+            let current = namespace.state.objects.get(&key.resource, &key.name);
+            let decided = next::next(
+                &next::Subject {
+                    state: &namespace.state,
+                    rule,
+                    current,
+                    settled: inputs.settled,
+                },
+                asked.of(&key),
+                &key,
+            );
+            if current == Some(ObjectRole::Exempt)
+                && decided.entry != current
+                && !asked.of(&key).exempt
+            {
+                compiled.unasked.insert(key.clone());
+            }
+            match decided.entry {
+                Some(role) => objects.set(&key.resource, &key.name, role),
+                None => {
+                    objects.remove(&key.resource, &key.name);
+                }
+            }
+            if let Some(why) = decided.held {
+                compiled.held.push(Held {
+                    object: key.clone(),
+                    why,
+                });
+            }
+            if let Some(refusal) = decided.refused {
+                refused.insert(key, refusal);
+            }
+        }
+        for key in room::make_room(&namespace.name, &namespace.state.objects, &mut objects) {
+            let why = room::no_room(&key);
+            compiled.held.push(Held {
+                object: key.clone(),
+                why: why.clone(),
+            });
+            refused.insert(key, (ManagedResourceReason::NoRoom, why));
+        }
+        compiled.objects.insert(namespace.name.clone(), objects);
+    }
+    compiled.held.extend(asked.unusable);
+    compiled.held.sort();
+    compiled.policies = results(inputs, &compiled.objects, &refused);
+    compiled
+}
+
+/// Everything in a namespace that is asked for or in force.
+fn keys(namespace: &EnrolledNamespace, asked: &Asked) -> BTreeSet<ObjectKey> {
+    let in_force = namespace
+        .state
+        .objects
+        .iter()
+        .map(|(resource, name, _)| ObjectKey {
+            namespace: namespace.name.clone(),
+            resource: resource.to_owned(),
+            name: name.to_owned(),
+        });
+    asked
+        .in_namespace(&namespace.name)
+        .chain(in_force)
+        .collect()
+}
+
+/// The rule for a plural. The annotation knows no groups, so two rules that share a plural cannot be told apart in it.
+fn the_rule<'a>(rules: &'a RuleSet, resource: &str) -> Option<&'a Rule> {
+    let mut found = rules.iter().filter(|rule| rule.resource == resource);
+    let rule = found.next()?;
+    found.next().is_none().then_some(rule)
+}
+
+fn results(
+    inputs: &Inputs<'_>,
+    objects: &BTreeMap<String, ObjectRoles>,
+    refused: &BTreeMap<ObjectKey, (ManagedResourceReason, String)>,
+) -> Vec<PolicyResult> {
+    let after = |key: &ObjectKey| -> Option<Role> {
+        let namespace = inputs.namespaces.iter().find(|n| n.name == key.namespace)?;
+        let rule = the_rule(inputs.rules, &key.resource)?;
+        let state = NamespaceState {
+            objects: objects.get(&key.namespace)?.clone(),
+            ..namespace.state.clone()
+        };
+        match state.standing(rule, &key.name) {
+            Standing::Ruled(role) => Some(role),
+            Standing::Free | Standing::Unknown => None,
+        }
+    };
+    let mut results: Vec<PolicyResult> = inputs
+        .policies
+        .iter()
+        .map(|policy| {
+            let resources = asked::resources(inputs, policy).map(|(resource, named)| {
+                let resource = resource.clone();
+                match named {
+                    Ok(key) => ResourceResult {
+                        state: after(&key),
+                        refused: refused.get(&key).cloned(),
+                        object: Some(key),
+                        resource,
+                    },
+                    Err(refusal) => ResourceResult {
+                        resource,
+                        object: None,
+                        state: None,
+                        refused: Some(refusal),
+                    },
+                }
+            });
+            let (namespace, name) = asked::name_of(policy);
+            PolicyResult {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                resources: resources.collect(),
+            }
+        })
+        .collect();
+    results.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    results
+}

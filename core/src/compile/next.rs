@@ -1,0 +1,217 @@
+//! What comes next for one object.
+
+use super::ObjectKey;
+use super::asked::Ask;
+use crate::api::ManagedResourceReason;
+use crate::namespace::{NamespaceState, ObjectRole, Standing};
+use crate::role::Role;
+use crate::rule::Rule;
+
+/// An object as it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject<'a> {
+    pub(super) state: &'a NamespaceState,
+    pub(super) rule: &'a Rule,
+    /// What is in force of it.
+    pub(super) current: Option<ObjectRole>,
+    pub(super) settled: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    pub(super) entry: Option<ObjectRole>,
+    pub(super) held: Option<String>,
+    /// What the policies that name it are told.
+    pub(super) refused: Option<(ManagedResourceReason, String)>,
+}
+
+/// Decides about one object. See the module's documentation.
+pub(super) fn next(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+    let mut states = ask.policies.iter();
+    match (states.next(), states.next()) {
+        (Some(_), Some(_)) => conflict(subject, ask, key),
+        (Some((Some(Role::Secondary), _)), None) => Decided {
+            entry: Some(ObjectRole::Secondary),
+            ..Decided::default()
+        },
+        (Some((Some(Role::Primary), _)), None) => promoted(subject, ask, key),
+        (None | Some((None, _)), _) if ask.exempt => exempt(subject, ask, key),
+        (Some((None, _)), None) => following(subject, key),
+        (None, _) => unasked(subject, key),
+    }
+}
+
+impl Subject<'_> {
+    fn standing(&self) -> Standing {
+        self.state.standing_as(self.rule, self.current)
+    }
+
+    fn layer(&self) -> Option<Role> {
+        self.state.roles.of(self.rule.layer)
+    }
+
+    /// Whether the object may go from how it stands to what `entry` makes of it without anybody's order.
+    fn may_become(&self, entry: Option<ObjectRole>) -> bool {
+        let (before, after) = (self.standing(), self.state.standing_as(self.rule, entry));
+        looseness(after) <= looseness(before)
+            || (self.settled
+                && self.layer() == Some(Role::Primary)
+                && before == Standing::Ruled(Role::Primary))
+    }
+
+    /// The first of these that may be, else what is.
+    fn first_of(&self, entries: &[Option<ObjectRole>]) -> Option<ObjectRole> {
+        entries
+            .iter()
+            .copied()
+            .find(|entry| self.may_become(*entry))
+            .unwrap_or(self.current)
+    }
+}
+
+fn looseness(standing: Standing) -> u8 {
+    match standing {
+        Standing::Ruled(Role::Secondary) => 0,
+        Standing::Unknown => 1,
+        Standing::Ruled(Role::Primary) => 2,
+        Standing::Free => 3,
+    }
+}
+
+/// `desiredState: primary`, which alone may open an object on a secondary.
+fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+    let open = matches!(
+        subject.standing(),
+        Standing::Free | Standing::Ruled(Role::Primary)
+    );
+    if open || ask.fresh {
+        return Decided {
+            entry: Some(ObjectRole::Primary),
+            ..Decided::default()
+        };
+    }
+    let why = format!(
+        "{}/{} stays secondary: this was refused before, and what stood in its way being gone is no order; set desiredState to secondary and then to primary again",
+        key.resource, key.name
+    );
+    Decided {
+        entry: subject.current,
+        held: Some(why.clone()),
+        refused: Some((ManagedResourceReason::Waiting, why)),
+    }
+}
+
+/// The exempt label. It counts where an operator has put it in force, and on a primary.
+fn exempt(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+    let named = !ask.policies.is_empty();
+    let is_exempt = subject.current == Some(ObjectRole::Exempt);
+    let open = matches!(
+        subject.standing(),
+        Standing::Free | Standing::Ruled(Role::Primary)
+    );
+    let on_primary = subject.settled && subject.layer() == Some(Role::Primary);
+    if is_exempt || (on_primary && open) {
+        let refused = named.then(|| {
+            let why = "exempt by its own label failover.dev/enforce: disabled".to_owned();
+            (ManagedResourceReason::Exempt, why)
+        });
+        return Decided {
+            entry: Some(ObjectRole::Exempt),
+            held: None,
+            refused,
+        };
+    }
+    let mut decided = if named {
+        following(subject, key)
+    } else {
+        unasked(subject, key)
+    };
+    // What is not reached anyway needs no exemption.
+    if subject.state.standing_as(subject.rule, decided.entry) != Standing::Free {
+        let (object, layer) = (format!("{}/{}", key.resource, key.name), subject.rule.layer);
+        decided.held = Some(format!(
+            "exempt label of {object} waits for the promotion: it takes effect once {layer} is primary, or by kubectl failover exempt {object} -n {}",
+            key.namespace
+        ));
+    }
+    decided
+}
+
+/// A policy without `desiredState`.
+fn following(subject: &Subject<'_>, key: &ObjectKey) -> Decided {
+    let wanted = Some(ObjectRole::Site);
+    let entry = subject.first_of(&[wanted]);
+    if entry == wanted {
+        return Decided {
+            entry,
+            ..Decided::default()
+        };
+    }
+    let why = stays_secondary(key);
+    Decided {
+        entry,
+        held: Some(why.clone()),
+        refused: Some((ManagedResourceReason::Waiting, why)),
+    }
+}
+
+/// Nothing is asked of it (any more).
+fn unasked(subject: &Subject<'_>, key: &ObjectKey) -> Decided {
+    // Where letting it go would loosen it, it follows the site until that is primary.
+    let entry = subject.first_of(&[None, Some(ObjectRole::Site)]);
+    let held = match entry {
+        None => None,
+        Some(ObjectRole::Site) => Some(format!(
+            "{}/{} is named by no policy any more; it follows the site until {} is primary",
+            key.resource, key.name, subject.rule.layer
+        )),
+        Some(_) => Some(stays_secondary(key)),
+    };
+    Decided {
+        entry,
+        held,
+        refused: None,
+    }
+}
+
+fn stays_secondary(key: &ObjectKey) -> String {
+    let object = format!("{}/{}", key.resource, key.name);
+    format!(
+        "{object} stays secondary: no policy orders it so any more, but none orders it to be primary either; a FailoverPolicy with desiredState: primary does, or kubectl failover exempt {object} -n {} --undo",
+        key.namespace
+    )
+}
+
+/// Policies that contradict each other: what is in force stays. What nobody asks for any more does not, where it is open.
+fn conflict(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+    let asked_for = match subject.current {
+        Some(ObjectRole::Exempt) => ask.exempt,
+        Some(ObjectRole::Primary) => ask.policies.contains_key(&Some(Role::Primary)),
+        Some(ObjectRole::Site | ObjectRole::Secondary) | None => true,
+    };
+    let entry = if asked_for {
+        subject.current
+    } else {
+        subject.first_of(&[Some(ObjectRole::Site)])
+    };
+    let sides: Vec<String> = ask
+        .policies
+        .iter()
+        .map(|(state, names)| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let state = state.map_or("the site's role", Role::as_str);
+            format!("{} ({state})", names.join(", "))
+        })
+        .collect();
+    let why = format!(
+        "{}/{} is named with different states by {}: none of them is followed, what was in force stays",
+        key.resource,
+        key.name,
+        sides.join(" and by ")
+    );
+    Decided {
+        entry,
+        held: Some(why.clone()),
+        refused: Some((ManagedResourceReason::Conflict, why)),
+    }
+}
