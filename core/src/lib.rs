@@ -14,6 +14,7 @@
 //! write, the sweeper on every stored object, `plan` on a copy: what is previewed is what happens.
 
 pub mod api;
+pub mod backstop;
 pub mod batch;
 pub mod birth;
 pub mod causes;

@@ -48,6 +48,9 @@ pub const ENFORCE_LABEL: &str = "failover.dev/enforce";
 /// Label on the Leases of enforcers.
 pub const ENFORCER_LABEL: &str = "failover.dev/enforcer";
 
+/// Annotation on a Site: `true` allows its deletion.
+pub const ALLOW_DELETION_ANNOTATION: &str = "failover.dev/allow-deletion";
+
 /// Annotation on a Namespace: roles and exemptions of single objects, see [`crate::namespace::ObjectRoles`].
 pub const OBJECTS_ANNOTATION: &str = "failover.dev/objects";
 /// Annotation on a Namespace: the name of the site, for messages.

@@ -260,6 +260,13 @@ impl World {
                 "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {},
                 "status": {"userInfo": {"username": "alice"}}
             })),
+            ("GET", path)
+                if path.starts_with(
+                    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic",
+                ) =>
+            {
+                ok(&json!({"metadata": {}, "items": []}))
+            }
             ("GET", "/api") => groups(&json!([group("", "v1", "pods")])),
             ("GET", "/apis") => groups(&json!([group("apps", "v1", "deployments")])),
             ("GET", path) if path.contains("/namespaces/") => {

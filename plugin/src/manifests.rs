@@ -2,15 +2,15 @@
 //!
 //! The order is that of `manifests/kustomization.yaml`. A namespace comes before what lives in it, the CRDs before anything
 //! that could be of their kinds, identities and the objects that the controller may only fill in (the Secret, the Lease)
-//! before what runs under them, and the webhook configuration last, because the API server calls the webhook from the
-//! moment it exists. The Site is not among them: it is founded once, by [`crate::commands::install`].
+//! before what runs under them, and the webhook configuration only then, because the API server calls the webhook from the
+//! moment it exists. The policies come last: what the webhook rewrites, they would refuse. The Site is not among them: it is founded once, by [`crate::commands::install`].
 
 use serde_json::Value;
 
 use crate::cluster::Manifest;
 
 #[rustfmt::skip] // one file, one line
-pub const FILES: [(&str, &str); 19] = [
+pub const FILES: [(&str, &str); 22] = [
     ("namespaces.yaml", include_str!("../../manifests/namespaces.yaml")),
     ("crds/sites.failover.dev.yaml", include_str!("../../manifests/crds/sites.failover.dev.yaml")),
     ("crds/failoverpolicies.failover.dev.yaml", include_str!("../../manifests/crds/failoverpolicies.failover.dev.yaml")),
@@ -30,6 +30,9 @@ pub const FILES: [(&str, &str); 19] = [
     ("webhook-disruption-budget.yaml", include_str!("../../manifests/webhook-disruption-budget.yaml")),
     ("webhook-deployment.yaml", include_str!("../../manifests/webhook-deployment.yaml")),
     ("webhook-configuration.yaml", include_str!("../../manifests/webhook-configuration.yaml")),
+    ("policies/state.yaml", include_str!("../../manifests/policies/state.yaml")),
+    ("policies/ratchet.yaml", include_str!("../../manifests/policies/ratchet.yaml")),
+    ("policies/pod-gate.yaml", include_str!("../../manifests/policies/pod-gate.yaml")),
 ];
 
 /// What differs from the files.
@@ -114,9 +117,14 @@ mod tests {
         let names = names(&Options::default());
         assert_eq!(names[0], "namespace/failover-system");
         let position = |name: &str| names.iter().position(|n| n == name).unwrap();
-        let last =
+        let webhook =
             position("mutatingwebhookconfiguration.admissionregistration.k8s.io/failover.dev");
-        assert_eq!(last, names.len() - 1);
+        assert!(
+            names[webhook + 1..]
+                .iter()
+                .all(|name| name.starts_with("validatingadmissionpolic"))
+        );
+        assert!(position("deployment.apps/failover-webhook") < webhook);
         assert!(
             position("customresourcedefinition.apiextensions.k8s.io/sites.failover.dev")
                 < position("deployment.apps/failover-controller")
@@ -136,6 +144,8 @@ mod tests {
                 "ClusterRole",
                 "ClusterRoleBinding",
                 "MutatingWebhookConfiguration",
+                "ValidatingAdmissionPolicy",
+                "ValidatingAdmissionPolicyBinding",
             ];
             assert_eq!(
                 manifest.namespace().is_none(),
@@ -164,9 +174,12 @@ mod tests {
             ]
         );
         let objects = objects(&options);
-        let configuration = objects.last().unwrap().object();
+        let configuration = objects
+            .iter()
+            .find(|manifest| manifest.kind() == "MutatingWebhookConfiguration")
+            .unwrap();
         assert_eq!(
-            configuration["webhooks"][0]["clientConfig"],
+            configuration.object()["webhooks"][0]["clientConfig"],
             serde_json::json!({"url": "https://127.0.0.1:9443/mutate"})
         );
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use failover_core::api::{Phase, RoleRule, Site, SiteStatus};
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::reflector::{self, store::Writer};
 use kube::runtime::watcher::Event;
@@ -173,20 +175,24 @@ pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
     let (role_rules, _) = empty::<RoleRule>();
     let (leases, mut lease_writer) = empty::<Lease>();
     let (webhooks, mut webhook_writer) = empty::<MutatingWebhookConfiguration>();
+    let (policies, _) = empty::<kube::core::PartialObjectMeta<ValidatingAdmissionPolicy>>();
+    let (bindings, _) = empty::<ValidatingAdmissionPolicyBinding>();
     let changed = Arc::new(Notify::new());
     let (send, mut changes) = mpsc::unbounded_channel::<(String, Value)>();
     let send = Mutex::new(send);
     api.on_change(move |path, object| {
         let _ = send.lock().unwrap().send((path.to_owned(), object.clone()));
     });
-    let caches = Caches::of_stores(
+    let caches = Caches {
         sites,
         namespaces,
         role_rules,
-        leases,
+        enforcer_leases: leases,
         webhooks,
-        Arc::clone(&changed),
-    );
+        policies,
+        bindings,
+        changed: Arc::clone(&changed),
+    };
     let feed = tokio::spawn(async move {
         while let Some((path, object)) = changes.recv().await {
             tokio::time::sleep(LAG).await;

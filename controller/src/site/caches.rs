@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::api::{RoleRule, Site};
+use failover_core::backstop;
 use failover_core::names::{SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
 use futures::StreamExt as _;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -38,7 +41,9 @@ pub struct Caches {
     pub role_rules: Store<RoleRule>,
     pub enforcer_leases: Store<Lease>,
     pub webhooks: Store<MutatingWebhookConfiguration>,
-    changed: Arc<Notify>,
+    pub policies: Store<PartialObjectMeta<ValidatingAdmissionPolicy>>,
+    pub bindings: Store<ValidatingAdmissionPolicyBinding>,
+    pub(super) changed: Arc<Notify>,
 }
 
 impl Caches {
@@ -76,7 +81,22 @@ impl Caches {
             ),
             webhooks: watch(
                 "mutatingwebhookconfigurations",
-                watcher::watcher(Api::all(cluster), named(WEBHOOK_CONFIGURATION)),
+                watcher::watcher(Api::all(cluster.clone()), named(WEBHOOK_CONFIGURATION)),
+                notify,
+                tasks,
+            ),
+            policies: watch(
+                "validatingadmissionpolicies",
+                watcher::watcher(
+                    Api::all(cluster.clone()),
+                    config().labels(backstop::SELECTOR),
+                ),
+                notify,
+                tasks,
+            ),
+            bindings: watch(
+                "validatingadmissionpolicybindings",
+                watcher::watcher(Api::all(cluster), config().labels(backstop::SELECTOR)),
                 notify,
                 tasks,
             ),
@@ -93,6 +113,8 @@ impl Caches {
             self.role_rules.wait_until_ready(),
             self.enforcer_leases.wait_until_ready(),
             self.webhooks.wait_until_ready(),
+            self.policies.wait_until_ready(),
+            self.bindings.wait_until_ready(),
         );
     }
 
@@ -112,23 +134,23 @@ impl Caches {
             .is_some_and(|configuration| has_our_webhook(&configuration))
     }
 
-    #[cfg(test)]
-    pub(super) fn of_stores(
-        sites: Store<Site>,
-        namespaces: Store<PartialObjectMeta<Namespace>>,
-        role_rules: Store<RoleRule>,
-        enforcer_leases: Store<Lease>,
-        webhooks: Store<MutatingWebhookConfiguration>,
-        changed: Arc<Notify>,
-    ) -> Self {
-        Self {
-            sites,
-            namespaces,
-            role_rules,
-            enforcer_leases,
-            webhooks,
-            changed,
-        }
+    /// Whether the API server itself holds every built-in kind.
+    pub fn policy_configured(&self) -> bool {
+        let denies = |binding: &ValidatingAdmissionPolicyBinding| {
+            binding
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.validation_actions.as_ref())
+                .is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+        };
+        backstop::missing(
+            |policy| self.policies.get(&ObjectRef::new(policy)).is_some(),
+            |binding| {
+                let binding = self.bindings.get(&ObjectRef::new(binding));
+                binding.is_some_and(|binding| denies(&binding))
+            },
+        )
+        .is_empty()
     }
 }
 

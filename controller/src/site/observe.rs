@@ -67,8 +67,7 @@ impl Observer {
             facts: Facts {
                 peer_configured: site.spec.peer.is_some(),
                 webhook_configured: self.caches.webhook_configured(),
-                // No policy is shipped yet.
-                policy_configured: false,
+                policy_configured: self.caches.policy_configured(),
             },
             site,
             enrolled: Vec::new(),

@@ -10,7 +10,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Calls until there is an answer, or patience has run out.
 ///
 /// A busy server is asked again after the time it names. One that is away, or has failed internally (a change of etcd's
-/// leader does), is asked again after 0.1, 0.2, 0.4 s: longer absences are the control loop's to wait out. Every other
+/// leader does), is asked again after 0.1, 0.2, 0.4 s: longer absences are the control loop's to wait out. So is one whose
+/// admission policies have not seen the new role yet: its caches follow the Namespace's labels by milliseconds. Every other
 /// answer stands.
 pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, ObjectError>
 where
@@ -37,11 +38,20 @@ fn patience(error: &ObjectError) -> u32 {
     match error {
         ObjectError::Busy { .. } => 8,
         ObjectError::Unavailable(_) | ObjectError::Refused { status: 500, .. } => 4,
+        ObjectError::Refused {
+            status: 403,
+            message,
+        } if is_our_backstop(message) => 5,
         ObjectError::NotFound
         | ObjectError::Conflict
         | ObjectError::Expired
         | ObjectError::Refused { .. } => 1,
     }
+}
+
+/// Whether a refusal is that of an admission policy of ours.
+fn is_our_backstop(message: &str) -> bool {
+    message.contains("ValidatingAdmissionPolicy") && message.contains(".failover.dev' with binding")
 }
 
 #[cfg(test)]
@@ -104,6 +114,7 @@ mod tests {
     #[case(ObjectError::Unavailable("gone".into()), 4)]
     #[case(refused(500), 4)]
     #[case(refused(403), 1)]
+    #[case(ObjectError::Refused { status: 403, message: "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'deployments.apps.failover.dev' with binding 'deployments.apps.failover.dev' denied request: site east is secondary".into() }, 5)]
     #[case(refused(422), 1)]
     #[case(ObjectError::Conflict, 1)]
     #[case(ObjectError::NotFound, 1)]

@@ -1,6 +1,7 @@
 //! Reading and writing the cluster. Nothing here decides anything, and nothing here speaks to a person.
 
 mod apply;
+mod backstop;
 mod controller;
 mod discovery;
 mod error;

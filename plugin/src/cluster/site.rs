@@ -1,7 +1,7 @@
 //! The Site: read, founded, ordered to change.
 
 use failover_core::api::{RoleRequest, Site};
-use failover_core::names::{CLI_MANAGER, SITE};
+use failover_core::names::{ALLOW_DELETION_ANNOTATION, CLI_MANAGER, SITE};
 use failover_core::{Epoch, Role};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
@@ -51,6 +51,20 @@ impl Cluster {
             .create(&params, site)
             .await
             .map_err(|error| self.error("create the Site", &error))
+    }
+
+    /// Says in writing that the Site may be deleted, which an admission policy asks for. Without a Site: nothing.
+    pub async fn allow_site_deletion(&self) -> Result<(), ApiError> {
+        let params = PatchParams {
+            field_manager: Some(CLI_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = json!({"metadata": {"annotations": {ALLOW_DELETION_ANNOTATION: "true"}}});
+        let answer = Api::<Site>::all(self.client())
+            .patch_metadata(SITE, &params, &Patch::Merge(patch))
+            .await
+            .map_err(|error| self.error("allow the deletion of the Site", &error));
+        found(answer).map(|_| ())
     }
 
     /// Writes an order, whole and on the very version it was decided on.

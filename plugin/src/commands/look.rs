@@ -61,15 +61,18 @@ pub fn no_site(session: &Session<'_>) -> Failure {
 /// Reads the site, or says that there is none.
 pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
     let cluster = &session.cluster;
-    let (site, enrolled, webhook) =
-        futures::try_join!(cluster.site(), cluster.enrolled(), cluster.webhook())?;
+    let (site, enrolled, webhook, policy_configured) = futures::try_join!(
+        cluster.site(),
+        cluster.enrolled(),
+        cluster.webhook(),
+        Box::pin(cluster.has_backstop())
+    )?;
     let site = site.ok_or_else(|| no_site(session))?;
     Ok(View {
         facts: Facts {
             peer_configured: site.spec.peer.is_some(),
             webhook_configured: webhook.configured,
-            // No admission policy is shipped in this version.
-            policy_configured: false,
+            policy_configured,
         },
         site,
         enrolled,

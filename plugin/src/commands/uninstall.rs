@@ -1,6 +1,7 @@
 //! `uninstall`: everything that `install` brought, in the order in which nothing is left hanging.
 //!
-//! The webhook configuration goes first, so that no write waits for a webhook that is gone; what runs goes next; then the
+//! The policies go first, then the webhook configuration, so that no write is refused by the ones or waits for the other
+//! when the webhook is gone; what runs goes next; then the
 //! labels of namespaces, rights, the Site, the CRDs, and our own namespaces last. Nothing of a user's is deleted: a CRD
 //! takes its objects with it, so those of FailoverPolicies and RoleRules stay while there are any.
 
@@ -100,19 +101,22 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
 }
 
 /// Place in the order of removal.
-const WORKLOADS: u8 = 1;
+const WORKLOADS: u8 = 3;
 
 fn rank(manifest: &Manifest) -> u8 {
     match manifest.kind() {
-        "MutatingWebhookConfiguration" => 0,
+        // What refuses goes before what would have rewritten.
+        "ValidatingAdmissionPolicyBinding" => 0,
+        "ValidatingAdmissionPolicy" => 1,
+        "MutatingWebhookConfiguration" => 2,
         "Deployment" | "PodDisruptionBudget" | "Service" | "NetworkPolicy" => WORKLOADS,
-        "ClusterRoleBinding" | "RoleBinding" => 2,
-        "ClusterRole" | "Role" => 3,
-        "Site" => 5,
-        "CustomResourceDefinition" => 6,
-        "Namespace" => 7,
+        "ClusterRoleBinding" | "RoleBinding" => 4,
+        "ClusterRole" | "Role" => 5,
+        "Site" => 7,
+        "CustomResourceDefinition" => 8,
+        "Namespace" => 9,
         // Identities, the Secret, the Lease, the quota.
-        _ => 4,
+        _ => 6,
     }
 }
 
@@ -199,9 +203,16 @@ async fn remove(
         let reference = manifest.reference();
         let there = match args.dry_run {
             DryRun::Client => session.cluster.stored(manifest).await?.is_some(),
+            // Its deletion is allowed in writing first, which a dry run does not do.
+            DryRun::Server if manifest.kind() == "Site" => {
+                session.cluster.stored(manifest).await?.is_some()
+            }
             DryRun::Server => session.cluster.remove(manifest, true).await?,
             DryRun::None => {
                 progress.detail(&format!("deleting {reference}"));
+                if manifest.kind() == "Site" {
+                    session.cluster.allow_site_deletion().await?;
+                }
                 let there = session.cluster.remove(manifest, false).await?;
                 session.is_underway(
                     "a part is removed already",
@@ -290,7 +301,10 @@ mod tests {
         let order: Vec<_> = removals(&[]).iter().map(|m| m.kind().to_owned()).collect();
         let first = |kind: &str| order.iter().position(|k| k == kind).unwrap();
         let last = |kind: &str| order.iter().rposition(|k| k == kind).unwrap();
-        assert_eq!(first("MutatingWebhookConfiguration"), 0);
+        assert_eq!(first("ValidatingAdmissionPolicyBinding"), 0);
+        assert!(last("ValidatingAdmissionPolicyBinding") < first("ValidatingAdmissionPolicy"));
+        assert!(last("ValidatingAdmissionPolicy") < first("MutatingWebhookConfiguration"));
+        assert!(last("MutatingWebhookConfiguration") < first("Deployment"));
         assert!(last("Deployment") < first("ClusterRoleBinding"));
         assert!(last("ClusterRole") < first("Site"));
         assert!(first("Site") < first("CustomResourceDefinition"));

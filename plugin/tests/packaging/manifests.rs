@@ -66,7 +66,8 @@ fn every_object_carries_the_same_two_labels() {
                 "controller",
                 "operator",
                 "viewer",
-                "peer"
+                "peer",
+                "backstop"
             ]
             .contains(&component),
             "{object}: {component}"
@@ -201,9 +202,15 @@ fn a_cluster_can_be_installed_from_the_folder_alone() {
     assert_eq!(keys, ["apiVersion", "kind", "resources"]);
     let listed = resources();
     assert_eq!(listed.first().map(String::as_str), Some("namespaces.yaml"));
-    assert_eq!(
-        listed.last().map(String::as_str),
-        Some("webhook-configuration.yaml")
+    let policies = listed
+        .iter()
+        .position(|file| file.starts_with("policies/"))
+        .unwrap();
+    assert_eq!(listed[policies - 1], "webhook-configuration.yaml");
+    assert!(
+        listed[policies..]
+            .iter()
+            .all(|file| file.starts_with("policies/"))
     );
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use failover_core::api;
 use failover_core::names::{self, RESTORE_ANNOTATION};
-use failover_core::{Role, Roles};
+use failover_core::{Role, Roles, backstop};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::json;
@@ -140,7 +140,8 @@ async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() 
     let arguments: Vec<&str> = PROMOTE
         .iter()
         .copied()
-        .chain(["--timeout", "10s"])
+        // Longer than a Lease lives: until then nobody can know that its holder is dead.
+        .chain(["--timeout", "25s"])
         .collect();
     let child = in_the_middle(&site, &arguments).await;
     site.controller.kill();
@@ -262,13 +263,19 @@ async fn a_promotion_without_peer_is_refused_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_any_enforcement_configured_no_change_starts() {
     let site = Site::start(Options::default()).await.unwrap();
-    site.kubectl(&[
+    let webhook = [
         "delete",
         "mutatingwebhookconfiguration",
         names::WEBHOOK_CONFIGURATION,
-    ])
-    .await
-    .expect(0);
+    ];
+    site.kubectl(&webhook).await.expect(0);
+    // The backstop alone is enough.
+    let plan = [DEMOTE, &["--dry-run=server"]].concat();
+    site.failover(&plan).await.expect(0);
+
+    let backstop = format!("--selector={}", backstop::SELECTOR);
+    let bindings = ["delete", "validatingadmissionpolicybindings", &backstop];
+    site.kubectl(&bindings).await.expect(0);
     let refused = site.failover(DEMOTE).await.expect(3);
     assert!(refused.stderr.contains("no-enforcement"), "{refused:?}");
     assert_eq!(

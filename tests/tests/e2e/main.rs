@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod backstop;
 mod bed;
 mod cut_off;
 mod krew;

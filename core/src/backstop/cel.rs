@@ -1,0 +1,110 @@
+//! Expressions in the API server's Common Expression Language, made so that none of them can fail.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::api::ValueType;
+use crate::pointer::Pointer;
+
+/// A string as CEL spells it.
+pub(super) fn literal(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => {
+                quoted.push('\\');
+                quoted.push(c);
+            }
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c)); // a String takes all
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+/// A scalar as CEL spells it.
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => literal(text),
+        // Rules have scalars only, and the others are spelt as in JSON.
+        value => value.to_string(),
+    }
+}
+
+/// The value of one field before and after a write, as two variables.
+pub(super) struct Values {
+    before: String,
+    after: String,
+    pointer: Pointer,
+}
+
+impl Values {
+    pub(super) fn of_field(i: usize, pointer: &Pointer) -> Self {
+        Self {
+            before: format!("before{i}"),
+            after: format!("after{i}"),
+            pointer: pointer.clone(),
+        }
+    }
+
+    /// What is absent is `null`; what did not exist was passive. A Scale leaves `replicas` out when it is 0.
+    pub(super) fn variables(&self, scale: bool, passive: &Value) -> [Value; 2] {
+        let absent = if scale {
+            "request.?subResource.orValue('') == 'scale' ? dyn(0) : dyn(null)"
+        } else {
+            "dyn(null)"
+        };
+        let of = |root: &str| format!("{}.orValue({absent})", select(root, &self.pointer));
+        [
+            json!({"name": self.before, "expression": format!("oldObject == null ? dyn({}) : {}", scalar(passive), of("oldObject"))}),
+            json!({"name": self.after, "expression": of("object")}),
+        ]
+    }
+
+    /// Passive now, or active before and no more so now. Integers whose passive value is 0 are ordered: more is more active.
+    /// Of other values nothing is known but whether they are passive.
+    pub(super) fn not_more_active(&self, passive: &[&Value], value_type: ValueType) -> String {
+        let values: Vec<String> = passive.iter().map(|value| scalar(value)).collect();
+        let passive_values = format!("[{}]", values.join(", "));
+        let (before, after) = (
+            format!("variables.{}", self.before),
+            format!("variables.{}", self.after),
+        );
+        let ordered = value_type == ValueType::Integer && *passive[0] == json!(0);
+        let no_more = if ordered {
+            format!(" && (type({after}) != int || (type({before}) == int && {after} <= {before}))")
+        } else {
+            String::new()
+        };
+        format!("{after} in {passive_values} || (!({before} in {passive_values}){no_more})")
+    }
+}
+
+/// The optional value at a pointer. What stands above the last segment may be anything in a kind without a schema.
+fn select(root: &str, pointer: &Pointer) -> String {
+    let mut segments = pointer.segments();
+    let first = segments.next().unwrap_or_default();
+    let top = format!("dyn({root})[?{}]", literal(first));
+    segments.fold(top, |above, segment| {
+        format!(
+            "{above}.optFlatMap(v, type(v) == map ? v[?{}] : optional.none())",
+            literal(segment)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_quoted_so_that_it_stays_text() {
+        assert_eq!(literal(r"it's \ here"), r"'it\'s \\ here'");
+        assert_eq!(literal("a\nb"), r"'a\u000ab'");
+    }
+}

@@ -1,0 +1,243 @@
+//! The last word: admission policies that the API server evaluates itself, generated from the rule table.
+//!
+//! ```text
+//!   Rule ──► policy() ──► ValidatingAdmissionPolicy ─┐
+//!        └─► binding() ─► its binding ───────────────┴─► manifests/policies/ratchet.yaml, or `rule apply`
+//! ```
+//!
+//! The webhook rewrites, and may be down. A policy of ours cannot be: while an object's role is not primary it refuses every
+//! write that would make the object *more active* than it was (a ratchet), and lets everything else through. What it goes by
+//! is what the webhook goes by: the Namespace's labels and [`OBJECTS_ANNOTATION`], read from `namespaceObject`. There is no
+//! parameter object, because a missing one refuses with 422, which makes Flux delete and create anew; every refusal here is
+//! 403 Forbidden. For the same reason no expression may fail: everything is reached by optional selection on `dyn`.
+//!
+//! `UPDATE_POLICIES=1 cargo test -p failover-core backstop` writes the checked-in file.
+
+mod cel;
+
+use serde_json::{Value, json};
+
+use crate::names::{ENFORCE_LABEL, GROUP, NEVER_ENROLLED, OBJECTS_ANNOTATION, SITE_ANNOTATION};
+use crate::rule::{Field, Reach, Rule, RuleSet};
+
+use cel::{Values, literal};
+
+/// Selects everything of the backstop, built in or of a RoleRule.
+pub const SELECTOR: &str =
+    "app.kubernetes.io/name=kubectl-failover,app.kubernetes.io/component=backstop";
+
+/// `deployments.apps.failover.dev`: what the policy about a rule's kind, and its binding, are called.
+pub fn name(rule: &Rule) -> String {
+    format!("{}.{GROUP}", rule.group_resource())
+}
+
+/// The ValidatingAdmissionPolicy for the kind of a rule.
+pub fn policy(rule: &Rule) -> Value {
+    let mut variables = role_variables(rule);
+    let mut validations = Vec::new();
+    for (i, field) in rule.fields.iter().enumerate() {
+        let values = Values::of_field(i, &field.pointer);
+        variables.extend(values.variables(rule.scale, &field.passive));
+        validations.push(validation(field, &values));
+    }
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": metadata(rule),
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "matchPolicy": "Equivalent",
+                "namespaceSelector": enrolled(),
+                "resourceRules": [{
+                    "apiGroups": [rule.group],
+                    "apiVersions": ["*"],
+                    "operations": ["CREATE", "UPDATE"],
+                    "resources": resources(rule),
+                    "scope": "Namespaced",
+                }],
+            },
+            "variables": variables,
+            "validations": validations,
+        },
+    })
+}
+
+/// What puts the policy of a rule in force.
+pub fn binding(rule: &Rule) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": metadata(rule),
+        "spec": {"policyName": name(rule), "validationActions": ["Deny"]},
+    })
+}
+
+/// What is missing of the built-in backstop, as `policy NAME` or `binding NAME`: with nothing missing it holds by itself.
+pub fn missing(
+    has_policy: impl Fn(&str) -> bool,
+    has_binding: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    RuleSet::built_in()
+        .iter()
+        .flat_map(|rule| {
+            let name = name(rule);
+            [
+                (!has_policy(&name)).then(|| format!("policy {name}")),
+                (!has_binding(&name)).then(|| format!("binding {name}")),
+            ]
+        })
+        .flatten()
+        .collect()
+}
+
+fn metadata(rule: &Rule) -> Value {
+    json!({
+        "name": name(rule),
+        "labels": {"app.kubernetes.io/name": "kubectl-failover", "app.kubernetes.io/component": "backstop"},
+    })
+}
+
+/// The namespaces that the webhook is asked about, too.
+fn enrolled() -> Value {
+    json!({"matchExpressions": [
+        {"key": ENFORCE_LABEL, "operator": "In", "values": ["enabled", "policy"]},
+        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": NEVER_ENROLLED},
+    ]})
+}
+
+/// Every door to the fields. Some built-in kinds take changed annotations through `/status`; where nothing of the kind is
+/// possible the ratchet has nothing to refuse there.
+fn resources(rule: &Rule) -> Vec<String> {
+    let mut resources = vec![rule.resource.to_string()];
+    if rule.scale {
+        resources.push(format!("{}/scale", rule.resource));
+    }
+    let in_metadata = |field: &Field| field.pointer.segments().next() == Some("metadata");
+    if rule.fields.iter().any(in_metadata) {
+        resources.push(format!("{}/status", rule.resource));
+    }
+    resources
+}
+
+/// What the role of the object is, as [`crate::NamespaceState::role_for`] has it: `primary`, `secondary`, `unknown`, or
+/// `exempt` where no rule reaches it.
+fn role_variables(rule: &Rule) -> Vec<Value> {
+    let label = |key: &str| format!("namespaceObject.?metadata.?labels[?{}]", literal(key));
+    let annotation =
+        |key: &str| format!("namespaceObject.?metadata.?annotations[?{}]", literal(key));
+    let named_only = match rule.reach {
+        Reach::Named => "true".to_owned(),
+        Reach::All | Reach::Uncontrolled => {
+            format!("{}.orValue('') == 'policy'", label(ENFORCE_LABEL))
+        }
+    };
+    let layer = label(rule.layer.label());
+    // The layer's role, or "unknown", under which the ratchet holds.
+    let layer = format!(
+        "({layer}.orValue('') in ['primary', 'secondary'] ? {layer}.orValue('') : 'unknown')"
+    );
+    let own = format!(
+        "variables.object + '=secondary' in variables.named ? 'secondary' : \
+         variables.object + '=exempt' in variables.named ? 'exempt' : \
+         variables.object + '=primary' in variables.named ? 'primary' : \
+         {named_only} && !(variables.object + '=site' in variables.named) ? 'exempt' : {layer}"
+    );
+    let role = match rule.reach {
+        // What follows a controlling owner is ruled through that. A Scale does not tell, and is held.
+        Reach::Uncontrolled => format!(
+            "dyn(object)[?'metadata'][?'ownerReferences'].orValue(dyn([])).exists(owner, owner[?'controller'].orValue(false) == true) ? 'exempt' : {own}"
+        ),
+        Reach::All | Reach::Named => own,
+    };
+    vec![
+        variable(
+            "named",
+            &format!("{}.orValue('').split(' ')", annotation(OBJECTS_ANNOTATION)),
+        ),
+        // An object that is created may have no name in the request yet.
+        variable(
+            "object",
+            &format!(
+                "{} + (request.?name.orValue('') != '' ? request.?name.orValue('') : dyn(object)[?'metadata'][?'name'].orValue(''))",
+                literal(&format!("{}/", rule.resource))
+            ),
+        ),
+        variable("role", &role),
+        variable(
+            "site",
+            &format!("{}.orValue('')", annotation(SITE_ANNOTATION)),
+        ),
+    ]
+}
+
+fn variable(name: &str, expression: &str) -> Value {
+    json!({"name": name, "expression": expression})
+}
+
+/// One field must not be more active than it was, unless the object is primary or nothing rules it.
+fn validation(field: &Field, values: &Values) -> Value {
+    let passive: Vec<&Value> = std::iter::once(&field.passive)
+        .chain(&field.also_passive)
+        .collect();
+    json!({
+        "expression": format!(
+            "variables.role in ['primary', 'exempt'] || {}",
+            values.not_more_active(&passive, field.value_type)
+        ),
+        "message": format!("{} may not become more active here (kubectl failover status)", field.pointer),
+        "messageExpression": format!(
+            "(variables.role == 'unknown' ? 'the role of namespace ' + request.?namespace.orValue('') + ' is not known yet: ' \
+             : 'site ' + variables.site + ' is secondary: ') + variables.object + {}",
+            literal(&format!(": {} may not become more active (kubectl failover status)", field.pointer))
+        ),
+        "reason": "Forbidden",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const HEADER: &str = "\
+# Generated from the rule table: UPDATE_POLICIES=1 cargo test -p failover-core backstop
+#
+# While an object's role is not primary, nothing may make it more active than it was. See core/src/backstop.
+";
+
+    #[test]
+    fn policies_in_manifests_are_those_of_the_rule_table() {
+        let documents: Vec<String> = RuleSet::built_in()
+            .iter()
+            .flat_map(|rule| [policy(rule), binding(rule)])
+            .map(|object| serde_saphyr::to_string(&object).unwrap())
+            .collect();
+        let text = format!("{HEADER}{}", documents.join("---\n"));
+        let file =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/policies/ratchet.yaml");
+        if std::env::var_os("UPDATE_POLICIES").is_some() {
+            std::fs::write(&file, &text).unwrap();
+        }
+        let stored = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(
+            stored,
+            text,
+            "{} differs: run UPDATE_POLICIES=1 cargo test -p failover-core backstop",
+            file.display()
+        );
+    }
+
+    #[test]
+    fn every_refusal_is_forbidden_and_no_policy_has_a_parameter() {
+        for rule in RuleSet::built_in().iter() {
+            let policy = policy(rule);
+            assert_eq!(policy["spec"]["paramKind"], Value::Null);
+            assert_eq!(binding(rule)["spec"]["paramRef"], Value::Null);
+            for validation in policy["spec"]["validations"].as_array().unwrap() {
+                assert_eq!(validation["reason"], "Forbidden", "{}", name(rule));
+            }
+        }
+    }
+}
