@@ -147,9 +147,14 @@ async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() 
     site.controller.kill();
     let output = ended(child).await.expect(4);
     assert!(!output.stdout.contains("promoted to primary"), "{output:?}");
-    assert!(output.stderr.contains("controller"), "{output:?}");
     assert!(
-        output.stderr.contains("kubectl failover status"),
+        output.stderr.contains("no controller leads after 25s"),
+        "{output:?}"
+    );
+    assert!(
+        output
+            .stderr
+            .contains("see why: kubectl -n failover-system get pods"),
         "what to do next: {output:?}"
     );
 
