@@ -29,6 +29,7 @@ pub mod record;
 pub mod request;
 pub mod rewrite;
 pub mod role;
+pub mod role_rule;
 pub mod rule;
 mod scale;
 pub mod transition;

@@ -30,6 +30,9 @@ pub const PEER_SERVICE_ACCOUNT: &str = "failover-peer";
 /// `MutatingWebhookConfiguration` and the one webhook in it.
 pub const WEBHOOK_CONFIGURATION: &str = "failover.dev";
 pub const WEBHOOK_NAME: &str = "mutate.failover.dev";
+/// The second webhook in it, for the kinds of RoleRules: an entry of its own, with a field manager of its own, so that
+/// applying the built-in one again takes nothing away from it.
+pub const ROLE_RULES_WEBHOOK_NAME: &str = "rolerules.failover.dev";
 pub const WEBHOOK_SERVICE: &str = "failover-webhook";
 pub const WEBHOOK_PATH: &str = "/mutate";
 
@@ -41,6 +44,8 @@ pub const LEADER_LEASE: &str = "failover-controller";
 /// Field managers of our own writes. Not `kubectl` or `before-first-apply`: Flux strips those.
 pub const CONTROLLER_MANAGER: &str = "failover-controller";
 pub const CLI_MANAGER: &str = "kubectl-failover";
+/// Of the CLI, for [`ROLE_RULES_WEBHOOK_NAME`] alone.
+pub const ROLE_RULES_MANAGER: &str = "kubectl-failover-rules";
 
 /// Label on a Namespace: `enabled` (all ruled kinds) or `policy` (only what is named). On an object: `disabled` asks for
 /// an exemption.
@@ -50,6 +55,11 @@ pub const ENFORCER_LABEL: &str = "failover.dev/enforcer";
 
 /// Annotation on a Site: `true` allows its deletion.
 pub const ALLOW_DELETION_ANNOTATION: &str = "failover.dev/allow-deletion";
+
+/// Finalizer of a RoleRule: deleting it takes effect only once its layer is primary and its records are spent.
+pub const IN_FORCE_FINALIZER: &str = "failover.dev/in-force";
+/// Label on what was made for a RoleRule: its name.
+pub const ROLE_RULE_LABEL: &str = "failover.dev/role-rule";
 
 /// Annotation on a Namespace: roles and exemptions of single objects, see [`crate::namespace::ObjectRoles`].
 pub const OBJECTS_ANNOTATION: &str = "failover.dev/objects";

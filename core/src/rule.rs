@@ -7,9 +7,10 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::api::{ActiveMode, RoleRule, RoleRuleField, ValueType};
-use crate::pointer::{Pointer, PointerError};
+use crate::api::{RoleRule, ValueType};
+use crate::pointer::Pointer;
 use crate::role::Layer;
+use crate::role_rule::{RuleError, in_force};
 
 /// What makes objects of one kind passive.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Field {
     pub passive: Value,
     /// Other values that are passive too and are left alone, as `resync` is of a VolumeReplication.
     pub also_passive: Vec<Value>,
+    /// Whether an absent field is passive too. Otherwise absence is the API's default, which is active.
+    pub absent_is_passive: bool,
     pub active: Active,
 }
 
@@ -63,9 +66,12 @@ pub enum Active {
 }
 
 impl Field {
-    /// Whether a value is passive. Absence never is: what is absent has the API's default, which is active.
+    /// Whether a value, or its absence, is passive.
     pub fn is_passive(&self, value: Option<&Value>) -> bool {
-        value.is_some_and(|v| *v == self.passive || self.also_passive.contains(v))
+        match value {
+            Some(value) => *value == self.passive || self.also_passive.contains(value),
+            None => self.absent_is_passive,
+        }
     }
 }
 
@@ -134,19 +140,21 @@ impl RuleSet {
         Self { rules }
     }
 
-    /// The built-in rules and those of RoleRules. A RoleRule that is invalid, or about a kind that already has a rule,
-    /// is left out and reported.
+    /// The built-in rules and those of RoleRules, as far as they are in force: see [`in_force`]. One that is invalid, or
+    /// about a kind that already has a rule, is left out and reported.
     pub fn with_role_rules<'a>(
         role_rules: impl IntoIterator<Item = &'a RoleRule>,
     ) -> (Self, Vec<(String, RuleError)>) {
         let mut set = Self::built_in();
         let mut errors = Vec::new();
         let mut sorted: Vec<_> = role_rules.into_iter().collect();
-        // Which of two rules for one kind wins must not depend on the order in which a watch delivers them.
-        sorted.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        // Which of two rules for one kind wins must not depend on the order in which a watch delivers them; and a new one
+        // must not take the place of one that is in force, since that could loosen it.
+        sorted
+            .sort_by_key(|role_rule| (!in_force::is_adopted(role_rule), &role_rule.metadata.name));
         for role_rule in sorted {
             let name = role_rule.metadata.name.clone().unwrap_or_default();
-            match Rule::try_from(role_rule) {
+            match Rule::try_from(in_force::spec(role_rule)) {
                 Ok(rule) if set.find(&rule.group, &rule.resource).is_some() => {
                     errors.push((name, RuleError::Taken(rule.group_resource())));
                 }
@@ -157,6 +165,11 @@ impl RuleSet {
         (set, errors)
     }
 
+    /// One rule alone.
+    pub fn only(rule: Rule) -> Self {
+        Self { rules: vec![rule] }
+    }
+
     pub fn find(&self, group: &str, resource: &str) -> Option<&Rule> {
         self.rules
             .iter()
@@ -165,134 +178,6 @@ impl RuleSet {
 
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
-    }
-}
-
-/// Why a RoleRule cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    #[error("{0} already has a rule")]
-    Taken(String),
-    #[error("{0} is ours: a rule for it could lock the site in its role")]
-    OwnGroup(String),
-    #[error(transparent)]
-    Pointer(#[from] PointerError),
-    #[error(
-        "{0} may not be touched: rules reach spec, labels and annotations outside failover.dev"
-    )]
-    Forbidden(Pointer),
-    #[error("{0} and {1} overlap")]
-    Overlap(Pointer, Pointer),
-    #[error("{pointer}: {value} is not of type {expected}")]
-    WrongType {
-        pointer: Pointer,
-        value: String,
-        expected: &'static str,
-    },
-    #[error("{0}: the fixed active value is missing")]
-    NoFixedValue(Pointer),
-    #[error("{0}: the active value is passive")]
-    ActiveIsPassive(Pointer),
-}
-
-impl TryFrom<&RoleRule> for Rule {
-    type Error = RuleError;
-
-    fn try_from(role_rule: &RoleRule) -> Result<Self, RuleError> {
-        let spec = &role_rule.spec;
-        if spec.group == crate::names::GROUP {
-            return Err(RuleError::OwnGroup(format!(
-                "{}.{}",
-                spec.resource, spec.group
-            )));
-        }
-        let fields = spec
-            .fields
-            .iter()
-            .map(Field::try_from)
-            .collect::<Result<Vec<_>, _>>()?;
-        for (i, a) in fields.iter().enumerate() {
-            for b in &fields[i + 1..] {
-                if a.pointer == b.pointer
-                    || a.pointer.is_ancestor_of(&b.pointer)
-                    || b.pointer.is_ancestor_of(&a.pointer)
-                {
-                    return Err(RuleError::Overlap(a.pointer.clone(), b.pointer.clone()));
-                }
-            }
-        }
-        Ok(Self {
-            group: spec.group.clone().into(),
-            version: spec.version.clone().into(),
-            kind: spec.kind.clone().into(),
-            resource: spec.resource.clone().into(),
-            layer: spec.layer,
-            fields,
-            scale: spec.scale,
-            reach: Reach::All,
-        })
-    }
-}
-
-impl TryFrom<&RoleRuleField> for Field {
-    type Error = RuleError;
-
-    fn try_from(field: &RoleRuleField) -> Result<Self, RuleError> {
-        let pointer: Pointer = field.pointer.parse()?;
-        if !may_touch(&pointer) {
-            return Err(RuleError::Forbidden(pointer));
-        }
-        let typed = |value: &Value| {
-            if field.value_type.matches(value) {
-                Ok(value.clone())
-            } else {
-                Err(RuleError::WrongType {
-                    pointer: pointer.clone(),
-                    value: value.to_string(),
-                    expected: field.value_type.as_str(),
-                })
-            }
-        };
-        let passive = typed(&field.passive)?;
-        let also_passive = field
-            .also_passive
-            .iter()
-            .map(typed)
-            .collect::<Result<Vec<_>, _>>()?;
-        let value = field.active.value.as_ref().map(typed).transpose()?;
-        if value
-            .as_ref()
-            .is_some_and(|v| *v == passive || also_passive.contains(v))
-        {
-            return Err(RuleError::ActiveIsPassive(pointer));
-        }
-        let active = match field.active.mode {
-            ActiveMode::Restore => Active::Restore { or: value },
-            ActiveMode::Fixed => {
-                Active::Fixed(value.ok_or_else(|| RuleError::NoFixedValue(pointer.clone()))?)
-            }
-            ActiveMode::Manual => Active::Manual,
-        };
-        Ok(Self {
-            pointer,
-            value_type: field.value_type,
-            passive,
-            also_passive,
-            active,
-        })
-    }
-}
-
-/// Labels and annotations outside our own prefix, and anything below a field other than metadata, status and the type.
-fn may_touch(pointer: &Pointer) -> bool {
-    let segments: Vec<&str> = pointer.segments().collect();
-    match segments.as_slice() {
-        ["metadata", "annotations" | "labels", key] => {
-            !key.starts_with("failover.dev/") && !key.starts_with("kubectl.kubernetes.io/")
-        }
-        ["metadata" | "status" | "apiVersion" | "kind", ..] => false,
-        // A whole top-level field is never a scalar of the kinds a rule can be about.
-        rest => rest.len() > 1,
     }
 }
 
@@ -328,6 +213,7 @@ fn replicas() -> Field {
         value_type: ValueType::Integer,
         passive: json!(0),
         also_passive: vec![],
+        absent_is_passive: false,
         active: restore(),
     }
 }
@@ -338,6 +224,7 @@ fn suspend(active: Active) -> Field {
         value_type: ValueType::Boolean,
         passive: json!(true),
         also_passive: vec![],
+        absent_is_passive: false,
         active,
     }
 }
@@ -354,6 +241,7 @@ fn external_dns() -> Vec<Field> {
         value_type: ValueType::String,
         passive: json!("ignore"),
         also_passive: vec![],
+        absent_is_passive: false,
         active: restore(),
     })
     .into()
@@ -365,6 +253,7 @@ fn replication_state() -> Field {
         value_type: ValueType::String,
         passive: json!("secondary"),
         also_passive: vec![json!("resync")],
+        absent_is_passive: false,
         active: Active::Restore {
             or: Some(json!("primary")),
         },

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::role::Layer;
 
-// Its checked form is `crate::rule::Rule`.
+// Its checked form is `crate::rule::Rule`, made by `crate::role_rule`.
 /// What makes an object of some kind passive, and how it becomes active again.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
@@ -29,10 +29,18 @@ use crate::role::Layer;
         json_path = ".status.conditions[?(@.type=='Ready')].status"
     ),
     printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
     )
+)]
+#[x_kube(
+    validation = ("self.group == oldSelf.group && self.resource == oldSelf.resource", "group and resource are immutable: a rule for another kind is another RoleRule")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RoleRuleSpec {
@@ -52,7 +60,8 @@ pub struct RoleRuleSpec {
     /// Whether the kind has a `/scale` subresource, which then is forced to 0 as well.
     #[serde(default)]
     pub scale: bool,
-    #[schemars(length(min = 1, max = 8))]
+    /// At most eight. What is in force may have more for a while: see `status.enforced`.
+    #[schemars(length(min = 1, max = 16))]
     pub fields: Vec<RoleRuleField>,
 }
 
@@ -72,8 +81,20 @@ pub struct RoleRuleField {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "scalars")]
     pub also_passive: Vec<Value>,
+    /// Whether an absent field is passive too and is left alone. Otherwise absence counts as active, and the passive value
+    /// is written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub absent_is_passive: bool,
     #[serde(default)]
     pub active: RoleRuleActive,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The type of a field's value.
@@ -134,6 +155,10 @@ pub enum ActiveMode {
 pub struct RoleRuleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The rule in force. It follows the spec at once where that is tighter; where it is looser, only once the layer is
+    /// primary everywhere and every record has been spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced: Option<RoleRuleSpec>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

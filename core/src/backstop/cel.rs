@@ -52,14 +52,22 @@ impl Values {
         }
     }
 
-    /// What is absent is `null`; what did not exist was passive. A Scale leaves `replicas` out when it is 0.
+    /// What is absent is `null`; what did not exist was passive. With `scale` the field has a second door, a Scale, which
+    /// calls it `/spec/replicas` whatever the object does, and leaves it out when it is 0.
     pub(super) fn variables(&self, scale: bool, passive: &Value) -> [Value; 2] {
-        let absent = if scale {
-            "request.?subResource.orValue('') == 'scale' ? dyn(0) : dyn(null)"
-        } else {
-            "dyn(null)"
+        const IN_SCALE: &str = "request.?subResource.orValue('') == 'scale'";
+        let in_scale = Pointer::of(&["spec", "replicas"]);
+        let of = |root: &str| {
+            let own = select(root, &self.pointer);
+            if !scale {
+                format!("{own}.orValue(dyn(null))")
+            } else if self.pointer == in_scale {
+                format!("{own}.orValue({IN_SCALE} ? dyn(0) : dyn(null))")
+            } else {
+                let count = select(root, &in_scale);
+                format!("({IN_SCALE} ? {count}.orValue(dyn(0)) : {own}.orValue(dyn(null)))")
+            }
         };
-        let of = |root: &str| format!("{}.orValue({absent})", select(root, &self.pointer));
         [
             json!({"name": self.before, "expression": format!("oldObject == null ? dyn({}) : {}", scalar(passive), of("oldObject"))}),
             json!({"name": self.after, "expression": of("object")}),

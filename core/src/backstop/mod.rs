@@ -37,7 +37,7 @@ pub fn policy(rule: &Rule) -> Value {
     let mut validations = Vec::new();
     for (i, field) in rule.fields.iter().enumerate() {
         let values = Values::of_field(i, &field.pointer);
-        variables.extend(values.variables(rule.scale, &field.passive));
+        variables.extend(values.variables(rule.scale && i == 0, &field.passive));
         validations.push(validation(field, &values));
     }
     json!({
@@ -179,6 +179,7 @@ fn variable(name: &str, expression: &str) -> Value {
 fn validation(field: &Field, values: &Values) -> Value {
     let passive: Vec<&Value> = std::iter::once(&field.passive)
         .chain(&field.also_passive)
+        .chain(field.absent_is_passive.then_some(&Value::Null))
         .collect();
     json!({
         "expression": format!(

@@ -14,15 +14,20 @@ use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::pointer::Pointer;
 use crate::rule::{Active, Field, Reach, Rule, RuleSet};
 
-/// The built-in rules, and three with everything that only a RoleRule can have: deep pointers with shared parents, labels,
-/// fixed and manual values.
+/// The built-in rules, and four with everything that only a RoleRule can have: deep pointers with shared parents, labels,
+/// fixed and manual values, and fields that need not be there.
 pub(crate) fn rules() -> Vec<Rule> {
     let field = |pointer: &str, value_type, passive: Value, active| Field {
         pointer: pointer.parse().unwrap(),
         value_type,
         passive,
         also_passive: vec![],
+        absent_is_passive: false,
         active,
+    };
+    let optional = |field: Field| Field {
+        absent_is_passive: true,
+        ..field
     };
     let restore = || Active::Restore { or: None };
     let custom = |resource: &'static str, fields| Rule {
@@ -81,6 +86,29 @@ pub(crate) fn rules() -> Vec<Rule> {
             json!(true),
             Active::Manual,
         )],
+    ));
+    rules.push(custom(
+        "optional",
+        vec![
+            optional(field(
+                "/spec/running",
+                ValueType::Boolean,
+                json!(false),
+                restore(),
+            )),
+            optional(field(
+                "/spec/runStrategy",
+                ValueType::String,
+                json!("Halted"),
+                restore(),
+            )),
+            optional(field(
+                "/spec/receive/paused",
+                ValueType::Boolean,
+                json!(false),
+                Active::Fixed(json!(true)),
+            )),
+        ],
     ));
     rules
 }

@@ -25,6 +25,10 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
         if !field.is_passive(incoming.as_ref()) {
             continue;
         }
+        // We force values, never absence: a field that is gone was taken out by its writer, and is not brought back.
+        if incoming.is_none() && !matches!(field.active, Active::Fixed(_)) {
+            continue;
+        }
         if records.held.copy_from(&stored.held, &field.pointer) {
             notes.push(Note::Held(field.pointer.clone()));
             continue;
@@ -43,7 +47,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
         if let Some(value) = &restored
             && patch.set(&field.pointer, value.clone()).is_err()
         {
-            // A passive value is there, so its parents are objects; nothing to do should that ever not hold.
+            // One of its parents is no object: there is nothing to make active.
             continue;
         }
         changes.push(FieldChange {

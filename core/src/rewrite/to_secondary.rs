@@ -20,6 +20,10 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
 
     for (i, field) in rule.fields.iter().enumerate() {
         let incoming = object.value(i);
+        if incoming.is_none() && field.absent_is_passive {
+            // Its writer has taken it out: nothing of it is left to come back to.
+            continue;
+        }
         if field.is_passive(incoming.as_ref()) {
             sources.keep(field, i, subject, &mut records);
             if says_passive(field, subject)

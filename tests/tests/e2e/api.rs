@@ -133,7 +133,7 @@ async fn a_role_rule_takes_values_of_the_three_types() {
         assert_eq!(stored.data["spec"]["fields"][0]["passive"], passive);
         let parsed: api::RoleRule =
             serde_json::from_value(serde_json::to_value(stored).unwrap()).unwrap();
-        failover_core::Rule::try_from(&parsed).unwrap();
+        failover_core::Rule::try_from(&parsed.spec).unwrap();
     }
     let field = json!({"pointer": "/spec/x", "type": "number", "passive": 0});
     refused(
