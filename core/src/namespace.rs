@@ -107,14 +107,6 @@ impl ObjectRoles {
         self.0.is_empty()
     }
 
-    /// Every named object: resource, name, role.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, ObjectRole)> {
-        self.0.iter().filter_map(|(object, role)| {
-            let (resource, name) = object.split_once('/')?;
-            Some((resource, name, *role))
-        })
-    }
-
     fn parse(text: &str, problems: &mut Vec<NamespaceProblem>) -> Self {
         let mut roles = BTreeMap::new();
         for entry in text.split_whitespace() {

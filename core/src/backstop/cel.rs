@@ -111,6 +111,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_scale_says_replicas_whatever_the_object_calls_it() {
+        let size: Pointer = "/spec/size".parse().unwrap();
+        let [_, after] = Values::of_field(0, &size).variables(true, &json!(0));
+        let expression = after["expression"].as_str().unwrap();
+        let (scale, own) = expression.split_once(" : ").unwrap();
+        assert!(
+            scale.contains("'scale' ?") && scale.contains("'replicas'"),
+            "{scale}"
+        );
+        assert!(own.contains("'size'") && own.contains("null"), "{own}");
+    }
+
+    #[test]
     fn text_is_quoted_so_that_it_stays_text() {
         assert_eq!(literal(r"it's \ here"), r"'it\'s \\ here'");
         assert_eq!(literal("a\nb"), r"'a\u000ab'");
