@@ -150,6 +150,9 @@ pub struct SiteStatus {
     /// Number of the last change of effective roles; enforcers report it back.
     #[serde(default)]
     pub step: i64,
+    /// When that number last rose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_at: Option<Time>,
     /// The names of all enrolled namespaces, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,

@@ -24,11 +24,13 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Blocked, EnforcerStatus, Phase, Site, SiteStatus};
 use crate::guard::Facts;
-use crate::namespace::NamespaceState;
+use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::Role;
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
@@ -83,6 +85,9 @@ pub struct Observation<'a> {
     pub site: &'a Site,
     /// Sorted by name.
     pub namespaces: &'a [EnrolledNamespace],
+    /// What is to be in force of single objects, by namespace, see [`crate::compile`]. One that is not named keeps what it
+    /// has.
+    pub objects: &'a BTreeMap<String, ObjectRoles>,
     /// Live ones only.
     pub enforcers: &'a [Enforcer],
     pub facts: Facts,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{Outcome, Pause, RoleRequest, SiteSpec, StepName, StepState, condition};
 use crate::guard::GuardId;
-use crate::namespace::Enforcement;
+use crate::namespace::{Enforcement, ObjectRole};
 use crate::role::Roles;
 
 /// A cluster in which acts have their effect at once.
@@ -15,6 +15,7 @@ use crate::role::Roles;
 struct World {
     site: Site,
     namespaces: Vec<EnrolledNamespace>,
+    objects: BTreeMap<String, ObjectRoles>,
     enforcers: Vec<Enforcer>,
     facts: Facts,
     sweep: Option<SweepReport>,
@@ -49,6 +50,7 @@ impl World {
         let mut world = Self {
             site,
             namespaces: vec![],
+            objects: BTreeMap::new(),
             enforcers: vec![],
             facts: Facts {
                 webhook_configured: true,
@@ -90,10 +92,27 @@ impl World {
         self.site.metadata.generation = self.site.metadata.generation.map(|g| g + 1);
     }
 
+    /// From now on this is to be in force of a Deployment.
+    fn compile(&mut self, namespace: &str, name: &str, role: Option<ObjectRole>) {
+        let objects = self.objects.entry(namespace.to_owned()).or_default();
+        match role {
+            Some(role) => objects.set("deployments", name, role),
+            None => {
+                objects.remove("deployments", name);
+            }
+        }
+    }
+
+    fn in_force(&self, namespace: &str) -> String {
+        let namespace = self.namespaces.iter().find(|n| n.name == namespace);
+        namespace.unwrap().state.objects.to_string()
+    }
+
     fn decide(&self) -> Act {
         decide(&Observation {
             site: &self.site,
             namespaces: &self.namespaces,
+            objects: &self.objects,
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
@@ -467,6 +486,91 @@ fn history_keeps_the_last_twenty() {
     assert_eq!(world.status().history[0].id, "r24");
 }
 
+#[test]
+fn a_change_of_single_objects_gets_a_number_is_seen_by_enforcers_and_swept() {
+    let mut world = settled_primary();
+    let before = world.status().step;
+    world.enforcers = vec![Enforcer {
+        name: "webhook-a".into(),
+        step: before,
+        namespaces: 2,
+        last_seen: world.now,
+    }];
+    world.settle();
+    world.compile("shop", "web", Some(ObjectRole::Exempt));
+    world.acts.clear();
+    let until = world.settle();
+    assert_eq!(world.in_force("shop"), "deployments/web=exempt");
+    assert_eq!(world.status().step, before + 1, "once, not at every look");
+    assert!(
+        world
+            .namespaces
+            .iter()
+            .all(|n| n.state.step == Some(before + 1))
+    );
+    assert!(
+        !world
+            .acts
+            .iter()
+            .any(|act| matches!(act, Act::Sweep { .. }))
+    );
+    assert_eq!(until, world.now + ENFORCER_DEADLINE);
+
+    world.enforcers[0].step = before + 1;
+    world.acts.clear();
+    world.settle();
+    assert!(world.acts.contains(&Act::Sweep { step: before + 1 }));
+    assert_eq!(world.condition(condition::READY), ("True", "Stable"));
+}
+
+#[test]
+fn an_enforcer_that_never_sees_it_does_not_keep_the_sweep_up() {
+    let mut world = settled_primary();
+    let step = world.status().step;
+    world.enforcers = vec![Enforcer {
+        name: "webhook-a".into(),
+        step,
+        namespaces: 2,
+        last_seen: world.now,
+    }];
+    world.compile("shop", "web", Some(ObjectRole::Secondary));
+    world.now = world.settle();
+    world.acts.clear();
+    world.settle();
+    assert!(world.acts.contains(&Act::Sweep { step: step + 1 }));
+}
+
+#[test]
+fn a_change_of_single_objects_does_not_wait_for_a_guard() {
+    let mut world = World::new(Role::Secondary, &["shop"]);
+    world.settle();
+    world.order(Role::Primary, "r1", &[]);
+    world.settle();
+    let step = world.status().step;
+    world.compile("shop", "web", Some(ObjectRole::Primary));
+    world.acts.clear();
+    world.settle();
+    assert_eq!(world.in_force("shop"), "deployments/web=primary");
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary)]);
+    assert!(world.acts.contains(&Act::Sweep { step: step + 1 }));
+    assert_eq!(world.blocked_by(), ["peer-unknown"]);
+}
+
+#[test]
+fn a_walk_verifies_anew_what_changed_under_it() {
+    let mut world = settled_primary();
+    world.stubborn = 1;
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    let step = world.status().step;
+    world.compile("blog", "web", Some(ObjectRole::Secondary));
+    world.stubborn = 0;
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stable));
+    assert_eq!(world.in_force("blog"), "deployments/web=secondary");
+    assert_eq!(world.sweep.as_ref().unwrap().step, step + 1);
+}
+
 /// Things that happen to a controller and its cluster.
 #[derive(Clone, Debug)]
 enum Event {
@@ -476,6 +580,8 @@ enum Event {
     Order(Role),
     Enrol(u8),
     Tamper(u8),
+    /// A single object is to stand otherwise, or as its namespace again.
+    Compile(u8, bool),
     Time(i64),
 }
 
@@ -487,6 +593,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => role.prop_map(Event::Order),
         1 => (0u8..4).prop_map(Event::Enrol),
         1 => (0u8..4).prop_map(Event::Tamper),
+        1 => (0u8..4, any::<bool>()).prop_map(|(i, apart)| Event::Compile(i, apart)),
         1 => (0i64..100).prop_map(Event::Time),
     ]
 }
@@ -500,10 +607,13 @@ proptest! {
             match event {
                 Event::Step => {
                     let before = world.status_or_default();
+                    let had: Vec<_> = world.namespaces.iter().map(|n| (n.name.clone(), n.state.roles)).collect();
                     let act = world.step();
-                    // Nothing is labelled that the journal does not already order.
+                    // Nothing is labelled that the journal does not already order. While guards are asked roles stay.
                     if let Act::Label(namespaces) = act {
-                        prop_assert!(namespaces.iter().all(|n| n.state.roles == before.layers));
+                        let stays = |n: &EnrolledNamespace| had.contains(&(n.name.clone(), n.state.roles));
+                        prop_assert!(namespaces.iter().all(|n| n.state.roles == before.layers || stays(n)));
+                        prop_assert!(namespaces.iter().all(|n| n.state.step == Some(before.step)));
                     }
                 }
                 Event::Crash => world.sweep = None,
@@ -523,12 +633,16 @@ proptest! {
                         namespace.state.roles = Roles::default();
                     }
                 }
+                Event::Compile(i, apart) => {
+                    world.compile(&format!("n{i}"), "web", apart.then_some(ObjectRole::Secondary));
+                }
                 Event::Time(seconds) => world.now += SignedDuration::from_secs(seconds),
             }
         }
         world.settle();
         prop_assert_eq!(world.status().phase, Some(Phase::Stable));
         prop_assert!(world.roles().iter().all(|r| *r == Roles::all(world.site.spec.role)));
+        prop_assert!(world.namespaces.iter().all(|n| world.objects.get(&n.name).is_none_or(|o| *o == n.state.objects)));
         prop_assert!(world.status().namespaces.iter().eq(world.namespaces.iter().map(|n| &n.name)));
     }
 }

@@ -10,7 +10,7 @@ use crate::api::{
     Blocked, HistoryEntry, Outcome, Phase, SiteStatus, Step, StepName, StepState, Transition,
 };
 use crate::guard::{self, GuardId, Overrides};
-use crate::namespace::NamespaceState;
+use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::Roles;
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
@@ -28,6 +28,7 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
         };
     }
     start_if_ordered(observation, status);
+    follow_objects(observation, status);
     if let Some(mut transition) = status.transition.take() {
         if let Some(act) = walk(observation, status, &mut transition) {
             status.transition = Some(transition);
@@ -36,6 +37,41 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
         finish(observation, status, &transition, Outcome::Succeeded);
     }
     settled(observation, status)
+}
+
+/// Gives a change of what is in force of single objects a number of its own, so that enforcers are waited for and a sweep
+/// follows. A namespace that has not reached the present number gets the change with it.
+fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
+    let changed = observation.namespaces.iter().any(|n| {
+        n.state.step == Some(status.step) && objects_of(observation, n) != &n.state.objects
+    });
+    if !changed {
+        return;
+    }
+    rise(observation, status);
+    // What a walk has waited for and verified under the number before counts no more.
+    let steps = status.transition.iter_mut().flat_map(|t| &mut t.steps);
+    for step in steps.filter(|step| step.name > StepName::Roles) {
+        step.state = StepState::Pending;
+        step.blocked = vec![];
+        step.started_at = None;
+        step.finished_at = None;
+    }
+}
+
+fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
+    status.step += 1;
+    status.step_at = Some(Time(observation.now));
+}
+
+fn objects_of<'a>(
+    observation: &Observation<'a>,
+    namespace: &'a EnrolledNamespace,
+) -> &'a ObjectRoles {
+    observation
+        .objects
+        .get(&namespace.name)
+        .unwrap_or(&namespace.state.objects)
 }
 
 /// Starts a transition where the spec orders another one than is journalled or done.
@@ -101,6 +137,13 @@ fn walk(
             step.state = StepState::Running;
             step.started_at = Some(Time(observation.now));
         }
+        if step.name == StepName::Guards {
+            // A guard may hold for days; what is asked of single objects does not wait for it.
+            let objects = other_objects(observation, status);
+            if !objects.is_empty() {
+                return Some(Act::Label(objects));
+            }
+        }
         // Namespaces that came, or were tampered with, after the roles were written.
         if step.name > StepName::Roles {
             let differing = differing(observation, status);
@@ -109,11 +152,11 @@ fn walk(
             }
         }
         let outcome = match step.name {
-            StepName::Guards => guards(from, to, observation, &overrides),
+            StepName::Guards => guards(from, to, observation, status, &overrides),
             StepName::Roles => {
                 if entered {
                     status.layers = Roles::all(to);
-                    status.step += 1;
+                    rise(observation, status);
                 }
                 status.namespaces = names_of(observation.namespaces);
                 roles(observation, status)
@@ -158,6 +201,7 @@ fn guards(
     from: Option<crate::Role>,
     to: crate::Role,
     observation: &Observation<'_>,
+    status: &SiteStatus,
     overrides: &Overrides,
 ) -> StepOutcome {
     let holds = guard::holding(from, to, &observation.facts, overrides);
@@ -172,8 +216,15 @@ fn guards(
     StepOutcome {
         total: count(&blocked),
         done: 0,
-        act: (!blocked.is_empty()).then(|| Act::Wait {
-            until: later(observation),
+        act: (!blocked.is_empty()).then(|| {
+            let swept = observation.sweep.is_some_and(|r| r.step == status.step);
+            if swept || status.layers.uniform().is_none() {
+                Act::Wait {
+                    until: later(observation),
+                }
+            } else {
+                Act::Sweep { step: status.step }
+            }
         }),
         blocked,
     }
@@ -320,7 +371,7 @@ fn settled(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
     let came = names.iter().any(|name| !status.namespaces.contains(name));
     if came {
         // A new number, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
-        status.step += 1;
+        rise(observation, status);
     }
     status.namespaces = names;
     let differing = differing(observation, status);
@@ -341,8 +392,23 @@ fn settled(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
                 Act::Sweep { step: status.step }
             }
         }
-        _ => Act::Sweep { step: status.step },
+        _ => match catching_up(observation, status) {
+            Some(until) => Act::Wait { until },
+            None => Act::Sweep { step: status.step },
+        },
     }
+}
+
+/// Until when a live enforcer is waited for that has not seen the present number yet. After that the sweep goes ahead: it
+/// writes what the webhook does not.
+fn catching_up(observation: &Observation<'_>, status: &SiteStatus) -> Option<jiff::Timestamp> {
+    let enrolled = count(observation.namespaces);
+    let until = status.step_at.as_ref()?.0 + ENFORCER_DEADLINE;
+    let behind = observation
+        .enforcers
+        .iter()
+        .any(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled));
+    (behind && observation.now < until).then_some(until)
 }
 
 /// Moves a transition into the history.
@@ -385,11 +451,31 @@ fn differing(observation: &Observation<'_>, status: &SiteStatus) -> Vec<Enrolled
                 roles: status.layers,
                 site: Some(observation.site.spec.site_name.clone()),
                 step: Some(status.step),
-                ..namespace.state.clone()
+                objects: objects_of(observation, namespace).clone(),
+                enforcement: namespace.state.enforcement,
             };
             (state != namespace.state).then(|| EnrolledNamespace {
                 name: namespace.name.clone(),
                 state,
+            })
+        })
+        .collect()
+}
+
+/// The namespaces whose single objects are to stand otherwise, with nothing else changed.
+fn other_objects(observation: &Observation<'_>, status: &SiteStatus) -> Vec<EnrolledNamespace> {
+    observation
+        .namespaces
+        .iter()
+        .filter_map(|namespace| {
+            let objects = objects_of(observation, namespace);
+            (*objects != namespace.state.objects).then(|| EnrolledNamespace {
+                name: namespace.name.clone(),
+                state: NamespaceState {
+                    objects: objects.clone(),
+                    step: Some(status.step),
+                    ..namespace.state.clone()
+                },
             })
         })
         .collect()
