@@ -50,6 +50,8 @@ pub const ROLE_RULES_MANAGER: &str = "kubectl-failover-rules";
 /// Label on a Namespace: `enabled` (all ruled kinds) or `policy` (only what is named). On an object: `disabled` asks for
 /// an exemption.
 pub const ENFORCE_LABEL: &str = "failover.dev/enforce";
+/// The value of that label by which an object asks for an exemption.
+pub const EXEMPT: &str = "disabled";
 /// Label on the Leases of enforcers.
 pub const ENFORCER_LABEL: &str = "failover.dev/enforcer";
 

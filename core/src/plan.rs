@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::names::RESTORE_ANNOTATION;
+use crate::namespace::{NamespaceState, Standing};
 use crate::rewrite::{Rewrite, RewriteError, rewrite_stored};
 use crate::role::{Layer, Role};
 use crate::rule::Rule;
@@ -51,6 +53,23 @@ pub struct Item {
     pub after: Value,
 }
 
+/// The role by which a stored object is judged; `None` where enforcement does not concern it. What enforcement has let go
+/// is primary for as long as it carries a record of ours: nobody else would restore it from that.
+pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Role> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if !rule.reaches(object) {
+        return None;
+    }
+    match state.standing(rule, name) {
+        Standing::Ruled(role) => Some(role),
+        Standing::Unknown => None,
+        Standing::Free => {
+            let recorded = object["metadata"]["annotations"].get(RESTORE_ANNOTATION);
+            (recorded.is_some() && state.lets_go(rule, name)).then_some(Role::Primary)
+        }
+    }
+}
+
 /// What a role does to a stored object; `None` where it changes nothing and there is nothing to say.
 pub fn plan_object(
     rule: &Rule,
@@ -73,4 +92,64 @@ pub fn plan_object(
         rewrite,
         after,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::namespace::{Enforcement, ObjectRole};
+    use crate::role::Roles;
+    use crate::rule::RuleSet;
+
+    #[rstest]
+    #[case::ruled(
+        Enforcement::Enabled,
+        Role::Secondary,
+        None,
+        true,
+        Some(Role::Secondary)
+    )]
+    #[case::exempt(
+        Enforcement::Enabled,
+        Role::Secondary,
+        Some(ObjectRole::Exempt),
+        true,
+        Some(Role::Primary)
+    )]
+    #[case::exempt_and_given_back(
+        Enforcement::Enabled,
+        Role::Secondary,
+        Some(ObjectRole::Exempt),
+        false,
+        None
+    )]
+    #[case::named_no_more(Enforcement::Policy, Role::Primary, None, true, Some(Role::Primary))]
+    #[case::not_reached_on_a_secondary(Enforcement::Policy, Role::Secondary, None, true, None)]
+    fn what_is_let_go_gets_back_what_was_recorded(
+        #[case] enforcement: Enforcement,
+        #[case] role: Role,
+        #[case] entry: Option<ObjectRole>,
+        #[case] recorded: bool,
+        #[case] expected: Option<Role>,
+    ) {
+        let rules = RuleSet::built_in();
+        let rule = rules.find("apps", "deployments").unwrap();
+        let mut state = NamespaceState {
+            enforcement: Some(enforcement),
+            roles: Roles::all(role),
+            ..NamespaceState::default()
+        };
+        if let Some(entry) = entry {
+            state.objects.set("deployments", "web", entry);
+        }
+        let mut object = json!({"metadata": {"name": "web"}, "spec": {"replicas": 0}});
+        if recorded {
+            object["metadata"]["annotations"] =
+                json!({RESTORE_ANNOTATION: r#"{"/spec/replicas":3}"#});
+        }
+        assert_eq!(role_of(rule, &state, &object), expected);
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use failover_core::api::{Phase, RoleRule, Site, SiteStatus};
+use failover_core::api::{FailoverPolicy, Phase, RoleRule, Site, SiteStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::caches::Caches;
 use super::events::Events;
+use super::exempt_labels::ExemptLabels;
 use super::fake_api::FakeApi;
 use super::label::NamespaceMeta;
 use super::reconcile::{Parts, Reconciler};
@@ -173,6 +174,7 @@ pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
     let (sites, mut site_writer) = empty::<Site>();
     let (namespaces, mut namespace_writer) = empty::<NamespaceMeta>();
     let (role_rules, _) = empty::<RoleRule>();
+    let (failover_policies, mut policy_writer) = empty::<FailoverPolicy>();
     let (leases, mut lease_writer) = empty::<Lease>();
     let (webhooks, mut webhook_writer) = empty::<MutatingWebhookConfiguration>();
     let (policies, _) = empty::<kube::core::PartialObjectMeta<ValidatingAdmissionPolicy>>();
@@ -187,6 +189,8 @@ pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
         sites,
         namespaces,
         role_rules,
+        failover_policies,
+        exempt: ExemptLabels::default(),
         enforcer_leases: leases,
         webhooks,
         policies,
@@ -202,6 +206,8 @@ pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
                 apply(&mut namespace_writer, object);
             } else if path.contains("/leases/") {
                 apply(&mut lease_writer, object);
+            } else if path.contains("/failoverpolicies/") {
+                apply(&mut policy_writer, object);
             } else if path == HOOK {
                 apply(&mut webhook_writer, object);
             } else {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::api::{RoleRule, Site};
+use failover_core::api::{FailoverPolicy, RoleRule, Site};
 use failover_core::backstop;
 use failover_core::names::{SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
 use futures::StreamExt as _;
@@ -24,6 +24,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::exempt_labels::ExemptLabels;
 use crate::client::WATCH_TIMEOUT;
 use failover_core::causes::causes;
 
@@ -39,6 +40,8 @@ pub struct Caches {
     pub sites: Store<Site>,
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     pub role_rules: Store<RoleRule>,
+    pub failover_policies: Store<FailoverPolicy>,
+    pub exempt: ExemptLabels,
     pub enforcer_leases: Store<Lease>,
     pub webhooks: Store<MutatingWebhookConfiguration>,
     pub policies: Store<PartialObjectMeta<ValidatingAdmissionPolicy>>,
@@ -53,7 +56,14 @@ impl Caches {
         let notify = &changed;
         let named = |name: &str| config().fields(&format!("metadata.name={name}"));
         let cluster = client.clone();
+        let role_rules = watch(
+            "rolerules",
+            watcher::watcher(Api::all(cluster.clone()), config()),
+            notify,
+            tasks,
+        );
         Self {
+            exempt: ExemptLabels::start(client, role_rules.clone(), notify, tasks),
             sites: watch(
                 "sites",
                 watcher::watcher(Api::all(cluster.clone()), named(SITE)),
@@ -67,8 +77,9 @@ impl Caches {
                 notify,
                 tasks,
             ),
-            role_rules: watch(
-                "rolerules",
+            role_rules,
+            failover_policies: watch(
+                "failoverpolicies",
                 watcher::watcher(Api::all(cluster.clone()), config()),
                 notify,
                 tasks,
@@ -111,6 +122,7 @@ impl Caches {
             self.sites.wait_until_ready(),
             self.namespaces.wait_until_ready(),
             self.role_rules.wait_until_ready(),
+            self.failover_policies.wait_until_ready(),
             self.enforcer_leases.wait_until_ready(),
             self.webhooks.wait_until_ready(),
             self.policies.wait_until_ready(),
@@ -162,9 +174,48 @@ fn has_our_webhook(configuration: &MutatingWebhookConfiguration) -> bool {
         .any(|webhook| webhook.name == WEBHOOK_NAME)
 }
 
-fn config() -> watcher::Config {
+pub(super) fn config() -> watcher::Config {
     watcher::Config::default()
         .timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).expect("a constant of seconds"))
+}
+
+pub(super) fn backoff() -> watcher::ExponentialBackoff {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(LONGEST_BACKOFF)
+        .with_jitter()
+        .without_max_times()
+        .into()
+}
+
+/// Tells of a watch that fails, and when it no longer does.
+pub(super) struct Trouble<'a> {
+    what: &'a str,
+    failures: u32,
+}
+
+impl<'a> Trouble<'a> {
+    pub(super) fn new(what: &'a str) -> Self {
+        Self { what, failures: 0 }
+    }
+
+    pub(super) fn tell(&mut self, error: &watcher::Error) {
+        if self.failures.is_multiple_of(REPORT_EVERY) {
+            tracing::warn!(
+                what = self.what,
+                error = causes(error),
+                "cannot watch; trying again every few seconds, and going by what was last seen until then"
+            );
+        }
+        self.failures += 1;
+    }
+
+    pub(super) fn over(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(what = self.what, failures = self.failures, "watching again");
+            self.failures = 0;
+        }
+    }
 }
 
 /// Keeps a cache filled from a watch that restarts itself.
@@ -179,40 +230,23 @@ where
 {
     let (store, writer) = reflector::store();
     let changed = Arc::clone(changed);
-    let backoff = backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(LONGEST_BACKOFF)
-        .with_jitter()
-        .without_max_times();
     let stream = events
         // Never read, and often larger than all the rest.
         .map(|event| {
             event.map(|event| event.modify(|object: &mut K| object.managed_fields_mut().clear()))
         })
-        .backoff(watcher::ExponentialBackoff::from(backoff))
+        .backoff(backoff())
         .reflect(writer);
     tasks.spawn(async move {
         let mut stream = std::pin::pin!(stream);
-        let mut failures = 0;
+        let mut trouble = Trouble::new(what);
         while let Some(event) = stream.next().await {
             match event {
                 // Half a list is not news: the cache takes it over as a whole.
                 Ok(Event::Init | Event::InitApply(_)) => continue,
-                Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => {
-                    if failures > 0 {
-                        tracing::info!(what, failures, "watching again");
-                        failures = 0;
-                    }
-                }
+                Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => trouble.over(),
                 Err(error) => {
-                    if failures % REPORT_EVERY == 0 {
-                        tracing::warn!(
-                            what,
-                            error = causes(&error),
-                            "cannot watch; trying again every few seconds, and going by what was last seen until then"
-                        );
-                    }
-                    failures += 1;
+                    trouble.tell(&error);
                     continue;
                 }
             }

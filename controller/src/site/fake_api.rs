@@ -200,6 +200,11 @@ impl State {
             .range(format!("{path}/")..)
             .take_while(|(p, _)| p.starts_with(&format!("{path}/")))
             .map(|(_, o)| o)
+            .filter(|o| {
+                // The only selector that is ever asked with.
+                parameter("labelSelector").is_none()
+                    || o["metadata"]["labels"]["failover.dev/enforce"] == "disabled"
+            })
             .collect();
         let items: Vec<_> = all.iter().skip(from).take(limit).collect();
         let next = from + items.len();

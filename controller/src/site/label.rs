@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use failover_core::NamespaceState;
 use failover_core::names::{CONTROLLER_MANAGER, ENFORCE_LABEL};
+use failover_core::namespace::{Enforcement, ObjectRoles};
+use failover_core::transition::EnrolledNamespace;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -75,6 +77,21 @@ pub fn is_left_behind(metadata: &ObjectMeta) -> bool {
         .as_ref()
         .is_some_and(|labels| labels.contains_key(ENFORCE_LABEL));
     !enrolled && patch(metadata, &NamespaceState::default()).is_some()
+}
+
+/// A Namespace that has left, as its objects are to be seen once more: no rule reaches them, and what is recorded on them is
+/// given back where their layer is primary.
+pub fn leaving(namespace: &NamespaceMeta) -> EnrolledNamespace {
+    let metadata = &namespace.metadata;
+    let (state, _) = NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+    EnrolledNamespace {
+        name: namespace.name_any(),
+        state: NamespaceState {
+            enforcement: Some(Enforcement::Policy),
+            objects: ObjectRoles::default(),
+            ..state
+        },
+    }
 }
 
 /// A merge patch of just the keys that differ. The enrolment itself is somebody else's to write.

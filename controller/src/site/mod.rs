@@ -12,9 +12,11 @@
 //! and goes on. What is kept (the last sweep's report, our own writes) saves time and may be lost.
 
 pub mod caches;
+pub mod compiling;
 pub mod discovery;
 pub mod enforcers;
 pub mod events;
+pub mod exempt_labels;
 pub mod fix;
 pub mod label;
 pub mod news;
@@ -22,6 +24,7 @@ pub mod objects;
 pub mod observe;
 pub mod own_writes;
 pub mod patience;
+pub mod policies;
 pub mod progress;
 pub mod reconcile;
 pub mod setback;

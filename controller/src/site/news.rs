@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use failover_core::api::{
     HistoryEntry, Outcome, SiteStatus, Step, StepName, StepState, Transition,
 };
+use failover_core::compile::Held;
 
 use super::sweep::Swept;
 
@@ -99,6 +100,14 @@ pub fn guards_that_came_to_hold(before: &SiteStatus, after: &SiteStatus) -> BTre
     holding(after)
         .difference(&holding(before))
         .cloned()
+        .collect()
+}
+
+/// What is asked of single objects and held back, and was not told before.
+pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Vec<News> {
+    held.iter()
+        .filter(|held| !told.contains(*held))
+        .map(|held| News::warning("HeldBack", format!("{}: {}", held.object, held.why)))
         .collect()
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::api::Site;
+use failover_core::api::{FailoverPolicy, Site};
 use failover_core::guard::Facts;
 use failover_core::namespace::may_enrol;
 use failover_core::transition::EnrolledNamespace;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::caches::Caches;
 use super::enforcers::{Enforcers, Live};
+use super::exempt_labels::ExemptLabels;
 use super::label::{self, NamespaceMeta};
 use super::own_writes::OwnWrites;
 
@@ -28,6 +29,9 @@ pub struct Seen {
     pub namespaces: BTreeMap<String, Arc<NamespaceMeta>>,
     /// Namespaces that are not enrolled any more and still carry our state.
     pub left_behind: Vec<Arc<NamespaceMeta>>,
+    pub policies: Vec<Arc<FailoverPolicy>>,
+    /// The rules in force.
+    pub rules: RuleSet,
     pub live: Live,
     pub facts: Facts,
     pub at: Timestamp,
@@ -40,6 +44,7 @@ pub struct Observer {
     enforcers: Enforcers,
     own_sites: OwnWrites<Site>,
     own_namespaces: OwnWrites<NamespaceMeta>,
+    own_policies: OwnWrites<FailoverPolicy>,
     /// What has been logged and still is so: told once, not at every look.
     told: HashSet<String>,
 }
@@ -51,6 +56,7 @@ impl Observer {
             enforcers: Enforcers::new(forget_after),
             own_sites: OwnWrites::default(),
             own_namespaces: OwnWrites::default(),
+            own_policies: OwnWrites::default(),
             told: HashSet::new(),
         }
     }
@@ -63,7 +69,18 @@ impl Observer {
             .enforcers
             .observe(leases.iter().map(AsRef::as_ref), now, at);
         let site = self.own_sites.newest(self.caches.site()?);
+        let role_rules = self.caches.role_rules.state();
+        let (rules, errors) = RuleSet::with_role_rules(role_rules.iter().map(AsRef::as_ref));
+        let mut problems: Vec<String> = errors
+            .into_iter()
+            .map(|(name, error)| {
+                format!("RoleRule {name} is not used: {error}: correct or delete it")
+            })
+            .collect();
+        let policies = self.caches.failover_policies.state().into_iter();
         let mut seen = Seen {
+            policies: policies.map(|p| self.own_policies.newest(p)).collect(),
+            rules,
             facts: Facts {
                 peer_configured: site.spec.peer.is_some(),
                 webhook_configured: self.caches.webhook_configured(),
@@ -76,7 +93,6 @@ impl Observer {
             live,
             at,
         };
-        let mut problems = Vec::new();
         for cached in self.caches.namespaces.state() {
             let namespace = self.own_namespaces.newest(cached);
             let name = namespace.name_any();
@@ -105,14 +121,8 @@ impl Observer {
         Some(seen)
     }
 
-    /// The rules in force. One that cannot be used is logged.
-    pub fn rules(&self) -> RuleSet {
-        let role_rules = self.caches.role_rules.state();
-        let (rules, errors) = RuleSet::with_role_rules(role_rules.iter().map(AsRef::as_ref));
-        for (name, error) in errors {
-            tracing::warn!(role_rule = name, %error, "this RoleRule is not used: correct or delete it");
-        }
-        rules
+    pub fn exempt_labels(&self) -> &ExemptLabels {
+        &self.caches.exempt
     }
 
     pub fn wrote_site(&mut self, replaced: &Site, answer: Site) {
@@ -122,6 +132,11 @@ impl Observer {
 
     pub fn wrote_namespace(&mut self, replaced: &NamespaceMeta, answer: NamespaceMeta) {
         self.own_namespaces
+            .wrote(&replaced.resource_version().unwrap_or_default(), answer);
+    }
+
+    pub fn wrote_policy(&mut self, replaced: &FailoverPolicy, answer: FailoverPolicy) {
+        self.own_policies
             .wrote(&replaced.resource_version().unwrap_or_default(), answer);
     }
 

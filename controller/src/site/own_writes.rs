@@ -40,20 +40,17 @@ impl<K: ResourceExt> OwnWrites<K> {
             return;
         }
         let answer = Arc::new(answer);
-        let own = self
-            .by_name
-            .entry(answer.name_any())
-            .or_insert_with(|| Own {
-                replaced: Vec::new(),
-                answer: Arc::clone(&answer),
-            });
+        let own = self.by_name.entry(key(&*answer)).or_insert_with(|| Own {
+            replaced: Vec::new(),
+            answer: Arc::clone(&answer),
+        });
         own.replaced.push(replaced.to_owned());
         own.answer = answer;
     }
 
     /// The newest version known: the cache's, or our own write that it has not seen yet.
     pub fn newest(&mut self, cached: Arc<K>) -> Arc<K> {
-        let name = cached.name_any();
+        let name = key(&*cached);
         let Some(own) = self.by_name.get(&name) else {
             return cached;
         };
@@ -66,6 +63,14 @@ impl<K: ResourceExt> OwnWrites<K> {
         self.by_name.remove(&name);
         cached
     }
+}
+
+fn key(object: &impl ResourceExt) -> String {
+    format!(
+        "{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    )
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The loop: observe, decide, act. Nothing else happens to the site.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
+use failover_core::compile::{Compiled, Held};
+use failover_core::namespace::ObjectRoles;
 use failover_core::transition::{
     Act, EnrolledNamespace, Observation, SweepReport, decide, is_paused,
 };
@@ -16,12 +19,14 @@ use kube::api::Api;
 use tokio::time::Instant;
 
 use super::caches::Caches;
+use super::compiling::{self, in_force};
 use super::enforcers;
 use super::events::Events;
 use super::label::{self, NamespaceMeta};
 use super::news::{self, News};
 use super::observe::{Observer, Seen};
-use super::progress;
+use super::policies;
+use super::progress::{self, Progress};
 use super::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
 use super::status;
 use super::sweep::{SweepError, Sweeper, Swept};
@@ -67,6 +72,10 @@ pub struct Reconciler {
     sweep_every: Duration,
     now: fn() -> Timestamp,
     report: Option<SweepReport>,
+    /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
+    swept_objects: BTreeMap<String, ObjectRoles>,
+    /// What has been told to be held back, and still is.
+    told_held: BTreeSet<Held>,
     sweeping: Option<Sweeping>,
     /// Runs on from one failed sweep to the next, which begins no sooner than `sweep_not_before`.
     sweep_backoff: backon::ExponentialBackoff,
@@ -104,6 +113,8 @@ impl Reconciler {
             sweep_every,
             now,
             report: None,
+            swept_objects: BTreeMap::new(),
+            told_held: BTreeSet::new(),
             sweeping: None,
             sweep_backoff: backoff(),
             sweep_not_before: Instant::now(),
@@ -167,7 +178,9 @@ impl Reconciler {
             return Ok(now + self.sweep_every);
         };
         self.metrics.show(&seen.site);
-        match self.decide(&seen) {
+        let compiled =
+            compiling::compiled(&self.client, &seen, self.observer.exempt_labels()).await;
+        match self.decide(&seen, &compiled) {
             Act::WriteStatus(mut status) => {
                 if let Some(sweeping) = &self.sweeping {
                     progress::put(&mut status, sweeping.progress.read());
@@ -181,12 +194,14 @@ impl Reconciler {
                 Ok(now)
             }
             Act::Sweep { step } => {
+                self.tell(&seen, &compiled).await;
                 let next = self.sweep(&seen, step).await?;
                 Ok(earliest(next, seen.live.until))
             }
             Act::Wait { until } => {
                 self.sweeping = None;
                 enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
+                self.tell(&seen, &compiled).await;
                 self.release(&seen).await?;
                 let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
                 let next = earliest(now + rest.min(self.sweep_every), seen.live.until);
@@ -195,7 +210,14 @@ impl Reconciler {
         }
     }
 
-    fn decide(&self, seen: &Seen) -> Act {
+    /// The last sweep, where it still says how objects stand.
+    fn report(&self, seen: &Seen) -> Option<&SweepReport> {
+        self.report
+            .as_ref()
+            .filter(|_| self.swept_objects == in_force(&seen.enrolled))
+    }
+
+    fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {
         let mut site = (*seen.site).clone();
         if let Some(status) = &mut site.status {
             progress::take_out(status);
@@ -203,9 +225,10 @@ impl Reconciler {
         decide(&Observation {
             site: &site,
             namespaces: &seen.enrolled,
+            objects: &compiled.objects,
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
-            sweep: self.report.as_ref(),
+            sweep: self.report(seen),
             sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
             now: seen.at,
         })
@@ -229,6 +252,23 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Tells policies what became of them, and the site what is held back.
+    async fn tell(&mut self, seen: &Seen, compiled: &Compiled) {
+        if is_paused(&seen.site, seen.at) {
+            return;
+        }
+        let step = seen.site.status.as_ref().map(|status| status.step);
+        let report = self.report(seen).filter(|report| Some(report.step) == step);
+        let results = &compiled.policies;
+        let written = policies::tell(&self.client, &seen.policies, results, report, seen.at).await;
+        for (replaced, answer) in written {
+            self.observer.wrote_policy(&replaced, answer);
+        }
+        let news = news::of_held(&self.told_held, &compiled.held);
+        self.told_held = compiled.held.iter().cloned().collect();
+        self.events.publish(&seen.site, &news, seen.at).await;
+    }
+
     async fn label(
         &mut self,
         seen: &Seen,
@@ -243,10 +283,25 @@ impl Reconciler {
         self.write_namespaces(writes).await
     }
 
-    /// Takes our state off Namespaces that have left.
+    /// Takes our state off Namespaces that have left. On a primary what is recorded on their objects is given back first:
+    /// afterwards nobody would.
     async fn release(&mut self, seen: &Seen) -> Result<(), TurnError> {
-        if is_paused(&seen.site, seen.at) {
+        if is_paused(&seen.site, seen.at) || seen.left_behind.is_empty() {
             return Ok(());
+        }
+        let leaving: Vec<EnrolledNamespace> =
+            seen.left_behind.iter().map(|n| label::leaving(n)).collect();
+        let swept = self
+            .sweeper
+            .sweep(&leaving, &seen.rules, &Progress::default())
+            .await?;
+        for blocked in &swept.blocked {
+            let object = blocked.object.as_deref().unwrap_or_default();
+            tracing::warn!(
+                object,
+                "leaves enforcement with its record: {}",
+                blocked.message
+            );
         }
         let left = seen.left_behind.iter().cloned();
         self.write_namespaces(left.map(|namespace| (namespace, NamespaceState::default())))
@@ -270,16 +325,14 @@ impl Reconciler {
     /// Starts the sweep that is due, or shows how far the running one has come.
     async fn sweep(&mut self, seen: &Seen, step: i64) -> Result<Next, TurnError> {
         let now = Instant::now();
-        let Some(sweeping) = self
-            .sweeping
-            .as_mut()
-            .filter(|sweeping| sweeping.step == step)
-        else {
+        let Some(sweeping) = self.sweeping.as_mut().filter(|sweeping| {
+            sweeping.step == step && sweeping.objects == in_force(&seen.enrolled)
+        }) else {
             self.sweeping = None;
             if now < self.sweep_not_before {
                 return Ok(self.sweep_not_before);
             }
-            let rules = self.observer.rules();
+            let rules = seen.rules.clone();
             self.sweeping = Some(Sweeping::start(&self.sweeper, &seen.enrolled, rules, step));
             return Ok(now + PROGRESS_EVERY);
         };
@@ -302,6 +355,7 @@ impl Reconciler {
         match result.map_err(TurnError::from) {
             Ok(swept) => {
                 self.sweep_backoff = backoff();
+                self.swept_objects.clone_from(&sweeping.objects);
                 self.take_report(sweeping.step, sweeping.took(), &swept)
                     .await;
             }

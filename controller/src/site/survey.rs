@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use failover_core::Rule;
-use failover_core::plan::ObjectRef;
+use failover_core::plan::{ObjectRef, role_of};
 use failover_core::rewrite::{Rewrite, rewrite_stored};
 use failover_core::transition::EnrolledNamespace;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -94,13 +94,9 @@ impl Scope {
     }
 
     pub fn judge(&self, object: &Value) -> Verdict {
-        let name = self.reference(object).name;
-        let Some(role) = self.namespace.state.role_for(&self.rule, &name) else {
+        let Some(role) = role_of(&self.rule, &self.namespace.state, object) else {
             return Verdict::Unruled;
         };
-        if !self.rule.reaches(object) {
-            return Verdict::Unruled;
-        }
         match rewrite_stored(&self.rule, role, object) {
             Ok(rewrite) if rewrite.is_empty() => Verdict::Conforms,
             Ok(rewrite) => Verdict::Strays(rewrite),

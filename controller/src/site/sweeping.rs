@@ -2,15 +2,18 @@
 //!
 //! It is no task of its own, so that nothing is written any more once the loop itself is dropped, as when leadership ends.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::RuleSet;
+use failover_core::namespace::ObjectRoles;
 use failover_core::transition::{EnrolledNamespace, SweepReport};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::compiling::in_force;
 use super::progress::Progress;
 use super::sweep::{SweepError, Sweeper, Swept};
 use crate::metrics::{Metrics, SweepLabels, WriterLabels};
@@ -20,6 +23,8 @@ type Work = Pin<Box<dyn Future<Output = Result<Swept, SweepError>> + Send>>;
 pub struct Sweeping {
     /// The step whose roles it enforces.
     pub step: i64,
+    /// What it takes to be in force of single objects.
+    pub objects: BTreeMap<String, ObjectRoles>,
     pub progress: Arc<Progress>,
     /// When its progress was last written.
     pub shown: Instant,
@@ -44,12 +49,13 @@ impl Sweeping {
         step: i64,
     ) -> Self {
         let progress = Arc::new(Progress::default());
-        let (sweeper, namespaces, counted) =
-            (sweeper.clone(), namespaces.to_vec(), Arc::clone(&progress));
-        let work = Box::pin(async move { sweeper.sweep(&namespaces, &rules, &counted).await });
+        let (sweeper, counted) = (sweeper.clone(), Arc::clone(&progress));
+        let swept = namespaces.to_vec();
+        let work = Box::pin(async move { sweeper.sweep(&swept, &rules, &counted).await });
         let started = Instant::now();
         Self {
             step,
+            objects: in_force(namespaces),
             progress,
             shown: started,
             started,

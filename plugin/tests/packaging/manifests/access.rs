@@ -235,7 +235,7 @@ fn rights_over_a_site_are_given_by_binding_never_by_aggregation(#[case] name: &s
 
 /// A rule added to the table without the right to sweep its kind would leave those objects as they are.
 #[rstest]
-#[case::controller("failover-controller", &["list", "patch"])]
+#[case::controller("failover-controller", &["list", "watch", "patch"])]
 #[case::operator("failover-operator", &["list"])]
 #[case::viewer("failover-viewer", &["list"])]
 fn every_built_in_kind_is_within_reach(#[case] role: &str, #[case] verbs: &[&str]) {

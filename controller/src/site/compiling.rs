@@ -1,0 +1,52 @@
+//! What is to be in force of single objects, from what the caches hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use failover_core::api::FailoverPolicy;
+use failover_core::birth::Settled;
+use failover_core::compile::{Compiled, Inputs, ObjectKey, compile};
+use failover_core::namespace::ObjectRoles;
+use failover_core::transition::{EnrolledNamespace, is_paused};
+use kube::Client;
+
+use super::exempt_labels::ExemptLabels;
+use super::observe::Seen;
+
+/// Compiles. Asks the API server only where an exemption that is in force seems not to be asked for any more: an operator
+/// labels the object first and then writes the Namespace, and the watch that tells of the Namespace may be the faster one.
+pub async fn compiled(client: &Client, seen: &Seen, labels: &ExemptLabels) -> Compiled {
+    let mut exempt = labels.asked();
+    let first = once(seen, &exempt);
+    if first.unasked.is_empty() {
+        return first;
+    }
+    for key in first.unasked {
+        if labels.confirm(client, &key).await {
+            exempt.insert(key);
+        }
+    }
+    once(seen, &exempt)
+}
+
+fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>) -> Compiled {
+    let policies: Vec<&FailoverPolicy> = seen.policies.iter().map(AsRef::as_ref).collect();
+    compile(&Inputs {
+        namespaces: &seen.enrolled,
+        exempt,
+        policies: &policies,
+        rules: &seen.rules,
+        settled: Settled::of(&seen.site).is_some() && !is_paused(&seen.site, seen.at),
+    })
+}
+
+/// What is in force of single objects now, in all namespaces.
+pub fn in_force(namespaces: &[EnrolledNamespace]) -> BTreeMap<String, ObjectRoles> {
+    namespaces
+        .iter()
+        .map(|namespace| (namespace.name.clone(), namespace.state.objects.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "compiling_tests.rs"]
+mod tests;

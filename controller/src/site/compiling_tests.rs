@@ -1,0 +1,152 @@
+//! What is asked of single objects, from the label or the policy to the object, with the loop as it runs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use failover_core::RuleSet;
+use serde_json::json;
+
+use crate::site::bed::{Bed, SHOP, WEB, is_ready};
+
+const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
+
+/// The watch tells which Deployments carry the exempt label.
+fn labelled(bed: &Bed, names: &[&str]) {
+    let rules = RuleSet::built_in();
+    let rule = rules.find("apps", "deployments").unwrap();
+    let names: Vec<_> = names.iter().map(|name| ("shop", *name)).collect();
+    bed.caches.exempt.found(rule, &names);
+    // Anything that is news.
+    bed.api.put(SHOP, bed.api.get(SHOP));
+}
+
+fn in_force_in_shop(bed: &Bed) -> String {
+    let objects = &bed.api.get(SHOP)["metadata"]["annotations"]["failover.dev/objects"];
+    objects.as_str().unwrap_or_default().to_owned()
+}
+
+fn events(bed: &Bed, reason: &str) -> Vec<String> {
+    let asked = bed.api.take_asked().into_iter();
+    asked
+        .filter(|a| a.path.ends_with("/events") && a.body["reason"] == reason)
+        .map(|a| a.body["note"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    let step = bed.until_settled("birth-east").await.step;
+    labelled(&bed, &["web"]);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!((in_force_in_shop(&bed).as_str(), bed.replicas()), ("", 0));
+    assert_eq!(bed.status().step, step);
+    let told = events(&bed, "HeldBack");
+    assert_eq!(told.len(), 1, "{told:?}");
+
+    bed.order("up", "primary", &["peer-unknown"]);
+    bed.until("exempt", |_| {
+        in_force_in_shop(&bed) == "deployments/web=exempt"
+    })
+    .await;
+    assert_eq!(bed.replicas(), 3, "restored first, then let go");
+    bed.until("swept under it", |status| {
+        status.step > step + 1 && is_ready(status)
+    })
+    .await;
+
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+    assert_eq!(bed.replicas(), 3);
+    labelled(&bed, &[]);
+    bed.until("forced", |_| bed.replicas() == 0).await;
+    assert_eq!(in_force_in_shop(&bed), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_exempts_by_hand_gets_back_what_was_recorded() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    labelled(&bed, &[]);
+    assert_eq!(bed.replicas(), 0);
+    // As the CLI does: the label first, and no watch has told of it when the Namespace changes.
+    let mut web = bed.api.get(WEB);
+    web["metadata"]["labels"]["failover.dev/enforce"] = json!("disabled");
+    bed.api.put(WEB, web);
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["annotations"]["failover.dev/objects"] = json!("deployments/web=exempt");
+    bed.api.put(SHOP, shop);
+    bed.until("restored", |_| bed.replicas() == 3).await;
+    assert_eq!(in_force_in_shop(&bed), "deployments/web=exempt");
+    assert_eq!(
+        bed.api.get(WEB)["metadata"].pointer("/annotations/failover.dev~1restore"),
+        None
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_moves_its_object_alone_and_is_told_so() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let policy = |state: &str, generation: i64| {
+        json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+            "metadata": { "namespace": "shop", "generation": generation },
+            "spec": { "desiredState": state, "managedResources": [{ "kind": "Deployment", "name": "web" }] }
+        })
+    };
+    let ready = || {
+        let status = bed.api.get(POLICY)["status"].clone();
+        (
+            status["conditions"][0]["status"].clone(),
+            status["resources"][0]["state"].clone(),
+            status["observedGeneration"].clone(),
+        )
+    };
+    bed.api.put(POLICY, policy("secondary", 1));
+    bed.until("told", |_| {
+        ready() == (json!("True"), json!("secondary"), json!(1))
+    })
+    .await;
+    assert_eq!(bed.replicas(), 0);
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+
+    let mut order = policy("primary", 2);
+    order["status"] = bed.api.get(POLICY)["status"].clone();
+    bed.api.put(POLICY, order);
+    bed.until("told", |_| {
+        ready() == (json!("True"), json!("primary"), json!(2))
+    })
+    .await;
+    assert_eq!(bed.replicas(), 3);
+    bed.api.take_writes();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(bed.api.take_writes(), [""; 0], "nothing is said twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_leaves_a_primary_gets_back_what_was_recorded() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    // Left over, as by an override of not-conforming.
+    let mut web = bed.api.get(WEB);
+    web["spec"]["replicas"] = json!(0);
+    web["metadata"]["annotations"] = json!({ "failover.dev/restore": r#"{"/spec/replicas":3}"# });
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["labels"]
+        .as_object_mut()
+        .unwrap()
+        .remove("failover.dev/enforce");
+    bed.api.put(SHOP, shop);
+    bed.api.put(WEB, web);
+    bed.until("left", |_| {
+        bed.shop_labels() == BTreeSet::from(["team=a".to_owned()])
+    })
+    .await;
+    assert_eq!(bed.replicas(), 3);
+}
