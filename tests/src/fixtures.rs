@@ -80,6 +80,27 @@ pub fn kustomization(namespace: &str, name: &str) -> Value {
     })
 }
 
+/// A policy that names these objects, each by kind and name, and orders their role where one is given.
+pub fn failover_policy(
+    namespace: &str,
+    name: &str,
+    desired_state: Option<&str>,
+    objects: &[(&str, &str)],
+) -> Value {
+    let resources: Vec<_> = objects
+        .iter()
+        .map(|(kind, name)| json!({"kind": kind, "name": name}))
+        .collect();
+    let mut policy = json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy", "metadata": metadata(namespace, name),
+        "spec": {"managedResources": resources},
+    });
+    if let Some(state) = desired_state {
+        policy["spec"]["desiredState"] = json!(state);
+    }
+    policy
+}
+
 pub fn virtual_service(namespace: &str, name: &str) -> Value {
     let mut metadata = metadata(namespace, name);
     metadata["annotations"] = json!({"external-dns.alpha.kubernetes.io/target": "203.0.113.10"});

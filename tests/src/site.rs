@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use failover_core::names;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::discovery::{Discovery, Scope};
 use kube::{Api, Client};
@@ -289,6 +290,40 @@ impl Site {
             &PatchParams::apply(FLUX).force().dry_run(),
         )
         .await
+    }
+
+    /// Server-side apply as a person does it, with kubectl.
+    pub async fn apply_as_person(&self, object: &serde_json::Value) -> kube::Result<DynamicObject> {
+        apply(
+            &self.client(),
+            object,
+            &PatchParams::apply("kubectl").force(),
+        )
+        .await
+    }
+
+    /// What is in force of single objects of a namespace, as its annotation says.
+    pub async fn objects_in_force(&self, namespace: &str) -> String {
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        let namespace = namespaces
+            .get_metadata(namespace)
+            .await
+            .expect("the namespace is there");
+        let annotations = namespace.metadata.annotations.unwrap_or_default();
+        annotations
+            .get(names::OBJECTS_ANNOTATION)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Waits until just this is in force of single objects of a namespace, and every object has been swept under it.
+    pub async fn until_in_force(&self, namespace: &str, objects: &str) {
+        crate::eventually(&format!("{objects:?} in force"), || async {
+            let found = self.objects_in_force(namespace).await;
+            if found == objects { Ok(()) } else { Err(found) }
+        })
+        .await;
+        self.until_ready().await;
     }
 
     /// Waits until the site's condition Ready is True.

@@ -20,14 +20,11 @@ async fn on_its_own() -> Site {
     for manifest in everything() {
         site.apply_as_flux(&manifest).await.unwrap();
     }
-    site.kubectl(&[
-        "annotate",
-        "namespace",
-        "shop",
-        "failover.dev/objects=kustomizations/apps=site",
-    ])
-    .await
-    .expect(0);
+    let named = [("Kustomization", "apps")];
+    let policy = fixtures::failover_policy("shop", "apps", None, &named);
+    site.apply_as_person(&policy).await.unwrap();
+    site.until_in_force("shop", "kustomizations/apps=site")
+        .await;
     let demote = ["demote", "--yes", "--reason", "drill"];
     site.failover(&demote).await.expect(0);
     site.controller.terminate(PATIENCE).unwrap();

@@ -75,10 +75,11 @@ async fn turned_over(site: &mut Site) {
     let enroll = ["enroll", "shop", "blog", "--yes"];
     site.failover_as(OPERATOR, &enroll).await.expect(0);
     // Ruled only where it is named.
-    let named = "failover.dev/objects=kustomizations/apps=site";
-    site.kubectl(&["annotate", "namespace", "shop", named])
-        .await
-        .expect(0);
+    let named = [("Kustomization", "apps")];
+    let policy = fixtures::failover_policy("shop", "apps", None, &named);
+    site.apply_as_person(&policy).await.unwrap();
+    site.until_in_force("shop", "kustomizations/apps=site")
+        .await;
     let plan = ["plan", "demote"];
     site.failover_as(OPERATOR, &plan).await.expect(0);
     site.failover_as(OPERATOR, DEMOTE).await.expect(0);
