@@ -27,6 +27,8 @@ pub struct Seen {
     pub enrolled: Vec<EnrolledNamespace>,
     /// The Namespaces behind `enrolled`, by name: what is written is written on these versions.
     pub namespaces: BTreeMap<String, Arc<NamespaceMeta>>,
+    /// Names of all Namespaces that are not enrolled.
+    pub outside: Vec<String>,
     /// Namespaces that are not enrolled any more and still carry our state.
     pub left_behind: Vec<Arc<NamespaceMeta>>,
     pub policies: Vec<Arc<FailoverPolicy>>,
@@ -89,6 +91,7 @@ impl Observer {
             site,
             enrolled: Vec::new(),
             namespaces: BTreeMap::new(),
+            outside: Vec::new(),
             left_behind: Vec::new(),
             live,
             at,
@@ -112,8 +115,11 @@ impl Observer {
                     state,
                 });
                 seen.namespaces.insert(name, namespace);
-            } else if label::is_left_behind(metadata) {
-                seen.left_behind.push(namespace);
+            } else {
+                seen.outside.push(name);
+                if label::is_left_behind(metadata) {
+                    seen.left_behind.push(namespace);
+                }
             }
         }
         seen.enrolled.sort_by(|a, b| a.name.cmp(&b.name));

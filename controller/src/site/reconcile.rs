@@ -226,6 +226,7 @@ impl Reconciler {
             site: &site,
             namespaces: &seen.enrolled,
             objects: &compiled.objects,
+            outside: &seen.outside,
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.report(seen),

@@ -153,7 +153,8 @@ pub struct SiteStatus {
     /// When that number last rose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_at: Option<Time>,
-    /// The names of all enrolled namespaces, sorted.
+    /// The names of all enrolled namespaces, sorted; unless the site is primary, also of those that were when they were
+    /// deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     /// The walk that is under way, or held.

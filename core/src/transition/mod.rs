@@ -88,6 +88,8 @@ pub struct Observation<'a> {
     /// What is to be in force of single objects, by namespace, see [`crate::compile`]. One that is not named keeps what it
     /// has.
     pub objects: &'a BTreeMap<String, ObjectRoles>,
+    /// Names of all other Namespaces that there are.
+    pub outside: &'a [String],
     /// Live ones only.
     pub enforcers: &'a [Enforcer],
     pub facts: Facts,

@@ -16,6 +16,7 @@ struct World {
     site: Site,
     namespaces: Vec<EnrolledNamespace>,
     objects: BTreeMap<String, ObjectRoles>,
+    outside: Vec<String>,
     enforcers: Vec<Enforcer>,
     facts: Facts,
     sweep: Option<SweepReport>,
@@ -51,6 +52,7 @@ impl World {
             site,
             namespaces: vec![],
             objects: BTreeMap::new(),
+            outside: vec![],
             enforcers: vec![],
             facts: Facts {
                 webhook_configured: true,
@@ -113,6 +115,7 @@ impl World {
             site: &self.site,
             namespaces: &self.namespaces,
             objects: &self.objects,
+            outside: &self.outside,
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
@@ -451,6 +454,29 @@ fn a_settled_site_is_left_alone_but_for_the_periodic_sweep() {
         "{:?}",
         world.acts
     );
+}
+
+#[test]
+fn what_is_deleted_on_a_secondary_stays_registered_until_promotion_or_release() {
+    let mut world = World::new(Role::Secondary, &["blog", "shop"]);
+    world.settle();
+    let registered = |world: &World| world.site.status.clone().unwrap().namespaces;
+    world.namespaces.clear();
+    world.settle();
+    assert_eq!(registered(&world), ["blog", "shop"]);
+
+    // One comes back and is swept; the other, too, and an operator releases it.
+    let step = world.site.status.clone().unwrap().step;
+    world.enrol("shop");
+    world.outside = vec!["blog".into()];
+    world.settle();
+    assert_eq!(registered(&world), ["shop"]);
+    assert!(world.sweep.as_ref().unwrap().step > step);
+
+    world.namespaces.clear();
+    world.order(Role::Primary, "r1", &["peer-unknown"]);
+    world.settle();
+    assert_eq!(registered(&world), [""; 0]);
 }
 
 #[test]

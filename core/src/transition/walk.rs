@@ -11,7 +11,7 @@ use crate::api::{
 };
 use crate::guard::{self, GuardId, Overrides};
 use crate::namespace::{NamespaceState, ObjectRoles};
-use crate::role::Roles;
+use crate::role::{Role, Roles};
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
@@ -158,7 +158,7 @@ fn walk(
                     status.layers = Roles::all(to);
                     rise(observation, status);
                 }
-                status.namespaces = names_of(observation.namespaces);
+                status.namespaces = registry(observation, status);
                 roles(observation, status)
             }
             StepName::Enforcers => enforcers(observation, status, step, &overrides),
@@ -198,8 +198,8 @@ struct StepOutcome {
 }
 
 fn guards(
-    from: Option<crate::Role>,
-    to: crate::Role,
+    from: Option<Role>,
+    to: Role,
     observation: &Observation<'_>,
     status: &SiteStatus,
     overrides: &Overrides,
@@ -367,13 +367,20 @@ fn verify(
 /// No transition: hold what is, take in newly enrolled namespaces, sweep now and then.
 fn settled(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
     status.phase = Some(Phase::Stable);
-    let names = names_of(observation.namespaces);
-    let came = names.iter().any(|name| !status.namespaces.contains(name));
+    let came = observation.namespaces.iter().any(|namespace| {
+        let registered = status.namespaces.contains(&namespace.name);
+        // Deleted and created anew: what the last sweep saw under its name is gone.
+        let returned = namespace.state.step.is_none()
+            && observation
+                .sweep
+                .is_some_and(|report| report.step == status.step);
+        !registered || returned
+    });
     if came {
         // A new number, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
         rise(observation, status);
     }
-    status.namespaces = names;
+    status.namespaces = registry(observation, status);
     let differing = differing(observation, status);
     if !differing.is_empty() {
         return Act::Label(differing);
@@ -481,8 +488,21 @@ fn other_objects(observation: &Observation<'_>, status: &SiteStatus) -> Vec<Enro
         .collect()
 }
 
-fn names_of(namespaces: &[EnrolledNamespace]) -> Vec<String> {
-    namespaces.iter().map(|n| n.name.clone()).collect()
+/// The names of what is enrolled and, unless the site is primary, of what was when it was deleted: under such a name no
+/// Namespace comes back outside enforcement. One that is there without its label was released by somebody who may do so.
+fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Vec<String> {
+    let enrolled = observation.namespaces.iter().map(|n| n.name.clone());
+    let mut names: Vec<String> = enrolled.collect();
+    if status.layers.uniform() != Some(Role::Primary) {
+        let vanished = status
+            .namespaces
+            .iter()
+            .filter(|name| !observation.outside.contains(name));
+        names.extend(vanished.cloned());
+        names.sort();
+        names.dedup();
+    }
+    names
 }
 
 /// When to look again where nothing is expected: what was observed may have missed something.

@@ -440,6 +440,61 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
+    let options = Options {
+        role: "secondary",
+        ..Options::default()
+    };
+    let site = Site::start(options).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    site.kubectl(&["delete", "namespace", "shop"])
+        .await
+        .expect(0);
+    let sites: Api<failover_core::api::Site> = Api::all(site.client());
+    eventually(
+        "the enforcers and the controller to have seen it go",
+        || async {
+            let status = sites.get(names::SITE).await.unwrap().status.unwrap();
+            let gone = status
+                .enforcers
+                .iter()
+                .all(|enforcer| enforcer.namespaces == 0);
+            if gone {
+                Ok(())
+            } else {
+                Err(format!("{:?}", status.enforcers))
+            }
+        },
+    )
+    .await;
+    let create = ["create", "namespace", "shop"];
+    let refused = site.kubectl(&create).await.expect(1);
+    assert!(
+        refused.stderr.contains("was enrolled when it was deleted"),
+        "{refused:?}"
+    );
+
+    let promote = [
+        "promote",
+        "--yes",
+        "--override",
+        "peer-unknown",
+        "--reason",
+        "drill",
+    ];
+    site.failover(&promote).await.expect(0);
+    eventually("the API server to know of the promotion", || async {
+        let created = site.kubectl(&create).await;
+        if created.code == 0 {
+            Ok(())
+        } else {
+            Err(created.stderr)
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
     let site = with_people().await;
     let sites = |client: kube::Client| Api::<failover_core::api::Site>::all(client);
