@@ -404,6 +404,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
 
 #[rstest]
 #[case::unlabelled(json!({"name": "shop"}), "was enrolled when it was deleted")]
+#[case::exempting(json!({"name": "new", "labels": {"failover.dev/enforce": "enabled"}, "annotations": {"failover.dev/objects": "deployments/web=exempt"}}), "keys of namespace new")]
 #[case::claiming(json!({"name": "new", "labels": {"failover.dev/enforce": "enabled", "failover.dev/workloads": "primary"}}), "may not be created as primary")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_cannot_come_back_outside_enforcement(
@@ -424,10 +425,12 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
     })
     .await;
     let namespace = serde_json::from_value(json!({"metadata": metadata})).unwrap();
-    forbidden(
-        namespaces.create(&PostParams::default(), &namespace).await,
-        &["site east is secondary", says],
-    );
+    // With the rights that Flux usually has.
+    let flux = PostParams {
+        field_manager: Some(testbed::site::FLUX.to_owned()),
+        ..PostParams::default()
+    };
+    forbidden(namespaces.create(&flux, &namespace).await, &[says]);
     let enrolled =
         json!({"metadata": {"name": "shop", "labels": {"failover.dev/enforce": "enabled"}}});
     namespaces
