@@ -52,6 +52,8 @@ pub const ROLE_RULES_MANAGER: &str = "kubectl-failover-rules";
 pub const ENFORCE_LABEL: &str = "failover.dev/enforce";
 /// The value of that label by which an object asks for an exemption.
 pub const EXEMPT: &str = "disabled";
+/// Annotation on an object: why an operator exempted it.
+pub const EXEMPT_REASON_ANNOTATION: &str = "failover.dev/exempt-reason";
 /// Label on the Leases of enforcers.
 pub const ENFORCER_LABEL: &str = "failover.dev/enforcer";
 

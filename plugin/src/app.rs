@@ -109,6 +109,7 @@ fn notation(command: &Command) -> Option<Notation> {
         Command::Demote(args) => Some(args.switch.output),
         Command::Enroll(args) => Some(args.output),
         Command::Unenroll(args) => Some(args.output),
+        Command::Exempt(args) => Some(args.output),
         Command::Install(args) => Some(args.output),
         Command::Uninstall(args) => Some(args.output),
         Command::Version(args) => Some(args.output),

@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use failover_core::plan::role_of;
 use failover_core::rewrite::rewrite_stored;
-use failover_core::{Layer, Role, RuleSet};
+use failover_core::{Layer, NamespaceState, Role, RuleSet};
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
@@ -44,11 +45,14 @@ pub(crate) struct World {
     pub(crate) site: Option<Value>,
     pub(crate) namespaces: Vec<Value>,
     pub(crate) deployments: Vec<Value>,
+    pub(crate) policies: Vec<Value>,
     pub(crate) webhook: bool,
     /// A controller leads, and carries out what is ordered.
     pub(crate) controller: bool,
     /// Objects that the controller overlooks.
     pub(crate) overlooked: Vec<String>,
+    /// Somebody has said what single objects are.
+    objects_written: bool,
     version: u64,
 }
 
@@ -82,9 +86,11 @@ impl FakeCluster {
                 "metadata": {"name": "web", "namespace": "shop", "annotations": annotations},
                 "spec": {"replicas": replicas}
             })],
+            policies: vec![],
             webhook: true,
             controller: true,
             overlooked: vec![],
+            objects_written: false,
             version: 1,
         };
         world.label(role);
@@ -228,7 +234,16 @@ impl World {
             ("PATCH", path) if path.starts_with("/api/v1/namespaces/") => {
                 self.patch_namespace(path, &write.body)
             }
+            ("PATCH", "/apis/apps/v1/namespaces/shop/deployments/web") => {
+                let mut object = self.deployments[0].clone();
+                json_patch::merge(&mut object, &write.body);
+                if !dry_run {
+                    self.deployments[0] = object.clone();
+                }
+                ok(&object)
+            }
             ("GET", "/apis/apps/v1/namespaces/shop/deployments") => {
+                self.follow_objects();
                 ok(&json!({"metadata": {}, "items": self.deployments}))
             }
             (
@@ -275,7 +290,32 @@ impl World {
             ("GET", "/apis/failover.dev/v1alpha1/rolerules") => ok(&json!({
                 "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRuleList", "metadata": {}, "items": []
             })),
+            ("GET", "/apis/failover.dev/v1alpha1/failoverpolicies") => ok(&json!({
+                "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicyList", "metadata": {},
+                "items": self.policies
+            })),
             (method, path) => failure(501, &format!("{method} {path}")),
+        }
+    }
+
+    /// What the controller does about single objects: it brings them to what their Namespace says.
+    fn follow_objects(&mut self) {
+        let Some(namespace) = self.namespaces.first().filter(|_| self.controller) else {
+            return;
+        };
+        let metadata = &namespace["metadata"];
+        if metadata["annotations"]["failover.dev/objects"].is_null() && !self.objects_written {
+            return;
+        }
+        let map = |key: &str| serde_json::from_value(metadata[key].clone()).ok();
+        let (state, _) = NamespaceState::parse(map("labels").as_ref(), map("annotations").as_ref());
+        let rules = RuleSet::built_in();
+        let rule = rules.find("apps", "deployments").unwrap();
+        for deployment in &mut self.deployments {
+            if let Some(role) = role_of(rule, &state, deployment) {
+                let rewrite = rewrite_stored(rule, role, deployment).unwrap();
+                json_patch::patch(deployment, &rewrite.patch).unwrap();
+            }
         }
     }
 
@@ -308,6 +348,7 @@ impl World {
             return failure(409, "the object has been modified");
         }
         json_patch::merge(namespace, body);
+        self.objects_written = true;
         self.version += 1;
         namespace["metadata"]["resourceVersion"] = json!(self.version.to_string());
         ok(&partial(namespace))
@@ -379,7 +420,9 @@ fn partial(object: &Value) -> Value {
 
 fn group(name: &str, version: &str, resource: &str) -> Value {
     json!({"metadata": {"name": name}, "versions": [
-        {"version": version, "resources": [{"resource": resource, "scope": "Namespaced"}]}
+        {"version": version, "resources": [
+            {"resource": resource, "scope": "Namespaced", "shortNames": [resource.get(..6).unwrap_or_default()]}
+        ]}
     ]})
 }
 

@@ -9,6 +9,7 @@
 //! A command reads the cluster, decides by functions of `failover-core`, asks, writes one thing, and waits until what it
 //! ordered is true. It never reports what it has not seen.
 
+pub mod apart;
 pub mod app;
 pub mod cli;
 pub mod cluster;

@@ -1,9 +1,10 @@
 //! What a role would change in what was found: pure, and by the very function that the webhook runs.
 
 use failover_core::batch::missed_run;
+use failover_core::compile::Held;
 use failover_core::guard::Hold;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
-use failover_core::plan::{Item, ObjectRef, plan_object};
+use failover_core::plan::{Item, ObjectRef, plan_object, role_of};
 use failover_core::rewrite::Note;
 use failover_core::uncovered::Uncovered;
 use failover_core::{NamespaceState, Role, Roles};
@@ -28,6 +29,8 @@ pub struct Plan {
     pub missed_runs: Vec<(ObjectRef, Timestamp)>,
     /// What no rule reaches.
     pub uncovered: Vec<Uncovered>,
+    /// What is asked of single objects and not in force.
+    pub held_back: Vec<Held>,
     /// What could not be looked at.
     pub unseen: Vec<Unseen>,
     /// Guards that would hold.
@@ -79,6 +82,7 @@ pub fn plan(
         hopeless: Vec::new(),
         missed_runs: Vec::new(),
         uncovered: Vec::new(),
+        held_back: Vec::new(),
         unseen: survey.unseen.clone(),
         holds: Vec::new(),
     };
@@ -87,7 +91,7 @@ pub fn plan(
             roles: Roles::all(role),
             ..found.namespace.state.clone()
         };
-        let Some(role) = ordered.role_for(&found.rule, name(&found.object)) else {
+        let Some(role) = role_of(&found.rule, &ordered, &found.object) else {
             continue;
         };
         plan.objects += 1;
@@ -149,7 +153,7 @@ pub fn standing(enrolled: &[Enrolled], survey: &Survey) -> Vec<Standing> {
             let mut standing = Standing::default();
             let of_namespace = |found: &&Found| found.namespace.name == namespace.name;
             for found in survey.found.iter().filter(of_namespace) {
-                let Some(role) = namespace.state.role_for(&found.rule, name(&found.object)) else {
+                let Some(role) = role_of(&found.rule, &namespace.state, &found.object) else {
                     continue;
                 };
                 standing.objects += 1;
@@ -183,10 +187,6 @@ fn carries_record(object: &Value) -> bool {
     [RESTORE_ANNOTATION, HELD_ANNOTATION]
         .iter()
         .any(|key| !annotations[*key].is_null())
-}
-
-fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub struct ConnectionFlags {
     #[arg(long, global = true, value_name = "NAME", help_heading = HEADING, hide_short_help = true)]
     pub user: Option<String>,
 
-    /// Limit status and plan to one namespace
+    /// Limit status and plan to one namespace; for exempt, where the objects are
     #[arg(short, long, global = true, value_name = "NAME", help_heading = HEADING)]
     pub namespace: Option<String>,
 

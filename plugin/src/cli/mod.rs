@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod duration;
 mod enrolment;
+mod exemption;
 mod installation;
 mod role_change;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use connection::ConnectionFlags;
 pub use enrolment::{EnrollArgs, UnenrollArgs};
+pub use exemption::ExemptArgs;
 pub use installation::{DryRun, InstallArgs, UninstallArgs};
 #[cfg(test)]
 pub use role_change::EXIT_CODES;
@@ -63,6 +65,7 @@ pub enum Command {
     Demote(Demote),
     Enroll(EnrollArgs),
     Unenroll(UnenrollArgs),
+    Exempt(ExemptArgs),
     Install(InstallArgs),
     Uninstall(UninstallArgs),
     Version(VersionArgs),
@@ -181,6 +184,7 @@ mod tests {
     #[case(&["demote"])]
     #[case(&["enroll", "shop"])]
     #[case(&["unenroll", "shop"])]
+    #[case(&["exempt", "deployment/web"])]
     #[case(&["install"])]
     #[case(&["uninstall"])]
     #[case(&["version"])]
@@ -214,6 +218,8 @@ mod tests {
     #[case::diff_is_for_plans(&["status", "-o", "diff"])]
     #[case::no_direction(&["plan"])]
     #[case::no_namespace(&["enroll"])]
+    #[case::no_object(&["exempt"])]
+    #[case::reason_for_undoing(&["exempt", "deployment/web", "--undo", "--reason", "x"])]
     #[case::override_without_reason(&["promote", "--override", "peer-unknown"])]
     #[case::no_time(&["promote", "--timeout", "0"])]
     #[case::dry_run_of_another_kind(&["promote", "--dry-run=maybe"])]

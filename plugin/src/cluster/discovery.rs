@@ -5,16 +5,22 @@ use kube::client::APIGroupDiscovery;
 
 use super::{ApiError, Cluster};
 
+const ACTION: &str = "ask the API server which kinds it serves";
+
 impl Cluster {
-    /// The rules whose kinds are served, each in a version that is.
-    pub async fn served(&self, rules: &RuleSet) -> Result<Vec<Rule>, ApiError> {
-        const ACTION: &str = "ask the API server which kinds it serves";
+    /// Everything that is served.
+    pub(super) async fn discovery(&self) -> Result<Vec<APIGroupDiscovery>, ApiError> {
         let client = self.client();
         let (core, groups) = futures::try_join!(
             self.read(ACTION, || client.list_core_api_versions_aggregated()),
             self.read(ACTION, || client.list_api_groups_aggregated())
         )?;
-        let groups: Vec<APIGroupDiscovery> = core.items.into_iter().chain(groups.items).collect();
+        Ok(core.items.into_iter().chain(groups.items).collect())
+    }
+
+    /// The rules whose kinds are served, each in a version that is.
+    pub async fn served(&self, rules: &RuleSet) -> Result<Vec<Rule>, ApiError> {
+        let groups = self.discovery().await?;
         let served = select(rules, &groups);
         // Taking an answer without Deployments for the truth would call a cluster conforming that was never looked at.
         if served.iter().any(|rule| rule.resource == "deployments") {

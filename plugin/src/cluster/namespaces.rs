@@ -1,7 +1,7 @@
 //! Namespaces: which are enrolled, with which effective roles, and putting ours on them or taking it off.
 
-use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL};
-use failover_core::namespace::{Enforcement, may_enrol};
+use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, OBJECTS_ANNOTATION};
+use failover_core::namespace::{Enforcement, ObjectRoles, may_enrol};
 use failover_core::{Layer, NamespaceState};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
@@ -64,19 +64,47 @@ impl Cluster {
             .await
     }
 
+    /// Puts this in force of single objects of a namespace, on the version that was looked at.
+    pub async fn write_objects(
+        &self,
+        metadata: &ObjectMeta,
+        objects: &ObjectRoles,
+        dry_run: bool,
+    ) -> Result<(), ApiError> {
+        let text = (!objects.is_empty()).then(|| objects.to_string());
+        let patch = json!({"metadata": {
+            "resourceVersion": metadata.resource_version,
+            "annotations": {OBJECTS_ANNOTATION: text},
+        }});
+        let params = PatchParams {
+            dry_run,
+            ..manager()
+        };
+        let verb = "say what single objects are on";
+        self.patch_namespace_with(metadata, verb, &patch, &params)
+            .await
+    }
+
     async fn patch_namespace(
         &self,
         metadata: &ObjectMeta,
         verb: &str,
         patch: &Value,
     ) -> Result<(), ApiError> {
+        self.patch_namespace_with(metadata, verb, patch, &manager())
+            .await
+    }
+
+    async fn patch_namespace_with(
+        &self,
+        metadata: &ObjectMeta,
+        verb: &str,
+        patch: &Value,
+        params: &PatchParams,
+    ) -> Result<(), ApiError> {
         let name = metadata.name.as_deref().unwrap_or_default();
-        let params = PatchParams {
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
         Api::<Namespace>::all(self.client())
-            .patch_metadata(name, &params, &Patch::Merge(patch))
+            .patch_metadata(name, params, &Patch::Merge(patch))
             .await
             .map(|_| ())
             .map_err(|error| self.error(&format!("{verb} namespace {name}"), &error))
@@ -109,6 +137,13 @@ impl Cluster {
         });
         let pages: Vec<Vec<ObjectMeta>> = pages.try_collect().await?;
         Ok(pages.into_iter().flatten().collect())
+    }
+}
+
+fn manager() -> PatchParams {
+    PatchParams {
+        field_manager: Some(CLI_MANAGER.to_owned()),
+        ..PatchParams::default()
     }
 }
 

@@ -2,10 +2,11 @@
 //! the types do not know.
 
 use failover_core::Rule;
-use kube::api::ListParams;
+use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, EXEMPT, EXEMPT_REASON_ANNOTATION};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::Request;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ApiError, Cluster};
 
@@ -67,6 +68,36 @@ impl Cluster {
             }
         }
         Err(ApiError::Expired { action })
+    }
+
+    /// Puts the exempt label on an object with the reason beside it, or takes both off.
+    pub async fn label_exempt(
+        &self,
+        rule: &Rule,
+        object: &Value,
+        exempt: bool,
+        reason: Option<&str>,
+        dry_run: bool,
+    ) -> Result<(), ApiError> {
+        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let action = format!("label {}/{name} in namespace {namespace}", rule.resource);
+        let mut patch = json!({"metadata": {"labels": {ENFORCE_LABEL: exempt.then_some(EXEMPT)}}});
+        if reason.is_some() || !exempt {
+            patch["metadata"]["annotations"] = json!({ EXEMPT_REASON_ANNOTATION: reason });
+        }
+        let params = PatchParams {
+            dry_run,
+            field_manager: Some(CLI_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let request = Request::new(path(&rule.api_version(), &rule.resource, namespace))
+            .patch(name, &params, &Patch::Merge(patch))
+            .map_err(|error| self.error(&action, &kube::Error::BuildRequest(error)))?;
+        let answer: Result<Value, kube::Error> = self.connection.client.request(request).await;
+        answer
+            .map(|_| ())
+            .map_err(|error| self.error(&action, &error))
     }
 
     async fn pages(

@@ -45,6 +45,14 @@ pub struct Found {
     pub object: Value,
 }
 
+/// What is asked of single objects by policies, and the rules that say what that means.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    pub policies: Vec<FailoverPolicy>,
+    pub rules: RuleSet,
+    pub unseen: Vec<Unseen>,
+}
+
 /// Something that could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Unseen {
@@ -63,26 +71,53 @@ pub struct Survey {
 impl Cluster {
     /// The rules in force here: those that are served, built in or from RoleRules.
     pub async fn rules(&self, unseen: &mut Vec<Unseen>) -> Result<Vec<Rule>, ApiError> {
-        let rules = match self.role_rules().await {
+        let rules = self.rule_set(unseen).await?;
+        self.served(&rules).await
+    }
+
+    /// All rules, built in or from RoleRules, whether or not their kinds are served.
+    async fn rule_set(&self, unseen: &mut Vec<Unseen>) -> Result<RuleSet, ApiError> {
+        match self.role_rules().await {
             Ok(role_rules) => {
                 let (rules, errors) = RuleSet::with_role_rules(&role_rules);
                 unseen.extend(errors.into_iter().map(|(name, error)| Unseen {
                     what: format!("RoleRule {name}"),
                     why: format!("it is not used: {error}"),
                 }));
-                rules
+                Ok(rules)
             }
-            Err(error) if error.is_not_found() => RuleSet::built_in(),
+            Err(error) if error.is_not_found() => Ok(RuleSet::built_in()),
             Err(error) if error.is_forbidden() => {
                 unseen.push(Unseen {
                     what: "RoleRules".to_owned(),
                     why: error.to_string(),
                 });
-                RuleSet::built_in()
+                Ok(RuleSet::built_in())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is asked of single objects, but for their own labels. Rules that cannot be used are named by [`Self::survey`].
+    pub async fn requests(&self) -> Result<Requests, ApiError> {
+        let mut unseen = Vec::new();
+        let policies = match self.failover_policies().await {
+            Ok(policies) => policies,
+            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) if error.is_forbidden() => {
+                unseen.push(Unseen {
+                    what: "FailoverPolicies".to_owned(),
+                    why: error.to_string(),
+                });
+                Vec::new()
             }
             Err(error) => return Err(error),
         };
-        self.served(&rules).await
+        Ok(Requests {
+            policies,
+            rules: self.rule_set(&mut Vec::new()).await?,
+            unseen,
+        })
     }
 
     /// Every FailoverPolicy; an error where their CRD is not there.

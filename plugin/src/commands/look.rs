@@ -7,6 +7,7 @@ use failover_core::transition::{EnrolledNamespace, role_in_effect};
 use kube::ResourceExt as _;
 
 use super::Session;
+use crate::apart::held_back;
 use crate::cluster::{ApiError, Enrolled};
 use crate::failure::Failure;
 use crate::preview::{Plan, plan};
@@ -87,10 +88,15 @@ pub async fn preview(
     enrolled: &[Enrolled],
 ) -> Result<Plan, ApiError> {
     let cluster = &session.cluster;
-    let (survey, (uncovered, unseen)) =
-        futures::try_join!(cluster.survey(enrolled), cluster.uncovered(enrolled))?;
+    let (survey, (uncovered, unseen), requests) = futures::try_join!(
+        cluster.survey(enrolled),
+        cluster.uncovered(enrolled),
+        cluster.requests()
+    )?;
     let mut plan = plan(site, role, enrolled, &survey, jiff::Timestamp::now());
     plan.uncovered = uncovered;
+    plan.held_back = held_back(enrolled, &survey, &requests);
     plan.unseen.extend(unseen);
+    plan.unseen.extend(requests.unseen);
     Ok(plan)
 }

@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod enroll;
+pub mod exempt;
 pub mod install;
 pub mod leaving;
 pub mod look;
@@ -94,6 +95,7 @@ pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {
             leaving::overrides(&args.overrides)?;
             consent(args.yes, DryRun::None, terminal, "unenroll")
         }
+        Command::Exempt(args) => consent(args.yes, args.dry_run, terminal, "exempt"),
         Command::Uninstall(args) => {
             leaving::overrides(&args.overrides)?;
             consent(args.yes, args.dry_run, terminal, "uninstall")
@@ -123,6 +125,7 @@ pub async fn run(cli: &Cli, session: &Session<'_>) -> Result<(), Failure> {
         Command::Demote(args) => switch_role::run(session, Role::Secondary, &args.switch).await,
         Command::Enroll(args) => enroll::run(session, args).await,
         Command::Unenroll(args) => unenroll::run(session, args).await,
+        Command::Exempt(args) => exempt::run(session, args, namespace).await,
         Command::Install(args) => install::run(session, args).await,
         Command::Uninstall(args) => uninstall::run(session, args).await,
         Command::Version(args) => version::run(session, args).await,

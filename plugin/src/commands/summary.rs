@@ -107,6 +107,11 @@ fn remarks(plan: &Plan) -> Vec<String> {
             .collect(),
         Role::Primary => Vec::new(),
     };
+    let held_back: Vec<_> = plan
+        .held_back
+        .iter()
+        .map(|held| held.object.to_string())
+        .collect();
     let unseen: Vec<_> = plan
         .unseen
         .iter()
@@ -116,6 +121,7 @@ fn remarks(plan: &Plan) -> Vec<String> {
         ("CronJobs that start a missed run at once", missed),
         ("Jobs that stay held, never run so far", held),
         ("no rule reaches these, they run on", uncovered),
+        ("ask to stand apart, which is held back", held_back),
         ("could not be looked at", unseen),
     ]
     .into_iter()

@@ -33,6 +33,7 @@ help_of! {
     demote: ["demote"];
     enroll: ["enroll"];
     unenroll: ["unenroll"];
+    exempt: ["exempt"];
     install: ["install"];
     uninstall: ["uninstall"];
     version: ["version"];

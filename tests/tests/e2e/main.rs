@@ -9,6 +9,8 @@ mod api;
 mod backstop;
 mod bed;
 mod cut_off;
+mod exempt;
+mod failover_policy;
 mod krew;
 mod lifecycle;
 mod main_job;

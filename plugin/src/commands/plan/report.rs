@@ -1,5 +1,6 @@
 //! A plan on paper.
 
+use failover_core::compile::Held;
 use failover_core::guard::Hold;
 use failover_core::plan::ObjectRef;
 use failover_core::rewrite::FieldChange;
@@ -134,6 +135,16 @@ fn remarks(plan: &Plan, screen: &Screen) {
             uncovered.collect(),
         );
     }
+    let held_back = plan
+        .held_back
+        .iter()
+        .map(|held| format!("{}: {}", held.object.namespace, held.why));
+    section(
+        screen,
+        Tone::Warning,
+        "Asked of single objects, and not in force:",
+        held_back.collect(),
+    );
     let holds = plan
         .holds
         .iter()
@@ -197,6 +208,8 @@ struct Report {
     missed_runs: Vec<ReportRun>,
     held_jobs: Vec<String>,
     uncovered: Vec<ReportReason>,
+    /// What is asked of single objects and not in force.
+    held_back: Vec<ReportReason>,
     unseen: Vec<Unseen>,
     guards: Vec<ReportGuard>,
 }
@@ -280,8 +293,18 @@ impl Report {
                 .iter()
                 .map(|u| reason((&u.object, &u.why)))
                 .collect(),
+            held_back: plan.held_back.iter().map(ReportReason::of_held).collect(),
             unseen: plan.unseen.clone(),
             guards: plan.holds.iter().map(ReportGuard::of).collect(),
+        }
+    }
+}
+
+impl ReportReason {
+    fn of_held(held: &Held) -> Self {
+        Self {
+            object: held.object.to_string(),
+            why: held.why.clone(),
         }
     }
 }

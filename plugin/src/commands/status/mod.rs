@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Session;
 use super::look::no_site;
+use crate::apart::{held_back, policies};
 use crate::cli::StatusArgs;
 use crate::cluster::{ApiError, Unseen};
 use crate::failure::Failure;
@@ -62,6 +63,7 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
     let webhook = seen(webhook, "the webhook configuration", &mut unseen)?;
     let leadership = seen(leadership, "the controller's Lease", &mut unseen)?.flatten();
     let survey = seen(cluster.survey(&enrolled).await, "objects", &mut unseen)?;
+    let requests = cluster.requests().await?;
     let mut report = Report::new(
         site.as_ref(),
         &enrolled,
@@ -70,7 +72,15 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
         leadership.as_ref(),
         Timestamp::now(),
     );
+    if let Some(survey) = &survey {
+        report.held_back = held_back(&enrolled, survey, &requests);
+    }
+    report.policies = policies(&requests);
+    report.policies.retain(|policy| {
+        namespace.is_none_or(|namespace| policy.name.split('/').next() == Some(namespace))
+    });
     report.unseen.extend(unseen);
+    report.unseen.extend(requests.unseen);
     Ok(report)
 }
 

@@ -30,6 +30,8 @@ pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Sc
     }
     namespaces(report, screen);
     strays(report, screen);
+    apart(report, screen);
+    policies(report, wide, screen);
 }
 
 fn site(report: &Report, now: Timestamp, screen: &Screen) {
@@ -264,6 +266,39 @@ fn strays(report: &Report, screen: &Screen) {
     {
         let why = astray.why.as_deref().unwrap_or("not corrected yet");
         table.row([astray.object.as_str(), why]);
+    }
+    below(&table, screen);
+}
+
+fn apart(report: &Report, screen: &Screen) {
+    let mut table = Table::new(&["APART FROM ITS NAMESPACE", "STANDS"]);
+    for apart in &report.apart {
+        table.row([apart.object.as_str(), apart.stands]);
+    }
+    below(&table, screen);
+    let mut table = Table::new(&["HELD BACK", "WHY"]);
+    for held in &report.held_back {
+        table.row([held.object.to_string(), held.why.clone()]);
+    }
+    below(&table, screen);
+}
+
+/// Those that are not as they say and, with `wide`, all.
+fn policies(report: &Report, wide: bool, screen: &Screen) {
+    let mut table = Table::new(&["FAILOVERPOLICY", "ORDERS", "READY", "REASON", "MESSAGE"]);
+    for policy in &report.policies {
+        if wide || policy.ready != Some(true) {
+            let ready = policy
+                .ready
+                .map_or("Unknown", |ready| if ready { "True" } else { "False" });
+            table.row([
+                policy.name.as_str(),
+                policy.desired_state.map_or("the site's role", Role::as_str),
+                ready,
+                &policy.reason,
+                &policy.message,
+            ]);
+        }
     }
     below(&table, screen);
 }

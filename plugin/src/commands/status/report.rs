@@ -1,12 +1,14 @@
 //! The document `Status`: everything that is shown, as values.
 
 use failover_core::api::{HistoryEntry, Phase, Site, SiteStatus, Step, StepState, Transition};
+use failover_core::compile::Held;
 use failover_core::namespace::Enforcement;
 use failover_core::{Role, Roles};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::apart::{Apart, Policy, in_force};
 use crate::cluster::{Enrolled, Leadership, Survey, Unseen, WebhookState};
 use crate::commands::look::effective_role;
 use crate::preview::{Standing, standing};
@@ -36,6 +38,12 @@ pub struct Report {
     pub webhook: Option<Webhook>,
     pub controller: Option<Controller>,
     pub namespaces: Vec<Namespace>,
+    /// Objects that stand apart from their namespace.
+    pub apart: Vec<Apart>,
+    /// What is asked of single objects and not in force.
+    #[serde(serialize_with = "held")]
+    pub held_back: Vec<Held>,
+    pub policies: Vec<Policy>,
     pub unseen: Vec<Unseen>,
 }
 
@@ -121,6 +129,9 @@ impl Report {
                 late: leadership.looks_late(now),
             }),
             namespaces,
+            apart: in_force(enrolled),
+            held_back: Vec::new(),
+            policies: Vec::new(),
             unseen: survey
                 .map(|survey| survey.unseen.clone())
                 .unwrap_or_default(),
@@ -158,6 +169,13 @@ impl Namespace {
             }),
         }
     }
+}
+
+fn held<S: Serializer>(held: &[Held], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(held.iter().map(|held| Astray {
+        object: held.object.to_string(),
+        why: Some(held.why.clone()),
+    }))
 }
 
 /// When the last transition to the role in effect ended; nothing while another is under way.

@@ -1,3 +1,4 @@
+use failover_core::compile::ObjectKey;
 use failover_core::guard::{Facts, standing};
 use failover_core::uncovered::Uncovered;
 use serde_json::json;
@@ -56,6 +57,14 @@ fn everything(role: Role) -> Plan {
             name: "bare".into(),
         },
         why: "it has no controller".into(),
+    });
+    plan.held_back.push(Held {
+        object: ObjectKey {
+            namespace: "shop".into(),
+            resource: "deployments".into(),
+            name: "proxy".into(),
+        },
+        why: "exempt label of deployments/proxy waits for the promotion".into(),
     });
     plan.holds = standing(Some(role.opposite()), role, &Facts::default());
     plan

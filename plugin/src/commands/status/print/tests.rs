@@ -131,6 +131,45 @@ fn a_site_that_is_lost_still_shows_what_the_namespaces_hold() {
 }
 
 #[test]
+fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named() {
+    let (mut enrolled, survey) = shop();
+    enrolled[0].state.objects.set(
+        "deployments",
+        "proxy",
+        failover_core::namespace::ObjectRole::Exempt,
+    );
+    let mut report = Report::new(
+        Some(&settled()),
+        &enrolled,
+        Some(&survey),
+        Some(SOUND),
+        None,
+        now(),
+    );
+    report.held_back.push(failover_core::compile::Held {
+        object: failover_core::compile::ObjectKey {
+            namespace: "shop".into(),
+            resource: "deployments".into(),
+            name: "web".into(),
+        },
+        why: "exempt label of deployments/web waits for the promotion".into(),
+    });
+    for (name, ready, reason) in [
+        ("shop/east", Some(false), "Conflict"),
+        ("shop/sound", Some(true), "Enforced"),
+    ] {
+        report.policies.push(crate::apart::Policy {
+            name: name.into(),
+            desired_state: Some(Role::Secondary),
+            ready,
+            reason: reason.into(),
+            message: String::new(),
+        });
+    }
+    insta::assert_snapshot!(printed(&report, Format::Table));
+}
+
+#[test]
 fn the_document_has_everything_under_stable_names() {
     let (enrolled, survey) = shop();
     let report = Report::new(
@@ -155,15 +194,18 @@ fn the_document_has_everything_under_stable_names() {
     assert_eq!(
         names,
         [
+            "apart",
             "conditions",
             "controller",
             "enforcers",
             "epoch",
+            "heldBack",
             "history",
             "layers",
             "namespaces",
             "paused",
             "phase",
+            "policies",
             "role",
             "roleInEffect",
             "since",

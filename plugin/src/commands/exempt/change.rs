@@ -1,0 +1,235 @@
+//! What an exemption, or its end, would change: pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use failover_core::compile::ObjectKey;
+use failover_core::namespace::ObjectRole;
+use failover_core::plan::{Item, plan_object, role_of};
+use failover_core::{NamespaceState, Role, Rule};
+use serde_json::Value;
+
+use crate::apart::{compiled, is_labelled, name, orders, with};
+use crate::cluster::{Enrolled, Kind, Requests, Survey};
+use crate::failure::Failure;
+
+/// An object that was named on the command line.
+#[derive(Clone, Debug)]
+pub(super) struct Selected {
+    pub(super) rule: Arc<Rule>,
+    pub(super) key: ObjectKey,
+    pub(super) object: Value,
+}
+
+impl Selected {
+    pub(super) fn is_labelled(&self) -> bool {
+        is_labelled(&self.object)
+    }
+}
+
+/// Finds what was named.
+pub(super) fn select(
+    named: &[String],
+    kinds: &[Kind],
+    survey: &Survey,
+    namespace: &str,
+) -> Result<Vec<Selected>, Failure> {
+    let mut selected: Vec<Selected> = Vec::new();
+    for text in named {
+        let (kind, object) = text
+            .split_once('/')
+            .filter(|(kind, name)| !kind.is_empty() && !name.is_empty() && !name.contains('/'))
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "{text:?} names no object: use TYPE/NAME, such as deployment/web"
+                ))
+            })?;
+        let rule = kinds
+            .iter()
+            .find(|known| known.is_called(kind))
+            .map(|known| &known.rule)
+            .ok_or_else(|| {
+                let known: Vec<_> = kinds.iter().map(|k| k.rule.group_resource()).collect();
+                Failure::usage(format!(
+                    "no rule is about {kind:?}, so nothing of it is ever under the role of the site"
+                ))
+                .next(format!("the kinds are {}", known.join(", ")))
+            })?;
+        let found = survey.found.iter().find(|found| {
+            found.rule.resource == rule.resource
+                && found.rule.group == rule.group
+                && name(&found.object) == object
+        });
+        let found = found.ok_or_else(|| {
+            let details = survey
+                .unseen
+                .iter()
+                .map(|unseen| format!("could not look at {}: {}", unseen.what, unseen.why));
+            Failure::error(format!(
+                "there is no {}/{object} in namespace {namespace} that a rule reaches: nothing was changed",
+                rule.resource
+            ))
+            .details(details)
+        })?;
+        let key = ObjectKey {
+            namespace: namespace.to_owned(),
+            resource: rule.resource.to_string(),
+            name: object.to_owned(),
+        };
+        if selected.iter().all(|other| other.key != key) {
+            selected.push(Selected {
+                rule: Arc::clone(&found.rule),
+                key,
+                object: found.object.clone(),
+            });
+        }
+    }
+    Ok(selected)
+}
+
+/// What becomes of the objects.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) role: Option<Role>,
+    pub(super) keys: Vec<ObjectKey>,
+    /// The namespace as it is to be.
+    pub(super) state: NamespaceState,
+    items: Vec<Item>,
+    /// Labels that have to be written, whatever else stays as it is.
+    labels: bool,
+    before: NamespaceState,
+    remarks: Vec<String>,
+}
+
+/// Decides what comes into force. What a policy orders of an object is not this command's to change.
+pub(super) fn change(
+    namespace: &Enrolled,
+    role: Option<Role>,
+    selected: &[Selected],
+    labelled: &BTreeSet<ObjectKey>,
+    requests: &Requests,
+    exempt: bool,
+) -> Result<Change, Failure> {
+    let mut asked = labelled.clone();
+    let mut state = namespace.state.clone();
+    for object in selected {
+        if exempt {
+            asked.insert(object.key.clone());
+        } else {
+            asked.remove(&object.key);
+        }
+        let entry = exempt.then_some(ObjectRole::Exempt);
+        state = with(&state, &object.key, entry);
+    }
+    // With an exemption in force the controller keeps it; with nothing in force it says what is to be instead.
+    let hand_made = Enrolled {
+        name: namespace.name.clone(),
+        state: state.clone(),
+    };
+    let result = compiled(std::slice::from_ref(&hand_made), &asked, requests);
+    for object in selected {
+        if let Some(policy) = orders(&result, requests, &object.key) {
+            return Err(Failure::refused(format!(
+                "FailoverPolicy {policy} says what {} is, and counts for more than an exemption: nothing was changed",
+                object.key
+            ))
+            .next("change or delete the policy"));
+        }
+        let kept = result.objects[&namespace.name].get(&object.key.resource, &object.key.name);
+        state = with(&state, &object.key, kept);
+        if exempt && kept != Some(ObjectRole::Exempt) {
+            return Err(Failure::refused(format!(
+                "{} cannot be exempt: nothing was changed",
+                object.key
+            ))
+            .details(result.held.iter().map(|held| held.why.clone())));
+        }
+    }
+    let mut items = Vec::new();
+    for object in selected {
+        let Some(role) = role_of(&object.rule, &state, &object.object) else {
+            continue;
+        };
+        let planned = plan_object(&object.rule, role, &namespace.name, &object.object);
+        items.extend(planned.map_err(|error| {
+            Failure::refused(format!(
+                "{} cannot be changed: {error}: nothing was changed",
+                object.key
+            ))
+        })?);
+    }
+    let remarks = selected
+        .iter()
+        .filter(|object| !exempt && object.is_labelled())
+        .filter_map(|object| {
+            let owner = owner_of_label(&object.object)?;
+            Some(format!(
+                "the label of {} comes from {owner}: as long as that applies it, the object asks to be exempt again",
+                object.key
+            ))
+        })
+        .collect();
+    Ok(Change {
+        role,
+        keys: selected.iter().map(|object| object.key.clone()).collect(),
+        before: namespace.state.clone(),
+        labels: selected.iter().any(|object| object.is_labelled() != exempt),
+        state,
+        items,
+        remarks,
+    })
+}
+
+impl Change {
+    pub(super) fn is_nothing(&self) -> bool {
+        !self.labels && self.state == self.before && self.changes().is_empty()
+    }
+
+    /// Whether anything becomes active by it.
+    pub(super) fn opens(&self) -> bool {
+        let exempt = ObjectRole::Exempt;
+        self.keys
+            .iter()
+            .any(|key| self.state.objects.get(&key.resource, &key.name) == Some(exempt))
+            || self.items.iter().any(|item| item.role == Role::Primary)
+    }
+
+    pub(super) fn objects(&self) -> Vec<String> {
+        self.keys.iter().map(ToString::to_string).collect()
+    }
+
+    /// Field by field.
+    pub(super) fn changes(&self) -> Vec<String> {
+        let changes = self.items.iter().flat_map(|item| {
+            let changes = item.rewrite.changes.iter();
+            let object = item.object.to_string();
+            changes.map(move |change| format!("{object} {change}"))
+        });
+        changes.collect()
+    }
+
+    pub(super) fn remarks(&self) -> Vec<String> {
+        self.remarks.clone()
+    }
+
+    /// How an object stands then, in words.
+    pub(super) fn stands(&self, key: &ObjectKey) -> &'static str {
+        match self.state.objects.get(&key.resource, &key.name) {
+            Some(ObjectRole::Exempt) => "is exempt",
+            Some(ObjectRole::Primary) => "stands as primary",
+            Some(ObjectRole::Secondary) => "stands as secondary",
+            Some(ObjectRole::Site) | None => "follows its namespace",
+        }
+    }
+}
+
+/// Who else applies the exempt label.
+fn owner_of_label(object: &Value) -> Option<&str> {
+    const FIELD: &str = "f:failover.dev/enforce";
+    let entries = object["metadata"]["managedFields"].as_array()?;
+    let owner = entries.iter().find(|entry| {
+        entry["operation"] == "Apply"
+            && !entry["fieldsV1"]["f:metadata"]["f:labels"][FIELD].is_null()
+    })?;
+    owner["manager"].as_str()
+}

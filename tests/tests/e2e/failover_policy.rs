@@ -1,0 +1,229 @@
+//! FailoverPolicies: enrolling single objects, and moving one application on its own.
+
+use failover_core::api::{FailoverPolicy, ManagedResourceReason};
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use testbed::site::{Options, Site};
+use testbed::{eventually, fixtures};
+
+const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+const PROMOTE: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override",
+    "peer-unknown",
+    "--reason",
+    "drill",
+];
+const WEB: &[(&str, &str)] = &[("Deployment", "web")];
+
+/// A site with Deployments `web` and `api` of three in the namespace `shop`.
+async fn site(role: &'static str, enroll: &[&str]) -> Site {
+    let site = Site::start(Options {
+        role,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    site.kubectl(&["create", "namespace", "shop"])
+        .await
+        .expect(0);
+    for name in ["web", "api"] {
+        let deployment = fixtures::deployment("shop", name, 3);
+        site.apply_as_flux(&deployment).await.unwrap();
+    }
+    site.failover(&[&["enroll", "shop", "--yes"], enroll].concat())
+        .await
+        .expect(0);
+    site
+}
+
+async fn apply(site: &Site, name: &str, state: Option<&str>) {
+    let policy = fixtures::failover_policy("shop", name, state, WEB);
+    site.apply_as_person(&policy).await.unwrap();
+}
+
+async fn delete(site: &Site, name: &str) {
+    let policies: Api<FailoverPolicy> = Api::namespaced(site.client(), "shop");
+    policies
+        .delete(name, &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+async fn replicas(site: &Site, name: &str) -> Value {
+    let api = site
+        .api_of(&fixtures::deployment("shop", name, 3))
+        .await
+        .unwrap();
+    api.get(name).await.unwrap().data["spec"]["replicas"].clone()
+}
+
+async fn until_replicas(site: &Site, name: &str, wanted: i64) {
+    eventually(&format!("{wanted} replicas of {name}"), || async {
+        let found = replicas(site, name).await;
+        if found == json!(wanted) {
+            Ok(())
+        } else {
+            Err((found, site.controller.log_tail()))
+        }
+    })
+    .await;
+}
+
+/// Waits until the policy tells this of `web`: its condition Ready with the reason, the role, and the error.
+async fn told(site: &Site, name: &str, ready: (&str, &str), state: Option<&str>) -> String {
+    let policies: Api<FailoverPolicy> = Api::namespaced(site.client(), "shop");
+    eventually(&format!("policy {name} to tell {ready:?}"), || async {
+        let policy = policies.get(name).await.unwrap();
+        let status = policy.status.clone().unwrap_or_default();
+        let condition = status.conditions.iter().find(|c| c.type_ == "Ready");
+        let found = condition.map(|c| (c.status.as_str(), c.reason.as_str()));
+        let web = status.resources.first();
+        let role = web.and_then(|web| web.state.map(failover_core::Role::as_str));
+        let current = status.observed_generation == policy.metadata.generation;
+        if found == Some(ready) && role == state && current {
+            assert_eq!(web.unwrap().since.is_some(), state.is_some());
+            Ok(web.unwrap().error.clone().unwrap_or_default())
+        } else {
+            Err((status, site.controller.log_tail()))
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_state_it_enrols_what_it_names_and_nothing_else() {
+    let site = site("primary", &["--policy-only"]).await;
+    let kustomization = fixtures::kustomization("shop", "apps");
+    site.apply_as_flux(&kustomization).await.unwrap();
+    let named = [("Deployment", "web"), ("Kustomization", "apps")];
+    let policy = fixtures::failover_policy("shop", "p", None, &named);
+    // This one may come from Git.
+    site.apply_as_flux(&policy).await.unwrap();
+    told(&site, "p", ("True", "Enforced"), Some("primary")).await;
+
+    site.failover(DEMOTE).await.expect(0);
+    assert_eq!(replicas(&site, "web").await, json!(0));
+    assert_eq!(replicas(&site, "api").await, json!(3), "nobody named it");
+    told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
+    let api = site.api_of(&kustomization).await.unwrap();
+    let suspended = api.get("apps").await.unwrap().data["spec"]["suspend"].clone();
+    assert_eq!(suspended, json!(true));
+
+    // Deleted, as by a commit: what it enrolled stays closed, and comes back with the site.
+    delete(&site, "p").await;
+    site.apply_as_flux(&fixtures::deployment("shop", "web", 5))
+        .await
+        .unwrap();
+    let status = site.failover(&["status"]).await.expect(0);
+    assert!(
+        status.stdout.contains("named by no policy any more"),
+        "{status:?}"
+    );
+    assert_eq!(
+        site.objects_in_force("shop").await,
+        "deployments/web=site kustomizations/apps=site"
+    );
+    assert_eq!(replicas(&site, "web").await, json!(0));
+    site.failover(PROMOTE).await.expect(0);
+    assert_eq!(replicas(&site, "web").await, json!(5));
+    site.until_in_force("shop", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_state_it_moves_one_application_alone_in_both_directions() {
+    let site = site("primary", &[]).await;
+    apply(&site, "p", Some("secondary")).await;
+    until_replicas(&site, "web", 0).await;
+    told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
+    assert_eq!(replicas(&site, "api").await, json!(3));
+    // The site's own change does not override it ...
+    site.failover(DEMOTE).await.expect(0);
+    site.failover(PROMOTE).await.expect(0);
+    assert_eq!(replicas(&site, "web").await, json!(0));
+    assert_eq!(replicas(&site, "api").await, json!(3));
+
+    // ... in neither direction.
+    site.failover(DEMOTE).await.expect(0);
+    apply(&site, "p", Some("primary")).await;
+    until_replicas(&site, "web", 3).await;
+    told(&site, "p", ("True", "Enforced"), Some("primary")).await;
+    assert_eq!(replicas(&site, "api").await, json!(0));
+    let raised = fixtures::deployment("shop", "web", 4);
+    site.apply_as_flux(&raised).await.unwrap();
+    assert_eq!(replicas(&site, "web").await, json!(4));
+
+    // An order that is gone is none.
+    delete(&site, "p").await;
+    until_replicas(&site, "web", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_deletion_opens_nothing_that_it_kept_closed() {
+    let site = site("primary", &[]).await;
+    apply(&site, "p", Some("secondary")).await;
+    until_replicas(&site, "web", 0).await;
+    told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
+    delete(&site, "p").await;
+    eventually("the deletion to be told as held back", || async {
+        let status = site.failover(&["status"]).await.expect(0);
+        if status.stdout.contains("deployments/web stays secondary") {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    site.apply_as_flux(&fixtures::deployment("shop", "web", 5))
+        .await
+        .unwrap();
+    assert_eq!(replicas(&site, "web").await, json!(0));
+    apply(&site, "p", Some("primary")).await;
+    until_replicas(&site, "web", 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contradicting_ones_are_refused_both_by_name_and_the_end_of_it_is_no_order() {
+    let site = site("secondary", &[]).await;
+    apply(&site, "east", Some("secondary")).await;
+    told(&site, "east", ("True", "Enforced"), Some("secondary")).await;
+    apply(&site, "west", Some("primary")).await;
+    for (name, other) in [("east", "shop/west"), ("west", "shop/east")] {
+        let error = told(&site, name, ("False", "Conflict"), Some("secondary")).await;
+        assert!(error.contains(other), "{error}");
+    }
+    delete(&site, "east").await;
+    told(&site, "west", ("False", "Waiting"), Some("secondary")).await;
+    assert_eq!(replicas(&site, "web").await, json!(0));
+
+    // Written anew it is an order.
+    apply(&site, "west", Some("secondary")).await;
+    apply(&site, "west", Some("primary")).await;
+    until_replicas(&site, "web", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_no_matter_of_git_and_a_namespace_that_is_not_enrolled_is_told_so() {
+    let site = site("secondary", &[]).await;
+    let order = fixtures::failover_policy("shop", "p", Some("primary"), WEB);
+    let refused = site.apply_as_flux(&order).await.unwrap_err();
+    assert!(refused.to_string().contains("desiredState"), "{refused}");
+    // Nor is what a standing order names.
+    let none = fixtures::failover_policy("shop", "p", Some("primary"), &[("Deployment", "none")]);
+    site.apply_as_person(&none).await.unwrap();
+    let refused = site.apply_as_flux(&order).await.unwrap_err();
+    assert!(refused.to_string().contains("names"), "{refused}");
+
+    let mut elsewhere = fixtures::failover_policy("shop", "q", None, WEB);
+    elsewhere["spec"]["managedResources"][0]["namespace"] = json!("default");
+    site.apply_as_person(&elsewhere).await.unwrap();
+    let reason = ManagedResourceReason::NotEnrolled.as_str();
+    let error = told(&site, "q", ("False", reason), None).await;
+    assert!(
+        error.contains("namespace default is not enrolled"),
+        "{error}"
+    );
+    assert_eq!(replicas(&site, "web").await, json!(0));
+}
