@@ -10,8 +10,8 @@ use kube::api::{Api, ListParams};
 use super::{ApiError, Cluster};
 
 impl Cluster {
-    /// Whether every built-in kind has its policy, and that is bound so that it denies.
-    pub async fn has_backstop(&self) -> Result<bool, ApiError> {
+    /// What is missing of the policies of the built-in kinds, and of the bindings by which they deny.
+    pub async fn missing_of_backstop(&self) -> Result<Vec<String>, ApiError> {
         let ours = ListParams::default().labels(backstop::SELECTOR);
         let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client());
         let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client());
@@ -30,14 +30,13 @@ impl Cluster {
             spec.and_then(|spec| spec.validation_actions.as_ref())
                 .is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
         };
-        let missing = backstop::missing(
+        Ok(backstop::missing(
             |name| policies.iter().any(|policy| policy.name_any() == name),
             |name| {
                 bindings
                     .iter()
                     .any(|binding| binding.name_any() == name && denies(binding))
             },
-        );
-        Ok(missing.is_empty())
+        ))
     }
 }

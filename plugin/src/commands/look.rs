@@ -62,18 +62,18 @@ pub fn no_site(session: &Session<'_>) -> Failure {
 /// Reads the site, or says that there is none.
 pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
     let cluster = &session.cluster;
-    let (site, enrolled, webhook, policy_configured) = futures::try_join!(
+    let (site, enrolled, webhook, missing) = futures::try_join!(
         cluster.site(),
         cluster.enrolled(),
         cluster.webhook(),
-        Box::pin(cluster.has_backstop())
+        Box::pin(cluster.missing_of_backstop())
     )?;
     let site = site.ok_or_else(|| no_site(session))?;
     Ok(View {
         facts: Facts {
             peer_configured: site.spec.peer.is_some(),
             webhook_configured: webhook.configured,
-            policy_configured,
+            policy_configured: missing.is_empty(),
         },
         site,
         enrolled,

@@ -3,7 +3,7 @@
 mod print;
 mod report;
 
-use futures::future::join4;
+use futures::future::join5;
 use jiff::Timestamp;
 
 use super::Session;
@@ -39,10 +39,11 @@ pub async fn run(
 async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Report, Failure> {
     let cluster = &session.cluster;
     let mut unseen = Vec::new();
-    let (site, enrolled, webhook, leadership) = Box::pin(join4(
+    let (site, enrolled, webhook, backstop, leadership) = Box::pin(join5(
         cluster.site(),
         cluster.enrolled(),
         cluster.webhook(),
+        cluster.missing_of_backstop(),
         cluster.leadership(),
     ))
     .await;
@@ -61,6 +62,7 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
         }
     }
     let webhook = seen(webhook, "the webhook configuration", &mut unseen)?;
+    let backstop = seen(backstop, "the admission policies", &mut unseen)?;
     let leadership = seen(leadership, "the controller's Lease", &mut unseen)?.flatten();
     let survey = seen(cluster.survey(&enrolled).await, "objects", &mut unseen)?;
     let requests = cluster.requests().await?;
@@ -79,6 +81,7 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
     report.policies.retain(|policy| {
         namespace.is_none_or(|namespace| policy.name.split('/').next() == Some(namespace))
     });
+    report.backstop = backstop.map(|missing| report::Backstop { missing });
     report.unseen.extend(unseen);
     report.unseen.extend(requests.unseen);
     Ok(report)

@@ -168,6 +168,18 @@ fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
         )),
         None => screen.say(Tone::Warning, "Webhook:      unknown"),
     }
+    match report.backstop.as_ref().map(|b| b.missing.as_slice()) {
+        Some([]) => screen.data("Backstop:     in force"),
+        Some(missing) => screen.say(
+            Tone::Bad,
+            &format!(
+                "Backstop:     {} missing, {} among them: kubectl failover install",
+                missing.len(),
+                missing[0]
+            ),
+        ),
+        None => screen.say(Tone::Warning, "Backstop:     unknown"),
+    }
 }
 
 fn conditions(report: &Report, wide: bool, now: Timestamp, screen: &Screen) {

@@ -36,6 +36,8 @@ pub struct Report {
     pub enforcers: Vec<failover_core::api::EnforcerStatus>,
     /// `null`: it could not be looked at.
     pub webhook: Option<Webhook>,
+    /// `null`: it could not be looked at.
+    pub backstop: Option<Backstop>,
     pub controller: Option<Controller>,
     pub namespaces: Vec<Namespace>,
     /// Objects that stand apart from their namespace.
@@ -52,6 +54,14 @@ pub struct Report {
 pub struct Webhook {
     pub configured: bool,
     pub trusted: bool,
+}
+
+/// The admission policies of the built-in kinds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backstop {
+    /// `policy NAME` or `binding NAME`; empty: the API server holds every kind by itself.
+    pub missing: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -122,6 +132,7 @@ impl Report {
                 configured: webhook.configured,
                 trusted: webhook.trusted,
             }),
+            backstop: None,
             controller: leadership.map(|leadership| Controller {
                 leader: leadership.holder.clone(),
                 renewed: leadership.renewed,

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{Enrolled, WebhookState};
+use crate::commands::status::report::Backstop;
 use crate::output::screen::tests::{PIPE, captured};
 use crate::preview::tests::{deployment, enrolled, survey};
 
@@ -83,7 +84,7 @@ fn printed(report: &Report, format: Format) -> String {
 #[test]
 fn a_settled_site_fits_on_a_screen() {
     let (enrolled, survey) = shop();
-    let report = Report::new(
+    let mut report = Report::new(
         Some(&settled()),
         &enrolled[..],
         Some(&survey),
@@ -91,6 +92,7 @@ fn a_settled_site_fits_on_a_screen() {
         None,
         now(),
     );
+    report.backstop = Some(Backstop { missing: vec![] });
     insta::assert_snapshot!(printed(&report, Format::Table));
 }
 
@@ -112,7 +114,7 @@ fn wide_adds_conditions_replicas_and_history() {
 fn a_site_that_is_held_says_by_what() {
     let (enrolled, survey) = shop();
     let webhook = WebhookState::default();
-    let report = Report::new(
+    let mut report = Report::new(
         Some(&stalled()),
         &enrolled,
         Some(&survey),
@@ -120,6 +122,12 @@ fn a_site_that_is_held_says_by_what() {
         None,
         now(),
     );
+    report.backstop = Some(Backstop {
+        missing: vec![
+            "policy jobs.batch.failover.dev".into(),
+            "binding jobs.batch.failover.dev".into(),
+        ],
+    });
     insta::assert_snapshot!(printed(&report, Format::Table));
 }
 
@@ -195,6 +203,7 @@ fn the_document_has_everything_under_stable_names() {
         names,
         [
             "apart",
+            "backstop",
             "conditions",
             "controller",
             "enforcers",
