@@ -150,3 +150,25 @@ async fn a_namespace_that_leaves_a_primary_gets_back_what_was_recorded() {
     .await;
     assert_eq!(bed.replicas(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_by_on_its_own_is_not_opened_by_its_namespace_leaving() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["annotations"]["failover.dev/objects"] = json!("deployments/web=secondary");
+    bed.api.put(SHOP, shop);
+    bed.until("forced", |_| bed.replicas() == 0).await;
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["labels"]
+        .as_object_mut()
+        .unwrap()
+        .remove("failover.dev/enforce");
+    bed.api.put(SHOP, shop);
+    bed.until("left", |_| {
+        bed.shop_labels() == BTreeSet::from(["team=a".to_owned()])
+    })
+    .await;
+    assert_eq!(bed.replicas(), 0);
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use failover_core::NamespaceState;
 use failover_core::names::{CONTROLLER_MANAGER, ENFORCE_LABEL};
-use failover_core::namespace::{Enforcement, ObjectRoles};
+use failover_core::namespace::Enforcement;
 use failover_core::transition::EnrolledNamespace;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
@@ -80,7 +80,7 @@ pub fn is_left_behind(metadata: &ObjectMeta) -> bool {
 }
 
 /// A Namespace that has left, as its objects are to be seen once more: no rule reaches them, and what is recorded on them is
-/// given back where their layer is primary.
+/// given back where their layer is primary. Not on those that stand by on their own: they may be live elsewhere.
 pub fn leaving(namespace: &NamespaceMeta) -> EnrolledNamespace {
     let metadata = &namespace.metadata;
     let (state, _) = NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
@@ -88,7 +88,6 @@ pub fn leaving(namespace: &NamespaceMeta) -> EnrolledNamespace {
         name: namespace.name_any(),
         state: NamespaceState {
             enforcement: Some(Enforcement::Policy),
-            objects: ObjectRoles::default(),
             ..state
         },
     }

@@ -103,12 +103,21 @@ pub fn guards_that_came_to_hold(before: &SiteStatus, after: &SiteStatus) -> BTre
         .collect()
 }
 
-/// What is asked of single objects and held back, and was not told before.
-pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Vec<News> {
-    held.iter()
-        .filter(|held| !told.contains(*held))
-        .map(|held| News::warning("HeldBack", format!("{}: {}", held.object, held.why)))
-        .collect()
+/// What is asked of single objects and held back, and was not told before. The first are told in full: a thousand labels
+/// must not be a thousand events.
+pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Option<News> {
+    const IN_FULL: usize = 3;
+    let new: Vec<_> = held.iter().filter(|held| !told.contains(*held)).collect();
+    let named: Vec<_> = new
+        .iter()
+        .take(IN_FULL)
+        .map(|held| format!("{}: {}", held.object, held.why))
+        .collect();
+    let more = match new.len().saturating_sub(IN_FULL) {
+        0 => String::new(),
+        more => format!("; and {more} more, see kubectl failover status"),
+    };
+    (!new.is_empty()).then(|| News::warning("HeldBack", format!("{}{more}", named.join("; "))))
 }
 
 /// What a sweep outside a transition corrected; `first` since namespaces came or a controller took over.
@@ -337,6 +346,29 @@ mod tests {
                 News::normal("NamespaceLeft", "no longer enrolled: a".into())
             ]
         );
+    }
+
+    #[test]
+    fn what_is_held_back_is_told_once_and_in_one_event() {
+        let held: Vec<Held> = (0..1000)
+            .map(|i| Held {
+                object: failover_core::compile::ObjectKey {
+                    namespace: "shop".into(),
+                    resource: "deployments".into(),
+                    name: format!("web-{i:03}"),
+                },
+                why: "waits".into(),
+            })
+            .collect();
+        let news = of_held(&BTreeSet::new(), &held).unwrap();
+        assert!(news.warning);
+        assert!(
+            news.note.starts_with("shop/deployments/web-000: waits; ")
+                && news.note.contains("and 997 more"),
+            "{}",
+            news.note
+        );
+        assert_eq!(of_held(&held.iter().cloned().collect(), &held), None);
     }
 
     #[test]

@@ -267,6 +267,7 @@ impl Reconciler {
         }
         let news = news::of_held(&self.told_held, &compiled.held);
         self.told_held = compiled.held.iter().cloned().collect();
+        let news: Vec<News> = news.into_iter().collect();
         self.events.publish(&seen.site, &news, seen.at).await;
     }
 

@@ -68,6 +68,15 @@ pub fn policy_status(
     }
 }
 
+/// Whether this very version of the policy has been told anything.
+fn stands(policy: &FailoverPolicy, before: &FailoverPolicyStatus) -> bool {
+    before.observed_generation == policy.metadata.generation
+        && before
+            .conditions
+            .first()
+            .is_some_and(|c| c.type_ == condition::READY)
+}
+
 fn ready(
     policy: &FailoverPolicy,
     resources: &[ManagedResourceStatus],
@@ -86,6 +95,10 @@ fn ready(
             let error = first.error.as_deref().unwrap_or_default();
             let reason = first.reason.map_or("", ManagedResourceReason::as_str);
             ("False", reason, format!("{error}{more}"))
+        }
+        // A controller that has just taken over has not seen for itself; what it finds unchanged is as it was told.
+        (None, Enforced::NotYet) if before.resources == resources && stands(policy, before) => {
+            return before.conditions[0].clone();
         }
         (None, Enforced::NotYet) => (
             "False",

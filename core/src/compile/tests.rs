@@ -380,6 +380,12 @@ fn a_policys_times_move_only_when_something_does() {
     let swept = status(&order, Enforced::Swept(&[]), 300);
     assert_eq!(swept.conditions[0].status, "True");
     assert_eq!(swept.resources[0].since, first.resources[0].since);
+    order.status = Some(swept.clone());
+    let again = status(&order, Enforced::NotYet, 400);
+    assert_eq!(
+        again, swept,
+        "a controller that takes over takes nothing back"
+    );
     let astray = [("shop/deployments/web".to_owned(), "refused".to_owned())];
     let astray = status(&order, Enforced::Swept(&astray), 300);
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::names::ROLE_RULE_LABEL;
 use crate::rule::Rule;
 
 /// What the controller does with objects of the kind.
-pub const CONTROLLER_VERBS: [&str; 3] = ["get", "list", "patch"];
+pub const CONTROLLER_VERBS: [&str; 4] = ["get", "list", "watch", "patch"];
 /// What `plan`, `status` and the verification after a change do with them.
 pub const VIEWER_VERBS: [&str; 2] = ["get", "list"];
 

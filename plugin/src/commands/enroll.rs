@@ -84,6 +84,9 @@ pub async fn run(session: &Session<'_>, args: &EnrollArgs) -> Result<(), Failure
     wanted.sort();
     wanted.dedup();
     let (new, already) = sort_out(session, &wanted, enforcement).await?;
+    if view.role_in_effect() != Some(Role::Primary) && enforcement == Enforcement::Policy {
+        narrows_nothing(&new)?;
+    }
     if !new.is_empty() {
         ask(session, args, &view, &new, enforcement).await?;
     }
@@ -135,6 +138,23 @@ async fn sort_out(
         }
     }
     Ok((new, already))
+}
+
+/// From all its objects to what policies name, a namespace would be opened, as by leaving altogether.
+fn narrows_nothing(new: &[ObjectMeta]) -> Result<(), Failure> {
+    let open = |metadata: &&ObjectMeta| {
+        let enrolled = crate::cluster::enrolled_state(metadata);
+        enrolled.is_some_and(|e| e.state.enforcement == Some(Enforcement::Enabled))
+    };
+    let Some(namespace) = new.iter().find(open).and_then(|m| m.name.as_deref()) else {
+        return Ok(());
+    };
+    Err(Failure::refused(format!(
+        "namespace {namespace} is enrolled with all its objects, and the site is not primary: --policy-only would open what no FailoverPolicy names"
+    ))
+    .next(format!(
+        "nothing was changed; promote the site first, or take it out with kubectl failover unenroll {namespace} --override site-secondary --reason TEXT"
+    )))
 }
 
 /// A namespace that comes in the middle of a walk would be taken along unseen.

@@ -173,6 +173,12 @@ async fn a_failover_policy_names_at_least_one_object_of_a_known_kind() {
         .await,
         "Unsupported value: \"Pod\"",
     );
+    // It would be read as a second entry of the Namespace's annotation.
+    let forged = json!([{"kind": "Deployment", "name": "web=exempt deployments/api"}]);
+    refused(
+        create(&policies, &policy("forged", forged)).await,
+        "spec.managedResources[0].name",
+    );
     let stored = create(
         &policies,
         &policy("web", json!([{"kind": "Deployment", "name": "web"}])),

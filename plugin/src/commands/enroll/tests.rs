@@ -156,3 +156,20 @@ async fn nothing_is_enrolled_in_the_middle_of_a_walk_or_where_there_is_nothing()
     assert_eq!(said.result.unwrap_err().exit, ExitCode::Refused);
     assert!(fake.writes().is_empty());
 }
+
+#[rstest]
+#[case::it_would_open_what_no_policy_names(Role::Secondary, Some(ExitCode::Refused))]
+#[case::on_a_primary_nothing_is_held(Role::Primary, None)]
+#[tokio::test(start_paused = true)]
+async fn from_all_to_what_policies_name_only_on_a_primary(
+    #[case] role: Role,
+    #[case] exit: Option<ExitCode>,
+) {
+    let fake = FakeCluster::settled(role);
+    let said = fake_cluster::run(&fake, async |session| {
+        run(session, &enroll(&["shop", "--policy-only", "--wait=false"])).await
+    })
+    .await;
+    assert_eq!(said.result.err().map(|failure| failure.exit), exit);
+    assert_eq!(fake.writes().is_empty(), exit.is_some());
+}
