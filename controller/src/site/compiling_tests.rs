@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use failover_core::RuleSet;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::site::bed::{Bed, SHOP, WEB, is_ready};
 
@@ -78,7 +79,12 @@ async fn what_an_operator_exempts_by_hand_gets_back_what_was_recorded() {
     let mut shop = bed.api.get(SHOP);
     shop["metadata"]["annotations"]["failover.dev/objects"] = json!("deployments/web=exempt");
     bed.api.put(SHOP, shop);
+    let start = Instant::now();
     bed.until("restored", |_| bed.replicas() == 3).await;
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "not only by the periodic sweep"
+    );
     assert_eq!(in_force_in_shop(&bed), "deployments/web=exempt");
     assert_eq!(
         bed.api.get(WEB)["metadata"].pointer("/annotations/failover.dev~1restore"),

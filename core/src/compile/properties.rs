@@ -247,6 +247,24 @@ proptest! {
         }
     }
 
+    /// What an operator or an order has opened on a secondary stays so only for as long as the object, or a policy, asks.
+    #[test]
+    fn what_is_open_on_a_secondary_is_asked_for(mut world in world()) {
+        world.namespace.state.roles = Roles::all(Role::Secondary);
+        world.carry_out();
+        for (i, (_, resource, name)) in NAMED.iter().enumerate() {
+            let asked = match world.namespace.state.objects.get(resource, name) {
+                Some(ObjectRole::Exempt) => world.exempt.contains(&key(i)),
+                Some(ObjectRole::Primary) => world.policies.iter().any(|p| {
+                    p.spec.desired_state == Some(Role::Primary)
+                        && p.spec.managed_resources.iter().any(|r| r.name == *name)
+                }),
+                Some(ObjectRole::Site | ObjectRole::Secondary) | None => true,
+            };
+            prop_assert!(asked, "{}", key(i));
+        }
+    }
+
     #[test]
     fn it_comes_to_rest_at_once(mut world in world()) {
         world.carry_out();
