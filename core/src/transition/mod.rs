@@ -19,6 +19,7 @@
 //! together; the ordered walk over the layers takes the place of the one `roles` step.
 
 mod conditions;
+mod namespaces;
 mod walk;
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::namespaces::{differing, objects_of, other_objects, registry};
 use super::{
-    Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, EnrolledNamespace, HISTORY_LIMIT, Observation,
-    SWEEP_RETRY, is_paused, role_in_effect, walking,
+    Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, HISTORY_LIMIT, Observation, SWEEP_RETRY, is_paused,
+    role_in_effect, walking,
 };
 use crate::api::{
     Blocked, HistoryEntry, Outcome, Phase, SiteStatus, Step, StepName, StepState, Transition,
 };
 use crate::guard::{self, GuardId, Overrides};
-use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::{Role, Roles};
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
@@ -62,16 +62,6 @@ fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
 fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.step += 1;
     status.step_at = Some(Time(observation.now));
-}
-
-fn objects_of<'a>(
-    observation: &Observation<'a>,
-    namespace: &'a EnrolledNamespace,
-) -> &'a ObjectRoles {
-    observation
-        .objects
-        .get(&namespace.name)
-        .unwrap_or(&namespace.state.objects)
 }
 
 /// Starts a transition where the spec orders another one than is journalled or done.
@@ -446,63 +436,6 @@ fn finish(
         },
     );
     status.history.truncate(HISTORY_LIMIT);
-}
-
-/// The namespaces that do not say what the status orders, as they should be.
-fn differing(observation: &Observation<'_>, status: &SiteStatus) -> Vec<EnrolledNamespace> {
-    observation
-        .namespaces
-        .iter()
-        .filter_map(|namespace| {
-            let state = NamespaceState {
-                roles: status.layers,
-                site: Some(observation.site.spec.site_name.clone()),
-                step: Some(status.step),
-                objects: objects_of(observation, namespace).clone(),
-                enforcement: namespace.state.enforcement,
-            };
-            (state != namespace.state).then(|| EnrolledNamespace {
-                name: namespace.name.clone(),
-                state,
-            })
-        })
-        .collect()
-}
-
-/// The namespaces whose single objects are to stand otherwise, with nothing else changed.
-fn other_objects(observation: &Observation<'_>, status: &SiteStatus) -> Vec<EnrolledNamespace> {
-    observation
-        .namespaces
-        .iter()
-        .filter_map(|namespace| {
-            let objects = objects_of(observation, namespace);
-            (*objects != namespace.state.objects).then(|| EnrolledNamespace {
-                name: namespace.name.clone(),
-                state: NamespaceState {
-                    objects: objects.clone(),
-                    step: Some(status.step),
-                    ..namespace.state.clone()
-                },
-            })
-        })
-        .collect()
-}
-
-/// The names of what is enrolled and, unless the site is primary, of what was when it was deleted: under such a name no
-/// Namespace comes back outside enforcement. One that is there without its label was released by somebody who may do so.
-fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Vec<String> {
-    let enrolled = observation.namespaces.iter().map(|n| n.name.clone());
-    let mut names: Vec<String> = enrolled.collect();
-    if status.layers.uniform() != Some(Role::Primary) {
-        let vanished = status
-            .namespaces
-            .iter()
-            .filter(|name| !observation.outside.contains(name));
-        names.extend(vanished.cloned());
-        names.sort();
-        names.dedup();
-    }
-    names
 }
 
 /// When to look again where nothing is expected: what was observed may have missed something.
