@@ -11,7 +11,10 @@ use kube::api::{Patch, PatchParams};
 use crate::{ControlPlane, eventually, toolchain};
 
 /// Module, file or folder in it, and the CRDs wanted of it.
-const SOURCES: [(&str, &str, &[&str]); 4] = [
+type Source = (&'static str, &'static str, &'static [&'static str]);
+
+/// Of what is ruled.
+const RULED: [Source; 4] = [
     (
         "github.com/fluxcd/helm-controller@v1.6.4",
         "config/crd/bases",
@@ -37,16 +40,29 @@ const SOURCES: [(&str, &str, &[&str]); 4] = [
     ),
 ];
 
-/// The CRDs of every built-in kind that is not Kubernetes' own.
-pub fn read() -> Result<Vec<CustomResourceDefinition>> {
+/// What Flux fetches from: all that its controllers watch, whether it is used or not.
+const FLUX_SOURCES: [Source; 1] = [(
+    "github.com/fluxcd/source-controller@v1.9.3",
+    "config/crd/bases",
+    &[
+        "buckets.source.toolkit.fluxcd.io",
+        "externalartifacts.source.toolkit.fluxcd.io",
+        "gitrepositories.source.toolkit.fluxcd.io",
+        "helmcharts.source.toolkit.fluxcd.io",
+        "helmrepositories.source.toolkit.fluxcd.io",
+        "ocirepositories.source.toolkit.fluxcd.io",
+    ],
+)];
+
+fn read(sources: &[Source]) -> Result<Vec<CustomResourceDefinition>> {
     let mut found = Vec::new();
-    for (module, place, names) in SOURCES {
+    for (module, place, names) in sources {
         let place = toolchain::module_dir(module)?.join(place);
         let all = parse(&place)?;
-        for name in names {
+        for name in *names {
             let crd = all
                 .iter()
-                .find(|crd| crd.metadata.name.as_deref() == Some(name))
+                .find(|crd| crd.metadata.name.as_deref() == Some(*name))
                 .with_context(|| format!("{module} has no CRD {name} in {}", place.display()))?;
             found.push(crd.clone());
         }
@@ -54,11 +70,19 @@ pub fn read() -> Result<Vec<CustomResourceDefinition>> {
     Ok(found)
 }
 
-/// Applies them and waits until they are served.
+/// Applies the CRDs of every built-in kind that is not Kubernetes' own, and waits until they are served.
 pub async fn apply(plane: &ControlPlane) -> Result<()> {
+    apply_all(plane, &read(&RULED)?).await
+}
+
+/// Applies the CRDs of Flux's sources, and waits until they are served.
+pub async fn apply_flux_sources(plane: &ControlPlane) -> Result<()> {
+    apply_all(plane, &read(&FLUX_SOURCES)?).await
+}
+
+async fn apply_all(plane: &ControlPlane, crds: &[CustomResourceDefinition]) -> Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(plane.client());
-    let crds = read()?;
-    for crd in &crds {
+    for crd in crds {
         let name = crd.metadata.name.as_deref().expect("found by its name");
         api.patch(
             name,
@@ -67,7 +91,7 @@ pub async fn apply(plane: &ControlPlane) -> Result<()> {
         )
         .await?;
     }
-    for crd in &crds {
+    for crd in crds {
         established(
             &api,
             crd.metadata.name.as_deref().expect("found by its name"),

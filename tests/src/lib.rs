@@ -11,6 +11,8 @@
 //!                              │ crds: Flux, Istio, csi-addons, read from their modules
 //!                              ▼
 //!   site: installed by the built CLI; webhook and controller run with their own ServiceAccounts' tokens
+//!                              │
+//!   flux: source-, kustomize- and helm-controller, fed by a repository of `git`
 //! ```
 //!
 //! Nothing is mocked where the real thing runs. What cannot run here (kubelets, images, kube-proxy) is played by KWOK, by
@@ -21,6 +23,8 @@ pub mod control_plane;
 pub mod crds;
 mod credentials;
 pub mod fixtures;
+pub mod flux;
+pub mod git;
 pub mod identity;
 pub mod kwok;
 pub mod process;

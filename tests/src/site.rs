@@ -359,7 +359,7 @@ impl Site {
     }
 }
 
-async fn apply(
+pub(crate) async fn apply(
     client: &Client,
     object: &serde_json::Value,
     params: &PatchParams,

@@ -25,6 +25,13 @@ const CONTROL_PLANE: [&str; 5] = [
     "kubectl",
 ];
 
+/// Flux, as far as it writes to a cluster; the versions are those of `tests/flux/go.mod`.
+pub const FLUX: [&str; 3] = [
+    "source-controller",
+    "kustomize-controller",
+    "helm-controller",
+];
+
 /// A folder with `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler` and `kubectl`.
 pub fn control_plane() -> Result<PathBuf> {
     let version = format!(
@@ -32,7 +39,11 @@ pub fn control_plane() -> Result<PathBuf> {
          -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
          -X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}"
     );
-    let folder = build("controlplane", &["-ldflags", &version, "."])?;
+    let folder = build(
+        "controlplane",
+        &["controlplane"],
+        &["-ldflags", &version, "."],
+    )?;
     for name in CONTROL_PLANE {
         let link = folder.join(name);
         let asset = std::env::var_os("KUBEBUILDER_ASSETS")
@@ -52,17 +63,26 @@ pub fn control_plane() -> Result<PathBuf> {
 
 /// The command that every process runs under, so that none outlives the tests.
 pub fn supervise() -> Result<PathBuf> {
-    Ok(build("supervise", &["-ldflags", "-s -w", "."])?.join("supervise"))
+    command("supervise", ".")
 }
 
 /// The `kwok` command.
 pub fn kwok() -> Result<PathBuf> {
-    Ok(build("kwok", &["-ldflags", "-s -w", "sigs.k8s.io/kwok/cmd/kwok"])?.join("kwok"))
+    command("kwok", "sigs.k8s.io/kwok/cmd/kwok")
 }
 
 /// The `krew` command.
 pub fn krew() -> Result<PathBuf> {
-    Ok(build("krew", &["-ldflags", "-s -w", "sigs.k8s.io/krew/cmd/krew"])?.join("krew"))
+    command("krew", "sigs.k8s.io/krew/cmd/krew")
+}
+
+/// A folder with [`FLUX`].
+pub fn flux() -> Result<PathBuf> {
+    let packages = FLUX.map(|controller| format!("github.com/fluxcd/{controller}"));
+    let mut arguments = vec!["-ldflags", "-s -w"];
+    arguments.extend(packages.iter().map(String::as_str));
+    // By one build: most of what the three are made of is the same.
+    build("flux", &FLUX, &arguments)
 }
 
 /// The source folder of a Go module, downloaded if need be: where the CRDs and the stages of others come from.
@@ -106,25 +126,30 @@ fn go() -> Command {
     go
 }
 
-/// Builds one command of the module `tests/<name>` and returns the folder that holds it.
-fn build(name: &str, arguments: &[&str]) -> Result<PathBuf> {
+/// Builds the one command of the module `tests/<name>`, which is called as the module.
+fn command(name: &str, package: &str) -> Result<PathBuf> {
+    Ok(build(name, &[name], &["-ldflags", "-s -w", package])?.join(name))
+}
+
+/// Builds commands of the module `tests/<name>` and returns the folder that holds them.
+fn build(name: &str, commands: &[&str], arguments: &[&str]) -> Result<PathBuf> {
     let source = crate::workspace().join("tests").join(name);
     let root = crate::target().join("testbed");
     fs::create_dir_all(&root)?;
     let folder = root.join(format!("{name}-{}", fingerprint(&source, arguments)?));
-    let binary = folder.join(name);
-    if binary.exists() {
+    let is_built = || commands.iter().all(|command| folder.join(command).exists());
+    if is_built() {
         return Ok(folder);
     }
 
     let lock = File::create(root.join(format!("{name}.lock")))?;
     lock.lock()
         .context("cannot lock the build of a Go component")?;
-    if binary.exists() {
+    if is_built() {
         return Ok(folder); // another process has built it meanwhile
     }
-    fs::create_dir_all(&folder)?;
-    let half_done = folder.join(format!(".{name}.part"));
+    let half_done = folder.join(".part");
+    fs::create_dir_all(&half_done)?;
     let log = folder.join("build.log");
     let mut go = go();
     // No `-mod=mod` here: the sums that are checked in are all that may be used.
@@ -145,10 +170,10 @@ fn build(name: &str, arguments: &[&str]) -> Result<PathBuf> {
         // Past cargo's capture of test output: whoever waits several minutes should know for what.
         if told.is_zero() || started.elapsed() >= told + Duration::from_secs(30) {
             told = started.elapsed();
-            let hint = if name == "controlplane" {
-                ", about 6 minutes on two cores the first time"
-            } else {
-                ""
+            let hint = match name {
+                "controlplane" => ", about 6 minutes on two cores the first time",
+                "flux" => ", about 4 minutes on two cores the first time",
+                _ => "",
             };
             let _ = writeln!(
                 std::io::stderr(),
@@ -165,7 +190,9 @@ fn build(name: &str, arguments: &[&str]) -> Result<PathBuf> {
             fs::read_to_string(&log).unwrap_or_default()
         );
     }
-    fs::rename(&half_done, &binary)?;
+    for command in commands {
+        fs::rename(half_done.join(command), folder.join(command))?;
+    }
     let _ = writeln!(
         std::io::stderr(),
         "test bed: built {name} in {} s",

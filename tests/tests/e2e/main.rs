@@ -11,6 +11,7 @@ mod bed;
 mod cut_off;
 mod exempt;
 mod failover_policy;
+mod flux;
 mod krew;
 mod lifecycle;
 mod main_job;

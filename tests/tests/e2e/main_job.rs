@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
 
-const PROMOTE: &[&str] = &[
+pub(crate) const PROMOTE: &[&str] = &[
     "promote",
     "--yes",
     "--override",
@@ -17,10 +17,10 @@ const PROMOTE: &[&str] = &[
     "--reason",
     "drill",
 ];
-const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+pub(crate) const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
 
 /// What demotion and promotion must bring back: everything but what the API server itself counts and notes.
-fn essence(object: &DynamicObject) -> Value {
+pub(crate) fn essence(object: &DynamicObject) -> Value {
     let mut value = serde_json::to_value(object).unwrap();
     value.as_object_mut().unwrap().remove("status");
     let metadata = value["metadata"].as_object_mut().unwrap();
@@ -40,11 +40,11 @@ fn essence(object: &DynamicObject) -> Value {
     value
 }
 
-fn version(object: &DynamicObject) -> &str {
+pub(crate) fn version(object: &DynamicObject) -> &str {
     object.metadata.resource_version.as_deref().unwrap()
 }
 
-async fn stored(site: &Site, object: &Value) -> DynamicObject {
+pub(crate) async fn stored(site: &Site, object: &Value) -> DynamicObject {
     let api = site.api_of(object).await.unwrap();
     api.get(object["metadata"]["name"].as_str().unwrap())
         .await
@@ -52,7 +52,7 @@ async fn stored(site: &Site, object: &Value) -> DynamicObject {
 }
 
 /// The object, once Kubernetes' own controllers have come to rest over it: they follow a change in its status.
-async fn at_rest(site: &Site, manifest: &Value) -> DynamicObject {
+pub(crate) async fn at_rest(site: &Site, manifest: &Value) -> DynamicObject {
     let last = std::sync::Mutex::new((String::new(), Instant::now()));
     eventually("an object that nobody writes", || async {
         let object = stored(site, manifest).await;
@@ -71,7 +71,7 @@ async fn at_rest(site: &Site, manifest: &Value) -> DynamicObject {
 
 /// Asserts that every field of the object's rule is passive.
 #[track_caller]
-fn assert_passive(object: &DynamicObject) {
+pub(crate) fn assert_passive(object: &DynamicObject) {
     let value = serde_json::to_value(object).unwrap();
     let kind = value["kind"].as_str().unwrap();
     let rules = RuleSet::built_in();

@@ -1,0 +1,109 @@
+//! Flux cannot undo a failover: the real source-, kustomize- and helm-controller, fed from Git, against an installed site.
+
+mod standby;
+
+use failover_core::names::RESTORE_ANNOTATION;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use testbed::fixtures;
+use testbed::flux::{self, Flux};
+use testbed::site::{Options, Site};
+
+use crate::main_job::stored;
+
+/// The one namespace of applications.
+const NAMESPACE: &str = "shop";
+
+/// A site whose applications come from Git.
+struct Fed {
+    // Ended before the control plane that it writes to.
+    flux: Flux,
+    site: Site,
+}
+
+impl Fed {
+    /// A live site with one enrolled namespace, nodes for its pods, and a Flux that follows an empty repository.
+    async fn start() -> Self {
+        let site = Site::start(Options {
+            nodes: 1,
+            ..Options::default()
+        })
+        .await
+        .unwrap();
+        site.enrolled_namespace(NAMESPACE).await;
+        let flux = Flux::start(&site.plane).await.unwrap();
+        Self { flux, site }
+    }
+
+    /// Writes an object into the repository, in a folder of its kind.
+    fn write(&self, manifest: &Value) {
+        let name = manifest["metadata"]["name"].as_str().unwrap();
+        let path = format!("apps/{}/{name}.yaml", folder(manifest));
+        let text = serde_json::to_string_pretty(manifest).unwrap();
+        self.flux.repository.write(&path, &text).unwrap();
+    }
+
+    /// Writes a chart of one Deployment, named as its release, into the repository.
+    fn write_chart(&self) {
+        let files = [
+            (
+                "Chart.yaml",
+                "{apiVersion: v2, name: app, version: 1.0.0}".to_owned(),
+            ),
+            ("values.yaml", "replicas: 1".to_owned()),
+            (
+                "templates/deployment.yaml",
+                templated(&fixtures::deployment(NAMESPACE, "RELEASE", 1)),
+            ),
+        ];
+        for (file, text) in files {
+            let path = format!("charts/app/{file}");
+            self.flux.repository.write(&path, &text).unwrap();
+        }
+    }
+}
+
+/// The same Deployment for every release, with the count that the values give.
+fn templated(deployment: &Value) -> String {
+    let mut deployment = deployment.clone();
+    deployment["spec"]["replicas"] = json!("REPLICAS");
+    deployment
+        .to_string()
+        .replace("RELEASE", "{{ .Release.Name }}")
+        .replace("\"REPLICAS\"", "{{ .Values.replicas }}")
+}
+
+/// A release of the chart, in the applications' namespace.
+fn release(namespace: &str, name: &str, replicas: i64) -> Value {
+    json!({
+        "apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {
+            "interval": "10m", "releaseName": name, "targetNamespace": NAMESPACE, "storageNamespace": NAMESPACE,
+            "chart": {"spec": {
+                "chart": "./charts/app",
+                "sourceRef": {"kind": "GitRepository", "namespace": flux::NAMESPACE, "name": flux::SOURCE},
+            }},
+            "values": {"replicas": replicas},
+        },
+    })
+}
+
+/// Where objects of this kind are kept, and what the Kustomization of them is called.
+fn folder(manifest: &Value) -> String {
+    manifest["kind"].as_str().unwrap().to_lowercase()
+}
+
+async fn all_stored(site: &Site, manifests: &[Value]) -> Vec<DynamicObject> {
+    let mut objects = Vec::new();
+    for manifest in manifests {
+        objects.push(stored(site, manifest).await);
+    }
+    objects
+}
+
+#[track_caller]
+fn assert_no_record(object: &DynamicObject) {
+    let annotations = object.metadata.annotations.clone().unwrap_or_default();
+    assert!(!annotations.contains_key(RESTORE_ANNOTATION), "{object:?}");
+}

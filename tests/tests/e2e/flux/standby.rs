@@ -1,0 +1,77 @@
+//! A thousand reconciles of a standby.
+
+use serde_json::json;
+use testbed::{fixtures, flux};
+
+use super::{Fed, NAMESPACE, all_stored, assert_no_record, folder, release};
+use crate::main_job::{DEMOTE, PROMOTE, assert_passive, at_rest, essence, version};
+
+/// One Kustomization a kind makes ten: a thousand reconciles, and more.
+const ROUNDS: usize = 101;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_reconciles_of_a_standby_write_nothing_and_flux_stays_ready() {
+    let fed = Fed::start().await;
+    let (site, flux) = (&fed.site, &fed.flux);
+    fed.write_chart();
+    let mut manifests = fixtures::every_kind(NAMESPACE);
+    for manifest in &mut manifests {
+        if manifest["kind"] == "HelmRelease" {
+            *manifest = release(NAMESPACE, "cache", 2);
+        }
+        fed.write(manifest);
+    }
+    let kustomizations: Vec<String> = manifests.iter().map(folder).collect();
+    let kustomizations: Vec<&str> = kustomizations.iter().map(String::as_str).collect();
+    for name in &kustomizations {
+        // `force`: what cannot be applied is deleted and made anew. The uids below say that nothing was.
+        let force = json!({"force": true});
+        let path = format!("./apps/{name}");
+        flux.follow(name, &path, &force).await.unwrap();
+    }
+    flux.push("everything").await.unwrap();
+    flux.settled("HelmRelease", NAMESPACE, |_| true).await;
+    // What the release brings is ruled as well, and comes back by the sweep: Helm itself writes it only on an upgrade.
+    let charted = fixtures::deployment(NAMESPACE, "cache", 2);
+    let watched: Vec<_> = manifests.iter().cloned().chain([charted]).collect();
+    let mut live = Vec::new();
+    for manifest in &watched {
+        live.push(essence(&at_rest(site, manifest).await));
+    }
+
+    site.failover(DEMOTE).await.expect(0);
+    flux.reconcile("Kustomization", flux::NAMESPACE, &kustomizations)
+        .await;
+    let mut held = Vec::new();
+    for manifest in &watched {
+        held.push(at_rest(site, manifest).await);
+    }
+    for object in &held {
+        assert_passive(object);
+    }
+    let reconciles = || {
+        let log = flux.kustomize.log();
+        log.matches("Reconciliation finished in").count()
+    };
+    let (before, started) = (reconciles(), std::time::Instant::now());
+    for round in 0..ROUNDS {
+        flux.reconcile("Kustomization", flux::NAMESPACE, &kustomizations)
+            .await;
+        for (now, then) in all_stored(site, &watched).await.iter().zip(&held) {
+            assert_eq!(version(now), version(then), "round {round}: {now:?}");
+        }
+    }
+    let done = reconciles() - before;
+    eprintln!("{done} reconciles in {:?}", started.elapsed());
+    assert!(done >= 1000, "Flux has reconciled {done} times only");
+
+    site.failover(PROMOTE).await.expect(0);
+    flux.reconcile("Kustomization", flux::NAMESPACE, &kustomizations)
+        .await;
+    for (manifest, before) in watched.iter().zip(&live) {
+        let object = at_rest(site, manifest).await;
+        // With the uid: nothing was deleted on the way.
+        assert_eq!(&essence(&object), before, "{}", fixtures::label(manifest));
+        assert_no_record(&object);
+    }
+}
