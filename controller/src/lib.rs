@@ -5,6 +5,7 @@
 //!         ├── site::observe   watched caches, on every replica
 //!         ├── lease           who leads
 //!         └── while leading ──┬── site::reconcile   the role of the site, carried out
+//!                             ├── rules             RoleRules: what is in force, and what they need
 //!                             └── certificates      CA and leaf of the webhook, and its caBundle
 //! ```
 //!
@@ -18,5 +19,6 @@ pub mod client;
 pub mod lease;
 pub mod logs;
 pub mod metrics;
+pub mod rules;
 pub mod run;
 pub mod site;

@@ -19,8 +19,10 @@ use crate::certificates;
 use crate::client::Clients;
 use crate::lease::{Elector, Terms};
 use crate::metrics::Metrics;
+use crate::rules::Keeper;
 use crate::site::caches::Caches;
 use crate::site::events::Events;
+use crate::site::gate::Gate;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::site::sweep::Sweeper;
 
@@ -142,13 +144,23 @@ async fn stopped() -> Result<(), std::io::Error> {
 /// What only the leader does.
 async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics) -> Infallible {
     let client = &clients.requests;
+    let gate = Gate::default();
+    let sweeper = Sweeper::new(client.clone(), args.sweep_concurrency);
+    let rules = Keeper::new(
+        client.clone(),
+        caches.clone(),
+        sweeper.clone(),
+        gate.clone(),
+        Timestamp::now,
+    );
     let reconciler = Reconciler::new(
         client.clone(),
         Parts {
             caches: caches.clone(),
-            sweeper: Sweeper::new(client.clone(), args.sweep_concurrency),
+            sweeper,
             events: Events::new(client.clone(), &args.name),
             metrics: metrics.clone(),
+            gate,
             lease_namespace: args.lease_namespace.clone(),
             forget_after: args.forget_after,
             sweep_every: args.sweep_every,
@@ -165,7 +177,10 @@ async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics
     // The certificates do not wait: without our CRDs, which the caches wait for, the webhook still needs its own.
     let site = async {
         caches.synced().await;
-        reconciler.run().await
+        tokio::select! {
+            never = reconciler.run() => never,
+            never = rules.run() => never,
+        }
     };
     tokio::select! {
         never = site => never,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, RuleCommand};
 use crate::cluster::Cluster;
 use crate::commands::{self, Session, completion};
 use crate::connection::{Environment, connect};
@@ -68,6 +68,9 @@ async fn run(cli: &Cli, screen: &Screen) -> Result<(), Failure> {
             commands::version::client_only(args, screen);
             return Ok(());
         }
+        Command::Rule(args) if commands::rule::is_rendering(args) => {
+            return commands::rule::render(args, screen);
+        }
         Command::Install(args) if commands::install::is_rendering(args) => {
             return commands::install::render(args, screen);
         }
@@ -110,6 +113,11 @@ fn notation(command: &Command) -> Option<Notation> {
         Command::Enroll(args) => Some(args.output),
         Command::Unenroll(args) => Some(args.output),
         Command::Exempt(args) => Some(args.output),
+        Command::Rule(args) => Some(match &args.command {
+            RuleCommand::Apply(args) => args.output,
+            RuleCommand::List(args) => args.output,
+            RuleCommand::Delete(args) => args.output,
+        }),
         Command::Install(args) => Some(args.output),
         Command::Uninstall(args) => Some(args.output),
         Command::Version(args) => Some(args.output),

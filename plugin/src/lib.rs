@@ -25,6 +25,7 @@ pub mod preview;
 pub mod progress;
 pub mod prompt;
 pub mod release;
+pub mod rules;
 pub mod sensitive;
 
 pub use app::main;

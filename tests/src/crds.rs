@@ -13,8 +13,8 @@ use crate::{ControlPlane, eventually, toolchain};
 /// Module, file or folder in it, and the CRDs wanted of it.
 type Source = (&'static str, &'static str, &'static [&'static str]);
 
-/// Of what is ruled.
-const RULED: [Source; 4] = [
+/// Of the built-in kinds.
+const BUILT_IN: [Source; 4] = [
     (
         "github.com/fluxcd/helm-controller@v1.6.4",
         "config/crd/bases",
@@ -36,6 +36,33 @@ const RULED: [Source; 4] = [
         &[
             "volumereplications.replication.storage.openshift.io",
             "volumegroupreplications.replication.storage.openshift.io",
+        ],
+    ),
+];
+
+/// Of the kinds for which rules are shipped. KubeVirt's are not among them: its operator makes them at run time.
+const SHIPPED_RULES: [Source; 4] = [
+    (
+        "github.com/kedacore/keda/v2@v2.21.0",
+        "config/crd/bases",
+        &["scaledobjects.keda.sh"],
+    ),
+    (
+        "github.com/argoproj/argo-rollouts@v1.8.3",
+        "manifests/crds",
+        &["rollouts.argoproj.io"],
+    ),
+    (
+        "sigs.k8s.io/gateway-api@v1.4.0",
+        "config/crd/standard",
+        &["httproutes.gateway.networking.k8s.io"],
+    ),
+    (
+        "github.com/backube/volsync@v0.14.0",
+        "config/crd/bases",
+        &[
+            "replicationsources.volsync.backube",
+            "replicationdestinations.volsync.backube",
         ],
     ),
 ];
@@ -72,12 +99,17 @@ fn read(sources: &[Source]) -> Result<Vec<CustomResourceDefinition>> {
 
 /// Applies the CRDs of every built-in kind that is not Kubernetes' own, and waits until they are served.
 pub async fn apply(plane: &ControlPlane) -> Result<()> {
-    apply_all(plane, &read(&RULED)?).await
+    apply_all(plane, &read(&BUILT_IN)?).await
 }
 
 /// Applies the CRDs of Flux's sources, and waits until they are served.
 pub async fn apply_flux_sources(plane: &ControlPlane) -> Result<()> {
     apply_all(plane, &read(&FLUX_SOURCES)?).await
+}
+
+/// Applies the CRDs of the kinds for which rules are shipped, and waits until they are served.
+pub async fn apply_of_shipped_rules(plane: &ControlPlane) -> Result<()> {
+    apply_all(plane, &read(&SHIPPED_RULES)?).await
 }
 
 async fn apply_all(plane: &ControlPlane, crds: &[CustomResourceDefinition]) -> Result<()> {

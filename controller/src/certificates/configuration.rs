@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use failover_certs::Name;
-use failover_core::names::{WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
+use failover_core::names::{ROLE_RULES_WEBHOOK_NAME, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, WebhookClientConfig,
@@ -25,12 +25,13 @@ pub(super) enum ConfigurationError {
     NoHost(String),
 }
 
-/// What matters here of our webhook in a configuration.
+/// What matters here of our webhook in a configuration. It may have a second entry there, for the kinds of RoleRules, under
+/// the same address.
 #[derive(Debug)]
 pub(super) struct Webhook {
-    index: usize,
+    indexes: Vec<usize>,
     pub(super) names: BTreeSet<Name>,
-    /// `caBundle`; empty where there is none.
+    /// `caBundle`; empty where there is none, or not the same one in every entry.
     pub(super) bundle: String,
 }
 
@@ -38,23 +39,36 @@ impl Webhook {
     pub(super) fn of(
         configuration: &MutatingWebhookConfiguration,
     ) -> Result<Self, ConfigurationError> {
-        let (index, webhook) = configuration
+        let ours: Vec<_> = configuration
             .webhooks
             .iter()
             .flatten()
             .enumerate()
+            .filter(|(_, webhook)| {
+                [WEBHOOK_NAME, ROLE_RULES_WEBHOOK_NAME].contains(&&*webhook.name)
+            })
+            .collect();
+        let (_, webhook) = ours
+            .iter()
             .find(|(_, webhook)| webhook.name == WEBHOOK_NAME)
             .ok_or(ConfigurationError::NoWebhook)?;
         let config = &webhook.client_config;
-        let bundle = config.ca_bundle.as_ref().map(|bundle| &bundle.0[..]);
+        let bundle = config
+            .ca_bundle
+            .as_ref()
+            .filter(|bundle| {
+                ours.iter()
+                    .all(|(_, other)| other.client_config.ca_bundle.as_ref() == Some(*bundle))
+            })
+            .map(|bundle| &bundle.0[..]);
         Ok(Self {
-            index,
+            indexes: ours.iter().map(|(index, _)| *index).collect(),
             names: names(config)?,
             bundle: String::from_utf8_lossy(bundle.unwrap_or_default()).into_owned(),
         })
     }
 
-    /// The bundle alone: all else belongs to whoever installs us. The index is that of the version given, and the patch
+    /// The bundle alone: all else belongs to whoever installs us. The indexes are those of the version given, and the patch
     /// applies to no other: setting the version makes the API server compare it.
     pub(super) fn patch(
         &self,
@@ -62,15 +76,16 @@ impl Webhook {
         bundle: &str,
     ) -> json_patch::Patch {
         let version = configuration.resource_version();
-        let value = json!([
-            { "op": "add", "path": "/metadata/resourceVersion", "value": version },
-            {
+        let lock = json!({ "op": "add", "path": "/metadata/resourceVersion", "value": version });
+        let bundles = self.indexes.iter().map(|index| {
+            json!({
                 "op": "add",
-                "path": format!("/webhooks/{}/clientConfig/caBundle", self.index),
+                "path": format!("/webhooks/{index}/clientConfig/caBundle"),
                 "value": ByteString(bundle.as_bytes().to_vec()),
-            },
-        ]);
-        serde_json::from_value(value).expect("two operations of known form")
+            })
+        });
+        let value: Vec<_> = std::iter::once(lock).chain(bundles).collect();
+        serde_json::from_value(value.into()).expect("operations of known form")
     }
 }
 
@@ -177,6 +192,22 @@ mod tests {
         let mut expected = before;
         expected["webhooks"][1]["clientConfig"]["caBundle"] = json!("UEVN");
         assert_eq!(after, expected);
+        let written: MutatingWebhookConfiguration = serde_json::from_value(after).unwrap();
+        assert_eq!(Webhook::of(&written).unwrap().bundle, "PEM");
+    }
+
+    #[test]
+    fn the_entry_for_role_rules_gets_the_same_bundle_and_one_without_it_counts_as_none() {
+        let config =
+            |bundle: &str| json!({ "url": "https://127.0.0.1/mutate", "caBundle": bundle });
+        let configuration = configuration(&[
+            ("rolerules.failover.dev", config("bmV3")),
+            ("mutate.failover.dev", config("b2xk")),
+        ]);
+        let webhook = Webhook::of(&configuration).unwrap();
+        assert_eq!(webhook.bundle, "", "they differ");
+        let mut after = serde_json::to_value(&configuration).unwrap();
+        json_patch::patch(&mut after, &webhook.patch(&configuration, "PEM")).unwrap();
         let written: MutatingWebhookConfiguration = serde_json::from_value(after).unwrap();
         assert_eq!(Webhook::of(&written).unwrap().bundle, "PEM");
     }

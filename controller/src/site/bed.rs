@@ -21,6 +21,7 @@ use super::caches::Caches;
 use super::events::Events;
 use super::exempt_labels::ExemptLabels;
 use super::fake_api::FakeApi;
+use super::gate::Gate;
 use super::label::NamespaceMeta;
 use super::reconcile::{Parts, Reconciler};
 use super::sweep::Sweeper;
@@ -87,6 +88,7 @@ impl Bed {
             sweeper: Sweeper::new(client.clone(), 4),
             events: Events::new(client.clone(), "controller-0"),
             metrics: self.metrics.clone(),
+            gate: Gate::default(),
             lease_namespace: "failover-enforcers".into(),
             forget_after: Duration::from_secs(600),
             sweep_every: Duration::from_secs(60),
@@ -196,6 +198,7 @@ pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
         policies,
         bindings,
         changed: Arc::clone(&changed),
+        rules_changed: Arc::default(),
     };
     let feed = tokio::spawn(async move {
         while let Some((path, object)) = changes.recv().await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use failover_core::api::{FailoverPolicy, RoleRule, Site};
 use failover_core::backstop;
-use failover_core::names::{SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
+use failover_core::names::{ROLE_RULES_WEBHOOK_NAME, SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -47,13 +47,15 @@ pub struct Caches {
     pub policies: Store<PartialObjectMeta<ValidatingAdmissionPolicy>>,
     pub bindings: Store<ValidatingAdmissionPolicyBinding>,
     pub(super) changed: Arc<Notify>,
+    /// As `changed`, for those who look after RoleRules: each wakes one.
+    pub(super) rules_changed: Arc<Notify>,
 }
 
 impl Caches {
     /// Starts the watches. They end when `tasks` is dropped.
     pub fn start(client: &Client, lease_namespace: &str, tasks: &mut JoinSet<()>) -> Self {
-        let changed = Arc::new(Notify::new());
-        let notify = &changed;
+        let (changed, rules_changed) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+        let notify = &[Arc::clone(&changed), Arc::clone(&rules_changed)][..];
         let named = |name: &str| config().fields(&format!("metadata.name={name}"));
         let cluster = client.clone();
         let role_rules = watch(
@@ -63,7 +65,7 @@ impl Caches {
             tasks,
         );
         Self {
-            exempt: ExemptLabels::start(client, role_rules.clone(), notify, tasks),
+            exempt: ExemptLabels::start(client, role_rules.clone(), &changed, tasks),
             sites: watch(
                 "sites",
                 watcher::watcher(Api::all(cluster.clone()), named(SITE)),
@@ -87,7 +89,8 @@ impl Caches {
             enforcer_leases: watch(
                 "enforcers' leases",
                 watcher::watcher(Api::namespaced(cluster.clone(), lease_namespace), config()),
-                notify,
+                // Renewed every few seconds, and nothing to a rule.
+                &notify[..1],
                 tasks,
             ),
             webhooks: watch(
@@ -112,6 +115,7 @@ impl Caches {
                 tasks,
             ),
             changed,
+            rules_changed,
         }
     }
 
@@ -135,6 +139,11 @@ impl Caches {
         self.changed.notified().await;
     }
 
+    /// As [`Self::changed`], but for what matters only to the enforcers' Leases.
+    pub async fn rules_changed(&self) {
+        self.rules_changed.notified().await;
+    }
+
     pub fn site(&self) -> Option<Arc<Site>> {
         self.sites.get(&ObjectRef::new(SITE))
     }
@@ -148,21 +157,32 @@ impl Caches {
 
     /// Whether the API server itself holds every built-in kind.
     pub fn policy_configured(&self) -> bool {
-        let denies = |binding: &ValidatingAdmissionPolicyBinding| {
-            binding
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.validation_actions.as_ref())
-                .is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
-        };
-        backstop::missing(
-            |policy| self.policies.get(&ObjectRef::new(policy)).is_some(),
-            |binding| {
-                let binding = self.bindings.get(&ObjectRef::new(binding));
-                binding.is_some_and(|binding| denies(&binding))
-            },
-        )
-        .is_empty()
+        backstop::missing(|name| self.has_policy(name), |name| self.has_binding(name)).is_empty()
+    }
+
+    pub fn has_policy(&self, name: &str) -> bool {
+        self.policies.get(&ObjectRef::new(name)).is_some()
+    }
+
+    /// Whether there is a binding of that name which denies.
+    pub fn has_binding(&self, name: &str) -> bool {
+        self.bindings
+            .get(&ObjectRef::new(name))
+            .and_then(|binding| binding.spec.clone()?.validation_actions)
+            .is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+    }
+
+    /// The rules by which the webhook is asked about the kinds of RoleRules.
+    pub fn webhook_rules(&self) -> Vec<serde_json::Value> {
+        let configuration = self.webhooks.get(&ObjectRef::new(WEBHOOK_CONFIGURATION));
+        let webhooks = configuration.and_then(|configuration| configuration.webhooks.clone());
+        webhooks
+            .into_iter()
+            .flatten()
+            .filter(|webhook| webhook.name == ROLE_RULES_WEBHOOK_NAME)
+            .flat_map(|webhook| webhook.rules.unwrap_or_default())
+            .filter_map(|rule| serde_json::to_value(rule).ok())
+            .collect()
     }
 }
 
@@ -222,14 +242,14 @@ impl<'a> Trouble<'a> {
 fn watch<K>(
     what: &'static str,
     events: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-    changed: &Arc<Notify>,
+    changed: &[Arc<Notify>],
     tasks: &mut JoinSet<()>,
 ) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let changed = Arc::clone(changed);
+    let changed = changed.to_vec();
     let stream = events
         // Never read, and often larger than all the rest.
         .map(|event| {
@@ -250,7 +270,9 @@ where
                     continue;
                 }
             }
-            changed.notify_one();
+            for notify in &changed {
+                notify.notify_one();
+            }
         }
     });
     store

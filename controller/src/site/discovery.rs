@@ -26,14 +26,17 @@ pub async fn served(client: &Client, rules: &RuleSet) -> Result<Vec<Rule>, Disco
     )
     .map_err(DiscoveryError::Request)?;
     let all: Vec<APIGroupDiscovery> = core.items.into_iter().chain(groups.items).collect();
-    let served = select(rules, &all);
-    match served
-        .iter()
-        .find(|rule| rule.group == "apps" && rule.resource == "deployments")
-    {
-        Some(_) => Ok(served),
-        None => Err(DiscoveryError::Incomplete("deployments.apps".to_owned())),
+    if !names_deployments(&all) {
+        return Err(DiscoveryError::Incomplete("deployments.apps".to_owned()));
     }
+    Ok(select(rules, &all))
+}
+
+/// What every cluster serves, an answer that is complete must name.
+fn names_deployments(groups: &[APIGroupDiscovery]) -> bool {
+    RuleSet::built_in()
+        .find("apps", "deployments")
+        .is_some_and(|rule| version(rule, groups).is_some())
 }
 
 fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {

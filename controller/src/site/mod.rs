@@ -18,6 +18,7 @@ pub mod enforcers;
 pub mod events;
 pub mod exempt_labels;
 pub mod fix;
+pub mod gate;
 pub mod label;
 pub mod news;
 pub mod objects;

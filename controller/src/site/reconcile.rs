@@ -22,6 +22,7 @@ use super::caches::Caches;
 use super::compiling::{self, in_force};
 use super::enforcers;
 use super::events::Events;
+use super::gate::Gate;
 use super::label::{self, NamespaceMeta};
 use super::news::{self, News};
 use super::observe::{Observer, Seen};
@@ -51,6 +52,7 @@ pub struct Parts {
     pub sweeper: Sweeper,
     pub events: Events,
     pub metrics: Metrics,
+    pub gate: Gate,
     /// Of the webhook replicas' Leases.
     pub lease_namespace: String,
     /// How long such a Lease may be silent before it is cleared away.
@@ -67,6 +69,7 @@ pub struct Reconciler {
     sweeper: Sweeper,
     events: Events,
     metrics: Metrics,
+    gate: Gate,
     /// Of the webhook's replicas.
     leases: Api<Lease>,
     sweep_every: Duration,
@@ -98,6 +101,7 @@ impl Reconciler {
             sweeper,
             events,
             metrics,
+            gate,
             lease_namespace,
             forget_after,
             sweep_every,
@@ -110,6 +114,7 @@ impl Reconciler {
             sweeper,
             events,
             metrics,
+            gate,
             sweep_every,
             now,
             report: None,
@@ -276,6 +281,8 @@ impl Reconciler {
         seen: &Seen,
         desired: Vec<EnrolledNamespace>,
     ) -> Result<(), TurnError> {
+        let gate = self.gate.clone();
+        let _moving = gate.moving().await;
         let writes = desired.into_iter().filter_map(|desired| {
             Some((
                 Arc::clone(seen.namespaces.get(&desired.name)?),

@@ -77,8 +77,6 @@ impl Values {
     /// Passive now, or active before and no more so now. Integers whose passive value is 0 are ordered: more is more active.
     /// Of other values nothing is known but whether they are passive.
     pub(super) fn not_more_active(&self, passive: &[&Value], value_type: ValueType) -> String {
-        let values: Vec<String> = passive.iter().map(|value| scalar(value)).collect();
-        let passive_values = format!("[{}]", values.join(", "));
         let (before, after) = (
             format!("variables.{}", self.before),
             format!("variables.{}", self.after),
@@ -89,7 +87,20 @@ impl Values {
         } else {
             String::new()
         };
-        format!("{after} in {passive_values} || (!({before} in {passive_values}){no_more})")
+        let (is_passive, was_passive) = (is_one_of(&after, passive), is_one_of(&before, passive));
+        format!("{is_passive} || (!({was_passive}){no_more})")
+    }
+}
+
+/// Whether a variable has one of these values. `null`, where it is one of them, is apart: a list has one type.
+fn is_one_of(variable: &str, values: &[&Value]) -> String {
+    let (null, values): (Vec<&&Value>, Vec<&&Value>) = values.iter().partition(|v| v.is_null());
+    let values: Vec<String> = values.into_iter().map(|value| scalar(value)).collect();
+    let listed = format!("{variable} in [{}]", values.join(", "));
+    if null.is_empty() {
+        listed
+    } else {
+        format!("({variable} == null || {listed})")
     }
 }
 

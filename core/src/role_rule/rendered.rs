@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::names::ROLE_RULE_LABEL;
 use crate::rule::Rule;
 
-/// What the controller does with objects of the kind.
+/// What the controller does with objects of the kind. It reads a single one only where a write came into conflict.
 pub const CONTROLLER_VERBS: [&str; 4] = ["get", "list", "watch", "patch"];
 /// What `plan`, `status` and the verification after a change do with them.
-pub const VIEWER_VERBS: [&str; 2] = ["get", "list"];
+pub const VIEWER_VERBS: [&str; 1] = ["list"];
 
 /// Label by which a ClusterRole adds to `failover-controller-rules`.
 pub const TO_CONTROLLER_LABEL: &str = "failover.dev/aggregate-to-controller";

@@ -6,6 +6,7 @@ mod enrolment;
 mod exemption;
 mod installation;
 mod role_change;
+mod rules;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -16,6 +17,7 @@ pub use installation::{DryRun, InstallArgs, UninstallArgs};
 #[cfg(test)]
 pub use role_change::EXIT_CODES;
 pub use role_change::{PlanArgs, SwitchArgs};
+pub use rules::{RuleApplyArgs, RuleArgs, RuleCommand, RuleDeleteArgs, RuleListArgs};
 
 use crate::output::Format;
 
@@ -66,6 +68,7 @@ pub enum Command {
     Enroll(EnrollArgs),
     Unenroll(UnenrollArgs),
     Exempt(ExemptArgs),
+    Rule(RuleArgs),
     Install(InstallArgs),
     Uninstall(UninstallArgs),
     Version(VersionArgs),
@@ -185,6 +188,9 @@ mod tests {
     #[case(&["enroll", "shop"])]
     #[case(&["unenroll", "shop"])]
     #[case(&["exempt", "deployment/web"])]
+    #[case(&["rule", "apply", "keda-scaledobject"])]
+    #[case(&["rule", "list"])]
+    #[case(&["rule", "delete", "x"])]
     #[case(&["install"])]
     #[case(&["uninstall"])]
     #[case(&["version"])]
@@ -220,6 +226,10 @@ mod tests {
     #[case::no_namespace(&["enroll"])]
     #[case::no_object(&["exempt"])]
     #[case::reason_for_undoing(&["exempt", "deployment/web", "--undo", "--reason", "x"])]
+    #[case::no_rule(&["rule", "apply"])]
+    #[case::unknown_rule(&["rule", "apply", "x"])]
+    #[case::two_sources(&["rule", "apply", "--present", "-f", "x.yaml"])]
+    #[case::nothing_to_delete(&["rule", "delete"])]
     #[case::override_without_reason(&["promote", "--override", "peer-unknown"])]
     #[case::no_time(&["promote", "--timeout", "0"])]
     #[case::dry_run_of_another_kind(&["promote", "--dry-run=maybe"])]

@@ -104,29 +104,50 @@ impl Cluster {
         force: bool,
         dry_run: bool,
     ) -> Result<Applied, ApiError> {
+        self.apply_as(CLI_MANAGER, manifest, force, dry_run).await
+    }
+
+    /// The same under another field manager.
+    pub(super) async fn apply_as(
+        &self,
+        manager: &str,
+        manifest: &Manifest,
+        force: bool,
+        dry_run: bool,
+    ) -> Result<Applied, ApiError> {
         let before = self.stored(manifest).await?;
         let params = PatchParams {
             dry_run,
             force,
-            field_manager: Some(CLI_MANAGER.to_owned()),
+            field_manager: Some(manager.to_owned()),
             ..PatchParams::default()
         };
-        let action = format!("apply {}", manifest.reference());
-        let request = manifest
-            .request()
-            .patch(manifest.name(), &params, &Patch::Apply(manifest.object()))
-            .map_err(|error| self.error(&action, &kube::Error::BuildRequest(error)))?;
-        let after: Value = self
-            .connection
-            .client
-            .request(request)
-            .await
-            .map_err(|error| self.error(&action, &error))?;
+        let after = self
+            .patch(manifest, &params, &Patch::Apply(manifest.object()))
+            .await?;
         Ok(match before {
             None => Applied::Created,
             Some(before) if is_same(&before, &after) => Applied::Unchanged,
             Some(_) => Applied::Configured,
         })
+    }
+
+    pub(super) async fn patch<P: serde::Serialize + std::fmt::Debug>(
+        &self,
+        manifest: &Manifest,
+        params: &PatchParams,
+        patch: &Patch<P>,
+    ) -> Result<Value, ApiError> {
+        let action = format!("apply {}", manifest.reference());
+        let request = manifest
+            .request()
+            .patch(manifest.name(), params, patch)
+            .map_err(|error| self.error(&action, &kube::Error::BuildRequest(error)))?;
+        self.connection
+            .client
+            .request(request)
+            .await
+            .map_err(|error| self.error(&action, &error))
     }
 
     /// Deletes what a manifest names; `false`: it was not there.

@@ -21,10 +21,9 @@ impl Cluster {
     /// The rules whose kinds are served, each in a version that is.
     pub async fn served(&self, rules: &RuleSet) -> Result<Vec<Rule>, ApiError> {
         let groups = self.discovery().await?;
-        let served = select(rules, &groups);
         // Taking an answer without Deployments for the truth would call a cluster conforming that was never looked at.
-        if served.iter().any(|rule| rule.resource == "deployments") {
-            Ok(served)
+        if names_deployments(&groups) {
+            Ok(select(rules, &groups))
         } else {
             Err(ApiError::Refused {
                 action: ACTION.to_owned(),
@@ -34,6 +33,12 @@ impl Cluster {
             })
         }
     }
+}
+
+fn names_deployments(groups: &[APIGroupDiscovery]) -> bool {
+    RuleSet::built_in()
+        .find("apps", "deployments")
+        .is_some_and(|rule| version(rule, groups).is_some())
 }
 
 fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {

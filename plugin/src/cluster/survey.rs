@@ -144,12 +144,19 @@ impl Cluster {
     /// with fewer rights still sees the rest. An API server that does not answer is an error.
     pub async fn survey(&self, namespaces: &[Enrolled]) -> Result<Survey, ApiError> {
         let mut unseen = Vec::new();
-        let rules: Vec<_> = self
-            .rules(&mut unseen)
-            .await?
-            .into_iter()
-            .map(Arc::new)
-            .collect();
+        let rules = self.rules(&mut unseen).await?;
+        let survey = self.survey_of(namespaces, rules).await?;
+        unseen.extend(survey.unseen);
+        Ok(Survey { unseen, ..survey })
+    }
+
+    /// The same for these rules, whose kinds are served.
+    pub async fn survey_of(
+        &self,
+        namespaces: &[Enrolled],
+        rules: Vec<Rule>,
+    ) -> Result<Survey, ApiError> {
+        let rules: Vec<_> = rules.into_iter().map(Arc::new).collect();
         let scopes: Vec<_> = namespaces
             .iter()
             .map(|namespace| Arc::new(namespace.clone()))
@@ -169,10 +176,7 @@ impl Cluster {
             .collect()
             .await;
         lists.sort_by_key(|(i, ..)| *i);
-        let mut survey = Survey {
-            unseen,
-            ..Survey::default()
-        };
+        let mut survey = Survey::default();
         for (_, namespace, rule, answer) in lists {
             match answer {
                 Ok(objects) => survey.found.extend(

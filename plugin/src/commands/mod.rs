@@ -7,6 +7,7 @@ pub mod install;
 pub mod leaving;
 pub mod look;
 pub mod plan;
+pub mod rule;
 pub mod status;
 pub mod summary;
 pub mod switch_role;
@@ -100,6 +101,7 @@ pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {
             leaving::overrides(&args.overrides)?;
             consent(args.yes, args.dry_run, terminal, "uninstall")
         }
+        Command::Rule(args) => rule::check_usage(args, terminal),
         // Asks only where it would change running objects.
         Command::Install(_)
         | Command::Status(_)
@@ -126,6 +128,7 @@ pub async fn run(cli: &Cli, session: &Session<'_>) -> Result<(), Failure> {
         Command::Enroll(args) => enroll::run(session, args).await,
         Command::Unenroll(args) => unenroll::run(session, args).await,
         Command::Exempt(args) => exempt::run(session, args, namespace).await,
+        Command::Rule(args) => rule::run(session, args).await,
         Command::Install(args) => install::run(session, args).await,
         Command::Uninstall(args) => uninstall::run(session, args).await,
         Command::Version(args) => version::run(session, args).await,

@@ -75,6 +75,8 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
     }
     let progress = Progress::new(session.screen);
     let mut removals = removals(&report.kept);
+    removals.extend(cluster.made_for_rules(None).await?);
+    removals.sort_by_key(rank);
     // Namespaces are released between what runs and its rights.
     let rest = removals.split_off(
         removals
@@ -83,6 +85,9 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
             .unwrap_or(removals.len()),
     );
     remove(session, args, &progress, &removals, &mut report).await?;
+    if args.dry_run == DryRun::None {
+        release_rules(session).await?;
+    }
     for metadata in marked {
         let name = metadata.name.clone().unwrap_or_default();
         if args.dry_run == DryRun::None {
@@ -150,6 +155,22 @@ async fn crds_in_use(session: &Session<'_>) -> Result<Vec<(&'static str, usize)>
     .into_iter()
     .filter(|(_, count)| *count > 0)
     .collect())
+}
+
+/// RoleRules that stay must not wait for a controller that is gone, should they be deleted later.
+async fn release_rules(session: &Session<'_>) -> Result<(), ApiError> {
+    let rules = match session.cluster.role_rules().await {
+        Err(error) if error.is_not_found() => return Ok(()),
+        other => other?,
+    };
+    for rule in rules {
+        match session.cluster.release_rule(&rule).await {
+            // Written by a controller on its way out, or gone: it is read again by the next run.
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn marked_names(

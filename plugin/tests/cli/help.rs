@@ -34,6 +34,10 @@ help_of! {
     enroll: ["enroll"];
     unenroll: ["unenroll"];
     exempt: ["exempt"];
+    rule: ["rule"];
+    rule_apply: ["rule", "apply"];
+    rule_list: ["rule", "list"];
+    rule_delete: ["rule", "delete"];
     install: ["install"];
     uninstall: ["uninstall"];
     version: ["version"];

@@ -16,3 +16,4 @@ mod krew;
 mod lifecycle;
 mod main_job;
 mod rights;
+mod rules;

@@ -12,9 +12,9 @@ use failover_core::api::Site;
 use tokio::time::Instant;
 
 use self::report::Report;
-use super::Session;
 use super::look::{effective_role, preview};
 use super::summary;
+use super::{Session, rule};
 use crate::cli::{DryRun, InstallArgs};
 use crate::cluster::{ApiError, Applied, Manifest};
 use crate::failure::Failure;
@@ -107,6 +107,14 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
                 "run the same command again to complete it",
             );
         }
+    }
+    // What is built in is not all: RoleRules may be there already, as after an uninstall that left them.
+    for (reference, applied) in
+        rule::for_present_rules(&session.cluster, args.force_conflicts, dry_run)
+            .await
+            .map_err(|error| not_applied(error, &report))?
+    {
+        report.add(reference, applied);
     }
     if dry_run {
         drop(progress);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use failover_core::role_rule::rendered::{TO_CONTROLLER_LABEL, TO_VIEWER_LABEL};
 use failover_core::{RuleSet, names};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{
@@ -26,7 +27,8 @@ fn rights() -> Vec<Rights> {
         .map(|role| Rights {
             namespace: None,
             name: role.metadata.name.unwrap(),
-            rules: role.rules.unwrap(),
+            // None of its own, where they are aggregated.
+            rules: role.rules.unwrap_or_default(),
         });
     let namespaced = all::<Role>("Role").into_iter().map(|role| Rights {
         namespace: Some(role.metadata.namespace.unwrap()),
@@ -216,6 +218,36 @@ fn a_viewer_only_reads() {
             "{rule:?}"
         );
     }
+}
+
+/// What a RoleRule adds comes by labels of ours, which nobody gets to set without having the rights already.
+#[test]
+fn only_the_roles_for_role_rules_are_aggregated() {
+    let aggregated: BTreeSet<_> = all::<ClusterRole>("ClusterRole")
+        .into_iter()
+        .filter(|role| role.aggregation_rule.is_some())
+        .map(|role| {
+            let selectors = role
+                .aggregation_rule
+                .unwrap()
+                .cluster_role_selectors
+                .unwrap();
+            let labels: Vec<_> = selectors
+                .into_iter()
+                .flat_map(|selector| selector.match_labels.unwrap())
+                .collect();
+            (role.metadata.name.unwrap(), labels)
+        })
+        .collect();
+    let by = |label: &str| vec![(label.to_owned(), "true".to_owned())];
+    let expected = [
+        (
+            "failover-controller-rules".to_owned(),
+            by(TO_CONTROLLER_LABEL),
+        ),
+        ("failover-rules-viewer".to_owned(), by(TO_VIEWER_LABEL)),
+    ];
+    assert_eq!(aggregated, expected.into());
 }
 
 #[rstest]

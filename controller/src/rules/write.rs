@@ -1,0 +1,57 @@
+//! Writing a RoleRule's status and finalizer, each on the very version it was decided on.
+
+use failover_core::api::{RoleRule, RoleRuleStatus};
+use failover_core::names::{CONTROLLER_MANAGER, IN_FORCE_FINALIZER};
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::RulesError;
+
+pub(super) fn is_held(rule: &RoleRule) -> bool {
+    rule.finalizers().iter().any(|f| f == IN_FORCE_FINALIZER)
+}
+
+/// Writes the status; the answer.
+pub(super) async fn status(
+    api: &Api<RoleRule>,
+    rule: &RoleRule,
+    status: RoleRuleStatus,
+) -> Result<RoleRule, RulesError> {
+    let mut rule = rule.clone();
+    rule.status = Some(status);
+    rule.metadata.managed_fields = None;
+    let params = PostParams {
+        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let name = rule.name_any();
+    api.replace_status(&name, &params, &rule)
+        .await
+        .map_err(|source| RulesError::Write { name, source })
+}
+
+/// Puts our finalizer on, or takes it off; the answer. Those of others stay.
+pub(super) async fn finalizer(
+    api: &Api<RoleRule>,
+    rule: &RoleRule,
+    held: bool,
+) -> Result<RoleRule, RulesError> {
+    let mut finalizers = rule.finalizers().to_vec();
+    finalizers.retain(|f| f != IN_FORCE_FINALIZER);
+    if held {
+        finalizers.push(IN_FORCE_FINALIZER.to_owned());
+    }
+    let patch = json!({"metadata": {
+        "resourceVersion": rule.resource_version(),
+        "finalizers": finalizers,
+    }});
+    let params = PatchParams {
+        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let name = rule.name_any();
+    api.patch(&name, &params, &Patch::Merge(patch))
+        .await
+        .map_err(|source| RulesError::Write { name, source })
+}

@@ -1,0 +1,162 @@
+//! `rule list`: what there is, what of it is in force, and what it misses.
+
+use failover_core::Layer;
+use failover_core::api::RoleRule;
+use failover_core::role_rule::in_force;
+use failover_core::role_rule::readiness::{AS_WRITTEN, READY};
+use kube::ResourceExt as _;
+use serde::Serialize;
+
+use super::present;
+use crate::cli::RuleListArgs;
+use crate::commands::Session;
+use crate::failure::Failure;
+use crate::output::{Document, Format, Table};
+
+/// The document `Rules`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    rules: Vec<Entry>,
+    /// Names of rules that have gone and left behind what was made for them.
+    left_behind: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    name: String,
+    kind: String,
+    layer: Layer,
+    fields: Vec<String>,
+    in_force: String,
+    /// `True`, `False`, or `Unknown` where the controller has not looked yet.
+    ready: String,
+    reason: String,
+    message: String,
+}
+
+pub(super) async fn run(session: &Session<'_>, args: &RuleListArgs) -> Result<(), Failure> {
+    let mut present = present(&session.cluster).await?;
+    present.sort_by_key(kube::ResourceExt::name_any);
+    let report = Report {
+        left_behind: left_behind(session, &present).await,
+        rules: present.iter().map(entry).collect(),
+    };
+    print(session, args, &report);
+    Ok(())
+}
+
+/// Best effort: those who may only look at rules see the rules.
+async fn left_behind(session: &Session<'_>, present: &[RoleRule]) -> Vec<String> {
+    let Ok(made) = session.cluster.made_for_rules(None).await else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = made
+        .iter()
+        .filter_map(|manifest| {
+            let labels = &manifest.object()["metadata"]["labels"];
+            Some(
+                labels[failover_core::names::ROLE_RULE_LABEL]
+                    .as_str()?
+                    .to_owned(),
+            )
+        })
+        .filter(|name| !present.iter().any(|rule| rule.name_any() == *name))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn entry(rule: &RoleRule) -> Entry {
+    let spec = in_force::spec(rule);
+    let status = rule.status.clone().unwrap_or_default();
+    let condition = |kind: &str| {
+        let found = status.conditions.iter().find(|c| c.type_ == kind);
+        found.map_or_else(
+            || {
+                (
+                    "Unknown".to_owned(),
+                    "NotLookedAt".to_owned(),
+                    "the controller has not looked at it yet".to_owned(),
+                )
+            },
+            |c| (c.status.clone(), c.reason.clone(), c.message.clone()),
+        )
+    };
+    let (ready, reason, message) = condition(READY);
+    let (_, in_force, waiting) = condition(AS_WRITTEN);
+    let message = match in_force.as_str() {
+        "WaitsForPrimary" | "Leaving" => format!("{message}; {waiting}"),
+        _ => message,
+    };
+    Entry {
+        name: rule.name_any(),
+        kind: if spec.group.is_empty() {
+            spec.resource.clone()
+        } else {
+            format!("{}.{}", spec.resource, spec.group)
+        },
+        layer: spec.layer,
+        fields: spec
+            .fields
+            .iter()
+            .map(|field| field.pointer.clone())
+            .collect(),
+        in_force,
+        ready,
+        reason,
+        message,
+    }
+}
+
+fn print(session: &Session<'_>, args: &RuleListArgs, report: &Report) {
+    let screen = session.screen;
+    if let Some(notation) = args.output.notation() {
+        Document::new("Rules", report).print(notation, screen);
+        return;
+    }
+    if args.output == Format::Name {
+        for rule in &report.rules {
+            screen.data(&format!("rolerule.failover.dev/{}", rule.name));
+        }
+        return;
+    }
+    let wide = args.output == Format::Wide;
+    let mut header = vec!["NAME", "KIND", "LAYER", "IN FORCE", "READY", "WHY"];
+    if wide {
+        header.push("FIELDS");
+    }
+    let mut table = Table::new(&header);
+    for rule in &report.rules {
+        let why = if rule.reason == "Accepted" && rule.in_force == "AsWritten" {
+            String::new()
+        } else {
+            format!("{}: {}", rule.reason, rule.message)
+        };
+        let mut row = vec![
+            rule.name.clone(),
+            rule.kind.clone(),
+            rule.layer.to_string(),
+            rule.in_force.clone(),
+            rule.ready.clone(),
+            why,
+        ];
+        if wide {
+            row.push(rule.fields.join(", "));
+        }
+        table.row(row);
+    }
+    if table.is_empty() {
+        screen.note("there are no RoleRules: only the built-in kinds are ruled");
+        screen.note("rules that come with kubectl failover: kubectl failover rule apply --help");
+    } else {
+        screen.data(&table.to_string());
+    }
+    for name in &report.left_behind {
+        screen.warn(&format!(
+            "RoleRule {name} has gone, and what was made for it is still there: kubectl failover rule delete {name}"
+        ));
+    }
+}

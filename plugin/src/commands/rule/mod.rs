@@ -1,0 +1,129 @@
+//! `rule`: RoleRules, and what their kinds need of the cluster.
+
+mod apply;
+mod delete;
+mod effect;
+mod list;
+mod reconcile;
+
+use failover_core::api::RoleRule;
+
+use super::{Session, consent};
+use crate::cli::{DryRun, RuleApplyArgs, RuleArgs, RuleCommand};
+use crate::cluster::{ApiError, Cluster};
+use crate::failure::Failure;
+use crate::output::document::render as document;
+use crate::output::{Format, Notation, Screen, Terminal};
+use crate::rules::{self, Source};
+
+pub use reconcile::{Made, for_present_rules};
+
+pub fn check_usage(args: &RuleArgs, terminal: Terminal) -> Result<(), Failure> {
+    match &args.command {
+        RuleCommand::Apply(args) => {
+            sources(args)?;
+            consent(args.yes, args.dry_run, terminal, "rule apply")
+        }
+        RuleCommand::List(_) => Ok(()),
+        RuleCommand::Delete(args) => consent(args.yes, args.dry_run, terminal, "rule delete"),
+    }
+}
+
+pub async fn run(session: &Session<'_>, args: &RuleArgs) -> Result<(), Failure> {
+    match &args.command {
+        RuleCommand::Apply(args) => Box::pin(apply::run(session, args)).await,
+        RuleCommand::List(args) => list::run(session, args).await,
+        RuleCommand::Delete(args) => Box::pin(delete::run(session, args)).await,
+    }
+}
+
+/// Whether rules are only to be printed, for which no cluster is needed.
+pub fn is_rendering(args: &RuleArgs) -> bool {
+    matches!(&args.command, RuleCommand::Apply(args) if args.dry_run == DryRun::Client && !args.present)
+}
+
+/// Prints what would be applied, but for the webhook's entry: that is made of all rules of a cluster, and of its address.
+pub fn render(args: &RuleArgs, screen: &Screen) -> Result<(), Failure> {
+    let RuleCommand::Apply(args) = &args.command else {
+        return Ok(());
+    };
+    let objects: Vec<_> = sources(args)?
+        .iter()
+        .flat_map(|source| {
+            let mut objects = rules::rights(&source.name, &source.rule);
+            objects.push(source.manifest());
+            objects.extend(rules::policies(&source.name, &source.rule));
+            objects
+        })
+        .collect();
+    match args.output {
+        Format::Yaml => {
+            let documents: Vec<_> = objects
+                .iter()
+                .map(|manifest| document(Notation::Yaml, manifest.object()))
+                .collect();
+            screen.raw(&documents.join("---\n"));
+        }
+        Format::Json => {
+            let items: Vec<_> = objects
+                .iter()
+                .map(crate::cluster::Manifest::object)
+                .collect();
+            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+            screen.raw(&document(Notation::Json, &list));
+        }
+        Format::Name => {
+            for manifest in &objects {
+                screen.data(&manifest.reference());
+            }
+        }
+        Format::Table | Format::Wide => {
+            for manifest in &objects {
+                screen.data(&format!(
+                    "{} would be applied (dry run)",
+                    manifest.reference()
+                ));
+            }
+        }
+    }
+    screen.note("the webhook's entry for these kinds is not shown: in the cluster, rule apply writes it (--present alone, where the rest comes from Git)");
+    Ok(())
+}
+
+/// The rules that are asked for, each checked.
+fn sources(args: &RuleApplyArgs) -> Result<Vec<Source>, Failure> {
+    let mut sources = rules::shipped(&args.names)?;
+    sources.extend(rules::in_files(&args.filename)?);
+    for (i, source) in sources.iter().enumerate() {
+        let same = |other: &&Source| {
+            other.name == source.name || other.rule.group_resource() == source.rule.group_resource()
+        };
+        if let Some(other) = sources[i + 1..].iter().find(same) {
+            return Err(Failure::usage(format!(
+                "{}: RoleRule {} for {} is there twice: see {}; nothing was changed",
+                other.origin,
+                other.name,
+                other.rule.group_resource(),
+                source.origin
+            ))
+            .next("a kind has one rule: leave one of them out"));
+        }
+    }
+    Ok(sources)
+}
+
+/// The RoleRules of a cluster in which kubectl failover is installed.
+async fn present(cluster: &Cluster) -> Result<Vec<RoleRule>, Failure> {
+    match cluster.role_rules().await {
+        Err(ApiError::NotFound { .. }) => Err(not_installed(cluster)),
+        other => Ok(other?),
+    }
+}
+
+fn not_installed(cluster: &Cluster) -> Failure {
+    Failure::error(format!(
+        "kubectl failover is not installed in this cluster ({})",
+        cluster.connection()
+    ))
+    .next("install it first: kubectl failover install")
+}

@@ -1,0 +1,641 @@
+//! RoleRules: rules as data, from a file to what the API server stores.
+
+use failover_core::api::RoleRule;
+use failover_core::names;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use testbed::site::{Options, Output, Site};
+use testbed::{crds, eventually};
+
+const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+const PROMOTE: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override",
+    "peer-unknown",
+    "--reason",
+    "drill",
+];
+
+/// What every site of this family starts from.
+async fn primary() -> Site {
+    let site = Site::start(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    site
+}
+
+fn metadata(name: &str) -> Value {
+    json!({"namespace": "shop", "name": name})
+}
+
+fn scaled_object() -> Value {
+    json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata("web"),
+        "spec": {
+            "scaleTargetRef": {"name": "web"}, "minReplicaCount": 2,
+            "triggers": [{"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *", "desiredReplicas": "5"}}],
+        },
+    })
+}
+
+fn rollout() -> Value {
+    json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": metadata("web"),
+        "spec": {
+            "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web"}]}},
+            "strategy": {"canary": {"steps": [{"setWeight": 20}]}},
+        },
+    })
+}
+
+/// One object of every kind that a shipped rule is about and that is served here, and what its standby looks like.
+fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let dns = "/metadata/annotations/external-dns.kubernetes.io~1controller";
+    vec![
+        (
+            scaled_object(),
+            "/metadata/annotations/autoscaling.keda.sh~1paused-replicas",
+            json!("0"),
+        ),
+        (rollout(), "/spec/replicas", json!(0)),
+        (
+            json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata("web"),
+                "spec": {"rules": [{"host": "shop.example.com", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]},
+            }),
+            dns,
+            json!("ignore"),
+        ),
+        (
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata("web"),
+                "spec": {"hostnames": ["shop.example.com"], "parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]},
+            }),
+            dns,
+            json!("ignore"),
+        ),
+        (
+            json!({
+                "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": metadata("data"),
+                "spec": {"sourcePVC": "data", "trigger": {"schedule": "*/5 * * * *"}, "restic": {"repository": "restic", "copyMethod": "Snapshot"}},
+            }),
+            "/spec/paused",
+            json!(true),
+        ),
+        (
+            json!({
+                "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination", "metadata": metadata("data"),
+                "spec": {"paused": true, "trigger": {"schedule": "*/5 * * * *"}, "restic": {"repository": "restic", "copyMethod": "Snapshot"}},
+            }),
+            "/spec/paused",
+            json!(false),
+        ),
+    ]
+}
+
+const OF_SHIPPED_KINDS: [&str; 6] = [
+    "keda-scaledobject",
+    "argo-rollout",
+    "ingress-external-dns",
+    "httproute-external-dns",
+    "volsync-replicationsource",
+    "volsync-replicationdestination",
+];
+
+async fn apply_rules(site: &Site, arguments: &[&str]) -> Output {
+    site.failover(&[&["rule", "apply", "--yes"], arguments].concat())
+        .await
+}
+
+async fn stored(site: &Site, object: &Value) -> DynamicObject {
+    let name = object["metadata"]["name"].as_str().unwrap();
+    site.api_of(object).await.unwrap().get(name).await.unwrap()
+}
+
+fn at(object: &DynamicObject, pointer: &str) -> Value {
+    let value = serde_json::to_value(object).unwrap();
+    value.pointer(pointer).cloned().unwrap_or(Value::Null)
+}
+
+/// Sets the field at a pointer, or takes it away.
+fn merge_patch(pointer: &str, value: Value) -> Value {
+    pointer
+        .rsplit('/')
+        .filter(|segment| !segment.is_empty())
+        .fold(
+            value,
+            |below, segment| json!({segment.replace("~1", "/"): below}),
+        )
+}
+
+/// What a person wrote: everything but what the API server and time add.
+fn essence(object: &DynamicObject) -> Value {
+    let mut value = serde_json::to_value(object).unwrap();
+    value.as_object_mut().unwrap().remove("status");
+    let metadata = value["metadata"].as_object_mut().unwrap();
+    for counted in ["resourceVersion", "generation", "managedFields"] {
+        metadata.remove(counted);
+    }
+    value
+}
+
+fn version(object: &DynamicObject) -> String {
+    object.metadata.resource_version.clone().unwrap()
+}
+
+async fn rule(site: &Site, name: &str) -> Option<RoleRule> {
+    Api::all(site.client()).get_opt(name).await.unwrap()
+}
+
+/// Waits until a rule's condition Ready has this reason.
+async fn until(site: &Site, name: &str, reason: &str) -> RoleRule {
+    eventually("a rule that says why", || async {
+        let rule = rule(site, name).await.ok_or("gone")?;
+        let conditions = rule.status.clone().unwrap_or_default().conditions;
+        let ready = conditions.iter().find(|c| c.type_ == "Ready");
+        match ready {
+            Some(ready) if ready.reason == reason => Ok(rule),
+            other => Err(Box::leak(format!("{other:?}").into_boxed_str()) as &str),
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() {
+    let mut site = primary().await;
+    crds::apply_of_shipped_rules(&site.plane).await.unwrap();
+    let mut live = Vec::new();
+    for (manifest, ..) in of_shipped_kinds() {
+        live.push(site.apply_as_flux(&manifest).await.unwrap());
+    }
+    let applied = apply_rules(&site, &OF_SHIPPED_KINDS).await.expect(0);
+    assert!(
+        applied.stderr.contains("changes 0 of 1 object"),
+        "{applied:?}"
+    );
+    for ((manifest, ..), live) in of_shipped_kinds().iter().zip(&live) {
+        let now = stored(&site, manifest).await;
+        assert_eq!(
+            version(live),
+            version(&now),
+            "nothing is touched on a primary"
+        );
+    }
+
+    site.failover(DEMOTE).await.expect(0);
+    for (manifest, pointer, passive) in of_shipped_kinds() {
+        assert_eq!(
+            at(&stored(&site, &manifest).await, pointer),
+            passive,
+            "{manifest}"
+        );
+        // Flux goes on reconciling, and finds no drift.
+        let first = version(&site.apply_as_flux(&manifest).await.unwrap());
+        let dry = site.dry_run_as_flux(&manifest).await.unwrap();
+        assert_eq!(at(&dry, pointer), passive);
+        for _ in 0..3 {
+            let again = site.apply_as_flux(&manifest).await.unwrap();
+            assert_eq!(
+                (version(&again), at(&again, pointer)),
+                (first.clone(), passive.clone())
+            );
+        }
+    }
+    let scaled = [
+        "scale",
+        "rollouts.argoproj.io/web",
+        "-n",
+        "shop",
+        "--replicas=4",
+    ];
+    site.kubectl(&scaled).await.expect(0);
+    assert_eq!(
+        at(&stored(&site, &rollout()).await, "/spec/replicas"),
+        json!(0)
+    );
+
+    // The last word has the API server itself.
+    site.webhook.kill();
+    site.kubectl(&scaled).await.expect(1);
+    for ((manifest, pointer, passive), live) in of_shipped_kinds().iter().zip(&live) {
+        let api = site.api_of(manifest).await.unwrap();
+        let back = merge_patch(pointer, at(live, pointer));
+        let name = manifest["metadata"]["name"].as_str().unwrap();
+        let answer = api
+            .patch(name, &PatchParams::default(), &Patch::Merge(back))
+            .await;
+        assert!(
+            matches!(&answer, Err(kube::Error::Api(status)) if status.code == 403),
+            "{manifest}: {answer:?}"
+        );
+        assert_eq!(at(&stored(&site, manifest).await, pointer), *passive);
+    }
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+
+    site.failover(PROMOTE).await.expect(0);
+    for ((manifest, ..), live) in of_shipped_kinds().iter().zip(&live) {
+        assert_eq!(essence(&stored(&site, manifest).await), essence(live));
+    }
+}
+
+/// A kind whose count is not called replicas, with a second door to it.
+fn widgets() -> CustomResourceDefinition {
+    let scale = json!({"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"});
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    serde_json::from_value(json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"kind": "Widget", "plural": "widgets"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "schema": schema,
+                "subresources": {"scale": scale, "status": {}},
+            }],
+        },
+    }))
+    .unwrap()
+}
+
+async fn serve_widgets(site: &Site) {
+    let api: Api<CustomResourceDefinition> = Api::all(site.client());
+    api.create(&PostParams::default(), &widgets())
+        .await
+        .unwrap();
+    crds::established(&api, "widgets.example.com").await;
+}
+
+fn widget(size: i64) -> Value {
+    json!({
+        "apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata("w"),
+        "spec": {"size": size, "mode": "fast"},
+    })
+}
+
+fn count() -> Value {
+    json!({"pointer": "/spec/size", "type": "integer", "passive": 0})
+}
+
+fn mode() -> Value {
+    json!({"pointer": "/spec/mode", "type": "string", "passive": "idle"})
+}
+
+fn widget_rule(name: &str, fields: &[Value]) -> Value {
+    json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRule", "metadata": {"name": name},
+        "spec": {
+            "group": "example.com", "version": "v1", "kind": "Widget", "resource": "widgets", "layer": "workloads",
+            "scale": fields.first() == Some(&count()), "fields": fields,
+        },
+    })
+}
+
+/// A rule in a file, as a user has it.
+fn file(rule: &Value) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    std::fs::write(file.path(), rule.to_string()).unwrap();
+    file
+}
+
+async fn apply_file(site: &Site, rule: &Value) -> Output {
+    let file = file(rule);
+    apply_rules(site, &["-f", file.path().to_str().unwrap()]).await
+}
+
+fn size(object: &DynamicObject) -> Value {
+    at(object, "/spec/size")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
+    let mut site = primary().await;
+    serve_widgets(&site).await;
+    site.failover(DEMOTE).await.expect(0);
+    site.apply_as_flux(&widget(3)).await.unwrap();
+
+    let path = file(&widget_rule("widgets", &[count()]));
+    let path = path.path().to_str().unwrap();
+    let look = ["rule", "apply", "-f", path, "--dry-run=server"];
+    let looked = site.failover(&look).await.expect(0);
+    assert!(
+        looked.stderr.contains("shop/widgets/w spec.size 3 -> 0")
+            || looked.stderr.contains("size 3 -> 0"),
+        "{looked:?}"
+    );
+    assert!(
+        rule(&site, "widgets").await.is_none(),
+        "a dry run stores nothing"
+    );
+
+    apply_rules(&site, &["-f", path]).await.expect(0);
+    eventually("a passive widget", || async {
+        let size = size(&stored(&site, &widget(3)).await);
+        if size == json!(0) { Ok(()) } else { Err(size) }
+    })
+    .await;
+    let listed = site.failover(&["rule", "list"]).await.expect(0);
+    assert!(listed.stdout.contains("widgets.example.com"), "{listed:?}");
+
+    site.webhook.kill();
+    let scale = [
+        "scale",
+        "widgets.example.com/w",
+        "-n",
+        "shop",
+        "--replicas=4",
+    ];
+    // API servers take a new policy up within a moment.
+    eventually("a second door that is shut", || async {
+        let tried = site
+            .kubectl(&[&scale[..], &["--dry-run=server"]].concat())
+            .await;
+        let refused = tried.stderr.contains("may not become more active");
+        if refused { Ok(()) } else { Err(tried) }
+    })
+    .await;
+    site.kubectl(&scale).await.expect(1);
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+    site.failover(PROMOTE).await.expect(0);
+    assert_eq!(size(&stored(&site, &widget(3)).await), json!(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_the_promotion() {
+    let site = primary().await;
+    serve_widgets(&site).await;
+    site.apply_as_flux(&widget(3)).await.unwrap();
+    apply_file(&site, &widget_rule("widgets", &[count()]))
+        .await
+        .expect(0);
+    site.failover(DEMOTE).await.expect(0);
+    let rules: Api<DynamicObject> = site.api_of(&widget_rule("widgets", &[])).await.unwrap();
+    let commit = async |fields: &[Value]| {
+        let patch = Patch::Merge(json!({"spec": {"fields": fields, "scale": false}}));
+        rules
+            .patch("widgets", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    };
+
+    // A commit swaps one field for another: both hold.
+    commit(&[mode()]).await;
+    eventually("both fields in force", || async {
+        let object = stored(&site, &widget(3)).await;
+        let now = (size(&object), at(&object, "/spec/mode"));
+        if now == (json!(0), json!("idle")) {
+            Ok(())
+        } else {
+            Err(now)
+        }
+    })
+    .await;
+    let after = site.apply_as_flux(&widget(3)).await.unwrap();
+    assert_eq!(
+        (size(&after), at(&after, "/spec/mode")),
+        (json!(0), json!("idle"))
+    );
+
+    // Another deletes it: it goes on holding.
+    let refused = site
+        .failover(&["rule", "delete", "widgets", "--yes"])
+        .await
+        .expect(3);
+    assert!(refused.stderr.contains("--when-primary"), "{refused:?}");
+    rules
+        .delete("widgets", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("a rule that says it is leaving", || async {
+        let rule = rule(&site, "widgets")
+            .await
+            .ok_or_else(|| "gone".to_owned())?;
+        let conditions = rule.status.unwrap_or_default().conditions;
+        if conditions.iter().any(|c| c.reason == "Leaving") {
+            Ok(())
+        } else {
+            Err(format!("{conditions:?}"))
+        }
+    })
+    .await;
+    let after = site.apply_as_flux(&widget(3)).await.unwrap();
+    assert_eq!(
+        (size(&after), at(&after, "/spec/mode")),
+        (json!(0), json!("idle"))
+    );
+    nobody_else_takes_its_finalizer(&site).await;
+
+    site.failover(PROMOTE).await.expect(0);
+    eventually("a rule that has gone", || async {
+        match rule(&site, "widgets").await {
+            None => Ok(()),
+            Some(rule) => Err(format!("{:?}", rule.status)),
+        }
+    })
+    .await;
+    let object = stored(&site, &widget(3)).await;
+    assert_eq!(essence(&object)["spec"], widget(3)["spec"]);
+    assert_eq!(object.metadata.annotations, None, "the record is spent");
+    let left = site.failover(&["rule", "list"]).await.expect(0);
+    assert!(left.stderr.contains("rule delete widgets"), "{left:?}");
+    site.failover(&["rule", "delete", "widgets", "--yes"])
+        .await
+        .expect(0);
+    let made = [
+        "get",
+        "clusterroles,validatingadmissionpolicies,validatingadmissionpolicybindings",
+        "-l",
+        names::ROLE_RULE_LABEL,
+        "-o",
+        "name",
+    ];
+    assert_eq!(site.kubectl(&made).await.expect(0).stdout, "");
+    assert!(
+        !webhook(&site)
+            .await
+            .contains(names::ROLE_RULES_WEBHOOK_NAME)
+    );
+}
+
+/// Not without the right to enforce.
+async fn nobody_else_takes_its_finalizer(site: &Site) {
+    let strip = json!({"metadata": {"finalizers": null}});
+    let bind = [
+        "create",
+        "clusterrolebinding",
+        "alice-edits",
+        "--clusterrole=rule-editor",
+        "--user=alice",
+    ];
+    let editor = [
+        "create",
+        "clusterrole",
+        "rule-editor",
+        "--verb=patch,get",
+        "--resource=rolerules.failover.dev",
+    ];
+    site.kubectl(&editor).await.expect(0);
+    site.kubectl(&bind).await.expect(0);
+    let alice = testbed::control_plane::client(&site.plane.user_kubeconfig("alice"))
+        .await
+        .unwrap();
+    let hers: Api<RoleRule> = Api::all(alice);
+    eventually("alice's right to patch", || async {
+        hers.patch("widgets", &PatchParams::default(), &Patch::Merge(json!({})))
+            .await
+            .map(|_| ())
+    })
+    .await;
+    let refused = hers
+        .patch("widgets", &PatchParams::default(), &Patch::Merge(strip))
+        .await;
+    assert!(
+        matches!(&refused, Err(kube::Error::Api(status)) if status.code == 403),
+        "{refused:?}"
+    );
+}
+
+async fn webhook(site: &Site) -> String {
+    let get = [
+        "get",
+        "mutatingwebhookconfiguration",
+        names::WEBHOOK_CONFIGURATION,
+        "-o",
+        "json",
+    ];
+    site.kubectl(&get).await.expect(0).stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
+    let site = primary().await;
+    serve_widgets(&site).await;
+    // From Git, so that nobody has made anything for it.
+    site.apply_as_flux(&widget_rule("widgets", &[count()]))
+        .await
+        .unwrap();
+    let rule = until(&site, "widgets", "RightsMissing").await;
+    let message = serde_json::to_string(&rule.status.unwrap().conditions).unwrap();
+    for missing in [
+        "may not get, list, watch, patch",
+        "webhook is not asked",
+        "policy widgets.example.com.failover.dev",
+    ] {
+        assert!(message.contains(missing), "{message}");
+    }
+    apply_rules(&site, &["--present"]).await.expect(0);
+    until(&site, "widgets", "Accepted").await;
+
+    let policy = [
+        "delete",
+        "validatingadmissionpolicy",
+        "widgets.example.com.failover.dev",
+    ];
+    site.kubectl(&policy).await.expect(0);
+    until(&site, "widgets", "BackstopMissing").await;
+    apply_rules(&site, &["--present"]).await.expect(0);
+
+    // What cannot be used is said too, and holds nothing up.
+    let mut invalid = widget_rule(
+        "invalid",
+        &[json!({"pointer": "/status/size", "type": "integer", "passive": 0})],
+    );
+    invalid["spec"]["resource"] = json!("gadgets");
+    site.apply_as_flux(&invalid).await.unwrap();
+    until(&site, "invalid", "Invalid").await;
+    site.apply_as_flux(&widget_rule("another", &[mode()]))
+        .await
+        .unwrap();
+    until(&site, "another", "Taken").await;
+    let refused = apply_file(&site, &widget_rule("third", &[mode()]))
+        .await
+        .expect(3);
+    assert!(refused.stderr.contains("already has a rule"), "{refused:?}");
+    let refused = apply_file(&site, &invalid).await.expect(2);
+    assert!(
+        refused.stderr.contains("/status/size may not be touched"),
+        "{refused:?}"
+    );
+    site.failover(&["rule", "delete", "invalid", "another", "--yes"])
+        .await
+        .expect(0);
+    until(&site, "widgets", "Accepted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_outlive_an_upgrade_and_an_uninstall() {
+    let site = primary().await;
+    serve_widgets(&site).await;
+    apply_file(&site, &widget_rule("widgets", &[count()]))
+        .await
+        .expect(0);
+    let configuration: Value = serde_json::from_str(&webhook(&site).await).unwrap();
+    let url = configuration["webhooks"][0]["clientConfig"]["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let install = [
+        "install",
+        "--site-name",
+        "east",
+        "--role",
+        "primary",
+        "--yes",
+        "--webhook-url",
+        &url,
+    ];
+    let trusted = |configuration: &str| {
+        let configuration: Value = serde_json::from_str(configuration).unwrap();
+        let webhooks = configuration["webhooks"].as_array().unwrap().clone();
+        let bundles: Vec<_> = webhooks
+            .iter()
+            .map(|w| w["clientConfig"]["caBundle"].clone())
+            .collect();
+        bundles.len() == 2 && bundles[0] == bundles[1] && bundles[0].is_string()
+    };
+    eventually("both entries trusted", || async {
+        let now = webhook(&site).await;
+        if trusted(&now) { Ok(()) } else { Err(now) }
+    })
+    .await;
+
+    site.failover(&install).await.expect(0);
+    assert!(
+        trusted(&webhook(&site).await),
+        "an upgrade takes nothing away"
+    );
+    until(&site, "widgets", "Accepted").await;
+
+    site.failover(&["uninstall", "--yes"]).await.expect(0);
+    let rule_left = rule(&site, "widgets")
+        .await
+        .expect("RoleRules are a user's");
+    assert_eq!(
+        rule_left.metadata.finalizers, None,
+        "nobody is left to take it off"
+    );
+    let made = [
+        "get",
+        "clusterroles,validatingadmissionpolicies",
+        "-l",
+        names::ROLE_RULE_LABEL,
+        "-o",
+        "name",
+    ];
+    assert_eq!(site.kubectl(&made).await.expect(0).stdout, "");
+
+    site.failover(&[&install[..], &["--wait=false"]].concat())
+        .await
+        .expect(0);
+    assert!(
+        webhook(&site)
+            .await
+            .contains(names::ROLE_RULES_WEBHOOK_NAME)
+    );
+    assert_ne!(site.kubectl(&made).await.expect(0).stdout, "");
+}
