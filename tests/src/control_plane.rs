@@ -22,6 +22,8 @@ pub const USERS: [&str; 2] = ["alice", "bob"];
 pub struct Options {
     /// Every request is noted with who made it and which role allowed it: see [`ControlPlane::audit`].
     pub audit: bool,
+    /// Services are called at the addresses of their endpoints, as no kube-proxy is there to do it.
+    pub calls_endpoints: bool,
 }
 
 /// A control plane of its own. Dropping it ends it; its logs stay when the test panics.
@@ -80,6 +82,9 @@ impl ControlPlane {
         let mut api_server = api_server(&tools, path, &etcd_url, port);
         if options.audit {
             api_server = api_server.args(audit_flags(path)?);
+        }
+        if options.calls_endpoints {
+            api_server = api_server.arg("--enable-aggregator-routing=true");
         }
         let api_server = api_server.start()?;
 

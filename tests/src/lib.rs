@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Nothing is mocked where the real thing runs. What cannot run here (kubelets, images, kube-proxy) is played by KWOK, by
-//! [`secret_mirror`] and by the `--webhook-url` form of the installation.
+//! [`secret_mirror`] and by the `--webhook-url` form of the installation; or, for the form that is shipped, by [`service`]
+//! with addresses in a [`network`] of its own.
 
 pub mod binaries;
 pub mod control_plane;
@@ -27,8 +28,11 @@ pub mod flux;
 pub mod git;
 pub mod identity;
 pub mod kwok;
+pub mod network;
+pub mod parts;
 pub mod process;
 pub mod secret_mirror;
+pub mod service;
 pub mod site;
 pub mod toolchain;
 pub mod wait;

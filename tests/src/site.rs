@@ -1,6 +1,7 @@
 //! A whole site: control plane, CRDs, nodes, and kubectl-failover installed by its own CLI, webhook and controller running
 //! as processes with the tokens of their own ServiceAccounts.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use kube::{Api, Client};
 use tokio::process::Command;
 
 use crate::binaries::Binaries;
+use crate::parts::{self, Sockets};
 use crate::process::{Process, Spec, free_port};
 use crate::secret_mirror::SecretMirror;
-use crate::{ControlPlane, binaries, control_plane, crds, identity, kwok, toolchain};
+use crate::{ControlPlane, binaries, control_plane, crds, kwok, network, service, toolchain};
 
 /// The field manager of Flux's kustomize-controller.
 pub const FLUX: &str = "kustomize-controller";
@@ -31,6 +33,9 @@ pub struct Options {
     pub controller: Vec<String>,
     /// Every request is noted: see [`ControlPlane::audit`].
     pub audit: bool,
+    /// The webhook is called as the shipped configuration has it, through its Service; the first replica at the first of
+    /// [`network::PODS`]. Otherwise by URL on loopback.
+    pub behind_service: bool,
 }
 
 impl Default for Options {
@@ -40,6 +45,7 @@ impl Default for Options {
             nodes: 0,
             controller: vec![],
             audit: false,
+            behind_service: false,
         }
     }
 }
@@ -54,7 +60,7 @@ pub struct Site {
     pub plane: ControlPlane,
     client: Client,
     binaries: &'static Binaries,
-    webhook_admin: u16,
+    webhook_admin: SocketAddr,
     controller_admin: u16,
 }
 
@@ -92,6 +98,7 @@ impl Site {
         let binaries = binaries::build()?;
         let plane = ControlPlane::start_with(control_plane::Options {
             audit: options.audit,
+            calls_endpoints: options.behind_service,
         })
         .await?;
         crds::apply(&plane).await?;
@@ -110,23 +117,18 @@ impl Site {
         binaries: &'static Binaries,
         options: &Options,
     ) -> Result<Self> {
-        let port = free_port()?;
-        let install = run(
-            &binaries.cli,
-            &plane.admin_kubeconfig(),
-            &[
-                "install",
-                "--site-name",
-                "east",
-                "--role",
-                options.role,
-                "--yes",
-                "--wait=false",
-                "--webhook-url",
-                &format!("https://127.0.0.1:{port}{}", names::WEBHOOK_PATH),
-            ],
-        )
-        .await?;
+        let sockets = if options.behind_service {
+            Sockets::of_pod(network::PODS[0])
+        } else {
+            Sockets::on_loopback()?
+        };
+        let url = format!("https://{}{}", sockets.serving, names::WEBHOOK_PATH);
+        let mut arguments = vec!["install", "--site-name", "east", "--role", options.role];
+        arguments.extend(["--yes", "--wait=false"]);
+        if !options.behind_service {
+            arguments.extend(["--webhook-url", &url]);
+        }
+        let install = run(&binaries.cli, &plane.admin_kubeconfig(), &arguments).await?;
         if install.code != 0 {
             bail!(
                 "install ended with {}\n{}{}",
@@ -135,19 +137,21 @@ impl Site {
                 install.stderr
             );
         }
-        let tls = plane.folder().join("tls");
+        if options.behind_service {
+            service::set_endpoints(&plane.client(), &[sockets.serving.ip()]).await?;
+        }
         let mirror = SecretMirror::start(
             plane.client(),
             names::SYSTEM_NAMESPACE,
             names::TLS_SECRET,
             &["tls.crt", "tls.key"],
-            tls.clone(),
+            tls(&plane),
         );
-        let (webhook_admin, controller_admin) = (free_port()?, free_port()?);
+        let controller_admin = free_port()?;
         let controller =
-            Self::controller_spec(&plane, binaries, "controller-0", controller_admin).await?;
+            parts::controller(&plane, binaries, "controller-0", controller_admin).await?;
         let controller = controller.args(&options.controller).start()?;
-        let webhook = Self::webhook_spec(&plane, binaries, "webhook-0", port, webhook_admin, &tls)
+        let webhook = parts::webhook(&plane, binaries, "webhook-0", sockets, &tls(&plane))
             .await?
             .start()?;
         Ok(Self {
@@ -158,58 +162,22 @@ impl Site {
             client: plane.client(),
             plane,
             binaries,
-            webhook_admin,
+            webhook_admin: sockets.admin,
             controller_admin,
         })
     }
 
-    async fn controller_spec(
-        plane: &ControlPlane,
-        binaries: &Binaries,
-        name: &str,
-        admin: u16,
-    ) -> Result<Spec> {
-        let identity = identity::service_account(
-            plane,
-            names::SYSTEM_NAMESPACE,
-            names::CONTROLLER_SERVICE_ACCOUNT,
-        )
-        .await?;
-        Ok(Spec::new(name, &binaries.controller, plane.folder())
-            .env("KUBECONFIG", identity)
-            .arg(format!("--name={name}"))
-            .arg(format!("--admin-bind=127.0.0.1:{admin}"))
-            .arg("--log-format=text"))
-    }
-
-    async fn webhook_spec(
-        plane: &ControlPlane,
-        binaries: &Binaries,
-        name: &str,
-        port: u16,
-        admin: u16,
-        tls: &Path,
-    ) -> Result<Spec> {
-        let identity = identity::service_account(
-            plane,
-            names::SYSTEM_NAMESPACE,
-            names::WEBHOOK_SERVICE_ACCOUNT,
-        )
-        .await?;
-        Ok(Spec::new(name, &binaries.webhook, plane.folder())
-            .env("KUBECONFIG", identity)
-            .arg(format!("--name={name}"))
-            .arg(format!("--bind=127.0.0.1:{port}"))
-            .arg(format!("--admin-bind=127.0.0.1:{admin}"))
-            .arg(format!("--tls-dir={}", tls.display()))
-            .args(["--log-format=text", "--drain=1s"]))
-    }
-
     /// Another controller beside the first, as after a rolling update.
     pub async fn second_controller(&self) -> Result<Process> {
-        Self::controller_spec(&self.plane, self.binaries, "controller-1", free_port()?)
+        parts::controller(&self.plane, self.binaries, "controller-1", free_port()?)
             .await?
             .start()
+    }
+
+    /// Another replica of the webhook, at the address of a pod. It serves nobody until it is an endpoint of the Service.
+    pub async fn webhook_spec(&self, name: &str, address: IpAddr) -> Result<Spec> {
+        let sockets = Sockets::of_pod(address);
+        parts::webhook(&self.plane, self.binaries, name, sockets, &tls(&self.plane)).await
     }
 
     pub fn client(&self) -> Client {
@@ -222,7 +190,7 @@ impl Site {
 
     /// Where the webhook answers `/metrics`, `/livez` and `/readyz`.
     pub fn webhook_admin(&self) -> String {
-        format!("127.0.0.1:{}", self.webhook_admin)
+        self.webhook_admin.to_string()
     }
 
     /// Where the controller answers them.
@@ -357,6 +325,11 @@ impl Site {
     pub async fn api_of(&self, object: &serde_json::Value) -> kube::Result<Api<DynamicObject>> {
         api_of(&self.client(), object).await
     }
+}
+
+/// Where the webhook's mounted Secret is.
+fn tls(plane: &ControlPlane) -> PathBuf {
+    plane.folder().join("tls")
 }
 
 pub(crate) async fn apply(

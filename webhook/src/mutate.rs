@@ -43,10 +43,17 @@ pub fn router(app: App) -> Router {
 
 /// While draining, every answer is the last one on its connection: the API server keeps connections alive and would send
 /// its next request to a process that is gone.
+///
+/// So it is where no answer can be given. There the API server is also asked to try again, which it does at once and up to
+/// ten times: over another connection, and so perhaps at a replica that can. Without it such a write goes on unrewritten.
 async fn last_answer(State(app): State<App>, mut response: Response) -> Response {
-    if app.readiness.is_draining() {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
+    let cannot_answer = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    if cannot_answer {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
+    }
+    if cannot_answer || app.readiness.is_draining() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -17,3 +17,4 @@ mod lifecycle;
 mod main_job;
 mod rights;
 mod rules;
+mod under_load;

@@ -6,3 +6,4 @@ mod bed;
 mod damage;
 mod decisions;
 mod lease;
+mod unavailable;
