@@ -97,6 +97,11 @@ fn read(sources: &[Source]) -> Result<Vec<CustomResourceDefinition>> {
     Ok(found)
 }
 
+/// Fetches what [`apply`] needs: its modules come from the network where they are not there yet.
+pub fn fetch() -> Result<()> {
+    read(&RULED).map(drop)
+}
+
 /// Applies the CRDs of every built-in kind that is not Kubernetes' own, and waits until they are served.
 pub async fn apply(plane: &ControlPlane) -> Result<()> {
     apply_all(plane, &read(&BUILT_IN)?).await

@@ -36,7 +36,7 @@ pub(super) fn under_load<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send
         || {
             toolchain::supervise()?;
             toolchain::control_plane()?;
-            crds::read()?;
+            crds::fetch()?;
             binaries::build().map(drop)
         },
         test,
@@ -71,12 +71,12 @@ impl Bed {
     }
 
     pub(super) fn load(&self) -> Load {
-        Load::start(self.site.client(), NAMESPACE)
+        Load::start(&self.site.client(), NAMESPACE)
     }
 
     /// So many writes at once that the API server needs new connections.
     pub(super) async fn burst(&self) -> Tally {
-        Load::burst(self.site.client(), NAMESPACE).await
+        Load::burst(&self.site.client(), NAMESPACE).await
     }
 
     pub(super) async fn set_endpoints(&self, ready: &[IpAddr]) {

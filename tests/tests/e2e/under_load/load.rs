@@ -57,7 +57,7 @@ enum End {
 
 impl Load {
     /// Starts to write into a namespace; every second write is stored, the others are dry runs, as Flux makes them.
-    pub(crate) fn start(client: Client, namespace: &str) -> Self {
+    pub(crate) fn start(client: &Client, namespace: &str) -> Self {
         let stop = CancellationToken::new();
         let writers = Writers::new(client, namespace);
         let writing = tokio::spawn(writers.write_until(stop.clone()));
@@ -65,11 +65,11 @@ impl Load {
     }
 
     /// Many writes at once.
-    pub(crate) async fn burst(client: Client, namespace: &str) -> Tally {
+    pub(crate) async fn burst(client: &Client, namespace: &str) -> Tally {
         let writers = Writers::new(client, namespace);
         let writes = (0..BURST).map(|number| writers.write(number));
         let mut tally = Tally::default();
-        for (end, took) in JoinSet::from_iter(writes).join_all().await {
+        for (end, took) in writes.collect::<JoinSet<_>>().join_all().await {
             tally.add(end, took);
         }
         tally
@@ -141,7 +141,7 @@ struct Writers {
 }
 
 impl Writers {
-    fn new(client: Client, namespace: &str) -> Self {
+    fn new(client: &Client, namespace: &str) -> Self {
         let api = |group, kind| {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
             Api::namespaced_with(client.clone(), namespace, &resource)
