@@ -11,6 +11,7 @@ use failover_core::{NamespaceState, Role, Roles};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::apart::{Apart, in_force};
 use crate::cluster::{Enrolled, Found, Survey, Unseen};
 
 /// Everything there is to know about a change before it is made.
@@ -29,6 +30,8 @@ pub struct Plan {
     pub missed_runs: Vec<(ObjectRef, Timestamp)>,
     /// What no rule reaches.
     pub uncovered: Vec<Uncovered>,
+    /// What stands apart from its namespace.
+    pub apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
     pub held_back: Vec<Held>,
     /// What could not be looked at.
@@ -82,6 +85,7 @@ pub fn plan(
         hopeless: Vec::new(),
         missed_runs: Vec::new(),
         uncovered: Vec::new(),
+        apart: in_force(enrolled),
         held_back: Vec::new(),
         unseen: survey.unseen.clone(),
         holds: Vec::new(),

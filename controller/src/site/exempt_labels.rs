@@ -233,3 +233,73 @@ impl ExemptLabels {
         news
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::site::fake_api::FakeApi;
+
+    fn deployments() -> Rule {
+        let rules = RuleSet::built_in();
+        rules.find("apps", "deployments").unwrap().clone()
+    }
+
+    fn labelled(name: &str) -> Labelled {
+        serde_json::from_value(json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": { "namespace": "shop", "name": name }
+        }))
+        .unwrap()
+    }
+
+    fn asked(labels: &ExemptLabels) -> Vec<String> {
+        labels.asked().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_list_counts_once_it_is_whole_and_what_follows_at_once() {
+        let labels = ExemptLabels::default();
+        let rule = deployments();
+        labels.found(&rule, &[("shop", "old")]);
+        let mut listed = BTreeSet::new();
+        let mut take_in = |event| labels.take_in(&rule.group_resource(), event, &mut listed);
+        assert!(!take_in(Event::Init));
+        assert!(!take_in(Event::InitApply(labelled("web"))));
+        assert_eq!(asked(&labels), ["shop/deployments/old"]);
+        assert!(take_in(Event::InitDone));
+        assert_eq!(asked(&labels), ["shop/deployments/web"]);
+        assert!(take_in(Event::Apply(labelled("api"))));
+        assert!(take_in(Event::Delete(labelled("web"))));
+        assert_eq!(asked(&labels), ["shop/deployments/api"]);
+    }
+
+    #[tokio::test]
+    async fn kinds_are_followed_as_they_come_and_forgotten_as_they_go() {
+        let labels = ExemptLabels::default();
+        let (client, changed) = (FakeApi::new().client(), Arc::new(Notify::new()));
+        let kinds = || labels.kinds().keys().cloned().collect::<Vec<_>>();
+        labels.follow(&client, vec![deployments()], &changed);
+        assert_eq!(kinds(), ["deployments.apps v1"]);
+        labels.follow(&client, vec![], &changed);
+        assert!(kinds().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_told_still_asks() {
+        let labels = ExemptLabels::default();
+        let api = FakeApi::new();
+        let key = ObjectKey {
+            namespace: "shop".into(),
+            resource: "deployments".into(),
+            name: "web".into(),
+        };
+        let client = api.client();
+        assert!(labels.confirm(&client, &key).await, "no such kind is known");
+        labels.found(&deployments(), &[]);
+        assert!(!labels.confirm(&client, &key).await, "nothing carries it");
+        api.set_fault(|_, _| Some(crate::site::fake_api::status(503, "away")));
+        assert!(labels.confirm(&client, &key).await, "nobody answers");
+    }
+}

@@ -8,6 +8,7 @@ use failover_core::{Layer, Role};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::apart::Apart;
 use crate::cluster::Unseen;
 use crate::commands::switch_role::words;
 use crate::output::diff::unified;
@@ -135,6 +136,16 @@ fn remarks(plan: &Plan, screen: &Screen) {
             uncovered.collect(),
         );
     }
+    let apart = plan
+        .apart
+        .iter()
+        .map(|apart| format!("{}: {}", apart.object, apart.stands));
+    section(
+        screen,
+        Tone::Plain,
+        "Apart from their namespace:",
+        apart.collect(),
+    );
     let held_back = plan
         .held_back
         .iter()
@@ -208,6 +219,8 @@ struct Report {
     missed_runs: Vec<ReportRun>,
     held_jobs: Vec<String>,
     uncovered: Vec<ReportReason>,
+    /// What stands apart from its namespace.
+    apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
     held_back: Vec<ReportReason>,
     unseen: Vec<Unseen>,
@@ -293,6 +306,7 @@ impl Report {
                 .iter()
                 .map(|u| reason((&u.object, &u.why)))
                 .collect(),
+            apart: plan.apart.clone(),
             held_back: plan.held_back.iter().map(ReportReason::of_held).collect(),
             unseen: plan.unseen.clone(),
             guards: plan.holds.iter().map(ReportGuard::of).collect(),

@@ -1,5 +1,6 @@
 use failover_core::compile::ObjectKey;
 use failover_core::guard::{Facts, standing};
+use failover_core::namespace::ObjectRole;
 use failover_core::uncovered::Uncovered;
 use serde_json::json;
 
@@ -12,7 +13,10 @@ use crate::preview::tests::{deployment, enrolled, found};
 /// One of everything that there is to say.
 fn everything(role: Role) -> Plan {
     let now = "2026-03-01T12:00:30Z".parse().unwrap();
-    let shop = enrolled("shop", Some(role.opposite()));
+    let mut shop = enrolled("shop", Some(role.opposite()));
+    shop.state
+        .objects
+        .set("deployments", "ingress", ObjectRole::Exempt);
     let (deployments, cron_job) = match role {
         Role::Secondary => (
             vec![deployment("web", 3, None), deployment("odd", 1, None)],
