@@ -99,7 +99,7 @@ fn read(sources: &[Source]) -> Result<Vec<CustomResourceDefinition>> {
 
 /// Fetches what [`apply`] needs: its modules come from the network where they are not there yet.
 pub fn fetch() -> Result<()> {
-    read(&RULED).map(drop)
+    read(&BUILT_IN).map(drop)
 }
 
 /// Applies the CRDs of every built-in kind that is not Kubernetes' own, and waits until they are served.
