@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use failover_core::names;
+use failover_core::{RuleSet, names};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -186,7 +186,12 @@ const ASKED_BY_POLICIES: [&str; 1] = ["enforce"];
 
 /// What is needed only where a write came into conflict, which no day brings about for sure.
 fn after_a_conflict(grant: &Grant) -> bool {
-    grant.role == "failover-controller-rules" && grant.verb == "get"
+    let ruled = RuleSet::built_in()
+        .iter()
+        .any(|rule| rule.group == grant.group && rule.resource == grant.resource);
+    grant.verb == "get"
+        && (grant.role == "failover-controller-rules"
+            || (grant.role == "failover-controller" && ruled))
 }
 
 /// What people need beyond a day of failing over, each with the reason that the manifests give.
