@@ -8,6 +8,8 @@
 use serde_json::Value;
 
 use crate::cluster::Manifest;
+use crate::output::document::render as document;
+use crate::output::{Format, Notation, Screen};
 
 #[rustfmt::skip] // one file, one line
 pub const FILES: [(&str, &str); 22] = [
@@ -59,6 +61,37 @@ pub fn objects(options: &Options) -> Vec<Manifest> {
             manifest
         })
         .collect()
+}
+
+/// Prints what would be applied, for `--dry-run=client`.
+pub fn print_rendered(objects: &[Manifest], format: Format, screen: &Screen) {
+    match format {
+        Format::Yaml => {
+            let documents: Vec<_> = objects
+                .iter()
+                .map(|manifest| document(Notation::Yaml, manifest.object()))
+                .collect();
+            screen.raw(&documents.join("---\n"));
+        }
+        Format::Json => {
+            let items: Vec<_> = objects.iter().map(Manifest::object).collect();
+            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+            screen.raw(&document(Notation::Json, &list));
+        }
+        Format::Name => {
+            for manifest in objects {
+                screen.data(&manifest.reference());
+            }
+        }
+        Format::Table | Format::Wide => {
+            for manifest in objects {
+                screen.data(&format!(
+                    "{} would be applied (dry run)",
+                    manifest.reference()
+                ));
+            }
+        }
+    }
 }
 
 /// What a webhook outside the cluster makes superfluous. Its identity stays: it needs one.

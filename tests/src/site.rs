@@ -23,6 +23,17 @@ use crate::{ControlPlane, binaries, control_plane, crds, kwok, network, service,
 /// The field manager of Flux's kustomize-controller.
 pub const FLUX: &str = "kustomize-controller";
 
+/// The orders of a drill.
+pub const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+pub const PROMOTE: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override",
+    "peer-unknown",
+    "--reason",
+    "drill",
+];
+
 /// How a site is set up.
 #[derive(Clone, Debug)]
 pub struct Options {

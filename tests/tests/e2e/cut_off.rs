@@ -9,19 +9,9 @@ use failover_core::{Role, Roles, backstop};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::json;
-use testbed::site::{Options, Output, Site};
+use testbed::site::{DEMOTE, Options, Output, PROMOTE, Site};
 use testbed::{eventually, eventually_within, fixtures};
 use tokio::io::AsyncReadExt as _;
-
-const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
-const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
 
 /// A site with enough in it that a sweep takes a while.
 async fn busy_site(role: &'static str) -> Site {

@@ -3,18 +3,9 @@
 use failover_core::names::RESTORE_ANNOTATION;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use testbed::site::{Options, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
-const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
-const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
 const EXEMPT: &[&str] = &["exempt", "deployment/web", "-n", "shop", "--yes"];
 
 /// A secondary site with the enrolled namespace `shop`.

@@ -4,18 +4,9 @@ use failover_core::api::{FailoverPolicy, ManagedResourceReason};
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use testbed::site::{Options, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
-const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
-const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
 const WEB: &[(&str, &str)] = &[("Deployment", "web")];
 
 /// A site with Deployments `web` and `api` of three in the namespace `shop`.

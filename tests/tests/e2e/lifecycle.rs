@@ -4,18 +4,9 @@ use failover_core::names;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use testbed::site::{Options, Site};
+use testbed::site::{Options, PROMOTE, Site};
 use testbed::{ControlPlane, binaries, fixtures};
 use tokio::process::Command;
-
-const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shipped_manifests_are_taken_by_a_real_api_server_and_again() {

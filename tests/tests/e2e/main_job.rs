@@ -6,18 +6,9 @@ use failover_core::RuleSet;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
+pub(crate) use testbed::site::{DEMOTE, PROMOTE};
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
-
-pub(crate) const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
-pub(crate) const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
 
 /// What demotion and promotion must bring back: everything but what the API server itself counts and notes.
 pub(crate) fn essence(object: &DynamicObject) -> Value {

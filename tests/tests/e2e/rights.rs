@@ -17,20 +17,11 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::Value;
-use testbed::site::{Options, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures, identity};
 
 const OPERATOR: &str = "alice";
 const VIEWER: &str = "bob";
-const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
-const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn service_account(name: &str) -> String {

@@ -6,18 +6,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use testbed::site::{Options, Output, Site};
+use testbed::site::{DEMOTE, Options, Output, PROMOTE, Site};
 use testbed::{crds, eventually};
-
-const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
-const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
 
 /// What every site of this family starts from.
 async fn primary() -> Site {

@@ -16,11 +16,10 @@ use super::look::{effective_role, preview};
 use super::summary;
 use super::{Session, rule};
 use crate::cli::{DryRun, InstallArgs};
-use crate::cluster::{ApiError, Applied, Manifest};
+use crate::cluster::{ApiError, Applied};
 use crate::failure::Failure;
-use crate::manifests::{self, Options};
-use crate::output::document::render as document;
-use crate::output::{Format, Notation, Screen, Tone, counted};
+use crate::manifests::{self, Options, print_rendered};
+use crate::output::{Format, Screen, Tone, counted};
 use crate::progress::Progress;
 use crate::prompt::{Consent, declined};
 
@@ -37,33 +36,9 @@ pub fn render(args: &InstallArgs, screen: &Screen) -> Result<(), Failure> {
         (None, None) => {}
         _ => return Err(half_a_site()),
     }
-    match args.output {
-        Format::Yaml => {
-            let documents: Vec<_> = objects
-                .iter()
-                .map(|manifest| document(Notation::Yaml, manifest.object()))
-                .collect();
-            screen.raw(&documents.join("---\n"));
-        }
-        Format::Json => {
-            let items: Vec<_> = objects.iter().map(Manifest::object).collect();
-            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
-            screen.raw(&document(Notation::Json, &list));
-        }
-        Format::Name => {
-            for manifest in &objects {
-                screen.data(&manifest.reference());
-            }
-        }
-        Format::Table | Format::Wide => {
-            for manifest in &objects {
-                screen.data(&format!(
-                    "{} would be applied (dry run)",
-                    manifest.reference()
-                ));
-            }
-            screen.note("as manifests: -o yaml");
-        }
+    print_rendered(&objects, args.output, screen);
+    if matches!(args.output, Format::Table | Format::Wide) {
+        screen.note("as manifests: -o yaml");
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use super::{Session, consent};
 use crate::cli::{DryRun, RuleApplyArgs, RuleArgs, RuleCommand};
 use crate::cluster::{ApiError, Cluster};
 use crate::failure::Failure;
-use crate::output::document::render as document;
-use crate::output::{Format, Notation, Screen, Terminal};
+use crate::manifests::print_rendered;
+use crate::output::{Screen, Terminal};
 use crate::rules::{self, Source};
 
 pub use reconcile::{Made, for_present_rules};
@@ -56,36 +56,7 @@ pub fn render(args: &RuleArgs, screen: &Screen) -> Result<(), Failure> {
             objects
         })
         .collect();
-    match args.output {
-        Format::Yaml => {
-            let documents: Vec<_> = objects
-                .iter()
-                .map(|manifest| document(Notation::Yaml, manifest.object()))
-                .collect();
-            screen.raw(&documents.join("---\n"));
-        }
-        Format::Json => {
-            let items: Vec<_> = objects
-                .iter()
-                .map(crate::cluster::Manifest::object)
-                .collect();
-            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
-            screen.raw(&document(Notation::Json, &list));
-        }
-        Format::Name => {
-            for manifest in &objects {
-                screen.data(&manifest.reference());
-            }
-        }
-        Format::Table | Format::Wide => {
-            for manifest in &objects {
-                screen.data(&format!(
-                    "{} would be applied (dry run)",
-                    manifest.reference()
-                ));
-            }
-        }
-    }
+    print_rendered(&objects, args.output, screen);
     screen.note("the webhook's entry for these kinds is not shown: in the cluster, rule apply writes it (--present alone, where the rest comes from Git)");
     Ok(())
 }
