@@ -18,7 +18,7 @@ use crate::pointer::{MAX_SEGMENTS, Pointer};
 const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The places every view has, in the order of the constants below.
-static FIXED: LazyLock<[Pointer; 8]> = LazyLock::new(|| {
+static FIXED: LazyLock<[Pointer; 9]> = LazyLock::new(|| {
     [
         Pointer::of(&["metadata", "name"]),
         Pointer::of(&["metadata", "generateName"]),
@@ -28,6 +28,7 @@ static FIXED: LazyLock<[Pointer; 8]> = LazyLock::new(|| {
         Pointer::annotation(RESTORE_ANNOTATION),
         Pointer::annotation(HELD_ANNOTATION),
         Pointer::annotation(LAST_APPLIED_ANNOTATION),
+        Pointer::of(&["metadata", "creationTimestamp"]),
     ]
 });
 const NAME: usize = 0;
@@ -38,6 +39,7 @@ const ENFORCE: usize = 4;
 const RESTORE: usize = 5;
 const HELD: usize = 6;
 const LAST_APPLIED: usize = 7;
+const CREATION_TIMESTAMP: usize = 8;
 
 /// What stands at a place above a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,12 +81,12 @@ impl<'a> View<'a> {
     }
 
     fn walk(text: &'a str, paths: &[&Pointer]) -> Result<Self, serde_json::Error> {
-        assert!(paths.len() <= 32, "a rule has at most 24 fields");
+        assert!(paths.len() <= 64, "a rule has at most 24 fields");
         let mut view = Self {
             leaves: vec![None; paths.len()],
             containers: vec![[Container::Absent; MAX_SEGMENTS]; paths.len()],
         };
-        let live = u32::MAX >> (32 - paths.len());
+        let live = u64::MAX >> (64 - paths.len());
         let mut deserializer = serde_json::Deserializer::from_str(text);
         Walk {
             view: &mut view,
@@ -157,6 +159,10 @@ impl<'a> View<'a> {
         self.leaves[MANAGED_FIELDS]
     }
 
+    pub(crate) fn creation_timestamp(&self) -> Option<String> {
+        self.string(CREATION_TIMESTAMP)
+    }
+
     /// Whether another object controls this one.
     pub(crate) fn is_controlled(&self) -> bool {
         #[derive(serde::Deserialize)]
@@ -178,7 +184,7 @@ impl<'a> View<'a> {
 struct Walk<'s, 'a> {
     view: &'s mut View<'a>,
     paths: &'s [&'s Pointer],
-    live: u32,
+    live: u64,
     depth: usize,
 }
 
@@ -232,7 +238,7 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
                 continue;
             }
             let depth = self.depth + 1;
-            let ends: u32 = bits(here)
+            let ends: u64 = bits(here)
                 .filter(|i| self.paths[*i].len() == depth)
                 .map(|i| 1 << i)
                 .sum();
@@ -309,26 +315,26 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
 /// A member's name, as the set of paths that go through it.
 struct Key<'s> {
     paths: &'s [&'s Pointer],
-    live: u32,
+    live: u64,
     depth: usize,
 }
 
 impl<'a> DeserializeSeed<'a> for Key<'_> {
-    type Value = u32;
+    type Value = u64;
 
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<u32, D::Error> {
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<u64, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for Key<'_> {
-    type Value = u32;
+    type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a member's name")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<u32, E> {
+    fn visit_str<E>(self, key: &str) -> Result<u64, E> {
         Ok(bits(self.live)
             .filter(|i| self.paths[*i].segment(self.depth) == Some(key))
             .map(|i| 1 << i)
@@ -336,8 +342,12 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
-fn bits(mask: u32) -> impl Iterator<Item = usize> {
-    (0..32).filter(move |i| mask & (1 << i) != 0)
+fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(lowest)
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! [`rewrite`] is pure and deterministic: the same rule, role and subject give the same bytes, its own output gives an
 //! empty patch, and a dry run is no different from a run. It touches nothing but the rule's fields, the parents it has to
-//! create for them and our own two annotations.
+//! create for them and our own two annotations. (And a `creationTimestamp` that the API server puts back anyway, as a mark
+//! for a second call: [`ownership::lost_timestamp`].)
 //!
 //! ```text
 //!                    field is active                      field is passive
@@ -20,7 +21,8 @@
 //!
 //! Two things cannot be seen, and are documented rather than guessed at: a scale to 0 on a secondary leaves the older
 //! record; and so does an apply of the passive value that changes something else of the object as well, since the second
-//! call for an apply of an active value would look just like it. The next reconcile, which changes nothing, tells.
+//! call for an apply of an active value would look just like it, unless it is Flux's. The next reconcile, which changes
+//! nothing, tells.
 
 mod ownership;
 mod to_primary;

@@ -4,6 +4,9 @@
 //! entry too, one that changes it renews that; a patch by the same manager adds or renews an `Update` entry of its own.
 //! Both arrive as UpdateOptions, so the entries are the only way to tell an apply from a patch. All of them are computed
 //! before admission, and a webhook's own changes are owned by nobody.
+//!
+//! Flux, and whatever else sends built-in kinds as Go has them, applies `creationTimestamp: null`. So its applies always
+//! change the object, and renew the time; the API server puts the timestamp back only after admission.
 
 use std::borrow::Cow;
 
@@ -44,8 +47,9 @@ pub(super) fn is_unowned(object: &View<'_>, old: &View<'_>) -> bool {
 
 /// The request's manager applies this field as it is stored, and the request is no patch or update by the same manager.
 ///
-/// "As it is stored" is proven by the time of the manager's `Apply` entry. Without that, the second call for a repeated
-/// apply of an active value would look like this too: by then the value is the passive one that the first call forced.
+/// "As it is stored" needs proof, or the second call for a repeated apply of an active value would look like this too: by
+/// then the value is the passive one that the first call forced. Proof is the time of the manager's `Apply` entry, or that
+/// no call of ours has forced anything yet ([`lost_timestamp`]).
 fn is_applied(pointer: &Pointer, subject: &Subject<'_>, old: &View<'_>) -> bool {
     let Some(manager) = subject.manager else {
         return false;
@@ -60,7 +64,8 @@ fn is_applied(pointer: &Pointer, subject: &Subject<'_>, old: &View<'_>) -> bool 
         return false;
     };
     let applied_before = old_entries.iter().find(|e| e.is(manager, "Apply"));
-    if applied.time != applied_before.and_then(|e| e.time.clone()) {
+    let changes_nothing = applied.time == applied_before.and_then(|e| e.time.clone());
+    if !changes_nothing && lost_timestamp(&subject.object, old).is_none() {
         return false;
     }
     let updates = |entries: &[Entry<'_>]| -> Vec<(Option<String>, String)> {
@@ -76,6 +81,15 @@ fn is_applied(pointer: &Pointer, subject: &Subject<'_>, old: &View<'_>) -> bool 
             .collect()
     };
     updates(&entries) == updates(&old_entries)
+}
+
+/// The `creationTimestamp` that an apply has taken away and the API server will put back. Whoever forces a value puts it
+/// back at once: where it is still missing, the object is as its writer sent it.
+pub(super) fn lost_timestamp(object: &View<'_>, old: &View<'_>) -> Option<String> {
+    match object.creation_timestamp() {
+        Some(_) => None,
+        None => old.creation_timestamp(),
+    }
 }
 
 /// `kubectl apply` sent another configuration than before, and the new one says passive.

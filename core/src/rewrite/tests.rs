@@ -455,3 +455,38 @@ fn a_second_call_for_a_repeated_apply_keeps_the_record() {
     let second = call(&call(&asked).object);
     assert_eq!(annotation(&second.object), Some(r#"{"/spec/replicas":3}"#));
 }
+
+/// Flux applies `creationTimestamp: null` on built-in kinds, which always changes the object and so renews the time. The
+/// timestamp that is missing tells that nothing was forced before.
+#[rstest]
+#[case::lowered_to_passive(0)]
+#[case::active_as_ever(3)]
+fn an_apply_that_takes_the_creation_timestamp_away_is_told_from_its_second_call(
+    #[case] replicas: i64,
+) {
+    let mut standby = owning(
+        recorded(0, &json!({"/spec/replicas": 3})),
+        &[("flux", "Apply", "t1")],
+    );
+    standby["metadata"]["creationTimestamp"] = json!("2026-11-21T10:42:36Z");
+    let mut asked = owning(standby.clone(), &[("flux", "Apply", "t2")]);
+    asked["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("creationTimestamp");
+    asked["spec"]["replicas"] = json!(replicas);
+    let call = |object| {
+        write_as(
+            &rule("deployments"),
+            Role::Secondary,
+            Some("flux"),
+            Some(&standby),
+            object,
+        )
+    };
+    let first = call(&asked);
+    let record = json!({"/spec/replicas": replicas}).to_string();
+    assert_eq!(annotation(&first.object), Some(record.as_str()));
+    let second = call(&first.object);
+    assert!(second.rewrite.is_empty(), "{:?}", second.rewrite);
+}

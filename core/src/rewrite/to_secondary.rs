@@ -57,6 +57,15 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
             after: Some(forced),
         });
     }
+    if !changes.is_empty()
+        && let Some(old) = &subject.old
+        && let Some(timestamp) = ownership::lost_timestamp(object, old)
+    {
+        patch.set(
+            &Pointer::of(&["metadata", "creationTimestamp"]),
+            timestamp.into(),
+        )?;
+    }
     if drops_incoming(subject, &records) {
         notes.push(Note::DroppedRecord);
     }
