@@ -127,33 +127,34 @@ impl Flux {
         Ok(())
     }
 
-    /// Asks for a reconcile of each of these, as `flux reconcile` does, and waits until each is done and Ready; the objects as
-    /// they are then.
+    /// Asks for a reconcile of each of these, as `flux reconcile` does, and waits until each is done and Ready; all of the kind
+    /// as they are then.
     pub async fn reconcile(
         &self,
         kind: &str,
         namespace: &str,
         names: &[&str],
     ) -> Vec<DynamicObject> {
-        let token = format!("request-{}", self.requests.fetch_add(1, Ordering::Relaxed));
-        let request =
-            json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": token}}});
-        let api = self.api(kind, namespace);
-        let asked = names.iter().map(|name| {
-            let (api, request) = (&api, &request);
-            async move {
-                api.patch(name, &PatchParams::default(), &Patch::Merge(request))
-                    .await
-            }
-        });
-        futures::future::try_join_all(asked)
-            .await
-            .expect("what is to be reconciled is there");
+        let token = self.request(kind, namespace, names).await;
         self.settled(kind, namespace, |object| {
             !names.contains(&object.metadata.name.as_deref().unwrap_or_default())
                 || object.data["status"]["lastHandledReconcileAt"] == token
         })
         .await
+    }
+
+    /// Asks for a reconcile of each of these; what their status says when it has been handled.
+    pub async fn request(&self, kind: &str, namespace: &str, names: &[&str]) -> String {
+        let token = format!("request-{}", self.requests.fetch_add(1, Ordering::Relaxed));
+        let request =
+            json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": token}}});
+        let (api, params) = (self.api(kind, namespace), PatchParams::default());
+        let patch = Patch::Merge(request);
+        let asked = names.iter().map(|name| api.patch(name, &params, &patch));
+        futures::future::try_join_all(asked)
+            .await
+            .expect("what is to be reconciled is there");
+        token
     }
 
     /// Waits until every object of a kind is Ready and `holds`; the objects as they are then.

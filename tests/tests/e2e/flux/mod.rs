@@ -1,15 +1,20 @@
 //! Flux cannot undo a failover: the real source-, kustomize- and helm-controller, fed from Git, against an installed site.
 
+mod commits;
+mod force;
+mod helm;
 mod standby;
 
+use std::collections::BTreeMap;
+
 use failover_core::names::RESTORE_ANNOTATION;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use testbed::fixtures;
 use testbed::flux::{self, Flux};
 use testbed::site::{Options, Site};
-
-use crate::main_job::stored;
 
 /// The one namespace of applications.
 const NAMESPACE: &str = "shop";
@@ -94,12 +99,40 @@ fn folder(manifest: &Value) -> String {
     manifest["kind"].as_str().unwrap().to_lowercase()
 }
 
-async fn all_stored(site: &Site, manifests: &[Value]) -> Vec<DynamicObject> {
-    let mut objects = Vec::new();
-    for manifest in manifests {
-        objects.push(stored(site, manifest).await);
+/// Objects of which every write, and every one made anew, is noticed.
+struct Watched {
+    objects: Vec<(String, Api<DynamicObject>, String)>,
+}
+
+impl Watched {
+    async fn new(site: &Site, manifests: &[Value]) -> Self {
+        let mut objects = Vec::new();
+        for manifest in manifests {
+            let api = site.api_of(manifest).await.unwrap();
+            let name = manifest["metadata"]["name"].as_str().unwrap().to_owned();
+            objects.push((fixtures::label(manifest), api, name));
+        }
+        Self { objects }
     }
-    objects
+
+    /// The resourceVersion of each, by its label.
+    async fn versions(&self) -> BTreeMap<String, String> {
+        self.each(|metadata| metadata.resource_version).await
+    }
+
+    /// The uid of each, by its label.
+    async fn uids(&self) -> BTreeMap<String, String> {
+        self.each(|metadata| metadata.uid).await
+    }
+
+    async fn each(&self, of: impl Fn(ObjectMeta) -> Option<String>) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for (label, api, name) in &self.objects {
+            let metadata = api.get_metadata(name).await.unwrap().metadata;
+            found.insert(label.clone(), of(metadata).unwrap());
+        }
+        found
+    }
 }
 
 #[track_caller]

@@ -3,8 +3,8 @@
 use serde_json::json;
 use testbed::{fixtures, flux};
 
-use super::{Fed, NAMESPACE, all_stored, assert_no_record, folder, release};
-use crate::main_job::{DEMOTE, PROMOTE, assert_passive, at_rest, essence, version};
+use super::{Fed, NAMESPACE, Watched, assert_no_record, folder, release};
+use crate::main_job::{DEMOTE, PROMOTE, assert_passive, at_rest, essence};
 
 /// One Kustomization a kind makes ten: a thousand reconciles, and more.
 const ROUNDS: usize = 101;
@@ -33,22 +33,20 @@ async fn a_thousand_reconciles_of_a_standby_write_nothing_and_flux_stays_ready()
     flux.settled("HelmRelease", NAMESPACE, |_| true).await;
     // What the release brings is ruled as well, and comes back by the sweep: Helm itself writes it only on an upgrade.
     let charted = fixtures::deployment(NAMESPACE, "cache", 2);
-    let watched: Vec<_> = manifests.iter().cloned().chain([charted]).collect();
+    let ruled: Vec<_> = manifests.iter().cloned().chain([charted]).collect();
     let mut live = Vec::new();
-    for manifest in &watched {
+    for manifest in &ruled {
         live.push(essence(&at_rest(site, manifest).await));
     }
 
     site.failover(DEMOTE).await.expect(0);
     flux.reconcile("Kustomization", flux::NAMESPACE, &kustomizations)
         .await;
-    let mut held = Vec::new();
-    for manifest in &watched {
-        held.push(at_rest(site, manifest).await);
+    for manifest in &ruled {
+        assert_passive(&at_rest(site, manifest).await);
     }
-    for object in &held {
-        assert_passive(object);
-    }
+    let watched = Watched::new(site, &ruled).await;
+    let held = watched.versions().await;
     let reconciles = || {
         let log = flux.kustomize.log();
         log.matches("Reconciliation finished in").count()
@@ -57,9 +55,7 @@ async fn a_thousand_reconciles_of_a_standby_write_nothing_and_flux_stays_ready()
     for round in 0..ROUNDS {
         flux.reconcile("Kustomization", flux::NAMESPACE, &kustomizations)
             .await;
-        for (now, then) in all_stored(site, &watched).await.iter().zip(&held) {
-            assert_eq!(version(now), version(then), "round {round}: {now:?}");
-        }
+        assert_eq!(watched.versions().await, held, "round {round}");
     }
     let done = reconciles() - before;
     eprintln!("{done} reconciles in {:?}", started.elapsed());
@@ -68,7 +64,7 @@ async fn a_thousand_reconciles_of_a_standby_write_nothing_and_flux_stays_ready()
     site.failover(PROMOTE).await.expect(0);
     flux.reconcile("Kustomization", flux::NAMESPACE, &kustomizations)
         .await;
-    for (manifest, before) in watched.iter().zip(&live) {
+    for (manifest, before) in ruled.iter().zip(&live) {
         let object = at_rest(site, manifest).await;
         // With the uid: nothing was deleted on the way.
         assert_eq!(&essence(&object), before, "{}", fixtures::label(manifest));
