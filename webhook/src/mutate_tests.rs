@@ -130,7 +130,9 @@ async fn scale_is_a_door_of_its_own() {
         "apiVersion": "autoscaling/v1", "kind": "Scale",
         "metadata": { "name": "web", "namespace": "shop" }, "spec": { "replicas": 5 },
     });
-    let request = json!({ "subResource": "scale", "operation": "UPDATE", "object": scale, "oldObject": scale });
+    let mut passive = scale.clone();
+    passive["spec"] = json!({});
+    let request = json!({ "subResource": "scale", "operation": "UPDATE", "object": scale, "oldObject": passive });
     let mut review = review(&json!({}));
     for (key, value) in request.as_object().unwrap() {
         review["request"][key] = value.clone();
