@@ -11,14 +11,21 @@
 //! parameter object, because a missing one refuses with 422, which makes Flux delete and create anew; every refusal here is
 //! 403 Forbidden. For the same reason no expression may fail: everything is reached by optional selection on `dyn`.
 //!
+//! It also keeps a record from being lost while the webhook, which would put it back, is down: `rollout undo` and a PUT bring
+//! annotations of another time, and what is passive without a record stays so on a primary. Only that the record is still
+//! there can be asked here, not what it says, since the webhook's own changes come by the same request.
+//!
 //! `UPDATE_POLICIES=1 cargo test -p failover-core backstop` writes the checked-in file.
 
 mod cel;
 
 use serde_json::{Value, json};
 
-use crate::names::{ENFORCE_LABEL, GROUP, NEVER_ENROLLED, OBJECTS_ANNOTATION, SITE_ANNOTATION};
-use crate::rule::{Field, Reach, Rule, RuleSet};
+use crate::names::{
+    CLI_MANAGER, CONTROLLER_MANAGER, ENFORCE_LABEL, GROUP, HELD_ANNOTATION, NEVER_ENROLLED,
+    OBJECTS_ANNOTATION, RESTORE_ANNOTATION, SITE_ANNOTATION,
+};
+use crate::rule::{Active, Field, Reach, Rule, RuleSet};
 
 use cel::{Values, literal};
 
@@ -39,6 +46,11 @@ pub fn policy(rule: &Rule) -> Value {
         let values = Values::of_field(i, &field.pointer);
         variables.extend(values.variables(rule.scale && i == 0, &field.passive));
         validations.push(validation(field, &values));
+    }
+    let recorded: Vec<&Field> = rule.fields.iter().filter(|f| is_recorded(f)).collect();
+    if !recorded.is_empty() {
+        variables.extend(record_variables());
+        validations.extend(recorded.into_iter().map(keeps_its_record));
     }
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -192,6 +204,50 @@ fn validation(field: &Field, values: &Values) -> Value {
              : 'site ' + variables.site + ' is secondary: ') + variables.object + {}",
             literal(&format!(": {} may not become more active (kubectl failover status)", field.pointer))
         ),
+        "reason": "Forbidden",
+    })
+}
+
+/// Whether a record of the field is kept for as long as its role is not primary. What is passive by its absence may be taken
+/// out by its writer, and its record goes with it.
+fn is_recorded(field: &Field) -> bool {
+    !matches!(field.active, Active::Fixed(_)) && !field.absent_is_passive
+}
+
+/// What is recorded on the object before and after a write, in either annotation.
+fn record_variables() -> [Value; 2] {
+    let of = |root: &str| {
+        [RESTORE_ANNOTATION, HELD_ANNOTATION]
+            .map(|key| {
+                let key = literal(key);
+                format!("dyn({root})[?'metadata'][?'annotations'][?{key}].orValue('')")
+            })
+            .join(" + ")
+    };
+    [
+        variable(
+            "recordBefore",
+            &format!("oldObject == null ? '' : {}", of("oldObject")),
+        ),
+        variable("recordAfter", &of("object")),
+    ]
+}
+
+/// A field that has a record keeps one. Our own writes may drop what cannot be read.
+fn keeps_its_record(field: &Field) -> Value {
+    let entry = literal(&Value::String(field.pointer.to_string()).to_string());
+    let ours = [CONTROLLER_MANAGER, CLI_MANAGER].map(literal).join(", ");
+    let what = format!(
+        ": the record of {} may not be taken away here, keep the annotation {RESTORE_ANNOTATION} (kubectl failover status)",
+        field.pointer
+    );
+    json!({
+        "expression": format!(
+            "variables.role in ['primary', 'exempt'] || !variables.recordBefore.contains({entry}) \
+             || variables.recordAfter.contains({entry}) || request.?options.?fieldManager.orValue('') in [{ours}]"
+        ),
+        "message": format!("an object{what}"),
+        "messageExpression": format!("variables.object + {}", literal(&what)),
         "reason": "Forbidden",
     })
 }
