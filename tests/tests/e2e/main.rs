@@ -18,3 +18,4 @@ mod main_job;
 mod rights;
 mod rules;
 mod under_load;
+mod writers;

@@ -1,0 +1,108 @@
+//! Leaving enforcement by a commit, or by the hand of somebody who may edit Namespaces and no more.
+
+use failover_core::api::FailoverPolicy;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use testbed::site::Site;
+use testbed::{control_plane, eventually};
+
+use super::row::Row;
+use super::writer::{Answer, Writer};
+
+/// `bob` may edit Namespaces, and has not the verb `enforce`.
+pub(super) async fn give_rights_to_bob(site: &Site) {
+    for arguments in [
+        [
+            "create",
+            "clusterrole",
+            "namespaces",
+            "--verb=get,list,create,update,patch",
+            "--resource=namespaces",
+        ],
+        [
+            "create",
+            "clusterrolebinding",
+            "bob",
+            "--clusterrole=namespaces",
+            "--user=bob",
+        ],
+    ] {
+        site.kubectl(&arguments).await.expect(0);
+    }
+}
+
+impl Row<'_> {
+    /// What the writer does on a secondary before it comes to single objects.
+    pub(super) async fn break_out(&self) {
+        match self.writer {
+            Writer::OpenNamespace => self.open_namespace().await,
+            Writer::RecreateNamespace => self.recreate_namespace().await,
+            Writer::PolicyDeleted => {
+                let policies: Api<FailoverPolicy> =
+                    Api::namespaced(self.site.client(), &self.writer.namespace());
+                let deleted = policies.delete("p", &DeleteParams::default()).await;
+                deleted.unwrap();
+            }
+            Writer::PolicyShrunk => self.apply_policy(&[&self.cells[0]]).await,
+            Writer::ServerSideApply
+            | Writer::ClientSideApply
+            | Writer::Replace
+            | Writer::JsonPatch
+            | Writer::MergePatch
+            | Writer::ScaleCommand
+            | Writer::ScaleSubresource
+            | Writer::Autoscaler
+            | Writer::RolloutRestart
+            | Writer::RolloutUndo
+            | Writer::JobFromCronJob
+            | Writer::Recreate
+            | Writer::RecordRemoved
+            | Writer::ExemptLabel => {}
+        }
+    }
+
+    /// Every way to open the namespace is refused, whoever tries it.
+    async fn open_namespace(&self) {
+        let namespace = self.writer.namespace();
+        let bob = control_plane::client(&self.site.plane.user_kubeconfig("bob")).await;
+        let by_bob: Api<Namespace> = Api::all(bob.unwrap());
+        for labels in [
+            json!({"failover.dev/enforce": null}),
+            json!({"failover.dev/enforce": "policy"}),
+            json!({"failover.dev/enforce": "enabled", "failover.dev/workloads": "primary"}),
+            json!({"failover.dev/enforce": "enabled", "failover.dev/gitops": "primary"}),
+        ] {
+            let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+            let patched = by_bob
+                .patch(&namespace, &PatchParams::default(), &patch)
+                .await;
+            assert_eq!(Answer::of(patched), Answer::Refused, "{labels} by bob");
+
+            let in_git = match &labels["failover.dev/enforce"] {
+                // What a commit takes out is not there.
+                Value::Null => json!({}),
+                _ => labels.clone(),
+            };
+            let applied = self.site.apply_as_flux(&self.namespace(&in_git)).await;
+            assert_eq!(Answer::of(applied), Answer::Refused, "{labels} by Flux");
+        }
+    }
+
+    async fn recreate_namespace(&self) {
+        let name = self.writer.namespace();
+        let api: Api<Namespace> = Api::all(self.site.client());
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+        eventually("the namespace to be gone", || async {
+            match api.get_opt(&name).await.unwrap() {
+                None => Ok(()),
+                Some(namespace) => Err(namespace.status),
+            }
+        })
+        .await;
+        let applied = self.site.apply_as_flux(&self.namespace(&json!({}))).await;
+        assert_eq!(Answer::of(applied), Answer::Refused, "without its label");
+        self.found_namespace().await;
+    }
+}

@@ -1,0 +1,154 @@
+//! Every writer on every kind: never active on the secondary, never passive on the primary.
+//!
+//! ```text
+//!   writer (its own namespace) × kind (the rule table)
+//!      founded on a primary ─► demoted ─► the writer asks for more ─► promoted ─► the writer asks for more
+//!                              └──────────────── every stored state is watched ──────────────────────┘
+//! ```
+//!
+//! What a cell ends in is checked after each step; what it went through in between is what [`history::Observer`] is for.
+
+mod breaking_out;
+mod history;
+mod in_between;
+mod kinds;
+mod row;
+mod writer;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use testbed::site::{Options, Site};
+
+use history::Observer;
+use row::Row;
+use writer::{Answer, Writer};
+
+const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+const PROMOTE: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override",
+    "peer-unknown",
+    "--reason",
+    "drill",
+];
+
+/// What each cell was answered on the secondary, row by row.
+type Answers = Vec<Vec<Answer>>;
+
+/// A primary site with a row for every writer.
+async fn found(site: &Site) -> Vec<Row<'_>> {
+    breaking_out::give_rights_to_bob(site).await;
+    let rows = join_all(Writer::ALL.map(|writer| Row::found(site, writer))).await;
+    site.until_ready().await;
+    rows
+}
+
+/// Everybody asks for active objects on the secondary; what they were told.
+async fn ask_on_secondary(rows: &[Row<'_>]) -> Answers {
+    let each = rows.iter().map(async |row| {
+        row.break_out().await;
+        let mut answers = Vec::new();
+        for cell in &row.cells {
+            answers.push(row.ask(cell, 2).await);
+            if let Some(object) = row.stored(cell).await {
+                assert!(cell.is_passive(&object), "{:?}: {object:#}", row.writer);
+            }
+        }
+        answers
+    });
+    join_all(each).await
+}
+
+/// Everything is active, as its writer wanted it as far as that was heard.
+async fn assert_promoted(rows: &[Row<'_>], asked: i64, answers: &Answers) {
+    for (row, answers) in rows.iter().zip(answers) {
+        for (cell, answer) in row.cells.iter().zip(answers) {
+            let what = format!("{:?} {}", row.writer, cell.argument());
+            let Some(object) = row.stored(cell).await else {
+                assert_eq!(*answer, Answer::Refused, "{what} is gone");
+                continue;
+            };
+            if kinds::is_held(&object) {
+                assert!(matches!(
+                    row.writer,
+                    Writer::JobFromCronJob | Writer::Recreate | Writer::RecreateNamespace
+                ));
+                continue;
+            }
+            let wanted = row.writer.after_promotion(asked, answer);
+            until_active(row, cell, wanted, &what).await;
+        }
+    }
+}
+
+/// The same writers on a primary get what they ask for.
+async fn ask_on_primary(rows: &[Row<'_>], answers: &Answers) {
+    let each = rows.iter().zip(answers).map(async |(row, answers)| {
+        for (cell, answer) in row.cells.iter().zip(answers) {
+            let what = format!("{:?} {}", row.writer, cell.argument());
+            assert_eq!(row.ask(cell, 3).await, Answer::Accepted, "{what}");
+            let before = row.writer.after_promotion(2, answer);
+            let wanted = row.writer.after_asking(3, before);
+            until_active(row, cell, wanted, &what).await;
+        }
+    });
+    join_all(each).await;
+}
+
+/// At once, but for the autoscaler, which takes its time.
+async fn until_active(row: &Row<'_>, cell: &kinds::Cell, replicas: i64, what: &str) {
+    let patience = match row.writer {
+        Writer::Autoscaler => testbed::wait::PATIENCE,
+        _ => Duration::ZERO,
+    };
+    testbed::eventually_within(patience, &format!("{what} to be active"), || async {
+        let object = row.stored(cell).await.unwrap_or_default();
+        let right = !cell.rule.scale || cell.values(&object) == [Some(replicas.into())];
+        if cell.is_active(&object) && right {
+            Ok(())
+        } else {
+            Err(object)
+        }
+    })
+    .await;
+}
+
+/// Demoted and promoted again, and everybody asks on both sides; `right` says which answers are, on the secondary.
+async fn walk(site: &Site, rows: &[Row<'_>], right: impl Fn(&Answer) -> bool) {
+    let observer = Observer::start(site.client()).await;
+    site.failover(DEMOTE).await.expect(0);
+    let answers = ask_on_secondary(rows).await;
+    for (row, answers) in rows.iter().zip(&answers) {
+        for (cell, answer) in row.cells.iter().zip(answers) {
+            let what = format!("{:?} {}", row.writer, cell.argument());
+            assert!(right(answer), "{what}: {answer:?}");
+        }
+    }
+    site.failover(PROMOTE).await.expect(0);
+    assert_promoted(rows, 2, &answers).await;
+    ask_on_primary(rows, &answers).await;
+    let violations = observer.violations().await;
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_anything_active_on_a_secondary_or_passive_on_a_primary() {
+    let site = Site::start(Options::default()).await.unwrap();
+    let rows = found(&site).await;
+    // Rewritten, and never refused: Flux stays Ready.
+    walk(&site, &rows, |answer| *answer == Answer::Accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_webhook_dead_they_are_refused_and_nothing_is_lost() {
+    let mut site = Site::start(Options::default()).await.unwrap();
+    drop(found(&site).await);
+    site.webhook.kill();
+    let rows = Writer::ALL.map(|writer| Row::founded(&site, writer));
+    walk(&site, &rows, |answer| {
+        matches!(answer, Answer::Accepted | Answer::Refused)
+    })
+    .await;
+}
