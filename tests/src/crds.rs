@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::{ControlPlane, eventually, toolchain};
 
@@ -40,7 +41,7 @@ const BUILT_IN: [Source; 4] = [
     ),
 ];
 
-/// Of the kinds for which rules are shipped. KubeVirt's are not among them: its operator makes them at run time.
+/// Of the kinds for which rules are shipped, but for KubeVirt's.
 const SHIPPED_RULES: [Source; 4] = [
     (
         "github.com/kedacore/keda/v2@v2.21.0",
@@ -66,6 +67,12 @@ const SHIPPED_RULES: [Source; 4] = [
         ],
     ),
 ];
+
+/// KubeVirt has no files of CRDs: its operator makes them, and their schemas are text in its source.
+const KUBEVIRT: (&str, &str) = (
+    "kubevirt.io/kubevirt@v1.6.0",
+    "pkg/virt-operator/resource/generate/components/validations_generated.go",
+);
 
 /// What Flux fetches from: all that its controllers watch, whether it is used or not.
 const FLUX_SOURCES: [Source; 1] = [(
@@ -114,7 +121,30 @@ pub async fn apply_flux_sources(plane: &ControlPlane) -> Result<()> {
 
 /// Applies the CRDs of the kinds for which rules are shipped, and waits until they are served.
 pub async fn apply_of_shipped_rules(plane: &ControlPlane) -> Result<()> {
-    apply_all(plane, &read(&SHIPPED_RULES)?).await
+    let mut crds = read(&SHIPPED_RULES)?;
+    crds.push(virtual_machines()?);
+    apply_all(plane, &crds).await
+}
+
+/// KubeVirt's VirtualMachine, put together as its operator does.
+fn virtual_machines() -> Result<CustomResourceDefinition> {
+    let (module, file) = KUBEVIRT;
+    let source = fs::read_to_string(toolchain::module_dir(module)?.join(file))?;
+    let schema = source
+        .split_once("\"virtualmachine\": `")
+        .and_then(|(_, rest)| rest.split_once('`'))
+        .map(|(schema, _)| schema)
+        .with_context(|| format!("{module} has no schema of virtualmachine in {file}"))?;
+    let schema: Value = serde_saphyr::from_str(schema)?;
+    let crd = json!({
+        "metadata": {"name": "virtualmachines.kubevirt.io"},
+        "spec": {
+            "group": "kubevirt.io", "scope": "Namespaced",
+            "names": {"plural": "virtualmachines", "singular": "virtualmachine", "kind": "VirtualMachine"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}}],
+        },
+    });
+    Ok(serde_json::from_value(crd)?)
 }
 
 async fn apply_all(plane: &ControlPlane, crds: &[CustomResourceDefinition]) -> Result<()> {

@@ -1,0 +1,182 @@
+//! The rules that are shipped, each against the real definition of its kind.
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use testbed::crds;
+use testbed::site::{DEMOTE, PROMOTE};
+
+use super::{apply_rules, at, essence, merge_patch, metadata, primary, stored, version};
+
+fn scaled_object() -> Value {
+    json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata("web"),
+        "spec": {
+            "scaleTargetRef": {"name": "web"}, "minReplicaCount": 2,
+            "triggers": [{"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *", "desiredReplicas": "5"}}],
+        },
+    })
+}
+
+fn rollout() -> Value {
+    json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": metadata("web"),
+        "spec": {
+            "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web"}]}},
+            "strategy": {"canary": {"steps": [{"setWeight": 20}]}},
+        },
+    })
+}
+
+/// A machine that runs, as either of the two fields says it.
+fn virtual_machine(name: &str, field: &str, running: &Value) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": metadata(name),
+        "spec": {field: running, "template": {"spec": {"domain": {"devices": {}}}}},
+    })
+}
+
+/// An object of every kind that a shipped rule is about, and what its standby looks like.
+fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let dns = "/metadata/annotations/external-dns.kubernetes.io~1controller";
+    vec![
+        (
+            scaled_object(),
+            "/metadata/annotations/autoscaling.keda.sh~1paused-replicas",
+            json!("0"),
+        ),
+        (rollout(), "/spec/replicas", json!(0)),
+        (
+            json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata("web"),
+                "spec": {"rules": [{"host": "shop.example.com", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]},
+            }),
+            dns,
+            json!("ignore"),
+        ),
+        (
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata("web"),
+                "spec": {"hostnames": ["shop.example.com"], "parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]},
+            }),
+            dns,
+            json!("ignore"),
+        ),
+        (
+            json!({
+                "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": metadata("data"),
+                "spec": {"sourcePVC": "data", "trigger": {"schedule": "*/5 * * * *"}, "restic": {"repository": "restic", "copyMethod": "Snapshot"}},
+            }),
+            "/spec/paused",
+            json!(true),
+        ),
+        (
+            json!({
+                "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination", "metadata": metadata("data"),
+                "spec": {"paused": true, "trigger": {"schedule": "*/5 * * * *"}, "restic": {"repository": "restic", "copyMethod": "Snapshot"}},
+            }),
+            "/spec/paused",
+            json!(false),
+        ),
+        (
+            virtual_machine("by-strategy", "runStrategy", &json!("Always")),
+            "/spec/runStrategy",
+            json!("Halted"),
+        ),
+        (
+            virtual_machine("by-running", "running", &json!(true)),
+            "/spec/running",
+            json!(false),
+        ),
+    ]
+}
+
+const SHIPPED: [&str; 7] = [
+    "keda-scaledobject",
+    "argo-rollout",
+    "ingress-external-dns",
+    "httproute-external-dns",
+    "volsync-replicationsource",
+    "volsync-replicationdestination",
+    "kubevirt-virtualmachine",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() {
+    let mut site = primary().await;
+    crds::apply_of_shipped_rules(&site.plane).await.unwrap();
+    let mut live = Vec::new();
+    for (manifest, ..) in of_shipped_kinds() {
+        live.push(site.apply_as_flux(&manifest).await.unwrap());
+    }
+    let applied = apply_rules(&site, &SHIPPED).await.expect(0);
+    assert!(
+        applied.stderr.contains("changes 0 of 1 object"),
+        "{applied:?}"
+    );
+    for ((manifest, ..), live) in of_shipped_kinds().iter().zip(&live) {
+        let now = stored(&site, manifest).await;
+        assert_eq!(
+            version(live),
+            version(&now),
+            "nothing is touched on a primary"
+        );
+    }
+
+    site.failover(DEMOTE).await.expect(0);
+    for (manifest, pointer, passive) in of_shipped_kinds() {
+        assert_eq!(
+            at(&stored(&site, &manifest).await, pointer),
+            passive,
+            "{manifest}"
+        );
+        // Flux goes on reconciling, and finds no drift.
+        let first = version(&site.apply_as_flux(&manifest).await.unwrap());
+        let dry = site.dry_run_as_flux(&manifest).await.unwrap();
+        assert_eq!(at(&dry, pointer), passive);
+        for _ in 0..3 {
+            let again = site.apply_as_flux(&manifest).await.unwrap();
+            assert_eq!(
+                (version(&again), at(&again, pointer)),
+                (first.clone(), passive.clone())
+            );
+        }
+    }
+    let scaled = [
+        "scale",
+        "rollouts.argoproj.io/web",
+        "-n",
+        "shop",
+        "--replicas=4",
+    ];
+    site.kubectl(&scaled).await.expect(0);
+    assert_eq!(
+        at(&stored(&site, &rollout()).await, "/spec/replicas"),
+        json!(0)
+    );
+
+    // The last word has the API server itself.
+    site.webhook.kill();
+    site.kubectl(&scaled).await.expect(1);
+    for ((manifest, pointer, passive), live) in of_shipped_kinds().iter().zip(&live) {
+        let api = site.api_of(manifest).await.unwrap();
+        let back = merge_patch(pointer, at(live, pointer));
+        let name = manifest["metadata"]["name"].as_str().unwrap();
+        let answer = api
+            .patch(name, &PatchParams::default(), &Patch::Merge(back))
+            .await;
+        assert!(
+            matches!(&answer, Err(kube::Error::Api(status)) if status.code == 403),
+            "{manifest}: {answer:?}"
+        );
+        assert_eq!(at(&stored(&site, manifest).await, pointer), *passive);
+    }
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+
+    site.failover(PROMOTE).await.expect(0);
+    for ((manifest, ..), live) in of_shipped_kinds().iter().zip(&live) {
+        assert_eq!(essence(&stored(&site, manifest).await), essence(live));
+    }
+}
