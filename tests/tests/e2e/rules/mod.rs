@@ -1,15 +1,17 @@
 //! RoleRules: rules as data, from a file to what the API server stores.
 
 mod shipped;
+mod widget;
 
 use failover_core::api::RoleRule;
 use failover_core::names;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
+use testbed::eventually;
 use testbed::site::{DEMOTE, Options, Output, PROMOTE, Site};
-use testbed::{crds, eventually};
+
+use widget::{apply_file, count, file, mode, serve_widgets, size, widget, widget_rule};
 
 /// What every site of this family starts from.
 async fn primary() -> Site {
@@ -79,73 +81,6 @@ async fn until(site: &Site, name: &str, reason: &str) -> RoleRule {
         }
     })
     .await
-}
-
-/// A kind whose count is not called replicas, with a second door to it.
-fn widgets() -> CustomResourceDefinition {
-    let scale = json!({"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"});
-    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-    serde_json::from_value(json!({
-        "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced",
-            "names": {"kind": "Widget", "plural": "widgets"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "schema": schema,
-                "subresources": {"scale": scale, "status": {}},
-            }],
-        },
-    }))
-    .unwrap()
-}
-
-async fn serve_widgets(site: &Site) {
-    let api: Api<CustomResourceDefinition> = Api::all(site.client());
-    api.create(&PostParams::default(), &widgets())
-        .await
-        .unwrap();
-    crds::established(&api, "widgets.example.com").await;
-}
-
-fn widget(size: i64) -> Value {
-    json!({
-        "apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata("w"),
-        "spec": {"size": size, "mode": "fast"},
-    })
-}
-
-fn count() -> Value {
-    json!({"pointer": "/spec/size", "type": "integer", "passive": 0})
-}
-
-fn mode() -> Value {
-    json!({"pointer": "/spec/mode", "type": "string", "passive": "idle"})
-}
-
-fn widget_rule(name: &str, fields: &[Value]) -> Value {
-    json!({
-        "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRule", "metadata": {"name": name},
-        "spec": {
-            "group": "example.com", "version": "v1", "kind": "Widget", "resource": "widgets", "layer": "workloads",
-            "scale": fields.first() == Some(&count()), "fields": fields,
-        },
-    })
-}
-
-/// A rule in a file, as a user has it.
-fn file(rule: &Value) -> tempfile::NamedTempFile {
-    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
-    std::fs::write(file.path(), rule.to_string()).unwrap();
-    file
-}
-
-async fn apply_file(site: &Site, rule: &Value) -> Output {
-    let file = file(rule);
-    apply_rules(site, &["-f", file.path().to_str().unwrap()]).await
-}
-
-fn size(object: &DynamicObject) -> Value {
-    at(object, "/spec/size")
 }
 
 #[tokio::test(flavor = "multi_thread")]

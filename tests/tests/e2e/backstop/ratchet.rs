@@ -1,0 +1,203 @@
+//! Nothing becomes more active.
+
+use failover_core::{RuleSet, backstop, names};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use testbed::site::{Options, Site};
+use testbed::{eventually, fixtures};
+
+use super::{PATIENCE, activation, everything, forbidden, name_of, on_its_own, rule_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
+    let site = on_its_own().await;
+    for manifest in everything() {
+        let object = fixtures::label(&manifest);
+        let rule = rule_of(&manifest);
+        let own_name = format!("{}/{}", rule.resource, name_of(&manifest));
+        let says = [
+            "site east is secondary",
+            own_name.as_str(),
+            "kubectl failover status",
+        ];
+        let api = site.api_of(&manifest).await.unwrap();
+
+        println!("{object}: applied by Flux");
+        let mut says_active = manifest.clone();
+        json_patch::merge(&mut says_active, &activation(&manifest));
+        forbidden(site.apply_as_flux(&says_active).await, &says);
+        println!("{object}: patched");
+        let activate = Patch::Merge(activation(&manifest));
+        let patched = api
+            .patch(name_of(&manifest), &PatchParams::default(), &activate)
+            .await;
+        forbidden(patched, &says);
+        println!("{object}: replaced");
+        let stored = api.get(name_of(&manifest)).await.unwrap();
+        let mut replacement = serde_json::to_value(stored).unwrap();
+        json_patch::merge(&mut replacement, &activation(&manifest));
+        // No annotation at all is active, too.
+        replacement["metadata"]["annotations"] = Value::Null;
+        let replacement: DynamicObject = serde_json::from_value(replacement).unwrap();
+        let replaced = api
+            .replace(name_of(&manifest), &PostParams::default(), &replacement)
+            .await;
+        forbidden(replaced, &says);
+        println!("{object}: created");
+        let mut second = manifest.clone();
+        second["metadata"]["name"] = json!("second");
+        let second: DynamicObject = serde_json::from_value(second).unwrap();
+        // A kustomization that no policy names is nobody's business.
+        if rule.reach != failover_core::rule::Reach::Named {
+            let created = api.create(&PostParams::default(), &second).await;
+            forbidden(created, &["site east is secondary", "/second"]);
+        }
+        if rule.scale {
+            println!("{object}: scaled");
+            let scale = Patch::Merge(json!({"spec": {"replicas": 1}}));
+            let scaled = api
+                .patch_scale(name_of(&manifest), &PatchParams::default(), &scale)
+                .await;
+            forbidden(scaled, &says);
+        }
+
+        println!("{object}: changed otherwise, and deactivated once more");
+        let label = Patch::Merge(json!({"metadata": {"labels": {"touched": "yes"}}}));
+        api.patch(name_of(&manifest), &PatchParams::default(), &label)
+            .await
+            .unwrap();
+        api.delete(name_of(&manifest), &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
+    let mut site = Site::start(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    site.controller.terminate(PATIENCE).unwrap();
+    site.webhook.terminate(PATIENCE).unwrap();
+    let web = fixtures::deployment("shop", "web", 3);
+    site.apply_as_flux(&web).await.unwrap();
+    let labels = "failover.dev/workloads=secondary";
+    site.kubectl(&["label", "namespace", "shop", labels, "--overwrite"])
+        .await
+        .expect(0);
+
+    let api = site.api_of(&web).await.unwrap();
+    let scale = async |replicas: i64| {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        api.patch_scale("web", &PatchParams::default(), &patch)
+            .await
+    };
+    eventually("the API server to know the role", || async {
+        match scale(4).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    // The same again, as Flux does every few minutes, is not more.
+    site.apply_as_flux(&web).await.unwrap();
+    scale(2).await.unwrap();
+    forbidden(scale(3).await, &["deployments/web"]);
+    scale(0).await.unwrap();
+    forbidden(scale(1).await, &["deployments/web"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
+    let mut site = Site::start(Options::default()).await.unwrap();
+    site.controller.terminate(PATIENCE).unwrap();
+    site.webhook.terminate(PATIENCE).unwrap();
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "shop", "labels": {names::ENFORCE_LABEL: "enabled"}},
+    });
+    site.apply_as_flux(&namespace).await.unwrap();
+    let web = fixtures::deployment("shop", "web", 3);
+    forbidden(
+        site.apply_as_flux(&web).await,
+        &[
+            "the role of namespace shop is not known yet",
+            "deployments/web",
+        ],
+    );
+
+    let named = "failover.dev/objects=deployments/web=exempt deployments/web2=primary statefulsets/db=secondary";
+    site.kubectl(&["annotate", "namespace", "shop", named])
+        .await
+        .expect(0);
+    eventually("the API server to know of the exemption", || async {
+        site.apply_as_flux(&web)
+            .await
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    })
+    .await;
+    site.apply_as_flux(&fixtures::deployment("shop", "web2", 1))
+        .await
+        .unwrap();
+    forbidden(
+        site.apply_as_flux(&fixtures::deployment("shop", "web3", 1))
+            .await,
+        &["deployments/web3"],
+    );
+    forbidden(
+        site.apply_as_flux(&fixtures::stateful_set("shop", "db", 1))
+            .await,
+        &["statefulsets/db"],
+    );
+}
+
+/// Type checking looks at the kinds that a policy names in so many words, so each is checked as if it named its version.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_expression_is_wrong_about_its_kind() {
+    let site = Site::start(Options::default()).await.unwrap();
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(site.client());
+    for rule in RuleSet::built_in().iter() {
+        let mut policy = backstop::policy(rule);
+        policy["metadata"]["name"] = json!(format!("checked.{}", backstop::name(rule)));
+        policy["spec"]["matchConstraints"]["resourceRules"][0]["apiVersions"] =
+            json!([rule.version]);
+        let policy: ValidatingAdmissionPolicy = serde_json::from_value(policy).unwrap();
+        policies
+            .create(&PostParams::default(), &policy)
+            .await
+            .unwrap();
+    }
+    eventually("type checking of every policy", || async {
+        let unchecked: Vec<_> = policies
+            .list(&kube::api::ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .into_iter()
+            .filter(|policy| {
+                policy.status.as_ref().and_then(|s| s.observed_generation)
+                    != policy.metadata.generation
+            })
+            .map(|policy| policy.metadata.name.unwrap())
+            .collect();
+        if unchecked.is_empty() {
+            Ok(())
+        } else {
+            Err(unchecked)
+        }
+    })
+    .await;
+    for policy in policies
+        .list(&kube::api::ListParams::default())
+        .await
+        .unwrap()
+    {
+        let warnings = policy
+            .status
+            .and_then(|s| s.type_checking)
+            .and_then(|t| t.expression_warnings);
+        assert_eq!(warnings, None, "{:?}", policy.metadata.name);
+    }
+}

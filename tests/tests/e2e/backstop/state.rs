@@ -1,0 +1,298 @@
+//! What says which role holds: Namespaces, the Site, and the definitions of both.
+
+use failover_core::names;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use rstest::rstest;
+use serde_json::{Value, json};
+use testbed::eventually;
+use testbed::site::{Options, Site};
+
+use super::{forbidden, on_its_own};
+
+/// What the custom verb is for. `alice` is an operator, `bob` may edit Namespaces and no more.
+async fn with_people() -> Site {
+    let site = on_its_own().await;
+    for arguments in [
+        [
+            "create",
+            "clusterrolebinding",
+            "alice",
+            "--clusterrole=failover-operator",
+            "--user=alice",
+        ]
+        .as_slice(),
+        &[
+            "create",
+            "clusterrole",
+            "namespaces",
+            "--verb=*",
+            "--resource=namespaces,customresourcedefinitions.apiextensions.k8s.io,sites.failover.dev",
+        ],
+        &[
+            "create",
+            "clusterrolebinding",
+            "bob",
+            "--clusterrole=namespaces",
+            "--user=bob",
+        ],
+    ] {
+        site.kubectl(arguments).await.expect(0);
+    }
+    // `*` is every verb, `enforce` among them: bob has all others.
+    let verbs = json!({"rules": [{
+        "apiGroups": ["", "apiextensions.k8s.io", "failover.dev"],
+        "resources": ["namespaces", "namespaces/status", "customresourcedefinitions", "sites"],
+        "verbs": ["get", "list", "create", "update", "patch", "delete"],
+    }]});
+    site.kubectl(&[
+        "patch",
+        "clusterrole",
+        "namespaces",
+        "--type=merge",
+        "-p",
+        &verbs.to_string(),
+    ])
+    .await
+    .expect(0);
+    site
+}
+
+async fn as_user(site: &Site, user: &str) -> kube::Client {
+    testbed::control_plane::client(&site.plane.user_kubeconfig(user))
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
+    let site = with_people().await;
+    let namespaces =
+        |client: kube::Client| Api::<k8s_openapi::api::core::v1::Namespace>::all(client);
+    let (alice, bob) = (as_user(&site, "alice").await, as_user(&site, "bob").await);
+    let ways_out = [
+        json!({"metadata": {"labels": {"failover.dev/enforce": null}}}),
+        json!({"metadata": {"labels": {"failover.dev/enforce": "policy"}}}),
+        json!({"metadata": {"labels": {"failover.dev/workloads": "primary"}}}),
+        json!({"metadata": {"annotations": {"failover.dev/objects": "deployments/web=exempt"}}}),
+        json!({"metadata": {"annotations": {"failover.dev/site": "west"}}}),
+    ];
+    let dry = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    for way in &ways_out {
+        println!("{way}");
+        let patch = Patch::Merge(way);
+        let by_bob = namespaces(bob.clone()).patch("shop", &dry, &patch).await;
+        forbidden(
+            by_bob,
+            &[
+                "site east is not primary",
+                "namespace shop",
+                "failover-operator",
+            ],
+        );
+        let through_status = namespaces(bob.clone())
+            .patch_status("shop", &dry, &patch)
+            .await;
+        forbidden(through_status, &["site east is not primary"]);
+        namespaces(alice.clone())
+            .patch("shop", &dry, &patch)
+            .await
+            .unwrap();
+        // The administrator's rights, as Flux usually has them, do not make it a person's decision.
+        let flux = PatchParams {
+            field_manager: Some(testbed::site::FLUX.to_owned()),
+            ..dry.clone()
+        };
+        let by_flux = namespaces(site.client()).patch("shop", &flux, &patch).await;
+        forbidden(by_flux, &["through GitOps"]);
+    }
+    // What is not ours is nobody's business here.
+    let other = json!({"metadata": {"labels": {"team": "red"}, "annotations": {"note": "x"}}});
+    namespaces(bob.clone())
+        .patch("shop", &dry, &Patch::Merge(&other))
+        .await
+        .unwrap();
+
+    println!("a namespace that is enrolled by hand, and brings a role");
+    namespaces(bob.clone())
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(json!({"metadata": {"name": "blog"}})).unwrap(),
+        )
+        .await
+        .unwrap();
+    let claim = json!({"metadata": {"labels": {"failover.dev/enforce": "enabled", "failover.dev/workloads": "primary"}}});
+    forbidden(
+        namespaces(bob.clone())
+            .patch("blog", &dry, &Patch::Merge(&claim))
+            .await,
+        &["failover-operator"],
+    );
+    let enrolment = json!({"metadata": {"labels": {"failover.dev/enforce": "enabled"}}});
+    namespaces(bob)
+        .patch("blog", &dry, &Patch::Merge(&enrolment))
+        .await
+        .unwrap();
+}
+
+#[rstest]
+#[case::unlabelled(json!({"name": "shop"}), "was enrolled when it was deleted")]
+#[case::exempting(json!({"name": "new", "labels": {"failover.dev/enforce": "enabled"}, "annotations": {"failover.dev/objects": "deployments/web=exempt"}}), "keys of namespace new")]
+#[case::claiming(json!({"name": "new", "labels": {"failover.dev/enforce": "enabled", "failover.dev/workloads": "primary"}}), "may not be created as primary")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_cannot_come_back_outside_enforcement(
+    #[case] metadata: Value,
+    #[case] says: &str,
+) {
+    let site = on_its_own().await;
+    let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(site.client());
+    namespaces
+        .delete("shop", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the namespace to be gone", || async {
+        match namespaces.get_opt("shop").await.unwrap() {
+            None => Ok(()),
+            Some(namespace) => Err(format!("{:?}", namespace.status)),
+        }
+    })
+    .await;
+    let namespace = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+    // With the rights that Flux usually has.
+    let flux = PostParams {
+        field_manager: Some(testbed::site::FLUX.to_owned()),
+        ..PostParams::default()
+    };
+    forbidden(namespaces.create(&flux, &namespace).await, &[says]);
+    let enrolled =
+        json!({"metadata": {"name": "shop", "labels": {"failover.dev/enforce": "enabled"}}});
+    namespaces
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(enrolled).unwrap(),
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
+    let options = Options {
+        role: "secondary",
+        ..Options::default()
+    };
+    let site = Site::start(options).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    site.kubectl(&["delete", "namespace", "shop"])
+        .await
+        .expect(0);
+    let sites: Api<failover_core::api::Site> = Api::all(site.client());
+    eventually(
+        "the enforcers and the controller to have seen it go",
+        || async {
+            let status = sites.get(names::SITE).await.unwrap().status.unwrap();
+            let gone = status
+                .enforcers
+                .iter()
+                .all(|enforcer| enforcer.namespaces == 0);
+            if gone {
+                Ok(())
+            } else {
+                Err(format!("{:?}", status.enforcers))
+            }
+        },
+    )
+    .await;
+    let create = ["create", "namespace", "shop"];
+    let refused = site.kubectl(&create).await.expect(1);
+    assert!(
+        refused.stderr.contains("was enrolled when it was deleted"),
+        "{refused:?}"
+    );
+
+    let promote = [
+        "promote",
+        "--yes",
+        "--override",
+        "peer-unknown",
+        "--reason",
+        "drill",
+    ];
+    site.failover(&promote).await.expect(0);
+    eventually("the API server to know of the promotion", || async {
+        let created = site.kubectl(&create).await;
+        if created.code == 0 {
+            Ok(())
+        } else {
+            Err(created.stderr)
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
+    let site = with_people().await;
+    let sites = |client: kube::Client| Api::<failover_core::api::Site>::all(client);
+    let epoch = sites(site.client())
+        .get(names::SITE)
+        .await
+        .unwrap()
+        .spec
+        .epoch
+        .next();
+    let order = |by: &str| json!({"spec": {"role": "primary", "epoch": epoch, "request": {"id": "next", "requestedBy": by}}});
+    let dry = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let (alice, bob) = (as_user(&site, "alice").await, as_user(&site, "bob").await);
+
+    let stolen = sites(alice.clone())
+        .patch(names::SITE, &dry, &Patch::Merge(order("bob")))
+        .await;
+    forbidden(
+        stolen,
+        &["requestedBy must be the user who makes the request: alice"],
+    );
+    sites(alice)
+        .patch(names::SITE, &dry, &Patch::Merge(order("alice")))
+        .await
+        .unwrap();
+    let flux = PatchParams {
+        field_manager: Some(testbed::site::FLUX.to_owned()),
+        ..dry.clone()
+    };
+    let by_flux = sites(bob.clone())
+        .patch(names::SITE, &flux, &Patch::Merge(order("bob")))
+        .await;
+    forbidden(
+        by_flux,
+        &["never changed through GitOps", "kubectl failover promote"],
+    );
+
+    println!("deleted");
+    let delete = DeleteParams {
+        dry_run: true,
+        ..DeleteParams::default()
+    };
+    forbidden(
+        sites(bob.clone()).delete(names::SITE, &delete).await,
+        &["those who may enforce"],
+    );
+    forbidden(
+        sites(site.client()).delete(names::SITE, &delete).await,
+        &["failover.dev/allow-deletion=true"],
+    );
+    let crds = Api::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>::all(bob);
+    forbidden(
+        crds.delete("sites.failover.dev", &delete).await,
+        &["those who may enforce"],
+    );
+    crds.delete("virtualservices.networking.istio.io", &delete)
+        .await
+        .unwrap();
+}
