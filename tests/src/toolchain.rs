@@ -51,11 +51,11 @@ pub fn control_plane() -> Result<PathBuf> {
             .filter(|p| p.exists());
         let to = asset.unwrap_or_else(|| folder.join("controlplane"));
         if fs::read_link(&link).ok().as_ref() != Some(&to) {
-            // Under another name first: another process may be looking.
-            let fresh = folder.join(format!(".{name}.{}", std::process::id()));
-            let _ = fs::remove_file(&fresh);
-            symlink(&to, &fresh)?;
-            fs::rename(&fresh, &link)?;
+            // Made elsewhere and moved into place: other tests, of this process too, do the same at this moment.
+            let fresh = tempfile::tempdir_in(&folder)?;
+            symlink(&to, fresh.path().join(name))?;
+            fs::rename(fresh.path().join(name), &link)
+                .with_context(|| format!("cannot link {}", link.display()))?;
         }
     }
     Ok(folder)

@@ -1,12 +1,15 @@
 //! `uninstall`: everything that `install` brought, in the order in which nothing is left hanging.
 //!
 //! The policies go first, then the webhook configuration, so that no write is refused by the ones or waits for the other
-//! when the webhook is gone; what runs goes next; then the
-//! labels of namespaces, rights, the Site, the CRDs, and our own namespaces last. Nothing of a user's is deleted: a CRD
-//! takes its objects with it, so those of FailoverPolicies and RoleRules stay while there are any.
+//! when the webhook is gone; what runs goes next; then the labels of namespaces, rights, the Site, the CRDs, and our own
+//! namespaces last. Nothing of a user's is deleted: a CRD takes its objects with it, so those of FailoverPolicies and
+//! RoleRules stay while there are any, the rules without our finalizer.
 
 use std::time::Duration;
 
+use failover_core::api::RoleRule;
+use failover_core::names::IN_FORCE_FINALIZER;
+use kube::ResourceExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -85,9 +88,6 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
             .unwrap_or(removals.len()),
     );
     remove(session, args, &progress, &removals, &mut report).await?;
-    if args.dry_run == DryRun::None {
-        release_rules(session).await?;
-    }
     for metadata in marked {
         let name = metadata.name.clone().unwrap_or_default();
         if args.dry_run == DryRun::None {
@@ -157,20 +157,23 @@ async fn crds_in_use(session: &Session<'_>) -> Result<Vec<(&'static str, usize)>
     .collect())
 }
 
-/// RoleRules that stay must not wait for a controller that is gone, should they be deleted later.
-async fn release_rules(session: &Session<'_>) -> Result<(), ApiError> {
-    let rules = match session.cluster.role_rules().await {
-        Err(error) if error.is_not_found() => return Ok(()),
+/// RoleRules that stay must not wait for a controller that is gone, should they be deleted later. Returns those that had to
+/// be released: the controller puts its finalizer back for as long as it runs and may.
+async fn release_rules(session: &Session<'_>) -> Result<Vec<String>, ApiError> {
+    let mut held = match session.cluster.role_rules().await {
+        Err(error) if error.is_not_found() => return Ok(vec![]),
         other => other?,
     };
-    for rule in rules {
-        match session.cluster.release_rule(&rule).await {
-            // Written by a controller on its way out, or gone: it is read again by the next run.
-            Err(error) if !error.is_not_found() => return Err(error),
+    held.retain(|rule| rule.finalizers().iter().any(|f| f == IN_FORCE_FINALIZER));
+    for rule in &held {
+        match session.cluster.release_rule(rule).await {
+            // Written by a controller on its way out, or gone: it is read again.
+            Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
             _ => {}
         }
     }
-    Ok(())
+    let name = |rule: &RoleRule| format!("the finalizer of rolerule/{}", rule.name_any());
+    Ok(held.iter().map(name).collect())
 }
 
 fn marked_names(
@@ -263,6 +266,10 @@ async fn wait_until_gone(
             if session.cluster.stored(manifest).await?.is_some() {
                 left.push(manifest.reference());
             }
+        }
+        // Once nobody has the rights to put it back.
+        if left.is_empty() {
+            left.extend(release_rules(session).await?);
         }
         if left.is_empty() {
             return Ok(());
