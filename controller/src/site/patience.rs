@@ -2,21 +2,32 @@
 
 use std::time::Duration;
 
+use backon::BackoffBuilder as _;
+
 use super::objects::ObjectError;
 
 /// The longest `Retry-After` that is honoured in one go; a sweep that is told to wait longer asks in between.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// What the second try waits for of its own accord, at least.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// Calls until there is an answer, or patience has run out.
 ///
-/// A busy server is asked again after the time it names. One that is away, or has failed internally (a change of etcd's
-/// leader does), is asked again after 0.1, 0.2, 0.4 s: longer absences are the control loop's to wait out. So is one whose
+/// A busy server is asked again after the time it names, and a random while that grows: those who were turned away together
+/// would come back together, and the last of them be turned away for good. One that is away, or has failed internally (a change of etcd's
+/// leader does), is asked again after 0.1, 0.2, 0.4 s or up to twice that: longer absences are the control loop's to wait out. So is one whose
 /// admission policies have not seen the new role yet: its caches follow the Namespace's labels by milliseconds. Every other
 /// answer stands.
 pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, ObjectError>
 where
     F: Future<Output = Result<T, ObjectError>>,
 {
+    let mut delays = backon::ExponentialBuilder::default()
+        .with_min_delay(SHORTEST)
+        .with_jitter()
+        .without_max_times()
+        .build();
     let mut tries = 0;
     loop {
         tries += 1;
@@ -24,12 +35,11 @@ where
             Err(error) if tries < patience(&error) => error,
             answer => return answer,
         };
-        let own = Duration::from_millis(50) * 2u32.pow(tries);
-        let delay = match error {
-            ObjectError::Busy { retry_after } => retry_after.unwrap_or(own).min(LONGEST),
-            _ => own,
+        let asked = match error {
+            ObjectError::Busy { retry_after } => retry_after.unwrap_or_default().min(LONGEST),
+            _ => Duration::ZERO,
         };
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(asked + delays.next().unwrap_or_default()).await;
     }
 }
 
@@ -95,9 +105,25 @@ mod tests {
         assert_eq!(tries_until(&[busy.clone(), busy]).await, (3, Ok(())));
         let waited = start.elapsed();
         assert!(
-            (Duration::from_secs(6)..Duration::from_millis(6100)).contains(&waited),
+            (Duration::from_secs(6)..Duration::from_millis(6700)).contains(&waited),
             "{waited:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_were_turned_away_together_do_not_come_back_together() {
+        let busy = ObjectError::Busy {
+            retry_after: Some(Duration::from_secs(1)),
+        };
+        let start = Instant::now();
+        let herd = (0..16).map(async |_| {
+            tries_until(std::slice::from_ref(&busy)).await.1.unwrap();
+            start.elapsed()
+        });
+        let mut back = futures::future::join_all(herd).await;
+        back.sort();
+        back.dedup();
+        assert!(back.len() > 8, "{back:?}");
     }
 
     #[tokio::test(start_paused = true)]
