@@ -90,8 +90,10 @@ impl ControlPlane {
 
         let ca = path.join("certs/apiserver.crt");
         let mut plane = Starting { etcd, api_server };
+        // Its key is written after it: when that is there, the certificate is there in full.
+        let key = ca.with_extension("key");
         plane
-            .until("the API server's certificate", || async { ca.exists() })
+            .until("the API server's certificate", || async { key.exists() })
             .await?;
         for user in ["admin", "manager", "scheduler"].iter().chain(&USERS) {
             fs::write(
@@ -172,6 +174,13 @@ impl ControlPlane {
     /// Starts the API server again, with its port and data, and waits until it is ready.
     pub async fn restart_api_server(&mut self) -> Result<()> {
         self.api_server.restart()?;
+        self.until_ready().await;
+        Ok(())
+    }
+
+    /// As [`Self::restart_api_server`], with further flags.
+    pub async fn restart_api_server_with(&mut self, flags: &[&str]) -> Result<()> {
+        self.api_server.restart_as(|spec| spec.args(flags))?;
         self.until_ready().await;
         Ok(())
     }

@@ -14,6 +14,16 @@ use crate::credentials::kubeconfig;
 
 /// A kubeconfig with a token of a ServiceAccount.
 pub async fn service_account(plane: &ControlPlane, namespace: &str, name: &str) -> Result<PathBuf> {
+    service_account_at(plane, namespace, name, plane.url()).await
+}
+
+/// The same for one who reaches the API server at another address.
+pub async fn service_account_at(
+    plane: &ControlPlane,
+    namespace: &str,
+    name: &str,
+    url: &str,
+) -> Result<PathBuf> {
     let accounts: Api<ServiceAccount> = Api::namespaced(plane.client(), namespace);
     let request = TokenRequest {
         spec: TokenRequestSpec {
@@ -33,6 +43,6 @@ pub async fn service_account(plane: &ControlPlane, namespace: &str, name: &str) 
     let file = plane
         .folder()
         .join(format!("{namespace}-{name}.kubeconfig"));
-    fs::write(&file, kubeconfig(plane.url(), &plane.ca(), &token))?;
+    fs::write(&file, kubeconfig(url, &plane.ca(), &token))?;
     Ok(file)
 }

@@ -19,6 +19,7 @@
 //! [`secret_mirror`] and by the `--webhook-url` form of the installation; or, for the form that is shipped, by [`service`]
 //! with addresses in a [`network`] of its own.
 
+pub mod admin;
 pub mod binaries;
 pub mod control_plane;
 pub mod crds;
@@ -28,6 +29,7 @@ pub mod flux;
 pub mod git;
 pub mod identity;
 pub mod kwok;
+pub mod link;
 pub mod network;
 pub mod parts;
 pub mod process;

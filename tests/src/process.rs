@@ -152,6 +152,12 @@ impl Process {
         Ok(())
     }
 
+    /// As [`Self::restart`], but differently: with another flag, say.
+    pub fn restart_as(&mut self, change: impl FnOnce(Spec) -> Spec) -> Result<()> {
+        self.spec = change(self.spec.clone());
+        self.restart()
+    }
+
     /// The resident memory, in KiB.
     pub fn resident_kib(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;

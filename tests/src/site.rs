@@ -15,10 +15,13 @@ use kube::{Api, Client};
 use tokio::process::Command;
 
 use crate::binaries::Binaries;
+use crate::link::Link;
 use crate::parts::{self, Sockets};
 use crate::process::{Process, Spec, free_port};
 use crate::secret_mirror::SecretMirror;
-use crate::{ControlPlane, binaries, control_plane, crds, kwok, network, service, toolchain};
+use crate::{
+    ControlPlane, binaries, control_plane, crds, identity, kwok, network, service, toolchain,
+};
 
 /// The field manager of Flux's kustomize-controller.
 pub const FLUX: &str = "kustomize-controller";
@@ -47,6 +50,8 @@ pub struct Options {
     /// The webhook is called as the shipped configuration has it, through its Service; the first replica at the first of
     /// [`network::PODS`]. Otherwise by URL on loopback.
     pub behind_service: bool,
+    /// The kinds of the built-in rules that are not Kubernetes' own are served from the start.
+    pub foreign_kinds: bool,
 }
 
 impl Default for Options {
@@ -57,6 +62,7 @@ impl Default for Options {
             controller: vec![],
             audit: false,
             behind_service: false,
+            foreign_kinds: true,
         }
     }
 }
@@ -71,6 +77,7 @@ pub struct Site {
     pub plane: ControlPlane,
     client: Client,
     binaries: &'static Binaries,
+    webhook_serving: SocketAddr,
     webhook_admin: SocketAddr,
     controller_admin: u16,
 }
@@ -112,7 +119,9 @@ impl Site {
             calls_endpoints: options.behind_service,
         })
         .await?;
-        crds::apply(&plane).await?;
+        if options.foreign_kinds {
+            crds::apply(&plane).await?;
+        }
         let kwok = match options.nodes {
             0 => None,
             nodes => Some(kwok::start(&plane, nodes).await?),
@@ -173,6 +182,7 @@ impl Site {
             client: plane.client(),
             plane,
             binaries,
+            webhook_serving: sockets.serving,
             webhook_admin: sockets.admin,
             controller_admin,
         })
@@ -197,6 +207,32 @@ impl Site {
 
     pub fn binaries(&self) -> &'static Binaries {
         self.binaries
+    }
+
+    /// Where the webhook answers the API server.
+    pub fn webhook_serving(&self) -> SocketAddr {
+        self.webhook_serving
+    }
+
+    /// Where the webhook's mounted Secret is.
+    pub fn tls(&self) -> PathBuf {
+        tls(&self.plane)
+    }
+
+    /// Has the webhook reach the API server over a link of its own, which can be cut. Its connections start anew.
+    pub async fn link_webhook(&mut self) -> Result<Link> {
+        let authority = self.plane.url().trim_start_matches("https://");
+        let link = Link::lay(authority.parse()?).await?;
+        let identity = identity::service_account_at(
+            &self.plane,
+            names::SYSTEM_NAMESPACE,
+            names::WEBHOOK_SERVICE_ACCOUNT,
+            &format!("https://{}", link.address),
+        )
+        .await?;
+        self.webhook
+            .restart_as(|spec| spec.env("KUBECONFIG", identity))?;
+        Ok(link)
     }
 
     /// Where the webhook answers `/metrics`, `/livez` and `/readyz`.
