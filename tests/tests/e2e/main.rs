@@ -11,6 +11,7 @@ mod bed;
 mod cut_off;
 mod exempt;
 mod failover_policy;
+mod faults;
 mod flux;
 mod krew;
 mod lifecycle;
