@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod body;
 pub mod client;
 pub mod decide;
 pub mod enforcer;

@@ -1,29 +1,22 @@
 //! `/mutate`: the door through which the API server asks. Apart from the sockets, so that tests need none.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use failover_core::names::WEBHOOK_PATH;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::time::timeout;
 
+use crate::body::{Bodies, BodyError};
 use crate::decide::{About, Decision, decide};
 use crate::metrics::{Metrics, Outcome};
 use crate::readiness::Readiness;
 use crate::review::Verdict;
 use crate::store::Store;
-
-/// The largest review that is read: an object and an old one of the API server's limit of 3 MiB each, and the rest.
-pub const BODY_LIMIT: usize = 7 * 1024 * 1024;
-
-/// How long a body may take to arrive. The API server itself gives up after 1 s; this is for those who are not it.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything an answer depends on.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +24,7 @@ pub struct App {
     pub store: Store,
     pub readiness: Readiness,
     pub metrics: Metrics,
+    pub bodies: Bodies,
 }
 
 /// The routes.
@@ -91,6 +85,24 @@ impl Refusal {
     }
 }
 
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Late => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken(_) => StatusCode::BAD_REQUEST,
+            BodyError::Busy => {
+                return Self {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    outcome: Outcome::Unavailable,
+                    message: error.to_string(),
+                };
+            }
+        };
+        Self::bad_request(status, error.to_string())
+    }
+}
+
 async fn answer(app: &App, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
     app.readiness.can_answer().map_err(|reason| Refusal {
         status: StatusCode::SERVICE_UNAVAILABLE,
@@ -103,9 +115,9 @@ async fn answer(app: &App, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
             "expected Content-Type: application/json",
         ));
     }
-    let body = read_body(request.into_body()).await?;
+    let body = app.bodies.read(request.into_body()).await?;
     let started = Instant::now();
-    let decision = decide(&body, &app.store).await.map_err(|error| {
+    let decision = decide(&body.bytes, &app.store).await.map_err(|error| {
         tracing::warn!(%error, "not an admission review");
         Refusal::bad_request(StatusCode::BAD_REQUEST, error.to_string())
     })?;
@@ -123,34 +135,6 @@ fn is_json(headers: &HeaderMap) -> bool {
         .unwrap_or_default();
     let media_type = value.split(';').next().unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
-}
-
-async fn read_body(body: Body) -> Result<Bytes, Refusal> {
-    let too_large = || {
-        Refusal::bad_request(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("a review may have at most {} MiB", BODY_LIMIT >> 20),
-        )
-    };
-    // Said before a byte is read, where the sender says how much there is.
-    if body.size_hint().lower() > BODY_LIMIT as u64 {
-        return Err(too_large());
-    }
-    match timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
-        Err(_) => Err(Refusal::bad_request(
-            StatusCode::REQUEST_TIMEOUT,
-            format!(
-                "the body did not arrive within {} s",
-                BODY_TIMEOUT.as_secs()
-            ),
-        )),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Refusal::bad_request(
-            StatusCode::BAD_REQUEST,
-            format!("the body could not be read: {error}"),
-        )),
-    }
 }
 
 /// Names and verdicts only: an object's body never gets into the log.

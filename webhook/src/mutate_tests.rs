@@ -1,8 +1,11 @@
 //! `/mutate` without sockets: what is asked, and what is answered.
 
+use std::time::Duration;
+
 use failover_core::birth::Settled;
 use failover_core::namespace::{Enforcement, ObjectRole};
 use failover_core::{NamespaceState, Role, Roles};
+use http_body_util::BodyExt as _;
 use json_patch::Patch;
 use k8s_openapi::ByteString;
 use rstest::rstest;
@@ -247,6 +250,11 @@ async fn what_cannot_be_made_passive_is_refused_as_forbidden(
     r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"resource":{"resource":"pods"},"operation":"CREATE"}}"#,
     StatusCode::BAD_REQUEST,
     "no uid"
+)]
+#[case::nothing_readable_and_an_empty_uid(
+    r#"{"request":{"uid":"","resource":7}}"#,
+    StatusCode::BAD_REQUEST,
+    "not an AdmissionReview"
 )]
 #[tokio::test]
 async fn what_is_no_review_is_a_bad_request(

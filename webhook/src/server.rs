@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::body::BODY_TIMEOUT;
 use crate::metrics::Metrics;
-use crate::mutate::BODY_TIMEOUT;
 
 /// Bounds on what a client may take. Those of a real API server are far below.
 #[derive(Clone, Copy, Debug)]

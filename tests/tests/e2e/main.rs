@@ -7,6 +7,7 @@
 
 mod api;
 mod backstop;
+mod bad_input;
 mod bed;
 mod cut_off;
 mod exempt;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::body::Body;
 use axum::http::StatusCode;
 use failover_core::Role;
-use failover_webhook::mutate::BODY_TIMEOUT;
+use failover_webhook::body::BODY_TIMEOUT;
 use futures::{StreamExt as _, stream};
 use rstest::rstest;
 use serde_json::{Value, json};
