@@ -48,8 +48,10 @@ impl<'a> Review<'a> {
             uid: Cow<'a, str>,
         }
         serde_json::from_str(body).map_err(|error| match serde_json::from_str(body) {
-            Ok(Envelope { request }) => Unreadable::Request(request.uid, error),
-            Err(_) => Unreadable::Unanswerable(error),
+            Ok(Envelope { request }) if !request.uid.is_empty() => {
+                Unreadable::Request(request.uid, error)
+            }
+            _ => Unreadable::Unanswerable(error),
         })
     }
 }

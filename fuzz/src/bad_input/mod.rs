@@ -1,0 +1,2 @@
+mod reviews;
+mod texts;
