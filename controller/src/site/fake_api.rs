@@ -39,6 +39,8 @@ struct State {
     webhook_alive: bool,
     /// What the webhook takes a Namespace's labels for, so many times more.
     webhook_lags: Option<(u32, BTreeMap<String, String>)>,
+    webhook_dies_after_lagging: bool,
+    backstop: bool,
     asked: Vec<Asked>,
     fault: Option<Fault>,
     watcher: Option<Watcher>,
@@ -51,6 +53,8 @@ impl FakeApi {
             version: 100,
             webhook_alive: true,
             webhook_lags: None,
+            webhook_dies_after_lagging: false,
+            backstop: false,
             asked: Vec::new(),
             fault: None,
             watcher: None,
@@ -105,6 +109,16 @@ impl FakeApi {
     /// The webhook sees these labels on every Namespace in its next decisions.
     pub(crate) fn set_webhook_lagging(&self, decisions: u32, labels: BTreeMap<String, String>) {
         self.state().webhook_lags = Some((decisions, labels));
+    }
+
+    /// And answers no more after those.
+    pub(crate) fn set_webhook_dying_after_lagging(&self) {
+        self.state().webhook_dies_after_lagging = true;
+    }
+
+    /// No count may be raised, whatever the webhook says.
+    pub(crate) fn set_backstop(&self) {
+        self.state().backstop = true;
     }
 
     pub(crate) fn set_fault(
@@ -239,6 +253,13 @@ impl State {
         {
             json_patch::patch(&mut new, &rewrite).unwrap();
         }
+        let count = |object: &Value| object["spec"]["replicas"].as_u64();
+        if self.backstop && count(&new) > count(&old) {
+            return status(
+                403,
+                "ValidatingAdmissionPolicy 'deployments.apps.failover.dev' with binding 'x' denied request",
+            );
+        }
         if new != old {
             self.store(path, new);
         }
@@ -262,6 +283,7 @@ impl State {
                 *decisions -= 1;
                 Some(labels.clone())
             }
+            Some(_) if self.webhook_dies_after_lagging => return None,
             _ => map("labels"),
         };
         let (state, _) = NamespaceState::parse(labels.as_ref(), map("annotations").as_ref());

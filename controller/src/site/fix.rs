@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use failover_core::Pointer;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use failover_core::rewrite::Rewrite;
 use serde_json::{Value, json};
@@ -54,13 +55,14 @@ pub async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
             Ok(answer) => answer,
             Err(error) => return give_up(error),
         };
-        let lost = !overtaken && loses_originals(&object, &rewrite, &answer);
+        let records = records_of(&object, &rewrite);
+        let lost = !overtaken && lacks(&records, &answer);
         object = answer;
         if overtaken {
             // If it conforms now, that was somebody else.
             done = Fixed::Moot;
         } else if lost {
-            object = match give_back(scope, name, &rewrite, &object).await {
+            object = match give_back(scope, name, &rewrite, &records, &object).await {
                 Ok(object) => object,
                 Err(error) => return Ok(Fixed::Blocked(lost_for_good(&rewrite, &error))),
             };
@@ -87,35 +89,82 @@ fn version(object: &Value) -> &str {
         .unwrap_or_default()
 }
 
+/// Our annotations as a rewrite leaves them.
+type Records = Vec<(&'static str, Value)>;
+
+fn records_of(before: &Value, rewrite: &Rewrite) -> Records {
+    let mut sent = before.clone();
+    if json_patch::patch(&mut sent, &rewrite.patch).is_err() {
+        return vec![];
+    }
+    [RESTORE_ANNOTATION, HELD_ANNOTATION]
+        .into_iter()
+        .map(|key| (key, sent["metadata"]["annotations"][key].take()))
+        .filter(|(_, text)| !text.is_null())
+        .collect()
+}
+
 /// Whether the answer to a rewrite lacks the originals that the rewrite recorded.
 ///
 /// A webhook replica that still takes the site for primary drops a record that the stored object does not have. Replicas
-/// are waited for before a sweep; this is for one that lags all the same, as when somebody has overridden that wait.
-fn loses_originals(before: &Value, rewrite: &Rewrite, answer: &Value) -> bool {
-    let mut sent = before.clone();
-    if json_patch::patch(&mut sent, &rewrite.patch).is_err() {
-        return false;
-    }
-    let record = |object: &Value, key: &str| object["metadata"]["annotations"][key].clone();
-    [RESTORE_ANNOTATION, HELD_ANNOTATION]
+/// are waited for before a sweep, and the backstop refuses such a write; this is for where both fail, as when somebody has
+/// overridden that wait and the API server lags behind too.
+fn lacks(records: &Records, object: &Value) -> bool {
+    records
         .iter()
-        .any(|key| !record(&sent, key).is_null() && record(answer, key).is_null())
+        .any(|(key, _)| object["metadata"]["annotations"][key].is_null())
 }
 
 /// Puts the originals back where they were, after a while. A webhook that has caught up records them in that same write;
 /// otherwise the object strays again, and is decided anew.
+///
+/// Where nobody rewrites them, the backstop refuses originals on a standby. Then the record alone is written: it stays if
+/// the webhook is gone by now, and is dropped once more by one that still lags, which is waited for.
 async fn give_back(
     scope: &Scope,
     name: &str,
     rewrite: &Rewrite,
+    records: &Records,
     object: &Value,
 ) -> Result<Value, ObjectError> {
     tracing::warn!(
         object = %scope.reference(object),
         "a webhook replica that lags behind dropped the record of what was forced: giving the originals back, and trying again"
     );
-    tokio::time::sleep(CATCH_UP).await;
-    let operations: Vec<_> = rewrite
+    let mut object = object.clone();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        tokio::time::sleep(CATCH_UP).await;
+        let given = write(scope, name, originals(rewrite), &object).await;
+        let refused = match given {
+            Err(error @ ObjectError::Refused { status: 403, .. }) => error,
+            answer => return answer,
+        };
+        object = write(scope, name, records_alone(records, &object), &object).await?;
+        if !lacks(records, &object) {
+            return Ok(object);
+        }
+        if tries == TRIES {
+            return Err(refused);
+        }
+    }
+}
+
+async fn write(
+    scope: &Scope,
+    name: &str,
+    operations: Value,
+    object: &Value,
+) -> Result<Value, ObjectError> {
+    let patch: json_patch::Patch =
+        serde_json::from_value(operations).expect("add and remove with sound pointers");
+    patiently(|| scope.objects.rewrite(name, &patch, version(object))).await
+}
+
+/// The values before a rewrite, as operations of a patch.
+fn originals(rewrite: &Rewrite) -> Value {
+    rewrite
         .changes
         .iter()
         .map(|change| match &change.before {
@@ -124,10 +173,18 @@ async fn give_back(
             }
             None => json!({ "op": "remove", "path": change.pointer.to_string() }),
         })
-        .collect();
-    let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))
-        .expect("add and remove with sound pointers");
-    patiently(|| scope.objects.rewrite(name, &patch, version(object))).await
+        .collect()
+}
+
+/// The records alone, as operations of a patch on the object as it is now.
+fn records_alone(records: &Records, object: &Value) -> Value {
+    let parent = object["metadata"]["annotations"]
+        .is_null()
+        .then(|| json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));
+    let entries = records.iter().map(|(key, text)| {
+        json!({ "op": "add", "path": Pointer::annotation(key).to_string(), "value": text })
+    });
+    parent.into_iter().chain(entries).collect()
 }
 
 fn lost_for_good(rewrite: &Rewrite, error: &ObjectError) -> String {

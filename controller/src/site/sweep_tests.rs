@@ -16,15 +16,18 @@ use crate::site::fake_api::{FakeApi, status};
 const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
 const RECORD: &str = "failover.dev/restore";
 
+fn enrolled_as(role: Role) -> BTreeMap<String, String> {
+    ["volumes", "workloads", "gitops", "traffic"]
+        .map(|layer| (format!("failover.dev/{layer}"), role.as_str().to_owned()))
+        .into_iter()
+        .chain([("failover.dev/enforce".to_owned(), "enabled".to_owned())])
+        .collect()
+}
+
 /// A namespace `shop` in which every layer has this role.
 fn cluster(role: Role) -> (FakeApi, Vec<EnrolledNamespace>) {
     let api = FakeApi::new();
-    let role = role.as_str();
-    let labels: BTreeMap<String, String> = ["volumes", "workloads", "gitops", "traffic"]
-        .map(|layer| (format!("failover.dev/{layer}"), role.to_owned()))
-        .into_iter()
-        .chain([("failover.dev/enforce".to_owned(), "enabled".to_owned())])
-        .collect();
+    let labels = enrolled_as(role);
     api.put(
         "/api/v1/namespaces/shop",
         json!({ "metadata": { "labels": labels } }),
@@ -238,10 +241,33 @@ async fn an_object_that_never_holds_still_is_given_up_and_named() {
 async fn a_webhook_that_lags_behind_cannot_make_the_sweep_lose_an_original(#[case] decisions: u32) {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
-    let primary = ["volumes", "workloads", "gitops", "traffic"]
-        .map(|layer| (format!("failover.dev/{layer}"), "primary".to_owned()));
-    let enrolled = ("failover.dev/enforce".to_owned(), "enabled".to_owned());
-    api.set_webhook_lagging(decisions, primary.into_iter().chain([enrolled]).collect());
+    api.set_webhook_lagging(decisions, enrolled_as(Role::Primary));
+    let swept = sweep(&api, &namespaces).await.unwrap();
+    assert_eq!(swept.left, 0);
+    let web = api.get(WEB);
+    assert_eq!(web["spec"]["replicas"], 0);
+    assert_eq!(
+        web["metadata"]["annotations"][RECORD],
+        "{\"/spec/replicas\":3}"
+    );
+}
+
+/// Worse: the backstop refuses to give originals back on a standby, for as long as no webhook makes them passive.
+#[rstest]
+#[case::it_lags_on(8, false)]
+#[case::it_dies(2, true)]
+#[tokio::test(start_paused = true)]
+async fn an_original_that_may_not_be_given_back_is_recorded_in_the_end(
+    #[case] decisions: u32,
+    #[case] dies: bool,
+) {
+    let (api, namespaces) = cluster(Role::Secondary);
+    api.put(WEB, deployment(3));
+    api.set_backstop();
+    api.set_webhook_lagging(decisions, enrolled_as(Role::Primary));
+    if dies {
+        api.set_webhook_dying_after_lagging();
+    }
     let swept = sweep(&api, &namespaces).await.unwrap();
     assert_eq!(swept.left, 0);
     let web = api.get(WEB);

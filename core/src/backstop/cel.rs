@@ -90,6 +90,13 @@ impl Values {
         let (is_passive, was_passive) = (is_one_of(&after, passive), is_one_of(&before, passive));
         format!("{is_passive} || (!({was_passive}){no_more})")
     }
+
+    /// Passive before already, or not passive now.
+    pub(super) fn was_or_is_not(&self, passive: &[&Value]) -> String {
+        let [before, after] = [&self.before, &self.after]
+            .map(|value| is_one_of(&format!("variables.{value}"), passive));
+        format!("{before} || !({after})")
+    }
 }
 
 /// Whether a variable has one of these values. `null`, where it is one of them, is apart: a list has one type.

@@ -15,6 +15,8 @@
 //! annotations of another time, and what is passive without a record stays so on a primary. Only that the record is still
 //! there can be asked here, not what it says, since the webhook's own changes come by the same request.
 //!
+//! Of the controller's own writes more is asked: what they make passive they must record.
+//!
 //! `UPDATE_POLICIES=1 cargo test -p failover-core backstop` writes the checked-in file.
 
 mod cel;
@@ -47,10 +49,17 @@ pub fn policy(rule: &Rule) -> Value {
         variables.extend(values.variables(rule.scale && i == 0, &field.passive));
         validations.push(validation(field, &values));
     }
-    let recorded: Vec<&Field> = rule.fields.iter().filter(|f| is_recorded(f)).collect();
-    if !recorded.is_empty() {
+    if rule.fields.iter().any(is_recorded) {
         variables.extend(record_variables());
-        validations.extend(recorded.into_iter().map(keeps_its_record));
+        for (i, field) in rule.fields.iter().enumerate() {
+            if is_recorded(field) {
+                validations.push(keeps_its_record(field));
+                validations.push(brings_its_record(
+                    field,
+                    &Values::of_field(i, &field.pointer),
+                ));
+            }
+        }
     }
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -187,16 +196,20 @@ fn variable(name: &str, expression: &str) -> Value {
     json!({"name": name, "expression": expression})
 }
 
-/// One field must not be more active than it was, unless the object is primary or nothing rules it.
-fn validation(field: &Field, values: &Values) -> Value {
-    let passive: Vec<&Value> = std::iter::once(&field.passive)
+/// Everything that counts as passive, the value that is forced first; `null` is absence.
+fn passive_values(field: &Field) -> Vec<&Value> {
+    std::iter::once(&field.passive)
         .chain(&field.also_passive)
         .chain(field.absent_is_passive.then_some(&Value::Null))
-        .collect();
+        .collect()
+}
+
+/// One field must not be more active than it was, unless the object is primary or nothing rules it.
+fn validation(field: &Field, values: &Values) -> Value {
     json!({
         "expression": format!(
             "variables.role in ['primary', 'exempt'] || {}",
-            values.not_more_active(&passive, field.value_type)
+            values.not_more_active(&passive_values(field), field.value_type)
         ),
         "message": format!("{} may not become more active here (kubectl failover status)", field.pointer),
         "messageExpression": format!(
@@ -245,6 +258,27 @@ fn keeps_its_record(field: &Field) -> Value {
         "expression": format!(
             "variables.role in ['primary', 'exempt'] || !variables.recordBefore.contains({entry}) \
              || variables.recordAfter.contains({entry}) || request.?options.?fieldManager.orValue('') in [{ours}]"
+        ),
+        "message": format!("an object{what}"),
+        "messageExpression": format!("variables.object + {}", literal(&what)),
+        "reason": "Forbidden",
+    })
+}
+
+/// What the controller makes passive is recorded in that same write, or not written: a webhook replica that still takes the
+/// site for primary drops the record, and what it said would be gone. The controller tries again until no replica does.
+fn brings_its_record(field: &Field, values: &Values) -> Value {
+    let entry = literal(&Value::String(field.pointer.to_string()).to_string());
+    let what = format!(
+        ": made passive without the record of {}, which a webhook replica that lags behind has dropped (kubectl failover status)",
+        field.pointer
+    );
+    json!({
+        "expression": format!(
+            "request.?options.?fieldManager.orValue('') != {} || variables.role in ['primary', 'exempt'] \
+             || {} || variables.recordAfter.contains({entry})",
+            literal(CONTROLLER_MANAGER),
+            values.was_or_is_not(&passive_values(field)),
         ),
         "message": format!("an object{what}"),
         "messageExpression": format!("variables.object + {}", literal(&what)),

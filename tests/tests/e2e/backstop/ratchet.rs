@@ -74,8 +74,8 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
+/// A secondary on which nothing of ours runs, and nothing has been swept: its Deployment still has three replicas.
+async fn not_swept() -> (Site, Value) {
     let mut site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.controller.terminate(PATIENCE).unwrap();
@@ -86,7 +86,42 @@ async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
     site.kubectl(&["label", "namespace", "shop", labels, "--overwrite"])
         .await
         .expect(0);
+    (site, web)
+}
 
+/// As with a webhook replica that still takes the site for primary, and drops the record from what the controller writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
+    let (site, web) = not_swept().await;
+    let api = site.api_of(&web).await.unwrap();
+    let ours = PatchParams {
+        field_manager: Some(names::CONTROLLER_MANAGER.to_owned()),
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let mut passive = json!({"spec": {"replicas": 0}});
+    eventually("the API server to know the role", || async {
+        match api.patch("web", &ours, &Patch::Merge(&passive)).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let without = api.patch("web", &ours, &Patch::Merge(&passive)).await;
+    forbidden(
+        without,
+        &["deployments/web", "without the record of /spec/replicas"],
+    );
+    passive["metadata"]["annotations"] =
+        json!({names::RESTORE_ANNOTATION: r#"{"/spec/replicas":3}"#});
+    api.patch("web", &ours, &Patch::Merge(&passive))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
+    let (site, web) = not_swept().await;
     let api = site.api_of(&web).await.unwrap();
     let scale = async |replicas: i64| {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
