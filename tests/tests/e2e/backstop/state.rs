@@ -1,12 +1,13 @@
 //! What says which role holds: Namespaces, the Site, and the definitions of both.
 
+use failover_core::api::FailoverPolicy;
 use failover_core::names;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rstest::rstest;
 use serde_json::{Value, json};
-use testbed::eventually;
 use testbed::site::{Options, Site};
+use testbed::{eventually, fixtures};
 
 use super::{forbidden, on_its_own};
 
@@ -42,7 +43,7 @@ async fn with_people() -> Site {
     // `*` is every verb, `enforce` among them: bob has all others.
     let verbs = json!({"rules": [{
         "apiGroups": ["", "apiextensions.k8s.io", "failover.dev"],
-        "resources": ["namespaces", "namespaces/status", "customresourcedefinitions", "sites"],
+        "resources": ["namespaces", "namespaces/status", "customresourcedefinitions", "sites", "failoverpolicies"],
         "verbs": ["get", "list", "create", "update", "patch", "delete"],
     }]});
     site.kubectl(&[
@@ -258,7 +259,7 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
         stolen,
         &["requestedBy must be the user who makes the request: alice"],
     );
-    sites(alice)
+    sites(alice.clone())
         .patch(names::SITE, &dry, &Patch::Merge(order("alice")))
         .await
         .unwrap();
@@ -273,6 +274,33 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
         by_flux,
         &["never changed through GitOps", "kubectl failover promote"],
     );
+
+    println!("one application alone");
+    let dry_create = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let web = [("Deployment", "web")];
+    let policy = |state| {
+        serde_json::from_value(fixtures::failover_policy("shop", "mine", state, &web)).unwrap()
+    };
+    let policies = |client| Api::<FailoverPolicy>::namespaced(client, "shop");
+    forbidden(
+        policies(bob.clone())
+            .create(&dry_create, &policy(Some("primary")))
+            .await,
+        &["desiredState: primary", "those who may enforce"],
+    );
+    for state in [None, Some("secondary")] {
+        policies(bob.clone())
+            .create(&dry_create, &policy(state))
+            .await
+            .unwrap();
+    }
+    policies(alice.clone())
+        .create(&dry_create, &policy(Some("primary")))
+        .await
+        .unwrap();
 
     println!("deleted");
     let delete = DeleteParams {
