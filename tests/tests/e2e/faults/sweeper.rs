@@ -128,7 +128,7 @@ async fn a_busy_api_server_makes_a_sweep_slower_and_stops_none_of_it() {
 /// Each application has somebody who writes to it all the time, and the webhook is dead: what the sweeper writes is all
 /// there is, and is overtaken again and again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_among_other_writers_overwrites_nothing_of_theirs() {
+async fn a_sweep_that_other_writers_overtake_gets_done_and_overwrites_nothing_of_theirs() {
     let mut site = applications().await;
     site.webhook.kill();
     let stop = CancellationToken::new();
