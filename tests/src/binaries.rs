@@ -40,6 +40,13 @@ fn build_now() -> Result<Binaries> {
             "--workspace",
             "--bins",
             "--message-format=json-render-diagnostics",
+            "--profile",
+            // A bench measures what a release is.
+            if cfg!(debug_assertions) {
+                "dev"
+            } else {
+                "bench"
+            },
         ])
         .current_dir(crate::workspace())
         .stdin(Stdio::null())
