@@ -179,7 +179,7 @@ pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
     let (failover_policies, mut policy_writer) = empty::<FailoverPolicy>();
     let (leases, mut lease_writer) = empty::<Lease>();
     let (webhooks, mut webhook_writer) = empty::<MutatingWebhookConfiguration>();
-    let (policies, _) = empty::<kube::core::PartialObjectMeta<ValidatingAdmissionPolicy>>();
+    let (policies, _) = empty::<ValidatingAdmissionPolicy>();
     let (bindings, _) = empty::<ValidatingAdmissionPolicyBinding>();
     let changed = Arc::new(Notify::new());
     let (send, mut changes) = mpsc::unbounded_channel::<(String, Value)>();

@@ -44,7 +44,7 @@ pub struct Caches {
     pub exempt: ExemptLabels,
     pub enforcer_leases: Store<Lease>,
     pub webhooks: Store<MutatingWebhookConfiguration>,
-    pub policies: Store<PartialObjectMeta<ValidatingAdmissionPolicy>>,
+    pub policies: Store<ValidatingAdmissionPolicy>,
     pub bindings: Store<ValidatingAdmissionPolicyBinding>,
     pub(super) changed: Arc<Notify>,
     /// As `changed`, for those who look after RoleRules: each wakes one.
@@ -157,7 +157,13 @@ impl Caches {
 
     /// Whether the API server itself holds every built-in kind.
     pub fn policy_configured(&self) -> bool {
-        backstop::missing(|name| self.has_policy(name), |name| self.has_binding(name)).is_empty()
+        let policy = |name: &str| self.policies.get(&ObjectRef::new(name));
+        let binding = |name: &str| self.bindings.get(&ObjectRef::new(name));
+        backstop::missing(
+            |name| serde_json::to_value(&*policy(name)?).ok(),
+            |name| serde_json::to_value(&*binding(name)?).ok(),
+        )
+        .is_empty()
     }
 
     pub fn has_policy(&self, name: &str) -> bool {

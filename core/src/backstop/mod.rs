@@ -94,22 +94,53 @@ pub fn binding(rule: &Rule) -> Value {
     })
 }
 
-/// What is missing of the built-in backstop, as `policy NAME` or `binding NAME`: with nothing missing it holds by itself.
+/// What is missing of the built-in backstop, or not as it should be, as `policy NAME` or `binding NAME`: with nothing of
+/// that it holds by itself. The API server is asked for policies and bindings by name.
 pub fn missing(
-    has_policy: impl Fn(&str) -> bool,
-    has_binding: impl Fn(&str) -> bool,
+    find_policy: impl Fn(&str) -> Option<Value>,
+    find_binding: impl Fn(&str) -> Option<Value>,
 ) -> Vec<String> {
-    RuleSet::built_in()
-        .iter()
-        .flat_map(|rule| {
-            let name = name(rule);
-            [
-                (!has_policy(&name)).then(|| format!("policy {name}")),
-                (!has_binding(&name)).then(|| format!("binding {name}")),
-            ]
-        })
-        .flatten()
-        .collect()
+    let built_in = RuleSet::built_in();
+    let of = |rule: &Rule| {
+        let name = name(rule);
+        let policy = find_policy(&name).is_some_and(|found| says(&policy(rule), &found));
+        let binding = find_binding(&name).is_some_and(|found| says(&binding(rule), &found));
+        [
+            (!policy).then(|| format!("policy {name}")),
+            (!binding).then(|| format!("binding {name}")),
+        ]
+    };
+    built_in.iter().flat_map(of).flatten().collect()
+}
+
+/// Whether an object's spec says what it was written with and nothing else. What the API server fills in is empty.
+fn says(written: &Value, found: &Value) -> bool {
+    fn covers(written: &Value, found: &Value) -> bool {
+        match (written, found) {
+            (Value::Object(written), Value::Object(found)) => {
+                let all = written
+                    .iter()
+                    .all(|(key, value)| found.get(key).is_some_and(|f| covers(value, f)));
+                all && found
+                    .iter()
+                    .all(|(key, value)| written.contains_key(key) || is_empty(value))
+            }
+            (Value::Array(written), Value::Array(found)) => {
+                written.len() == found.len() && written.iter().zip(found).all(|(w, f)| covers(w, f))
+            }
+            (written, found) => written == found,
+        }
+    }
+    covers(&written["spec"], &found["spec"])
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(members) => members.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn metadata(rule: &Rule) -> Value {
@@ -318,6 +349,46 @@ mod tests {
             "{} differs: run UPDATE_POLICIES=1 cargo test -p failover-core backstop",
             file.display()
         );
+    }
+
+    #[test]
+    fn a_policy_that_was_edited_does_not_count_and_one_that_the_server_filled_in_does() {
+        let missing_with = |edit: fn(&mut Value)| {
+            let rules = RuleSet::built_in();
+            let served = |name: &str, of: fn(&Rule) -> Value| {
+                let mut object = of(rules.iter().find(|rule| self::name(rule) == name).unwrap());
+                if name.starts_with("deployments") {
+                    edit(&mut object);
+                }
+                Some(object)
+            };
+            missing(|name| served(name, policy), |name| served(name, binding))
+        };
+        let filled_in = |object: &mut Value| {
+            object["metadata"]["uid"] = json!("u");
+            if object["kind"] == "ValidatingAdmissionPolicy" {
+                object["spec"]["matchConstraints"]["objectSelector"] = json!({});
+            }
+        };
+        assert_eq!(missing_with(filled_in), Vec::<String>::new());
+        let edits: [fn(&mut Value); 4] = [
+            |o| o["spec"]["matchConditions"] = json!([{"name": "x", "expression": "false"}]),
+            |o| o["spec"]["failurePolicy"] = json!("Ignore"),
+            |o| o["spec"]["validationActions"] = json!(["Warn"]),
+            |o| {
+                o["spec"]["matchResources"] =
+                    json!({"namespaceSelector": {"matchLabels": {"x": "y"}}});
+            },
+        ];
+        for edit in edits {
+            let missing = missing_with(edit);
+            assert!(
+                missing
+                    .iter()
+                    .any(|m| m.ends_with("deployments.apps.failover.dev")),
+                "{missing:?}"
+            );
+        }
     }
 
     #[test]

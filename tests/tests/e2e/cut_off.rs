@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use failover_core::api;
 use failover_core::names::{self, RESTORE_ANNOTATION};
-use failover_core::{Role, Roles, backstop};
+use failover_core::{Role, Roles};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::json;
@@ -268,9 +268,11 @@ async fn without_any_enforcement_configured_no_change_starts() {
     let plan = [DEMOTE, &["--dry-run=server"]].concat();
     site.failover(&plan).await.expect(0);
 
-    let backstop = format!("--selector={}", backstop::SELECTOR);
-    let bindings = ["delete", "validatingadmissionpolicybindings", &backstop];
-    site.kubectl(&bindings).await.expect(0);
+    // One that looks at nothing is none.
+    let policy = "validatingadmissionpolicy/deployments.apps.failover.dev";
+    let never = r#"{"spec":{"matchConditions":[{"name":"never","expression":"false"}]}}"#;
+    let edit = ["patch", policy, "--type=merge", "-p", never];
+    site.kubectl(&edit).await.expect(0);
     let refused = site.failover(DEMOTE).await.expect(3);
     assert!(refused.stderr.contains("no-enforcement"), "{refused:?}");
     assert_eq!(

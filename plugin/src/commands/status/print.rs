@@ -173,7 +173,7 @@ fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
         Some(missing) => screen.say(
             Tone::Bad,
             &format!(
-                "Backstop:     {} missing, {} among them: kubectl failover install",
+                "Backstop:     {} missing or altered, {} among them: kubectl failover install",
                 missing.len(),
                 missing[0]
             ),
