@@ -49,7 +49,7 @@ pub(crate) async fn run(site: &Site) {
             .unwrap();
         apis.push(api);
     }
-    let before = server_metrics(&client).await;
+    let (before, webhook_before) = (server_metrics(&client).await, webhook_metrics(site).await);
     let mut took = ALL.map(|_| Figures::default());
     let dry_run = flux().dry_run();
     for round in 0..WARM_UP + ROUNDS {
@@ -78,6 +78,16 @@ pub(crate) async fn run(site: &Site) {
         println!("  {namespace:22} {took}, cost {:+.2} ms", cost * 1e3);
     }
     print_profile(&before, &server_metrics(&client).await);
+    println!("  and the webhook's own:");
+    print_mean(&webhook_before, &webhook_metrics(site).await, HANDLER, "");
+}
+
+const HANDLER: &str = "failover_webhook_request_duration_seconds";
+
+async fn webhook_metrics(site: &Site) -> String {
+    testbed::admin::get(site.webhook_admin(), "/metrics")
+        .await
+        .unwrap()
 }
 
 fn flux() -> PatchParams {
@@ -201,28 +211,29 @@ fn print_profile(before: &str, after: &str) {
         "apiserver_admission_step_admission_duration_seconds",
     ];
     println!("  the API server's own means over these writes:");
-    for (series, sum) in sums(after) {
-        let Some((metric, labels)) = series.split_once("_sum") else {
-            continue;
-        };
-        if !METRICS.contains(&metric) {
-            continue;
+    for (series, _) in sums(after) {
+        if let Some((metric, labels)) = series.split_once("_sum")
+            && METRICS.contains(&metric)
+        {
+            print_mean(before, after, metric, labels);
         }
-        let value = |text: &str, series: &str| {
-            sums(text)
-                .find(|(key, _)| *key == series)
-                .map_or(0.0, |(_, value)| value)
+    }
+}
+
+/// The mean of what was counted between two readings, unless it is something that the cluster does besides.
+fn print_mean(before: &str, after: &str, metric: &str, labels: &str) {
+    let grown = |of: &str| {
+        let series = format!("{metric}_{of}{labels}");
+        let value = |text| {
+            let found = sums(text).find(|(key, _)| *key == series);
+            found.map_or(0.0, |(_, value)| value)
         };
-        let counted = format!("{metric}_count{labels}");
-        let count = value(after, &counted) - value(before, &counted);
-        let took = sum - value(before, series);
-        // What else the cluster does meanwhile is not asked about.
-        if count >= FEWEST {
-            println!(
-                "    {:.3} ms × {count} {metric}{labels}",
-                took / count * 1e3
-            );
-        }
+        value(after) - value(before)
+    };
+    let count = grown("count");
+    if count >= FEWEST {
+        let mean = grown("sum") / count * 1e3;
+        println!("    {mean:.3} ms × {count} {metric}{labels}");
     }
 }
 

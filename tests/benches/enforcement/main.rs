@@ -1,13 +1,15 @@
 //! What enforcement costs, with the real processes on a real control plane. Figures are printed; nothing is asserted on them.
 //!
-//! `cargo bench -p failover-tests --bench enforcement [-- PART...]`; the parts are `alone` and `in_line`.
+//! `cargo bench -p failover-tests --bench enforcement [-- PART...]`; the parts are `alone`, `in_line`, `held` and `sweep`.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "what cannot be measured has no figures")]
 
 mod alone;
 mod figures;
+mod held;
 mod in_line;
+mod sweep;
 
 use testbed::site::{Options, Site};
 
@@ -29,6 +31,12 @@ async fn main() {
         if wants("in_line") {
             in_line::run(&site).await;
         }
+    }
+    if wants("held") {
+        held::run(&start("primary").await).await;
+    }
+    if wants("sweep") {
+        sweep::run().await;
     }
 }
 
