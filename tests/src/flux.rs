@@ -17,8 +17,8 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::git::{BRANCH, Repository};
+use crate::objects::apply;
 use crate::process::{Process, Spec, free_port};
-use crate::site::apply;
 use crate::{ControlPlane, crds, eventually_within, identity, toolchain};
 
 /// Where Flux and its sources and Kustomizations are; never enrolled.

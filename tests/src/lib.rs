@@ -21,6 +21,7 @@
 
 pub mod admin;
 pub mod binaries;
+mod command;
 pub mod control_plane;
 pub mod crds;
 mod credentials;
@@ -31,6 +32,7 @@ pub mod identity;
 pub mod kwok;
 pub mod link;
 pub mod network;
+mod objects;
 pub mod parts;
 pub mod process;
 pub mod secret_mirror;

@@ -2,20 +2,20 @@
 //! as processes with the tokens of their own ServiceAccounts.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use failover_core::names;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::discovery::{Discovery, Scope};
+use kube::api::{DynamicObject, PatchParams};
 use kube::{Api, Client};
 use tokio::process::Command;
 
 use crate::binaries::Binaries;
+pub use crate::command::Output;
+use crate::command::{command, output, run};
 use crate::link::Link;
+use crate::objects::{self, apply};
 use crate::parts::{self, Sockets};
 use crate::process::{Process, Spec, free_port};
 use crate::secret_mirror::SecretMirror;
@@ -80,34 +80,6 @@ pub struct Site {
     webhook_serving: SocketAddr,
     webhook_admin: SocketAddr,
     controller_admin: u16,
-}
-
-/// What a command said and how it ended.
-#[derive(Clone, Debug)]
-pub struct Output {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Output {
-    /// Asserts how it ended.
-    ///
-    /// # Panics
-    /// When it ended otherwise, showing what it said.
-    #[track_caller]
-    #[expect(
-        clippy::return_self_not_must_use,
-        reason = "often the end alone is asserted"
-    )]
-    pub fn expect(self, code: i32) -> Self {
-        assert_eq!(
-            self.code, code,
-            "--- stdout\n{}\n--- stderr\n{}",
-            self.stdout, self.stderr
-        );
-        self
-    }
 }
 
 impl Site {
@@ -370,77 +342,16 @@ impl Site {
 
     /// An API for objects given as JSON.
     pub async fn api_of(&self, object: &serde_json::Value) -> kube::Result<Api<DynamicObject>> {
-        api_of(&self.client(), object).await
+        objects::api_of(&self.client(), object).await
+    }
+
+    /// Creates many objects of a few kinds, several at a time.
+    pub async fn create_all(&self, manifests: &[serde_json::Value]) -> kube::Result<()> {
+        objects::create_all(&self.client(), manifests).await
     }
 }
 
 /// Where the webhook's mounted Secret is.
 fn tls(plane: &ControlPlane) -> PathBuf {
     plane.folder().join("tls")
-}
-
-pub(crate) async fn apply(
-    client: &Client,
-    object: &serde_json::Value,
-    params: &PatchParams,
-) -> kube::Result<DynamicObject> {
-    let name = object["metadata"]["name"]
-        .as_str()
-        .expect("an object to apply has a name");
-    api_of(client, object)
-        .await?
-        .patch(name, params, &Patch::Apply(object))
-        .await
-}
-
-async fn api_of(client: &Client, object: &serde_json::Value) -> kube::Result<Api<DynamicObject>> {
-    let text = |key: &str| {
-        object[key]
-            .as_str()
-            .expect("an object has a type")
-            .to_owned()
-    };
-    let (group, version) = match text("apiVersion").split_once('/') {
-        Some((group, version)) => (group.to_owned(), version.to_owned()),
-        None => (String::new(), text("apiVersion")),
-    };
-    let gvk = kube::core::GroupVersionKind::gvk(&group, &version, &text("kind"));
-    let discovery = Discovery::new(client.clone())
-        .filter(&[&group])
-        .run()
-        .await?;
-    let (resource, capabilities) = discovery.resolve_gvk(&gvk).expect("its kind is served");
-    Ok(match capabilities.scope {
-        Scope::Cluster => Api::all_with(client.clone(), &resource),
-        Scope::Namespaced => {
-            let namespace = object["metadata"]["namespace"]
-                .as_str()
-                .unwrap_or("default");
-            Api::namespaced_with(client.clone(), namespace, &resource)
-        }
-    })
-}
-
-fn command(program: &Path, kubeconfig: &PathBuf, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("KUBECONFIG", kubeconfig)
-        .env("NO_COLOR", "1")
-        .env_remove("CI");
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-async fn run(program: &Path, kubeconfig: &PathBuf, arguments: &[&str]) -> Result<Output> {
-    output(&mut command(program, kubeconfig, arguments)).await
-}
-
-async fn output(command: &mut Command) -> Result<Output> {
-    let output = tokio::time::timeout(Duration::from_secs(300), command.output()).await??;
-    Ok(Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
 }

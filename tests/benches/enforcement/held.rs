@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::Value;
 use testbed::fixtures;
 use testbed::site::{DEMOTE, FLUX, Site};
@@ -26,18 +25,7 @@ pub(crate) async fn run(site: &Site) {
     let manifests: Vec<Value> = (0..WORKLOADS)
         .map(|i| fixtures::deployment(NAMESPACE, &format!("app-{i}"), 1))
         .collect();
-    stream::iter(&manifests)
-        .for_each_concurrent(16, |manifest| {
-            let object: Deployment = serde_json::from_value(manifest.clone()).unwrap();
-            let deployments = deployments.clone();
-            async move {
-                deployments
-                    .create(&PostParams::default(), &object)
-                    .await
-                    .unwrap();
-            }
-        })
-        .await;
+    site.create_all(&manifests).await.unwrap();
 
     let cpu = CpuTime::of(&site.controller);
     let started = Instant::now();

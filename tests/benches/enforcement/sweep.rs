@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use failover_core::names;
-use futures::{StreamExt as _, stream};
-use k8s_openapi::api::batch::v1::CronJob;
-use kube::Api;
-use kube::api::PostParams;
+use serde_json::Value;
 use testbed::site::{Options, Site};
 use testbed::{admin, eventually, fixtures};
 
@@ -26,20 +23,10 @@ pub(crate) async fn run() {
     .await
     .unwrap();
     site.enrolled_namespace(NAMESPACE).await;
-    let cron_jobs: Api<CronJob> = Api::namespaced(site.client(), NAMESPACE);
-    stream::iter(0..OBJECTS)
-        .for_each_concurrent(16, |i| {
-            let manifest = fixtures::cron_job(NAMESPACE, &format!("app-{i}"));
-            let cron_jobs = cron_jobs.clone();
-            async move {
-                let object = serde_json::from_value(manifest).unwrap();
-                cron_jobs
-                    .create(&PostParams::default(), &object)
-                    .await
-                    .unwrap();
-            }
-        })
-        .await;
+    let manifests: Vec<Value> = (0..OBJECTS)
+        .map(|i| fixtures::cron_job(NAMESPACE, &format!("app-{i}")))
+        .collect();
+    site.create_all(&manifests).await.unwrap();
     site.until_ready().await;
     // The one that was under way may have begun before.
     let begun = after_sweeps(&site, 1.0).await;

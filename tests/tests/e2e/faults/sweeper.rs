@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use failover_core::names::{self, RESTORE_ANNOTATION};
-use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use testbed::fixtures;
@@ -43,17 +42,10 @@ async fn ten_sweeps_over_a_thousand_objects_that_conform_write_nothing() {
     .await
     .unwrap();
     site.enrolled_namespace(NAMESPACE).await;
-    let client = site.client();
-    stream::iter(0..OBJECTS)
-        .for_each_concurrent(16, |i| {
-            let manifest = KINDS[i % KINDS.len()](NAMESPACE, &format!("app-{i}"));
-            let api = api_of(&client, &manifest);
-            async move {
-                let object: DynamicObject = serde_json::from_value(manifest).unwrap();
-                api.create(&PostParams::default(), &object).await.unwrap();
-            }
-        })
-        .await;
+    let manifests: Vec<Value> = (0..OBJECTS)
+        .map(|i| KINDS[i % KINDS.len()](NAMESPACE, &format!("app-{i}")))
+        .collect();
+    site.create_all(&manifests).await.unwrap();
     site.until_ready().await;
 
     // The one that was under way may have begun before.
