@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testbed::site::{Options, Site};
 use testbed::{crds, eventually, fixtures};
 
-use super::{Bed, NAMESPACE, QUICK, swept_clean};
+use super::{Bed, NAMESPACE, QUICK, rule_of, swept_clean};
 use crate::main_job::{DEMOTE, PROMOTE, assert_passive, stored};
 
 const OUR_CRDS: [&str; 3] = [
@@ -171,6 +171,30 @@ async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they
         assert_passive(&stored(&site, manifest).await);
     }
     site.until_ready().await;
+
+    println!("and come again on a primary, where they are left as they are written");
+    site.failover(PROMOTE).await.expect(0);
+    crds::apply(&site.plane).await.unwrap();
+    let mut written = Vec::new();
+    for manifest in &foreign {
+        written.push(site.apply_as_flux(manifest).await.unwrap());
+    }
+    swept_clean(&site, 2).await;
+    for (manifest, written) in foreign.iter().zip(&written) {
+        let object = stored(&site, manifest).await;
+        assert_eq!(
+            object.metadata.resource_version,
+            written.metadata.resource_version
+        );
+        let value = serde_json::to_value(&object).unwrap();
+        for field in &rule_of(manifest).fields {
+            assert_eq!(
+                field.pointer.lookup(&value),
+                field.pointer.lookup(manifest),
+                "{value}"
+            );
+        }
+    }
 }
 
 fn is_foreign(manifest: &Value) -> bool {
