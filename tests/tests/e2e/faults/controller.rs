@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use failover_core::Role;
 use failover_core::names::RESTORE_ANNOTATION;
 use kube::api::{DynamicObject, ListParams};
 use nix::sys::signal::Signal;
+use rstest::rstest;
 use serde_json::json;
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
@@ -126,24 +128,41 @@ async fn a_controller_killed_in_the_middle_of_a_sweep_loses_nothing_either_way()
     assert_all_as_they_were(&applications(&site).await, &uids(&before));
 }
 
-/// The first is frozen in the middle of a demotion, as a machine that is paused. When it wakes it still means to go on, and
-/// the site is primary again.
+/// The first is frozen in the middle of a change of role, as a machine that is paused. When it wakes it still means to go on,
+/// and the site has turned back.
+#[rstest]
+#[case::in_a_demotion(DEMOTE, PROMOTE, Role::Primary)]
+#[case::in_a_promotion(PROMOTE, DEMOTE, Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_wakes_up_late_turns_nothing_back() {
+async fn a_leader_that_wakes_up_late_turns_nothing_back(
+    #[case] frozen_in: &[&str],
+    #[case] then: &[&str],
+    #[case] ends_as: Role,
+) {
     let mut site = slow_site().await;
     let before = applications(&site).await;
+    let assert_held = async |site: &Site, role: Role| {
+        let now = applications(site).await;
+        match role {
+            Role::Primary => assert_all_as_they_were(&now, &uids(&before)),
+            Role::Secondary => assert_all_passive_with_their_record(&now),
+        }
+    };
     let mut second = site.second_controller().await.unwrap();
     // A webhook would put right much of what is written under a wrong role.
     site.webhook.kill();
+    if ends_as == Role::Secondary {
+        site.failover(then).await.expect(0);
+    }
 
-    site.failover(&[DEMOTE, &["--wait=false"]].concat())
+    site.failover(&[frozen_in, &["--wait=false"]].concat())
         .await
         .expect(0);
     in_the_middle(&site).await;
     site.controller.signal(Signal::SIGSTOP);
-    site.failover(DEMOTE).await.expect(0);
-    assert_all_passive_with_their_record(&applications(&site).await);
-    site.failover(PROMOTE).await.expect(0);
+    site.failover(frozen_in).await.expect(0);
+    assert_held(&site, ends_as.opposite()).await;
+    site.failover(then).await.expect(0);
 
     site.controller.signal(Signal::SIGCONT);
     eventually(
@@ -158,10 +177,10 @@ async fn a_leader_that_wakes_up_late_turns_nothing_back() {
         },
     )
     .await;
-    assert_all_as_they_were(&applications(&site).await, &uids(&before));
+    assert_held(&site, ends_as).await;
 
     // And it leads again, when the other goes.
     second.terminate(Duration::from_secs(10)).unwrap();
     swept_clean(&site, 2).await;
-    assert_all_as_they_were(&applications(&site).await, &uids(&before));
+    assert_held(&site, ends_as).await;
 }
