@@ -4,11 +4,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use failover_core::names;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DynamicObject, PatchParams};
 use kube::{Api, Client};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::process::Command;
 
 use crate::binaries::Binaries;
@@ -205,6 +208,19 @@ impl Site {
         self.webhook
             .restart_as(|spec| spec.env("KUBECONFIG", identity))?;
         Ok(link)
+    }
+
+    /// A client's TLS that trusts the webhook as the API server does: by the authority that the controller issued.
+    pub async fn webhook_trust(&self) -> Result<ClientConfig> {
+        let secrets: Api<Secret> = Api::namespaced(self.client(), names::SYSTEM_NAMESPACE);
+        let data = secrets.get(names::TLS_SECRET).await?.data;
+        let authority = data.and_then(|mut data| data.remove("ca.crt"));
+        let authority = authority.context("the controller has issued no authority yet")?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&authority.0)?)?;
+        Ok(ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth())
     }
 
     /// Where the webhook answers `/metrics`, `/livez` and `/readyz`.

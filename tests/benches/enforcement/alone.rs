@@ -7,11 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use failover_core::names;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::json;
 use testbed::fixtures;
 use testbed::site::Site;
@@ -45,7 +42,7 @@ pub(crate) async fn run(site: &Site) {
         names::WEBHOOK_PATH,
         body.len()
     );
-    let config = Arc::new(trusting(site).await);
+    let config = Arc::new(site.webhook_trust().await.unwrap());
     let address = site.webhook_serving();
     let mut connections: Vec<Connection> = (0..CONNECTIONS)
         .map(|_| connect(&config, address))
@@ -103,17 +100,6 @@ fn quantiles(metrics: &str) -> impl Iterator<Item = (f64, f64)> {
             .find(|(_, count)| *count >= all * share / 100.0);
         reached.map(|(bound, _)| (share, *bound))
     })
-}
-
-async fn trusting(site: &Site) -> ClientConfig {
-    let secrets: Api<Secret> = Api::namespaced(site.client(), names::SYSTEM_NAMESPACE);
-    let secret = secrets.get(names::TLS_SECRET).await.unwrap();
-    let authority = CertificateDer::from_pem_slice(&secret.data.unwrap()["ca.crt"].0).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(authority).unwrap();
-    ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
 
 fn connect(config: &Arc<ClientConfig>, address: SocketAddr) -> Connection {

@@ -9,11 +9,7 @@ use std::time::{Duration, Instant};
 
 use failover_core::names;
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use testbed::fixtures;
 use testbed::site::{Options, Site};
@@ -49,16 +45,7 @@ impl Bed {
         .await
         .unwrap();
         site.enrolled_namespace("shop").await;
-        let secrets: Api<Secret> = Api::namespaced(site.client(), names::SYSTEM_NAMESPACE);
-        let secret = secrets.get(names::TLS_SECRET).await.unwrap();
-        let mut roots = RootCertStore::empty();
-        let authority = &secret.data.unwrap()["ca.crt"].0;
-        roots
-            .add(CertificateDer::from_pem_slice(authority).unwrap())
-            .unwrap();
-        let config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = site.webhook_trust().await.unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         Self { site, connector }
     }
