@@ -35,6 +35,7 @@ mod scale;
 pub mod transition;
 pub mod uncovered;
 mod view;
+pub mod waits;
 
 pub use namespace::NamespaceState;
 pub use pointer::Pointer;
