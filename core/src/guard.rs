@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::api::Blocked;
 use crate::role::Role;
 
 /// The name of a guard, as it is overridden.
@@ -19,6 +20,18 @@ pub enum GuardId {
     EnforcerSilent,
     /// Objects do not come to conform.
     NotConforming,
+    /// Things run on an enrolled namespace that no rule reaches, and go on running.
+    UncoveredWorkloads,
+    /// A volume that is to be promoted by force is degraded, or a resync of it is under way.
+    VolumeDegraded,
+    /// Something that could write has not ended.
+    PodsRunning,
+    /// A volume is not known to be what it was ordered to be.
+    ReplicationUnconfirmed,
+    /// What was restored is not available.
+    WorkloadsUnavailable,
+    /// A CronJob or a Job could not be made to do as was consented.
+    BatchUnsettled,
     /// Another transition is under way.
     TransitionRunning,
     /// Enforcement would be left while the site is secondary.
@@ -28,11 +41,17 @@ pub enum GuardId {
 }
 
 impl GuardId {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::PeerUnknown,
         Self::NoEnforcement,
         Self::EnforcerSilent,
         Self::NotConforming,
+        Self::UncoveredWorkloads,
+        Self::VolumeDegraded,
+        Self::PodsRunning,
+        Self::ReplicationUnconfirmed,
+        Self::WorkloadsUnavailable,
+        Self::BatchUnsettled,
         Self::TransitionRunning,
         Self::SiteSecondary,
         Self::RecordsLeft,
@@ -44,6 +63,12 @@ impl GuardId {
             Self::NoEnforcement => "no-enforcement",
             Self::EnforcerSilent => "enforcer-silent",
             Self::NotConforming => "not-conforming",
+            Self::UncoveredWorkloads => "uncovered-workloads",
+            Self::VolumeDegraded => "volume-degraded",
+            Self::PodsRunning => "pods-running",
+            Self::ReplicationUnconfirmed => "replication-unconfirmed",
+            Self::WorkloadsUnavailable => "workloads-unavailable",
+            Self::BatchUnsettled => "batch-unsettled",
             Self::TransitionRunning => "transition-running",
             Self::SiteSecondary => "site-secondary",
             Self::RecordsLeft => "records-left",
@@ -113,6 +138,23 @@ impl Overrides {
                 .0
                 .iter()
                 .any(|(id, o)| *id == guard && o.as_deref() == Some(object))
+    }
+
+    /// Whether one thing that was found is let pass.
+    pub fn waives(&self, found: &Blocked) -> bool {
+        found.guard.parse().is_ok_and(|guard| match &found.object {
+            Some(object) => self.allows_object(guard, object),
+            None => self.allows(guard),
+        })
+    }
+
+    /// Whether nothing that was found under a guard is left to hold it. `left` counts all; those that are not named are let
+    /// pass only with the guard as a whole.
+    pub fn waive(&self, guard: GuardId, found: &[Blocked], left: i64) -> bool {
+        let all_are_named = i64::try_from(found.len()) == Ok(left);
+        left == 0
+            || self.allows(guard)
+            || (all_are_named && found.iter().all(|found| self.waives(found)))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (GuardId, Option<&str>)> {

@@ -122,6 +122,11 @@ impl Roles {
         }
     }
 
+    /// Whether no layer has a role yet.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub fn of(&self, layer: Layer) -> Option<Role> {
         match layer {
             Layer::Volumes => self.volumes,

@@ -9,10 +9,12 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod failover_policy;
+mod journal;
 mod role_rule;
 mod site;
 
 pub use failover_policy::*;
+pub use journal::*;
 pub use role_rule::*;
 pub use site::*;
 

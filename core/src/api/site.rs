@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::journal::{HistoryEntry, Transition};
 use crate::role::{Epoch, Role, Roles};
 
 /// The role of this cluster among two that run the same applications.
@@ -60,7 +61,7 @@ pub struct SiteSpec {
 }
 
 /// How a transition treats the order of the layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Each layer is waited for before the next moves.
@@ -182,142 +183,6 @@ pub enum Phase {
     /// A guard holds, or objects do not come to conform; `transition.steps` says which.
     Stalled,
     Paused,
-}
-
-/// The journal of a walk from one role to the other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Transition {
-    /// The id of the request behind it, or `birth-<site>` for the taking over of a new site.
-    pub id: String,
-    /// Absent where the roles were not known before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Role>,
-    pub to: Role,
-    pub epoch: Epoch,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub requested_by: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub overrides: Vec<String>,
-    pub started_at: Time,
-    #[serde(default)]
-    pub planned: bool,
-    pub steps: Vec<Step>,
-}
-
-/// One step of the walk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Step {
-    pub name: StepName,
-    pub state: StepState,
-    /// How many things this step is about: guards, namespaces, enforcers, objects.
-    #[serde(default)]
-    pub total: i64,
-    #[serde(default)]
-    pub done: i64,
-    /// What holds the step, at most ten entries.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10))]
-    pub blocked: Vec<Blocked>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Time>,
-}
-
-/// The steps of a walk in which all layers move together, in order.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum StepName {
-    /// Guards are asked.
-    Guards,
-    /// The effective roles are written on the namespaces.
-    Roles,
-    /// Every live enforcer has seen them.
-    Enforcers,
-    /// Objects are re-admitted, or rewritten where the webhook did not act.
-    Sweep,
-    /// A fresh list finds nothing that does not conform.
-    Verify,
-}
-
-impl StepName {
-    pub const ALL: [Self; 5] = [
-        Self::Guards,
-        Self::Roles,
-        Self::Enforcers,
-        Self::Sweep,
-        Self::Verify,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Guards => "guards",
-            Self::Roles => "roles",
-            Self::Enforcers => "enforcers",
-            Self::Sweep => "sweep",
-            Self::Verify => "verify",
-        }
-    }
-}
-
-/// Where a step stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum StepState {
-    Pending,
-    Running,
-    /// Held; `blocked` says by what.
-    Blocked,
-    Done,
-}
-
-/// One thing that holds a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Blocked {
-    /// The guard that can be overridden by this name.
-    pub guard: String,
-    /// `namespace/resource/name`, where the guard is about an object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object: Option<String>,
-    /// Why it holds and what to do about it.
-    pub message: String,
-}
-
-/// One past transition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HistoryEntry {
-    pub id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Role>,
-    pub to: Role,
-    pub epoch: Epoch,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub requested_by: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub overrides: Vec<String>,
-    pub started_at: Time,
-    pub finished_at: Time,
-    /// Objects that were changed by it.
-    #[serde(default)]
-    pub objects: i64,
-    pub outcome: Outcome,
-}
-
-/// How a transition ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Outcome {
-    Succeeded,
-    /// A newer order took its place before it was done.
-    Superseded,
 }
 
 /// One live webhook replica and what it has seen.

@@ -9,17 +9,33 @@
 //!            │                 not already say                                 │
 //!            ├─► Label         effective roles onto the namespaces             ├── act
 //!            ├─► Sweep         re-admit what does not conform, then list again │
+//!            ├─► Look          at what the step waits for                      │
 //!            └─► Wait          until something changes, or a time              │
 //!                                                                              │
-//!   guards ► roles ► enforcers ► sweep ► verify ► history ─────────────────────┘
+//!   step ► step ► ... ► history ───────────────────────────────────────────────┘
 //! ```
 //!
 //! Nothing is remembered between two decisions but what the cluster says: status, labels, Leases. So a controller that is
-//! killed anywhere, or a second one that takes over, continues where the journal stands. In this form all layers move
-//! together; the ordered walk over the layers takes the place of the one `roles` step.
+//! killed anywhere, or a second one that takes over, continues where the journal stands.
+//!
+//! The steps of a walk, and what they do, are in `order`:
+//!
+//! ```text
+//!   to secondary   guards ► traffic ► gitops ► workloads ► podsGone ► volumes ► replication
+//!   to primary     guards ► volumes ► replication ► cronJobs ► workloads + gitops ► jobs ► available ► traffic
+//!
+//!   a step that moves layers    journal ► label ► enforcers ► sweep ► verify
+//!   a step that waits           look ► look again ... ► nothing in the way
+//! ```
+//!
+//! Doubt stalls a walk, it never turns it round: only a new order does, from the layers as they are.
 
 mod conditions;
+mod moving;
 mod namespaces;
+mod order;
+mod settled;
+mod waiting;
 mod walk;
 
 #[cfg(test)]
@@ -29,7 +45,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Blocked, EnforcerStatus, Phase, Site, SiteStatus};
+use crate::api::{Blocked, EnforcerStatus, Phase, Site, SiteStatus, StepName};
 use crate::guard::Facts;
 use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::Role;
@@ -40,6 +56,9 @@ pub const ENFORCER_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 
 /// How long after a sweep that left something a new one is made.
 pub const SWEEP_RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long after a look that found something in the way another one is made.
+pub const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// How many past transitions are kept.
 pub const HISTORY_LIMIT: usize = 20;
@@ -80,6 +99,49 @@ pub struct SweepReport {
     pub finished_at: Timestamp,
 }
 
+/// What a step that waits wants to be looked at. Two that are equal ask the same question under the same roles.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Look {
+    pub at: StepName,
+    /// The step of the status whose roles it is about.
+    pub step: i64,
+    /// The transition that asks.
+    pub transition: String,
+}
+
+/// What a look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookReport {
+    pub look: Look,
+    /// Objects that were looked at.
+    pub total: i64,
+    /// Those of them that are in the way, or guards that hold.
+    pub left: i64,
+    /// The first of those, at most [`BLOCKED_LIMIT`].
+    pub blocked: Vec<Blocked>,
+    pub finished_at: Timestamp,
+}
+
+/// How long steps wait before what is in the way counts as holding them. They go on looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    pub pods_gone: SignedDuration,
+    pub replication: SignedDuration,
+    pub available: SignedDuration,
+}
+
+impl Default for Deadlines {
+    /// Longer than what the wait usually takes: a pod's grace of 30 s; a first demotion's 15 s and a resync's 30 s, of the
+    /// csi-addons controller; an image that has to be pulled.
+    fn default() -> Self {
+        Self {
+            pods_gone: SignedDuration::from_mins(2),
+            replication: SignedDuration::from_mins(3),
+            available: SignedDuration::from_mins(5),
+        }
+    }
+}
+
 /// Everything a decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
@@ -96,6 +158,9 @@ pub struct Observation<'a> {
     pub facts: Facts,
     /// The last sweep that this controller has finished, if any.
     pub sweep: Option<&'a SweepReport>,
+    /// The last look that it has finished, if any.
+    pub look: Option<&'a LookReport>,
+    pub deadlines: Deadlines,
     /// How often a settled site is swept.
     pub sweep_every: SignedDuration,
     pub now: Timestamp,
@@ -110,6 +175,8 @@ pub enum Act {
     Label(Vec<EnrolledNamespace>),
     /// Sweep all enrolled namespaces and list again.
     Sweep { step: i64 },
+    /// Look at what a step waits for.
+    Look(Look),
     /// Nothing, until something changes or until this time.
     Wait { until: Timestamp },
 }

@@ -1,21 +1,50 @@
 //! What the enrolled Namespaces are to say, and which they are.
 
 use super::{EnrolledNamespace, Observation};
-use crate::api::SiteStatus;
+use crate::api::{SiteStatus, Transition};
 use crate::namespace::{NamespaceState, ObjectRoles};
-use crate::role::Role;
+use crate::role::{Role, Roles};
 
-/// The namespaces that do not say what the status orders, as they should be.
+/// What a transition has ordered so far, of the namespaces that it is about.
+pub(super) fn ordered(status: &SiteStatus, transition: &Transition) -> Roles {
+    if transition.namespaces.is_empty() {
+        status.layers
+    } else {
+        transition.layers
+    }
+}
+
+/// Orders it.
+pub(super) fn order(status: &mut SiteStatus, transition: &mut Transition, roles: Roles) {
+    if transition.namespaces.is_empty() {
+        status.layers = roles;
+    } else {
+        transition.layers = roles;
+    }
+}
+
+/// The namespaces that do not say what is ordered of them, as they should be. While a transition is under way, one that is
+/// neither registered nor taken over by it keeps the roles it has.
 pub(super) fn differing(
     observation: &Observation<'_>,
     status: &SiteStatus,
+    transition: Option<&Transition>,
 ) -> Vec<EnrolledNamespace> {
+    let taken_over = |name: &String| transition.filter(|t| t.namespaces.contains(name));
+    let waits = |name: &String| {
+        transition.is_some() && taken_over(name).is_none() && !status.namespaces.contains(name)
+    };
     observation
         .namespaces
         .iter()
         .filter_map(|namespace| {
+            let roles = if waits(&namespace.name) {
+                namespace.state.roles
+            } else {
+                taken_over(&namespace.name).map_or(status.layers, |t| t.layers)
+            };
             let state = NamespaceState {
-                roles: status.layers,
+                roles,
                 site: Some(observation.site.spec.site_name.clone()),
                 step: Some(status.step),
                 objects: objects_of(observation, namespace).clone(),

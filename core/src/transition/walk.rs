@@ -1,17 +1,17 @@
-//! The steps themselves: [`next`] moves the journal on as far as the world allows and names the act that follows.
+//! The walk itself: [`next`] moves the journal on as far as the world allows and names the act that follows.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::namespaces::{differing, objects_of, other_objects, registry};
+use super::order::{self, Task, task};
 use super::{
-    Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, HISTORY_LIMIT, Observation, SWEEP_RETRY, is_paused,
-    role_in_effect, walking,
+    Act, HISTORY_LIMIT, Observation, is_paused, moving, role_in_effect, settled, waiting, walking,
 };
 use crate::api::{
-    Blocked, HistoryEntry, Outcome, Phase, SiteStatus, Step, StepName, StepState, Transition,
+    Blocked, HistoryEntry, Outcome, Phase, SiteStatus, Step, StepDuration, StepName, StepState,
+    Transition,
 };
-use crate::guard::{self, GuardId, Overrides};
-use crate::role::{Role, Roles};
+use crate::guard::Overrides;
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
@@ -29,14 +29,19 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     }
     start_if_ordered(observation, status);
     follow_objects(observation, status);
-    if let Some(mut transition) = status.transition.take() {
-        if let Some(act) = walk(observation, status, &mut transition) {
-            status.transition = Some(transition);
-            return act;
+    loop {
+        if let Some(mut transition) = status.transition.take() {
+            if let Some(act) = walk(observation, status, &mut transition) {
+                status.transition = Some(transition);
+                return act;
+            }
+            finish(observation, status, &transition, Outcome::Succeeded);
         }
-        finish(observation, status, &transition, Outcome::Succeeded);
+        status.transition = settled::take_over(observation, status);
+        if status.transition.is_none() {
+            return settled::hold(observation, status);
+        }
     }
-    settled(observation, status)
 }
 
 /// Gives a change of what is in force of single objects a number of its own, so that enforcers are waited for and a sweep
@@ -45,21 +50,30 @@ fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
     let changed = observation.namespaces.iter().any(|n| {
         n.state.step == Some(status.step) && objects_of(observation, n) != &n.state.objects
     });
-    if !changed {
-        return;
-    }
-    rise(observation, status);
-    // What a walk has waited for and verified under the number before counts no more.
-    let steps = status.transition.iter_mut().flat_map(|t| &mut t.steps);
-    for step in steps.filter(|step| step.name > StepName::Roles) {
-        step.state = StepState::Pending;
-        step.blocked = vec![];
-        step.started_at = None;
-        step.finished_at = None;
+    if changed {
+        rise(observation, status);
+        verify_anew(status);
     }
 }
 
-fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
+/// What a walk has waited for and verified counts no more: it goes through its steps again, from the layers as they are.
+fn verify_anew(status: &mut SiteStatus) {
+    let Some(transition) = &mut status.transition else {
+        return;
+    };
+    let asks = |step: &Step| task(step.name, transition.to) == Task::Ask;
+    for step in &mut transition.steps {
+        if !asks(step) {
+            step.state = StepState::Pending;
+            step.doing = String::new();
+            step.blocked = vec![];
+            step.started_at = None;
+            step.finished_at = None;
+        }
+    }
+}
+
+pub(super) fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.step += 1;
     status.step_at = Some(Time(observation.now));
 }
@@ -74,37 +88,54 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
         request.id
     };
     let from = role_in_effect(status, observation.namespaces);
-    match &status.transition {
-        Some(running) if running.to == spec.role && running.id == id => return,
+    let settled = status.layers.uniform() == Some(spec.role);
+    match &mut status.transition {
+        // That of newcomers goes on for as long as the site stays where they are led.
+        Some(running) if !running.namespaces.is_empty() && settled => {
+            running.overrides = request.overrides;
+            return;
+        }
+        Some(running)
+            if running.namespaces.is_empty() && running.to == spec.role && running.id == id =>
+        {
+            return;
+        }
         Some(_) => {
             let superseded = status.transition.take().expect("matched as present");
             finish(observation, status, &superseded, Outcome::Superseded);
         }
-        None if status.layers.uniform() == Some(spec.role) => return,
+        None if settled => return,
         None => {}
     }
-    status.transition = Some(Transition {
+    status.transition = Some(begin(Transition {
         id,
         from,
-        to: spec.role,
-        epoch: spec.epoch,
         requested_by: request.requested_by,
         reason: request.reason,
         overrides: request.overrides,
-        started_at: Time(observation.now),
+        run_missed: request.run_missed,
+        run_held_jobs: request.run_held_jobs,
         planned: !request.unplanned,
-        steps: StepName::ALL
-            .map(|name| Step {
-                name,
-                state: StepState::Pending,
-                total: 0,
-                done: 0,
-                blocked: vec![],
-                started_at: None,
-                finished_at: None,
-            })
-            .into(),
-    });
+        ..settled::blank(observation)
+    }));
+}
+
+/// The transition with the steps that it needs.
+pub(super) fn begin(mut transition: Transition) -> Transition {
+    transition.steps = order::steps(&transition);
+    transition
+}
+
+/// Where a step stands, and what to do for it; no act: it is done.
+#[derive(Debug, Default)]
+pub(super) struct StepOutcome {
+    pub total: i64,
+    pub done: i64,
+    pub doing: &'static str,
+    pub blocked: Vec<Blocked>,
+    /// What is in the way holds the step, and somebody should look.
+    pub stalled: bool,
+    pub act: Option<Act>,
 }
 
 /// Walks on. `None`: the last step is done.
@@ -116,296 +147,70 @@ fn walk(
     status.phase = Some(walking(transition.to));
     let overrides = Overrides::parse_known(&transition.overrides);
     loop {
-        let from = transition.from;
-        let to = transition.to;
-        let step = transition
+        let index = transition
             .steps
-            .iter_mut()
-            .find(|s| s.state != StepState::Done)?;
-        let entered = step.state == StepState::Pending;
-        if entered {
+            .iter()
+            .position(|s| s.state != StepState::Done)?;
+        let task = task(transition.steps[index].name, transition.to);
+        if transition.steps[index].state == StepState::Pending {
+            let step = &mut transition.steps[index];
             step.state = StepState::Running;
             step.started_at = Some(Time(observation.now));
-        }
-        if step.name == StepName::Guards {
-            // A guard may hold for days; what is asked of single objects does not wait for it.
-            let objects = other_objects(observation, status);
-            if !objects.is_empty() {
-                return Some(Act::Label(objects));
+            if let Task::Move(layers) = task {
+                let number = moving::enter(layers, observation, status, transition);
+                transition.steps[index].number = number;
             }
-        }
-        // Namespaces that came, or were tampered with, after the roles were written.
-        if step.name > StepName::Roles {
-            let differing = differing(observation, status);
-            if !differing.is_empty() {
-                return Some(Act::Label(differing));
-            }
-        }
-        let outcome = match step.name {
-            StepName::Guards => guards(from, to, observation, status, &overrides),
-            StepName::Roles => {
-                if entered {
-                    status.layers = Roles::all(to);
-                    rise(observation, status);
-                }
+            if index > 0 && transition.steps[index - 1].name == StepName::Guards {
+                // Who comes from here on waits until the walk has ended: it may be live in layers left behind.
                 status.namespaces = registry(observation, status);
-                roles(observation, status)
             }
-            StepName::Enforcers => enforcers(observation, status, step, &overrides),
-            StepName::Sweep => sweep(observation, status),
-            StepName::Verify => verify(observation, status, &overrides),
+        }
+        let labels = if task == Task::Ask {
+            // A guard may hold for days; what is asked of single objects does not wait for it.
+            other_objects(observation, status)
+        } else {
+            differing(observation, status, Some(transition))
         };
+        let step = &transition.steps[index];
+        let outcome = if labels.is_empty() {
+            match task {
+                Task::Ask => waiting::ask(observation, status, transition, step, &overrides),
+                Task::Move(_) => moving::go_on(observation, status, &overrides),
+                Task::Wait(guard) => {
+                    waiting::go_on(observation, status, transition, step, guard, &overrides)
+                }
+            }
+        } else {
+            StepOutcome {
+                total: step.total,
+                done: step.done,
+                doing: "labelling the namespaces",
+                act: Some(Act::Label(labels)),
+                ..StepOutcome::default()
+            }
+        };
+        let step = &mut transition.steps[index];
         step.total = outcome.total;
         step.done = outcome.done;
+        step.doing = outcome.doing.to_owned();
         step.blocked = outcome.blocked;
-        match outcome.act {
-            None => {
-                step.state = StepState::Done;
-                step.finished_at = Some(Time(observation.now));
-            }
-            Some(act) => {
-                let held = !step.blocked.is_empty();
-                step.state = if held {
-                    StepState::Blocked
-                } else {
-                    StepState::Running
-                };
-                if held {
-                    status.phase = Some(Phase::Stalled);
-                }
-                return Some(act);
-            }
-        }
-    }
-}
-
-/// Where a step stands, and what to do for it; no act: it is done.
-struct StepOutcome {
-    total: i64,
-    done: i64,
-    blocked: Vec<Blocked>,
-    act: Option<Act>,
-}
-
-fn guards(
-    from: Option<Role>,
-    to: Role,
-    observation: &Observation<'_>,
-    status: &SiteStatus,
-    overrides: &Overrides,
-) -> StepOutcome {
-    let holds = guard::holding(from, to, &observation.facts, overrides);
-    let blocked: Vec<Blocked> = holds
-        .into_iter()
-        .map(|hold| Blocked {
-            guard: hold.guard.to_string(),
-            object: hold.object,
-            message: format!("{}; {}", hold.message, hold.hint),
-        })
-        .collect();
-    StepOutcome {
-        total: count(&blocked),
-        done: 0,
-        act: (!blocked.is_empty()).then(|| {
-            let swept = observation.sweep.is_some_and(|r| r.step == status.step);
-            if swept || status.layers.uniform().is_none() {
-                Act::Wait {
-                    until: later(observation),
-                }
-            } else {
-                Act::Sweep { step: status.step }
-            }
-        }),
-        blocked,
-    }
-}
-
-fn roles(observation: &Observation<'_>, status: &SiteStatus) -> StepOutcome {
-    let differing = differing(observation, status);
-    let total = count(observation.namespaces);
-    StepOutcome {
-        total,
-        done: total - count(&differing),
-        blocked: vec![],
-        act: (!differing.is_empty()).then_some(Act::Label(differing)),
-    }
-}
-
-fn enforcers(
-    observation: &Observation<'_>,
-    status: &SiteStatus,
-    step: &Step,
-    overrides: &Overrides,
-) -> StepOutcome {
-    let enrolled = count(observation.namespaces);
-    let silent: Vec<_> = observation
-        .enforcers
-        .iter()
-        .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
-        .collect();
-    let total = count(observation.enforcers);
-    let done = total - count(&silent);
-    if silent.is_empty() || overrides.allows(GuardId::EnforcerSilent) {
-        return StepOutcome {
-            total,
-            done,
-            blocked: vec![],
-            act: None,
-        };
-    }
-    let deadline = step.started_at.as_ref().map_or(observation.now, |t| t.0) + ENFORCER_DEADLINE;
-    let blocked = if observation.now < deadline {
-        vec![]
-    } else {
-        silent
-            .iter()
-            .take(BLOCKED_LIMIT)
-            .map(|e| Blocked {
-                guard: GuardId::EnforcerSilent.to_string(),
-                object: None,
-                message: format!(
-                    "webhook replica {} is alive but has seen step {} of {} in {} of {enrolled} namespaces; restart it, or override",
-                    e.name, e.step, status.step, e.namespaces
-                ),
-            })
-            .collect()
-    };
-    let until = if blocked.is_empty() {
-        deadline
-    } else {
-        later(observation)
-    };
-    StepOutcome {
-        total,
-        done,
-        blocked,
-        act: Some(Act::Wait { until }),
-    }
-}
-
-/// Done as soon as a sweep under these roles has been made; what it left is for [`verify`].
-fn sweep(observation: &Observation<'_>, status: &SiteStatus) -> StepOutcome {
-    match observation
-        .sweep
-        .filter(|report| report.step == status.step)
-    {
-        Some(report) => StepOutcome {
-            total: report.total,
-            done: report.total - report.left,
-            blocked: vec![],
-            act: None,
-        },
-        None => StepOutcome {
-            total: 0,
-            done: 0,
-            blocked: vec![],
-            act: Some(Act::Sweep { step: status.step }),
-        },
-    }
-}
-
-fn verify(
-    observation: &Observation<'_>,
-    status: &SiteStatus,
-    overrides: &Overrides,
-) -> StepOutcome {
-    let Some(report) = observation
-        .sweep
-        .filter(|report| report.step == status.step)
-    else {
-        // A controller that took over has not seen for itself.
-        return StepOutcome {
-            total: 0,
-            done: 0,
-            blocked: vec![],
-            act: Some(Act::Sweep { step: status.step }),
-        };
-    };
-    let (total, done) = (report.total, report.total - report.left);
-    let waived = |blocked: &Blocked| {
-        blocked
-            .object
-            .as_deref()
-            .is_some_and(|o| overrides.allows_object(GuardId::NotConforming, o))
-    };
-    let all_named = count(&report.blocked) == report.left;
-    if report.left == 0
-        || overrides.allows(GuardId::NotConforming)
-        || (all_named && report.blocked.iter().all(waived))
-    {
-        return StepOutcome {
-            total,
-            done,
-            blocked: vec![],
-            act: None,
-        };
-    }
-    let retry = report.finished_at + SWEEP_RETRY;
-    let act = if observation.now < retry {
-        Act::Wait { until: retry }
-    } else {
-        Act::Sweep { step: status.step }
-    };
-    StepOutcome {
-        total,
-        done,
-        blocked: report.blocked.clone(),
-        act: Some(act),
-    }
-}
-
-/// No transition: hold what is, take in newly enrolled namespaces, sweep now and then.
-fn settled(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
-    status.phase = Some(Phase::Stable);
-    let came = observation.namespaces.iter().any(|namespace| {
-        let registered = status.namespaces.contains(&namespace.name);
-        // Deleted and created anew: what the last sweep saw under its name is gone.
-        let returned = namespace.state.step.is_none()
-            && observation
+        let Some(act) = outcome.act else {
+            step.state = StepState::Done;
+            step.doing = String::new();
+            step.changed = observation
                 .sweep
-                .is_some_and(|report| report.step == status.step);
-        !registered || returned
-    });
-    if came {
-        // A new number, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
-        rise(observation, status);
-    }
-    status.namespaces = registry(observation, status);
-    let differing = differing(observation, status);
-    if !differing.is_empty() {
-        return Act::Label(differing);
-    }
-    match observation.sweep {
-        Some(report) if report.step == status.step => {
-            let due = report.finished_at
-                + if report.left > 0 {
-                    SWEEP_RETRY
-                } else {
-                    observation.sweep_every
-                };
-            if observation.now < due {
-                Act::Wait { until: due }
-            } else {
-                Act::Sweep { step: status.step }
-            }
+                .filter(|report| step.number == Some(report.step))
+                .map_or(0, |report| report.changed);
+            step.finished_at = Some(Time(observation.now));
+            continue;
+        };
+        step.state = StepState::Running;
+        if outcome.stalled {
+            step.state = StepState::Blocked;
+            status.phase = Some(Phase::Stalled);
         }
-        _ => match catching_up(observation, status) {
-            Some(until) => Act::Wait { until },
-            None => Act::Sweep { step: status.step },
-        },
+        return Some(act);
     }
-}
-
-/// Until when a live enforcer is waited for that has not seen the present number yet. After that the sweep goes ahead: it
-/// writes what the webhook does not.
-fn catching_up(observation: &Observation<'_>, status: &SiteStatus) -> Option<jiff::Timestamp> {
-    let enrolled = count(observation.namespaces);
-    let until = status.step_at.as_ref()?.0 + ENFORCER_DEADLINE;
-    let behind = observation
-        .enforcers
-        .iter()
-        .any(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled));
-    (behind && observation.now < until).then_some(until)
 }
 
 /// Moves a transition into the history.
@@ -415,10 +220,13 @@ fn finish(
     transition: &Transition,
     outcome: Outcome,
 ) {
-    let changed = observation
-        .sweep
-        .filter(|report| report.step == status.step)
-        .map_or(0, |report| report.changed);
+    let took = |step: &Step| {
+        let (from, to) = (step.started_at.as_ref()?, step.finished_at.as_ref()?);
+        Some(StepDuration {
+            name: step.name,
+            seconds: to.0.duration_since(from.0).as_secs(),
+        })
+    };
     status.history.insert(
         0,
         HistoryEntry {
@@ -429,20 +237,28 @@ fn finish(
             requested_by: transition.requested_by.clone(),
             reason: transition.reason.clone(),
             overrides: transition.overrides.clone(),
+            namespaces: transition.namespaces.clone(),
             started_at: transition.started_at.clone(),
             finished_at: Time(observation.now),
-            objects: changed,
+            objects: transition.steps.iter().map(|step| step.changed).sum(),
+            steps: transition.steps.iter().filter_map(took).collect(),
             outcome,
         },
     );
     status.history.truncate(HISTORY_LIMIT);
+    if outcome == Outcome::Succeeded {
+        status
+            .namespaces
+            .extend(transition.namespaces.iter().cloned());
+        status.namespaces.sort();
+    }
 }
 
 /// When to look again where nothing is expected: what was observed may have missed something.
-fn later(observation: &Observation<'_>) -> jiff::Timestamp {
+pub(super) fn later(observation: &Observation<'_>) -> jiff::Timestamp {
     observation.now + observation.sweep_every
 }
 
-fn count<T>(items: &[T]) -> i64 {
+pub(super) fn count<T>(items: &[T]) -> i64 {
     i64::try_from(items.len()).unwrap_or(i64::MAX)
 }

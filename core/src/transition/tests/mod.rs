@@ -7,7 +7,7 @@ use super::*;
 use crate::api::{Outcome, Pause, StepName, StepState, condition};
 use crate::guard::GuardId;
 use crate::namespace::ObjectRole;
-use crate::role::Roles;
+use crate::role::{Layer, Roles};
 
 use world::{EVERY, World};
 
@@ -35,7 +35,7 @@ fn a_demotion_labels_sweeps_and_is_recorded_with_who_and_why() {
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
     assert_eq!(world.roles(), [Roles::all(Role::Secondary); 2]);
-    assert_eq!(world.status().step, step + 1);
+    assert_eq!(world.status().step, step + 4, "one for each layer");
     assert!(world.status().transition.is_none());
     let last = &world.status().history[0];
     assert_eq!(
@@ -50,7 +50,7 @@ fn a_demotion_labels_sweeps_and_is_recorded_with_who_and_why() {
         ),
         ("alice", "drill", Outcome::Succeeded)
     );
-    assert_eq!(last.objects, 20);
+    assert_eq!(last.objects, 4 * 20);
     assert_eq!(world.status().observed_generation, Some(2));
 }
 
@@ -62,13 +62,214 @@ fn the_journal_is_written_before_the_namespaces_are_labelled() {
         world.step();
     }
     let transition = world.status().transition.as_ref().unwrap();
-    let roles = transition
-        .steps
-        .iter()
-        .find(|s| s.name == StepName::Roles)
-        .unwrap();
-    assert_eq!(roles.state, StepState::Running);
-    assert_eq!(world.status().layers, Roles::all(Role::Secondary));
+    let traffic = &transition.steps[1];
+    assert_eq!(
+        (traffic.name, traffic.state),
+        (StepName::Traffic, StepState::Running)
+    );
+    let ordered = Roles {
+        traffic: Some(Role::Secondary),
+        ..Roles::all(Role::Primary)
+    };
+    assert_eq!(world.status().layers, ordered);
+}
+
+/// The layers that are primary at each moment of a walk, and what is looked at between them.
+fn path(world: &mut World) -> Vec<String> {
+    world.acts.clear();
+    world.settle();
+    let told = |act: &Act| match act {
+        Act::Label(namespaces) => {
+            let roles = namespaces[0].state.roles;
+            let live = |layer: &Layer| roles.of(*layer) == Some(Role::Primary);
+            let live: Vec<_> = Layer::ALL
+                .into_iter()
+                .filter(live)
+                .map(Layer::as_str)
+                .collect();
+            Some(format!("[{}]", live.join(" ")))
+        }
+        Act::Look(look) => Some(look.at.as_str().to_owned()),
+        _ => None,
+    };
+    world.acts.iter().filter_map(told).collect()
+}
+
+#[test]
+fn each_layer_waits_for_the_one_before() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &[]);
+    assert_eq!(
+        path(&mut world),
+        [
+            "guards",
+            "[volumes workloads gitops]",
+            "[volumes workloads]",
+            "[volumes]",
+            "podsGone",
+            "[]",
+            "replication",
+        ]
+    );
+    world.order(Role::Primary, "r2", &["peer-unknown"]);
+    assert_eq!(
+        path(&mut world),
+        [
+            "guards",
+            "[volumes]",
+            "replication",
+            "cronJobs",
+            "[volumes workloads gitops]",
+            "available",
+            "[volumes workloads gitops traffic]",
+        ]
+    );
+}
+
+#[test]
+fn an_unsafe_site_moves_all_layers_at_once_and_still_asks_its_guards() {
+    let mut world = settled_primary();
+    world.site.spec.mode = crate::api::Mode::Unsafe;
+    world.in_the_way.insert(StepName::Guards, vec!["agent"]);
+    world.order(Role::Secondary, "r1", &[]);
+    assert_eq!(path(&mut world), ["guards"]);
+    assert_eq!(world.blocked_by(), ["uncovered-workloads"]);
+    world.order(Role::Secondary, "r2", &["uncovered-workloads"]);
+    assert_eq!(path(&mut world), ["guards", "[]"]);
+}
+
+#[test]
+fn consent_to_batch_work_is_part_of_the_order() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.order(Role::Primary, "r2", &["peer-unknown"]);
+    let request = world.site.spec.request.as_mut().unwrap();
+    (request.run_missed, request.run_held_jobs) = (true, true);
+    let path = path(&mut world);
+    assert!(!path.contains(&"cronJobs".to_owned()), "{path:?}");
+    let jobs = path.iter().position(|step| step == "jobs").unwrap();
+    assert_eq!(path[jobs - 1], "[volumes workloads gitops]");
+}
+
+#[rstest::rstest]
+#[case(Role::Secondary, StepName::PodsGone, "pods-running", Deadlines::default().pods_gone)]
+#[case(Role::Secondary, StepName::Replication, "replication-unconfirmed", Deadlines::default().replication)]
+#[case(Role::Primary, StepName::Replication, "replication-unconfirmed", Deadlines::default().replication)]
+#[case(Role::Primary, StepName::Available, "workloads-unavailable", Deadlines::default().available)]
+fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
+    #[case] to: Role,
+    #[case] at: StepName,
+    #[case] guard: &str,
+    #[case] deadline: SignedDuration,
+) {
+    let mut world = settled_primary();
+    if to == Role::Primary {
+        world.order(Role::Secondary, "r0", &[]);
+        world.settle();
+    }
+    world.in_the_way.insert(at, vec!["a", "b"]);
+    world.order(to, "r1", &["peer-unknown"]);
+    assert_eq!(world.settle(), world.now + LOOK_AGAIN);
+    assert_ne!(world.status().phase, Some(Phase::Stalled));
+    assert_eq!(
+        world.blocked_by(),
+        [guard, guard],
+        "what is waited for is named"
+    );
+    let held = world.status().layers;
+    world.now += deadline;
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    assert_eq!(world.status().layers, held);
+
+    let mut passed = world.clone();
+    passed.in_the_way.clear();
+    passed.now += LOOK_AGAIN;
+    passed.settle();
+    assert_eq!(
+        passed.status().phase,
+        Some(Phase::Stable),
+        "goes on by itself"
+    );
+
+    let one = format!("{guard}=shop/things/a");
+    world.order(to, "r2", &["peer-unknown", &one]);
+    world.settle();
+    assert_eq!(world.status().layers, held, "b is in the way still");
+    let other = format!("{guard}=shop/things/b");
+    world.order(to, "r3", &["peer-unknown", &one, &other]);
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stable));
+    assert_eq!(world.status().layers, Roles::all(to));
+}
+
+#[test]
+fn a_look_that_was_made_before_counts_no_more() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.in_the_way.clear();
+    // Turned round and back: pods may have come in between.
+    world.order(Role::Primary, "r2", &["peer-unknown"]);
+    world.settle();
+    world.in_the_way.insert(StepName::PodsGone, vec!["b"]);
+    world.order(Role::Secondary, "r3", &[]);
+    world.settle();
+    assert_eq!(world.status().layers.volumes, Some(Role::Primary));
+}
+
+#[test]
+fn what_comes_to_a_secondary_is_walked_there_while_the_rest_stays_as_it_is() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.enrol("api");
+    world.settle();
+    let volumes = |world: &World| -> Vec<_> {
+        world
+            .roles()
+            .into_iter()
+            .map(|roles| roles.volumes)
+            .collect()
+    };
+    let secondary = Some(Role::Secondary);
+    assert_eq!(volumes(&world), [None, secondary, secondary]);
+    assert_eq!(world.roles()[0].workloads, secondary);
+    assert_eq!(world.status().namespaces, ["blog", "shop"]);
+    world.in_the_way.clear();
+    world.now += LOOK_AGAIN;
+    world.settle();
+    assert_eq!(volumes(&world), [secondary; 3]);
+    assert_eq!(world.status().namespaces, ["api", "blog", "shop"]);
+    assert_eq!(world.status().history[0].namespaces, ["api"]);
+}
+
+#[test]
+fn what_comes_in_the_middle_of_a_walk_waits_for_its_end() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.enrol("api");
+    world.enforcers = vec![Enforcer {
+        name: "webhook-a".into(),
+        step: i64::MAX,
+        namespaces: 3,
+        last_seen: world.now,
+    }];
+    world.settle();
+    assert_eq!(world.roles()[0], Roles::default());
+    assert_eq!(world.namespaces[0].state.step, Some(world.status().step));
+    world.in_the_way.clear();
+    world.now += LOOK_AGAIN;
+    world.settle();
+    let history = &world.status().history;
+    assert_eq!(history[1].id, "r1");
+    assert_eq!(history[0].namespaces, ["api"]);
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 3]);
 }
 
 #[test]
@@ -147,7 +348,7 @@ fn a_live_enforcer_that_has_not_seen_the_roles_is_waited_for_and_then_named() {
     assert_eq!(world.blocked_by(), ["enforcer-silent"]);
 
     let mut caught_up = world.clone();
-    caught_up.enforcers[0].step = caught_up.status().step;
+    caught_up.enforcers[0].step = i64::MAX;
     caught_up.settle();
     assert_eq!(caught_up.status().phase, Some(Phase::Stable));
 
@@ -401,5 +602,6 @@ fn a_walk_verifies_anew_what_changed_under_it() {
     world.settle();
     assert_eq!(world.status().phase, Some(Phase::Stable));
     assert_eq!(world.in_force("blog"), "deployments/web=secondary");
-    assert_eq!(world.sweep.as_ref().unwrap().step, step + 1);
+    let numbers = 1 + 3; // of the change, and of the layers after the first
+    assert_eq!(world.sweep.as_ref().unwrap().step, step + numbers);
 }

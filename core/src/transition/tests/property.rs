@@ -47,14 +47,19 @@ proptest! {
                     let before = world.status_or_default();
                     let had: Vec<_> = world.namespaces.iter().map(|n| (n.name.clone(), n.state.roles)).collect();
                     let act = world.step();
-                    // Nothing is labelled that the journal does not already order. While guards are asked roles stay.
+                    // Nothing is labelled that the journal does not already order, and no role is taken back but by it.
                     if let Act::Label(namespaces) = act {
+                        let adopted = before.transition.as_ref().map(|t| t.layers);
                         let stays = |n: &EnrolledNamespace| had.contains(&(n.name.clone(), n.state.roles));
-                        prop_assert!(namespaces.iter().all(|n| n.state.roles == before.layers || stays(n)));
+                        let ordered = |n: &EnrolledNamespace| n.state.roles == before.layers || Some(n.state.roles) == adopted;
+                        prop_assert!(namespaces.iter().all(|n| ordered(n) || stays(n)));
                         prop_assert!(namespaces.iter().all(|n| n.state.step == Some(before.step)));
                     }
                 }
-                Event::Crash => world.sweep = None,
+                Event::Crash => {
+                    world.sweep = None;
+                    world.look = None;
+                }
                 Event::Order(role) if role != world.site.spec.role => {
                     orders += 1;
                     world.order(role, &format!("r{orders}"), &["peer-unknown"]);

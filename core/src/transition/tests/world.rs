@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::{Blocked, RoleRequest, Site, SiteSpec, SiteStatus};
+use crate::api::{Blocked, RoleRequest, Site, SiteSpec, SiteStatus, StepName};
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::{Role, Roles};
 use crate::transition::{
-    Act, Enforcer, EnrolledNamespace, Facts, Observation, SweepReport, decide,
+    Act, Deadlines, Enforcer, EnrolledNamespace, Facts, Look, LookReport, Observation, SweepReport,
+    decide,
 };
 
 /// A cluster in which acts have their effect at once.
@@ -22,8 +23,11 @@ pub(super) struct World {
     pub(super) enforcers: Vec<Enforcer>,
     pub(super) facts: Facts,
     pub(super) sweep: Option<SweepReport>,
+    pub(super) look: Option<LookReport>,
     /// Objects that will not conform.
     pub(super) stubborn: i64,
+    /// Names of what is in the way of the steps that wait.
+    pub(super) in_the_way: BTreeMap<StepName, Vec<&'static str>>,
     pub(super) now: Timestamp,
     pub(super) acts: Vec<Act>,
 }
@@ -61,7 +65,9 @@ impl World {
                 ..Facts::default()
             },
             sweep: None,
+            look: None,
             stubborn: 0,
+            in_the_way: BTreeMap::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             acts: vec![],
         };
@@ -121,6 +127,8 @@ impl World {
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
+            look: self.look.as_ref(),
+            deadlines: Deadlines::default(),
             sweep_every: EVERY,
             now: self.now,
         })
@@ -158,10 +166,34 @@ impl World {
                     finished_at: self.now,
                 });
             }
+            Act::Look(look) => self.look = Some(self.looked(look)),
             Act::Wait { .. } => {}
         }
         self.acts.push(act.clone());
         act
+    }
+
+    fn looked(&self, look: &Look) -> LookReport {
+        let found = self.in_the_way.get(&look.at).cloned().unwrap_or_default();
+        let guard = match look.at {
+            StepName::Guards => "uncovered-workloads",
+            StepName::PodsGone => "pods-running",
+            StepName::Replication => "replication-unconfirmed",
+            StepName::Available => "workloads-unavailable",
+            _ => "batch-unsettled",
+        };
+        let blocked = found.iter().map(|name| Blocked {
+            guard: guard.into(),
+            object: Some(format!("shop/things/{name}")),
+            message: "is in the way".into(),
+        });
+        LookReport {
+            look: look.clone(),
+            total: 5,
+            left: i64::try_from(found.len()).unwrap(),
+            blocked: blocked.collect(),
+            finished_at: self.now,
+        }
     }
 
     /// Until there is nothing to do now.

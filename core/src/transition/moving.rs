@@ -1,0 +1,120 @@
+//! A step that moves layers: label, wait for the enforcers, sweep, verify. Where it stands in that follows from what is
+//! observed, so that nothing of it needs to be remembered.
+
+use super::namespaces::{order, ordered};
+use super::walk::{StepOutcome, count, later, rise};
+use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
+use crate::api::{Blocked, SiteStatus, Transition};
+use crate::guard::{GuardId, Overrides};
+use crate::role::Layer;
+
+/// Orders the layers; the namespaces follow once that is written. Returns the number of the change, if it is one.
+pub(super) fn enter(
+    layers: &[Layer],
+    observation: &Observation<'_>,
+    status: &mut SiteStatus,
+    transition: &mut Transition,
+) -> Option<i64> {
+    let mut roles = ordered(status, transition);
+    for layer in layers {
+        roles.set(*layer, Some(transition.to));
+    }
+    if roles == ordered(status, transition) {
+        return None;
+    }
+    order(status, transition, roles);
+    rise(observation, status);
+    Some(status.step)
+}
+
+/// What is left to do once the namespaces say what is ordered.
+pub(super) fn go_on(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    overrides: &Overrides,
+) -> StepOutcome {
+    enforcers(observation, status, overrides)
+        .unwrap_or_else(|| sweep(observation, status, overrides))
+}
+
+/// Until every live enforcer has seen what is ordered; `None`: it has.
+fn enforcers(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    overrides: &Overrides,
+) -> Option<StepOutcome> {
+    let enrolled = count(observation.namespaces);
+    let silent: Vec<_> = observation
+        .enforcers
+        .iter()
+        .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
+        .collect();
+    if silent.is_empty() || overrides.allows(GuardId::EnforcerSilent) {
+        return None;
+    }
+    let total = count(observation.enforcers);
+    let raised = status.step_at.as_ref().map_or(observation.now, |t| t.0);
+    let deadline = raised + ENFORCER_DEADLINE;
+    let blocked: Vec<Blocked> = silent
+        .iter()
+        .take(BLOCKED_LIMIT)
+        .map(|e| Blocked {
+            guard: GuardId::EnforcerSilent.to_string(),
+            object: None,
+            message: format!(
+                "webhook replica {} is alive but has seen step {} of {} in {} of {enrolled} namespaces; restart it, or override",
+                e.name, e.step, status.step, e.namespaces
+            ),
+        })
+        .collect();
+    let stalled = observation.now >= deadline;
+    Some(StepOutcome {
+        total,
+        done: total - count(&silent),
+        doing: "waiting for every webhook replica to have seen it",
+        blocked: if stalled { blocked } else { vec![] },
+        stalled,
+        act: Some(Act::Wait {
+            until: if stalled {
+                later(observation)
+            } else {
+                deadline
+            },
+        }),
+    })
+}
+
+/// Until a sweep under these roles has found nothing that does not conform.
+fn sweep(observation: &Observation<'_>, status: &SiteStatus, overrides: &Overrides) -> StepOutcome {
+    let Some(report) = observation
+        .sweep
+        .filter(|report| report.step == status.step)
+    else {
+        return StepOutcome {
+            doing: "sweeping the objects",
+            act: Some(Act::Sweep { step: status.step }),
+            ..StepOutcome::default()
+        };
+    };
+    let (total, done) = (report.total, report.total - report.left);
+    if overrides.waive(GuardId::NotConforming, &report.blocked, report.left) {
+        return StepOutcome {
+            total,
+            done,
+            ..StepOutcome::default()
+        };
+    }
+    let retry = report.finished_at + SWEEP_RETRY;
+    StepOutcome {
+        total,
+        done,
+        doing: "sweeping the objects",
+        blocked: report.blocked.clone(),
+        stalled: true,
+        act: Some(if observation.now < retry {
+            Act::Wait { until: retry }
+        } else {
+            Act::Sweep { step: status.step }
+        }),
+    }
+}

@@ -1,0 +1,115 @@
+//! No transition: hold what is, take in namespaces that came, sweep now and then.
+
+use super::namespaces::{differing, registry};
+use super::walk::{begin, count, rise};
+use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
+use crate::api::{Phase, SiteStatus, Transition};
+use crate::role::Role;
+
+/// Begins the walk of namespaces that came to a secondary and may still be live: their volumes must not turn before their
+/// pods are gone. Those that say already what is ordered were created empty, with the roles in the same write.
+pub(super) fn take_over(
+    observation: &Observation<'_>,
+    status: &mut SiteStatus,
+) -> Option<Transition> {
+    if status.layers.uniform() != Some(Role::Secondary) {
+        return None;
+    }
+    let came: Vec<String> = observation
+        .namespaces
+        .iter()
+        .filter(|n| n.state.roles != status.layers && !status.namespaces.contains(&n.name))
+        .map(|namespace| namespace.name.clone())
+        .collect();
+    if came.is_empty() {
+        return None;
+    }
+    rise(observation, status);
+    Some(begin(Transition {
+        id: format!("enrol-{}", status.step),
+        to: Role::Secondary,
+        overrides: observation
+            .site
+            .spec
+            .request
+            .clone()
+            .unwrap_or_default()
+            .overrides,
+        namespaces: came,
+        ..blank(observation)
+    }))
+}
+
+/// A transition about which nothing is said yet.
+pub(super) fn blank(observation: &Observation<'_>) -> Transition {
+    Transition {
+        id: String::new(),
+        from: None,
+        to: observation.site.spec.role,
+        epoch: observation.site.spec.epoch,
+        mode: observation.site.spec.mode,
+        requested_by: String::new(),
+        reason: String::new(),
+        overrides: vec![],
+        run_missed: false,
+        run_held_jobs: false,
+        namespaces: vec![],
+        layers: crate::role::Roles::default(),
+        started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(observation.now),
+        planned: true,
+        steps: vec![],
+    }
+}
+
+pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
+    status.phase = Some(Phase::Stable);
+    let came = observation.namespaces.iter().any(|namespace| {
+        let registered = status.namespaces.contains(&namespace.name);
+        // Deleted and created anew: what the last sweep saw under its name is gone.
+        let returned = namespace.state.step.is_none()
+            && observation
+                .sweep
+                .is_some_and(|report| report.step == status.step);
+        !registered || returned
+    });
+    if came {
+        // A new number, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
+        rise(observation, status);
+    }
+    status.namespaces = registry(observation, status);
+    let differing = differing(observation, status, None);
+    if !differing.is_empty() {
+        return Act::Label(differing);
+    }
+    match observation.sweep {
+        Some(report) if report.step == status.step => {
+            let due = report.finished_at
+                + if report.left > 0 {
+                    SWEEP_RETRY
+                } else {
+                    observation.sweep_every
+                };
+            if observation.now < due {
+                Act::Wait { until: due }
+            } else {
+                Act::Sweep { step: status.step }
+            }
+        }
+        _ => match catching_up(observation, status) {
+            Some(until) => Act::Wait { until },
+            None => Act::Sweep { step: status.step },
+        },
+    }
+}
+
+/// Until when a live enforcer is waited for that has not seen the present number yet. After that the sweep goes ahead: it
+/// writes what the webhook does not.
+fn catching_up(observation: &Observation<'_>, status: &SiteStatus) -> Option<jiff::Timestamp> {
+    let enrolled = count(observation.namespaces);
+    let until = status.step_at.as_ref()?.0 + ENFORCER_DEADLINE;
+    let behind = observation
+        .enforcers
+        .iter()
+        .any(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled));
+    (behind && observation.now < until).then_some(until)
+}

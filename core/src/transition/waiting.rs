@@ -1,0 +1,138 @@
+//! A step that waits for the world: look, and look again, until nothing is in the way.
+
+use jiff::SignedDuration;
+
+use super::walk::{StepOutcome, later};
+use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
+use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
+use crate::guard::{self, GuardId, Overrides};
+
+pub(super) fn go_on(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    transition: &Transition,
+    step: &Step,
+    guard: GuardId,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let look = look(status, transition, step.name);
+    let Some(report) = fresh(observation, step, &look) else {
+        return StepOutcome {
+            total: step.total,
+            done: step.done,
+            blocked: step.blocked.clone(),
+            doing: "looking",
+            act: Some(Act::Look(look)),
+            ..StepOutcome::default()
+        };
+    };
+    let (total, done) = (report.total, report.total - report.left);
+    if overrides.waive(guard, &report.blocked, report.left) {
+        return StepOutcome {
+            total,
+            done,
+            ..StepOutcome::default()
+        };
+    }
+    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
+    let next = report.finished_at + LOOK_AGAIN;
+    StepOutcome {
+        total,
+        done,
+        doing: "waiting",
+        blocked: report.blocked.clone(),
+        stalled: observation.now >= begun + deadline(observation, step.name),
+        act: Some(if observation.now < next {
+            Act::Wait { until: next }
+        } else {
+            Act::Look(look)
+        }),
+    }
+}
+
+/// The guards, and what they need to be looked at first.
+pub(super) fn ask(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    transition: &Transition,
+    step: &Step,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let look = look(status, transition, step.name);
+    let Some(report) = fresh(observation, step, &look) else {
+        return StepOutcome {
+            doing: "asking",
+            act: Some(Act::Look(look)),
+            ..StepOutcome::default()
+        };
+    };
+    let standing = guard::holding(
+        transition.from,
+        transition.to,
+        &observation.facts,
+        overrides,
+    );
+    let mut blocked: Vec<Blocked> = standing
+        .into_iter()
+        .map(|hold| Blocked {
+            guard: hold.guard.to_string(),
+            object: hold.object,
+            message: format!("{}; {}", hold.message, hold.hint),
+        })
+        .collect();
+    let seen = report.blocked.iter().filter(|b| !overrides.waives(b));
+    blocked.extend(seen.cloned());
+    if blocked.is_empty() {
+        return StepOutcome::default();
+    }
+    blocked.truncate(super::BLOCKED_LIMIT);
+    let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
+    // What is in force is swept all the same: a guard may hold for days.
+    let swept = observation.sweep.is_some_and(|r| r.step == status.step);
+    StepOutcome {
+        total: super::walk::count(&blocked),
+        done: 0,
+        doing: "asking",
+        blocked,
+        stalled: true,
+        act: Some(if !swept && status.layers.uniform().is_some() {
+            Act::Sweep { step: status.step }
+        } else if observation.now < next {
+            Act::Wait {
+                until: next.min(later(observation)),
+            }
+        } else {
+            Act::Look(look)
+        }),
+    }
+}
+
+/// How often guards that hold are asked again.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
+fn look(status: &SiteStatus, transition: &Transition, at: StepName) -> Look {
+    Look {
+        at,
+        step: status.step,
+        transition: transition.id.clone(),
+    }
+}
+
+/// The last look, where it was made for this step, under these roles, since the step began.
+fn fresh<'a>(observation: &Observation<'a>, step: &Step, look: &Look) -> Option<&'a LookReport> {
+    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
+    observation
+        .look
+        .filter(|report| report.look == *look && report.finished_at >= begun)
+}
+
+fn deadline(observation: &Observation<'_>, step: StepName) -> SignedDuration {
+    let deadlines = observation.deadlines;
+    match step {
+        StepName::PodsGone => deadlines.pods_gone,
+        StepName::Replication => deadlines.replication,
+        StepName::Available => deadlines.available,
+        // What is to be written there is written, or it is not.
+        _ => SignedDuration::ZERO,
+    }
+}
