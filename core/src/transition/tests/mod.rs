@@ -1,5 +1,6 @@
 //! The walk, driven by a small model of a cluster.
 
+mod model;
 mod property;
 mod world;
 

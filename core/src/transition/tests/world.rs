@@ -14,7 +14,7 @@ use crate::transition::{
 };
 
 /// A cluster in which acts have their effect at once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct World {
     pub(super) site: Site,
     pub(super) namespaces: Vec<EnrolledNamespace>,
@@ -221,6 +221,14 @@ impl World {
             .find(|c| c.type_ == kind)
             .unwrap();
         (&condition.status, &condition.reason)
+    }
+
+    /// What is only told and never read again, so that states differ in nothing but what matters.
+    pub(super) fn forget_past(&mut self) {
+        self.acts.clear();
+        if let Some(status) = &mut self.site.status {
+            status.history.clear();
+        }
     }
 
     pub(super) fn roles(&self) -> Vec<Roles> {
