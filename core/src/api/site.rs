@@ -158,6 +158,9 @@ pub struct SiteStatus {
     /// deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
+    /// The id of the last request that was taken up. Its overrides count for the walk that was then begun, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_request: Option<String>,
     /// The walk that is under way, or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,

@@ -50,6 +50,8 @@ use crate::guard::Facts;
 use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::Role;
 
+pub use moving::SWEEPING;
+
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
 /// a replica that dies in the meantime has dropped out by then.
 pub const ENFORCER_DEADLINE: SignedDuration = SignedDuration::from_secs(30);

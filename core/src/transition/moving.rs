@@ -8,6 +8,9 @@ use crate::api::{Blocked, SiteStatus, Transition};
 use crate::guard::{GuardId, Overrides};
 use crate::role::Layer;
 
+/// What a step does while a sweep is under way: the driver shows how far it has come.
+pub const SWEEPING: &str = "sweeping the objects";
+
 /// Orders the layers; the namespaces follow once that is written. Returns the number of the change, if it is one.
 pub(super) fn enter(
     layers: &[Layer],
@@ -91,7 +94,7 @@ fn sweep(observation: &Observation<'_>, status: &SiteStatus, overrides: &Overrid
         .filter(|report| report.step == status.step)
     else {
         return StepOutcome {
-            doing: "sweeping the objects",
+            doing: SWEEPING,
             act: Some(Act::Sweep { step: status.step }),
             ..StepOutcome::default()
         };
@@ -108,7 +111,7 @@ fn sweep(observation: &Observation<'_>, status: &SiteStatus, overrides: &Overrid
     StepOutcome {
         total,
         done,
-        doing: "sweeping the objects",
+        doing: SWEEPING,
         blocked: report.blocked.clone(),
         stalled: true,
         act: Some(if observation.now < retry {

@@ -28,13 +28,6 @@ pub(super) fn take_over(
     Some(begin(Transition {
         id: format!("enrol-{}", status.step),
         to: Role::Secondary,
-        overrides: observation
-            .site
-            .spec
-            .request
-            .clone()
-            .unwrap_or_default()
-            .overrides,
         namespaces: came,
         ..blank(observation)
     }))

@@ -27,21 +27,24 @@ pub(super) fn go_on(
         };
     };
     let (total, done) = (report.total, report.total - report.left);
-    if overrides.waive(guard, &report.blocked, report.left) {
+    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
+    let overdue = observation.now >= begun + deadline(observation, step.name);
+    // An override gives up waiting, it does not skip it: what ends in time by itself is never run over.
+    let waived = overdue && overrides.waive(guard, &report.blocked, report.left);
+    if report.left == 0 || waived {
         return StepOutcome {
             total,
             done,
             ..StepOutcome::default()
         };
     }
-    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
     let next = report.finished_at + LOOK_AGAIN;
     StepOutcome {
         total,
         done,
         doing: "waiting",
         blocked: report.blocked.clone(),
-        stalled: observation.now >= begun + deadline(observation, step.name),
+        stalled: overdue,
         act: Some(if observation.now < next {
             Act::Wait { until: next }
         } else {

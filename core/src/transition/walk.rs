@@ -12,6 +12,7 @@ use crate::api::{
     Transition,
 };
 use crate::guard::Overrides;
+use crate::role::Roles;
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
@@ -89,12 +90,13 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     };
     let from = role_in_effect(status, observation.namespaces);
     let settled = status.layers.uniform() == Some(spec.role);
-    match &mut status.transition {
+    let news = status.observed_request.as_ref() != Some(&id);
+    status.observed_request = Some(id.clone());
+    let mut waited = vec![];
+    let mut newcomers = (vec![], Roles::default());
+    match &status.transition {
         // That of newcomers goes on for as long as the site stays where they are led.
-        Some(running) if !running.namespaces.is_empty() && settled => {
-            running.overrides = request.overrides;
-            return;
-        }
+        Some(running) if !running.namespaces.is_empty() && settled && !news => return,
         Some(running)
             if running.namespaces.is_empty() && running.to == spec.role && running.id == id =>
         {
@@ -102,11 +104,18 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
         }
         Some(_) => {
             let superseded = status.transition.take().expect("matched as present");
+            if settled {
+                newcomers = (superseded.namespaces.clone(), superseded.layers);
+            }
+            if superseded.to == spec.role {
+                waited.clone_from(&superseded.steps);
+            }
             finish(observation, status, &superseded, Outcome::Superseded);
         }
         None if settled => return,
         None => {}
     }
+    let (namespaces, layers) = newcomers;
     status.transition = Some(begin(Transition {
         id,
         from,
@@ -116,8 +125,25 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
         run_missed: request.run_missed,
         run_held_jobs: request.run_held_jobs,
         planned: !request.unplanned,
+        namespaces,
+        layers,
         ..settled::blank(observation)
     }));
+    go_on_waiting(status, &waited);
+}
+
+/// An order that repeats a running one, to override what holds it, does not begin its waits anew.
+fn go_on_waiting(status: &mut SiteStatus, waited: &[Step]) {
+    let Some(transition) = &mut status.transition else {
+        return;
+    };
+    for step in &mut transition.steps {
+        let waits = matches!(task(step.name, transition.to), Task::Wait(_));
+        let before = waited.iter().find(|before| before.name == step.name);
+        if let Some(before) = before.filter(|before| waits && before.state != StepState::Done) {
+            step.started_at.clone_from(&before.started_at);
+        }
+    }
 }
 
 /// The transition with the steps that it needs.
@@ -155,7 +181,7 @@ fn walk(
         if transition.steps[index].state == StepState::Pending {
             let step = &mut transition.steps[index];
             step.state = StepState::Running;
-            step.started_at = Some(Time(observation.now));
+            step.started_at.get_or_insert(Time(observation.now));
             if let Task::Move(layers) = task {
                 let number = moving::enter(layers, observation, status, transition);
                 transition.steps[index].number = number;

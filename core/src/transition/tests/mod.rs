@@ -206,6 +206,42 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
 }
 
 #[test]
+fn an_override_given_ahead_gives_up_waiting_but_does_not_skip_it() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.order(Role::Secondary, "r1", &["pods-running"]);
+    world.settle();
+    assert_eq!(world.status().layers.volumes, Some(Role::Primary));
+    world.now += Deadlines::default().pods_gone;
+    world.settle();
+    assert_eq!(world.status().layers, Roles::all(Role::Secondary));
+}
+
+#[test]
+fn an_override_counts_for_the_walk_that_it_was_ordered_with_alone() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &["pods-running"]);
+    world.settle();
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.enrol("api");
+    world.settle();
+    world.now += Deadlines::default().pods_gone;
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    assert_ne!(world.roles()[0].volumes, Some(Role::Secondary));
+
+    world.order(Role::Secondary, "r2", &["pods-running"]);
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stable));
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 3]);
+    let newest = &world.status().history[0];
+    assert_eq!(
+        (newest.id.as_str(), &newest.namespaces[..]),
+        ("r2", &["api".to_owned()][..])
+    );
+}
+
+#[test]
 fn a_look_that_was_made_before_counts_no_more() {
     let mut world = settled_primary();
     world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
