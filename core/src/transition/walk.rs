@@ -218,7 +218,7 @@ fn walk(
         let step = &mut transition.steps[index];
         step.total = outcome.total;
         step.done = outcome.done;
-        step.doing = outcome.doing.to_owned();
+        outcome.doing.clone_into(&mut step.doing);
         step.blocked = outcome.blocked;
         let Some(act) = outcome.act else {
             step.state = StepState::Done;

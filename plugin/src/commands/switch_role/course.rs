@@ -35,10 +35,15 @@ pub(super) fn check_overrides(role: Role, texts: &[String]) -> Result<Overrides,
     let command = words(role).command;
     for (guard, object) in overrides.iter() {
         let concerns = match guard {
-            GuardId::PeerUnknown => role == Role::Primary,
+            GuardId::PeerUnknown
+            | GuardId::VolumeDegraded
+            | GuardId::WorkloadsUnavailable
+            | GuardId::BatchUnsettled => role == Role::Primary,
+            GuardId::UncoveredWorkloads | GuardId::PodsRunning => role == Role::Secondary,
             GuardId::NoEnforcement
             | GuardId::EnforcerSilent
             | GuardId::NotConforming
+            | GuardId::ReplicationUnconfirmed
             | GuardId::TransitionRunning => true,
             GuardId::SiteSecondary | GuardId::RecordsLeft => false,
         };
@@ -47,7 +52,14 @@ pub(super) fn check_overrides(role: Role, texts: &[String]) -> Result<Overrides,
                 "--override {guard}: this guard never holds {command}; leave it out"
             )));
         }
-        if let Some(object) = object.filter(|_| guard != GuardId::NotConforming) {
+        let whole = matches!(
+            guard,
+            GuardId::PeerUnknown
+                | GuardId::NoEnforcement
+                | GuardId::EnforcerSilent
+                | GuardId::TransitionRunning
+        );
+        if let Some(object) = object.filter(|_| whole) {
             return Err(Failure::usage(format!(
                 "--override {guard}={object}: this guard is not about single objects; pass --override {guard}"
             )));
@@ -147,7 +159,17 @@ fn other_way(site: &Site) -> Hold {
 fn check_needed(standing: &[Hold], overrides: &Overrides, noun: &str) -> Result<(), Failure> {
     for (guard, _) in overrides.iter() {
         // These come to hold, or not, only while the transition runs.
-        let later = matches!(guard, GuardId::EnforcerSilent | GuardId::NotConforming);
+        let later = matches!(
+            guard,
+            GuardId::EnforcerSilent
+                | GuardId::NotConforming
+                | GuardId::UncoveredWorkloads
+                | GuardId::VolumeDegraded
+                | GuardId::PodsRunning
+                | GuardId::ReplicationUnconfirmed
+                | GuardId::WorkloadsUnavailable
+                | GuardId::BatchUnsettled
+        );
         if !later && !standing.iter().any(|hold| hold.guard == guard) {
             return Err(Failure::usage(format!(
                 "--override {guard} is not needed: the guard does not hold this {noun}"

@@ -2,7 +2,8 @@
 
 use failover_core::Role;
 use failover_core::api::{
-    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, Site, Step, StepName, StepState, condition,
+    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, Site, Step, StepName, StepState,
+    Transition, condition,
 };
 
 use crate::output::clean;
@@ -39,7 +40,7 @@ pub(super) fn sight(site: &Site, id: &str, role: Role) -> Sight {
                 Some(step) if step.state == StepState::Blocked => {
                     Sight::Held(step.name, step.blocked.clone())
                 }
-                Some(step) => Sight::Moving(describe(step)),
+                Some(step) => Sight::Moving(describe(transition, step)),
                 None => Sight::Moving("done, being recorded".to_owned()),
             }
         }
@@ -79,14 +80,12 @@ fn order_in_words(role: Role, request: &RoleRequest) -> String {
     text
 }
 
-fn describe(step: &Step) -> String {
-    let position = StepName::ALL.iter().position(|name| *name == step.name);
-    let what = match step.name {
-        StepName::Guards => "asking the guards",
-        StepName::Roles => "writing the role on the namespaces",
-        StepName::Enforcers => "waiting for every webhook replica to have seen it",
-        StepName::Sweep => "sweeping the objects",
-        StepName::Verify => "verifying",
+fn describe(transition: &Transition, step: &Step) -> String {
+    let position = transition.steps.iter().position(|s| s.name == step.name);
+    let doing = if step.doing.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", clean(&step.doing))
     };
     let count = if step.total > 0 {
         format!(", {} of {}", step.done, step.total)
@@ -94,9 +93,9 @@ fn describe(step: &Step) -> String {
         String::new()
     };
     format!(
-        "step {} of {}, {}: {what}{count}",
+        "step {} of {}, {}{doing}{count}",
         position.map_or(0, |position| position + 1),
-        StepName::ALL.len(),
+        transition.steps.len(),
         step.name.as_str()
     )
 }

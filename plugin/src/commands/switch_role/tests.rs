@@ -379,7 +379,7 @@ async fn objects_that_hold_it_half_way_make_it_partial() {
                 site["status"]["layers"] = layers(Role::Secondary);
                 site["status"]["transition"] = json!({
                     "id": id, "from": "primary", "to": "secondary", "epoch": 4, "startedAt": "2026-03-01T12:00:00Z",
-                    "steps": [{"name": "verify", "state": "Blocked", "total": 2, "done": 1, "blocked": [
+                    "steps": [{"name": "workloads", "state": "Blocked", "total": 2, "done": 1, "blocked": [
                         {"guard": "not-conforming", "object": "shop/deployments/web", "message": "refused by \u{1b}[1mme"}
                     ]}]
                 });

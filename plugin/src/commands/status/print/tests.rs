@@ -55,7 +55,7 @@ fn stalled() -> failover_core::api::Site {
             "id": "r2", "from": "primary", "to": "secondary", "epoch": 7, "requestedBy": "bob", "reason": "fire",
             "startedAt": "2026-03-01T13:59:00Z", "steps": [
                 {"name": "guards", "state": "Done"},
-                {"name": "verify", "state": "Blocked", "total": 2, "done": 1, "blocked": [
+                {"name": "workloads", "state": "Blocked", "total": 2, "done": 1, "blocked": [
                     {"guard": "not-conforming", "object": "shop/deployments/api", "message": "refused\u{1b}[2J"}]}
             ]
         },
