@@ -295,6 +295,16 @@ impl NamespaceState {
         }
     }
 
+    /// Whether an object takes the role that its layer has, and so moves with it: it is neither exempt nor given a role of its
+    /// own.
+    pub fn follows_layer(&self, rule: &Rule, name: &str) -> bool {
+        match self.objects.get(&rule.resource, name) {
+            Some(ObjectRole::Site) => self.enforcement.is_some(),
+            Some(ObjectRole::Exempt | ObjectRole::Primary | ObjectRole::Secondary) => false,
+            None => self.enforcement == Some(Enforcement::Enabled) && rule.reach != Reach::Named,
+        }
+    }
+
     /// Whether an object that enforcement has let go is to get back what was recorded of it: one that is exempt, wherever,
     /// since nothing else will ever restore it; one that is merely not reached any more, while its layer is primary.
     pub fn lets_go(&self, rule: &Rule, name: &str) -> bool {
@@ -410,10 +420,21 @@ mod tests {
             "only where a policy names it"
         );
         assert_eq!(state.role_for(kustomization, "apps"), Some(Role::Secondary));
+        let following = |state: &NamespaceState| {
+            let deployments = ["web", "proxy", "moved"]
+                .into_iter()
+                .filter(|name| state.follows_layer(deployment, name));
+            let kustomizations = ["other", "apps"]
+                .into_iter()
+                .filter(|name| state.follows_layer(kustomization, name));
+            deployments.chain(kustomizations).collect::<Vec<_>>()
+        };
+        assert_eq!(following(&state), ["web", "apps"]);
 
         state.enforcement = Some(Enforcement::Policy);
         assert_eq!(state.role_for(deployment, "web"), None);
         assert_eq!(state.role_for(deployment, "moved"), Some(Role::Primary));
+        assert_eq!(following(&state), ["apps"]);
 
         state.enforcement = None;
         assert_eq!(state.role_for(deployment, "moved"), None);

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::names::{ENFORCE_LABEL, EXEMPT};
 use crate::plan::ObjectRef;
+use crate::rule::RuleSet;
 
 /// Something that a demotion does not stop, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,54 +13,74 @@ pub struct Uncovered {
     pub why: String,
 }
 
-/// Bare pods, DaemonSets, and pods under controllers that have no rule. Pods that have ended do not count.
-pub fn uncovered(pods: &[Value], daemon_sets: &[Value], replica_sets: &[Value]) -> Vec<Uncovered> {
+/// Bare pods, DaemonSets, and pods under controllers that have no rule. Pods that have ended do not count, nor does what is
+/// exempt: somebody has said of it that it may run on.
+///
+/// It is about namespaces that are enrolled as a whole. Where only what a policy names is ruled, everything else runs on as
+/// it should.
+pub fn uncovered(
+    pods: &[Value],
+    daemon_sets: &[Value],
+    replica_sets: &[Value],
+    rules: &RuleSet,
+) -> Vec<Uncovered> {
     let mut found: Vec<Uncovered> = daemon_sets
         .iter()
+        .filter(|set| !is_exempt(set))
         .map(|set| Uncovered {
             object: reference("apps", "daemonsets", set),
             why: "a DaemonSet has no replicas to force".to_owned(),
         })
         .collect();
-    for pod in pods.iter().filter(|pod| !has_ended(pod)) {
-        let why = match controller(pod) {
-            None => Some("it has no controller".to_owned()),
-            Some(("DaemonSet", _)) => None, // named above
-            Some(("StatefulSet" | "Job" | "ReplicationController", _)) => None,
-            Some(("ReplicaSet", name)) => {
+    let running = pods.iter().filter(|pod| !has_ended(pod) && !is_exempt(pod));
+    for pod in running {
+        let top = match controller(pod) {
+            // Named above.
+            Some(owner) if owner["kind"] == "DaemonSet" => continue,
+            Some(owner) if owner["kind"] == "ReplicaSet" => {
                 let set = replica_sets.iter().find(|set| {
-                    set["metadata"]["name"] == name
+                    set["metadata"]["name"] == owner["name"]
                         && set["metadata"]["namespace"] == pod["metadata"]["namespace"]
                 });
-                match set.and_then(controller) {
-                    None | Some(("Deployment", _)) => None,
-                    Some((kind, name)) => Some(no_rule(kind, name)),
-                }
+                Some(set.and_then(controller).unwrap_or(owner))
             }
-            Some((kind, name)) => Some(no_rule(kind, name)),
+            other => other,
         };
-        found.extend(why.map(|why| Uncovered {
+        let why = match top {
+            None => "it has no controller".to_owned(),
+            Some(owner) if has_rule(owner, rules) => continue,
+            Some(owner) => format!(
+                "its controller, {} {}, has no rule",
+                owner["kind"].as_str().unwrap_or_default(),
+                owner["name"].as_str().unwrap_or_default()
+            ),
+        };
+        found.push(Uncovered {
             object: reference("", "pods", pod),
             why,
-        }));
+        });
     }
     found.sort_by(|a, b| a.object.cmp(&b.object));
     found
 }
 
-fn no_rule(kind: &str, name: &str) -> String {
-    format!("its controller, {kind} {name}, has no rule")
+fn has_rule(owner: &Value, rules: &RuleSet) -> bool {
+    let api_version = owner["apiVersion"].as_str().unwrap_or_default();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    rules
+        .iter()
+        .any(|rule| rule.group == group && owner["kind"] == *rule.kind)
 }
 
-fn controller(object: &Value) -> Option<(&str, &str)> {
+fn is_exempt(object: &Value) -> bool {
+    object["metadata"]["labels"][ENFORCE_LABEL] == EXEMPT
+}
+
+fn controller(object: &Value) -> Option<&Value> {
     let owners = object["metadata"]["ownerReferences"].as_array()?;
-    let owner = owners
+    owners
         .iter()
-        .find(|o| o["controller"] == Value::Bool(true))?;
-    Some((
-        owner["kind"].as_str()?,
-        owner["name"].as_str().unwrap_or_default(),
-    ))
+        .find(|owner| owner["controller"] == Value::Bool(true))
 }
 
 fn has_ended(pod: &Value) -> bool {
@@ -90,7 +112,14 @@ mod tests {
     use super::*;
 
     fn owned(name: &str, kind: &str, owner: &str) -> Value {
-        json!({"metadata": {"namespace": "shop", "name": name, "ownerReferences": [{"kind": kind, "name": owner, "controller": true}]}})
+        let group = match kind {
+            "Rollout" => "argoproj.io/v1alpha1",
+            "Cluster" => "postgresql.cnpg.io/v1",
+            _ => "apps/v1",
+        };
+        json!({"metadata": {"namespace": "shop", "name": name, "ownerReferences": [
+            {"apiVersion": group, "kind": kind, "name": owner, "controller": true}
+        ]}})
     }
 
     #[test]
@@ -105,13 +134,14 @@ mod tests {
             owned("db-0", "StatefulSet", "db"),
             owned("agent-x", "DaemonSet", "agent"),
             owned("db-pg", "Cluster", "pg"),
+            json!({"metadata": {"namespace": "shop", "name": "debug", "labels": {"failover.dev/enforce": "disabled"}}}),
         ];
         let sets = [
             owned("web", "Deployment", "web"),
             owned("canary", "Rollout", "canary"),
         ];
         let daemons = [json!({"metadata": {"namespace": "shop", "name": "agent"}})];
-        let found: Vec<_> = uncovered(&pods, &daemons, &sets)
+        let found: Vec<_> = uncovered(&pods, &daemons, &sets, &RuleSet::built_in())
             .into_iter()
             .map(|u| format!("{}: {}", u.object, u.why))
             .collect();

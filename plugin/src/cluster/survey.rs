@@ -76,7 +76,7 @@ impl Cluster {
     }
 
     /// All rules, built in or from RoleRules, whether or not their kinds are served.
-    async fn rule_set(&self, unseen: &mut Vec<Unseen>) -> Result<RuleSet, ApiError> {
+    pub(super) async fn rule_set(&self, unseen: &mut Vec<Unseen>) -> Result<RuleSet, ApiError> {
         match self.role_rules().await {
             Ok(role_rules) => {
                 let (rules, errors) = RuleSet::with_role_rules(&role_rules);

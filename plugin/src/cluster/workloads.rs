@@ -1,5 +1,6 @@
 //! Pods, DaemonSets and ReplicaSets: what runs although no rule reaches it.
 
+use failover_core::namespace::Enforcement;
 use failover_core::uncovered::{Uncovered, uncovered};
 use futures::StreamExt as _;
 use serde_json::Value;
@@ -14,7 +15,13 @@ impl Cluster {
         &self,
         namespaces: &[Enrolled],
     ) -> Result<(Vec<Uncovered>, Vec<Unseen>), ApiError> {
-        let names: Vec<&str> = namespaces.iter().map(|n| n.name.as_str()).collect();
+        let mut unseen = Vec::new();
+        let rules = self.rule_set(&mut unseen).await?;
+        let names: Vec<&str> = namespaces
+            .iter()
+            .filter(|n| n.state.enforcement == Some(Enforcement::Enabled))
+            .map(|n| n.name.as_str())
+            .collect();
         let lists: Vec<_> = futures::stream::iter(names)
             .map(|name| async move {
                 futures::join!(
@@ -26,7 +33,7 @@ impl Cluster {
             .buffered(AT_ONCE)
             .collect()
             .await;
-        let (mut found, mut unseen) = (Vec::new(), Vec::new());
+        let mut found = Vec::new();
         for (pods, daemon_sets, replica_sets) in lists {
             let mut objects = |answer: Result<Vec<Value>, ApiError>| match answer {
                 Ok(objects) => Ok(objects),
@@ -44,7 +51,7 @@ impl Cluster {
                 objects(daemon_sets)?,
                 objects(replica_sets)?,
             );
-            found.extend(uncovered(&pods, &daemon_sets, &replica_sets));
+            found.extend(uncovered(&pods, &daemon_sets, &replica_sets, &rules));
         }
         Ok((found, unseen))
     }

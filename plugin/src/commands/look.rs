@@ -90,7 +90,7 @@ pub async fn preview(
     let cluster = &session.cluster;
     let (survey, (uncovered, unseen), requests) = futures::try_join!(
         cluster.survey(enrolled),
-        cluster.uncovered(enrolled),
+        Box::pin(cluster.uncovered(enrolled)),
         cluster.requests()
     )?;
     let mut plan = plan(site, role, enrolled, &survey, jiff::Timestamp::now());
