@@ -22,8 +22,11 @@ pub enum GuardId {
     NotConforming,
     /// Things run on an enrolled namespace that no rule reaches, and go on running.
     UncoveredWorkloads,
-    /// A volume that is to be promoted by force is degraded, or a resync of it is under way.
+    /// A volume that is to be promoted by force is degraded.
     VolumeDegraded,
+    /// Of a volume that is to be promoted by force nobody can say that it is in sync: a resync is under way, or it is not
+    /// told to be the secondary that it was ordered to be.
+    VolumeNotSynced,
     /// Something that could write has not ended.
     PodsRunning,
     /// A volume is not known to be what it was ordered to be.
@@ -41,13 +44,14 @@ pub enum GuardId {
 }
 
 impl GuardId {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PeerUnknown,
         Self::NoEnforcement,
         Self::EnforcerSilent,
         Self::NotConforming,
         Self::UncoveredWorkloads,
         Self::VolumeDegraded,
+        Self::VolumeNotSynced,
         Self::PodsRunning,
         Self::ReplicationUnconfirmed,
         Self::WorkloadsUnavailable,
@@ -65,6 +69,7 @@ impl GuardId {
             Self::NotConforming => "not-conforming",
             Self::UncoveredWorkloads => "uncovered-workloads",
             Self::VolumeDegraded => "volume-degraded",
+            Self::VolumeNotSynced => "volume-not-synced",
             Self::PodsRunning => "pods-running",
             Self::ReplicationUnconfirmed => "replication-unconfirmed",
             Self::WorkloadsUnavailable => "workloads-unavailable",

@@ -3,7 +3,10 @@
 //! The csi-addons controller tells by conditions, each with the generation it was set for. `Completed` alone says little: it
 //! is also True of a secondary that is not in sync, of a volume that is being resynced (even one whose state is still
 //! Primary), and of an order that nobody has looked at yet. So state, reason and generation are asked for together, and what
-//! contradicts them is a doubt. `Replicating` is not asked: after a failover there is nobody to replicate to.
+//! contradicts them is a doubt.
+//!
+//! `Replicating` is not asked: after a failover there is nobody to replicate to. Nor is `Validated`: it goes to False together
+//! with `Completed`, and stays there when a later try succeeds.
 
 use serde_json::Value;
 
@@ -11,59 +14,38 @@ use crate::role::Role;
 
 /// Why the volume is not known to stand under `role`; `None`: it is confirmed.
 pub fn doubt(object: &Value, role: Role) -> Option<String> {
-    let status = Status::of(object);
-    let (wanted, state, reason) = match role {
-        Role::Primary => ("primary", "Primary", "Promoted"),
-        Role::Secondary => ("secondary", "Secondary", "Demoted"),
-    };
-    let ordered = object["spec"]["replicationState"]
-        .as_str()
-        .unwrap_or_default();
-    let is_ordered = ordered == wanted || (role == Role::Secondary && ordered == "resync");
-    if !is_ordered {
-        return Some(format!("it is ordered to be {ordered:?}, not {wanted}"));
-    }
-    if let Some(failed) = status.failure() {
-        return Some(failed);
-    }
-    match status.fresh("Completed") {
-        Err(why) => return Some(why),
-        Ok(completed) if completed.status != "True" || completed.reason != reason => {
-            return Some(completed.told());
-        }
-        Ok(_) => {}
-    }
-    if status.state != state {
-        return Some(format!("its state is {:?}, not {state}", status.state));
-    }
-    match status.fresh("Degraded") {
-        Err(why) => return Some(why),
-        Ok(degraded) if degraded.status != "False" => return Some(degraded.told()),
-        Ok(_) => {}
-    }
-    // Absent where a driver does not do it, and left as it was where it did not have to.
-    let against = match role {
-        Role::Primary => [("Resyncing", "True"), ("Validated", "False")].as_slice(),
-        Role::Secondary => &[("Resyncing", "True")],
-    };
-    against.iter().find_map(|(kind, status_against)| {
-        let condition = status.condition(kind)?;
-        (condition.status == *status_against).then(|| condition.told())
-    })
+    Status::of(object).confirmed(role).err()
 }
 
-/// Why writing `primary` onto this volume, which makes its driver force a promotion, might lose data: it is degraded, or a
-/// resync is under way; `None`: nothing says so.
+/// Why writing `primary` onto this volume, which makes its driver force a promotion, might lose data: it is told to be
+/// degraded; `None`: nothing says so, or `primary` is written already.
 pub fn degraded(object: &Value) -> Option<String> {
     let status = Status::of(object);
-    ["Degraded", "Resyncing"].iter().find_map(|kind| {
-        let condition = status.condition(kind)?;
-        (condition.status == "True").then(|| condition.told())
-    })
+    let degraded = status.condition("Degraded")?;
+    (status.ordered != "primary" && degraded.status == "True").then(|| degraded.told())
+}
+
+/// Why nobody can say that this volume is in sync, before `primary` is written onto it: a resync is under way, or nothing
+/// is told of it as the secondary that it is ordered to be; `None`: it is in sync for all that is told (that it is degraded
+/// is for [`degraded`] to say), or `primary` is written already.
+///
+/// A demotion without an answer is among them. Turned round now, the csi-addons controller loses the answer: it then calls
+/// the volume promoted without having promoted it, while its driver has demoted it.
+pub fn not_synced(object: &Value) -> Option<String> {
+    let status = Status::of(object);
+    if status.ordered == "primary" {
+        return None;
+    }
+    let told = status
+        .not_resyncing()
+        .and_then(|()| status.completed("Secondary", "Demoted"))
+        .and_then(|()| status.fresh("Degraded").map(drop));
+    told.err()
 }
 
 struct Status<'a> {
     generation: i64,
+    ordered: &'a str,
     state: &'a str,
     conditions: &'a [Value],
 }
@@ -82,6 +64,9 @@ impl<'a> Status<'a> {
         Self {
             generation: object["metadata"]["generation"]
                 .as_i64()
+                .unwrap_or_default(),
+            ordered: object["spec"]["replicationState"]
+                .as_str()
                 .unwrap_or_default(),
             state: status["state"].as_str().unwrap_or_default(),
             conditions: status["conditions"].as_array().map_or(&[], Vec::as_slice),
@@ -112,11 +97,42 @@ impl<'a> Status<'a> {
         }
     }
 
-    /// What its driver has refused, whatever else is told.
-    fn failure(&self) -> Option<String> {
-        let completed = self.condition("Completed")?;
-        (completed.status == "False" && completed.generation == self.generation)
-            .then(|| completed.told())
+    fn confirmed(&self, role: Role) -> Result<(), String> {
+        let ordered = self.ordered;
+        match role {
+            Role::Primary if ordered == "primary" => self.completed("Primary", "Promoted")?,
+            Role::Secondary if ["secondary", "resync"].contains(&ordered) => {
+                self.completed("Secondary", "Demoted")?;
+            }
+            Role::Primary | Role::Secondary => {
+                return Err(format!("it is ordered to be {ordered:?}, not {role}"));
+            }
+        }
+        let degraded = self.fresh("Degraded")?;
+        if degraded.status != "False" {
+            return Err(degraded.told());
+        }
+        self.not_resyncing()
+    }
+
+    /// Whether the order is carried out, and this is the state since.
+    fn completed(&self, state: &str, reason: &str) -> Result<(), String> {
+        let completed = self.fresh("Completed")?;
+        if completed.status != "True" || completed.reason != reason {
+            return Err(completed.told());
+        }
+        if self.state != state {
+            return Err(format!("its state is {:?}, not {state}", self.state));
+        }
+        Ok(())
+    }
+
+    /// Whatever generation it was told of: what was under way before may be so still. Absent where a driver does not do it.
+    fn not_resyncing(&self) -> Result<(), String> {
+        match self.condition("Resyncing") {
+            Some(resyncing) if resyncing.status == "True" => Err(resyncing.told()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -184,7 +200,8 @@ mod tests {
     #[case::nothing_told(P, volume("primary", 2, "", &[]), Some("not told yet"))]
     #[case::promotion_failed(P, volume("primary", 2, "Unknown", &["C=False/FailedToPromote@2", "D=True/Error@2", "V=True/PrerequisiteMet@2"]), Some("FailedToPromote"))]
     #[case::demotion_failed(S, volume("secondary", 3, "Primary", &["C=False/FailedToDemote@3", "D=True/Error@3"]), Some("FailedToDemote"))]
-    #[case::prerequisite_remains(P, volume("primary", 2, "Primary", &["C=True/Promoted@2", "D=False/Healthy@2", "V=False/PrerequisiteNotMet@2"]), Some("PrerequisiteNotMet"))]
+    #[case::prerequisite_remains(P, volume("primary", 2, "Primary", &["C=True/Promoted@2", "D=False/Healthy@2", "V=False/PrerequisiteNotMet@2"]), None)]
+    #[case::prerequisite_not_met(P, volume("primary", 2, "Unknown", &["C=False/FailedToPromote@2", "D=True/Error@2", "V=False/PrerequisiteNotMet@2"]), Some("FailedToPromote"))]
     #[case::resyncing(S, volume("secondary", 3, "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@3", "R=True/ResyncTriggered@3"]), Some("VolumeDegraded"))]
     #[case::resyncing_and_healthy(S, volume("secondary", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=True/ResyncTriggered@3"]), Some("ResyncTriggered"))]
     #[case::resync_from_primary(S, volume("resync", 5, "Primary", &["C=True/Demoted@5", "D=True/VolumeDegraded@5", "R=True/ResyncTriggered@5"]), Some("state is \"Primary\""))]
@@ -205,16 +222,32 @@ mod tests {
     }
 
     #[rstest]
-    #[case::healthy(&["C=True/Demoted@3", "D=False/Healthy@3", "R=False/NotResyncing@3"], None)]
-    #[case::degraded(&["C=True/Demoted@3", "D=True/VolumeDegraded@3"], Some("VolumeDegraded"))]
-    #[case::resyncing(&["C=True/Demoted@3", "D=False/Healthy@3", "R=True/ResyncTriggered@3"], Some("ResyncTriggered"))]
-    #[case::nothing_told(&[], None)]
+    #[case::in_sync("secondary", "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=False/NotResyncing@3"], None, None)]
+    #[case::in_sync_by_order("resync", "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3"], None, None)]
+    #[case::degraded("secondary", "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@3"], Some("VolumeDegraded"), None)]
+    #[case::degraded_told_of_before("secondary", "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@2"], Some("VolumeDegraded"), Some("generation 2"))]
+    #[case::resyncing("secondary", "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@3", "R=True/ResyncTriggered@3"], Some("VolumeDegraded"), Some("ResyncTriggered"))]
+    #[case::resyncing_since_before("secondary", "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=True/ResyncTriggered@2"], None, Some("ResyncTriggered"))]
+    #[case::resync_failed("secondary", "Secondary", &["C=False/FailedToResync@3", "D=True/Error@3", "R=False/FailedToResync@3"], Some("Error"), Some("FailedToResync"))]
+    #[case::demotion_without_an_answer("secondary", "Primary", &["C=True/Promoted@2", "D=False/Healthy@2"], None, Some("generation 2"))]
+    #[case::resynced_as_primary("resync", "Primary", &["C=True/Demoted@3", "D=False/Healthy@3"], None, Some("\"Primary\""))]
+    #[case::nothing_told("secondary", "", &[], None, Some("not told yet"))]
+    #[case::primary_all_along("primary", "Primary", &["C=True/Promoted@3", "D=False/Healthy@3"], None, None)]
+    #[case::primary_is_written_already("primary", "Secondary", &["C=True/Demoted@2", "D=True/VolumeDegraded@2", "R=True/ResyncTriggered@2"], None, None)]
     fn what_a_forced_promotion_might_lose_is_asked_before(
+        #[case] spec: &str,
+        #[case] state: &str,
         #[case] conditions: &[&str],
-        #[case] says: Option<&str>,
+        #[case] is_degraded: Option<&str>,
+        #[case] is_not_synced: Option<&str>,
     ) {
-        let found = degraded(&volume("secondary", 3, "Secondary", conditions));
-        assert_eq!(found.is_some(), says.is_some());
-        assert!(found.unwrap_or_default().contains(says.unwrap_or_default()));
+        let object = volume(spec, 3, state, conditions);
+        for (found, says) in [
+            (degraded(&object), is_degraded),
+            (not_synced(&object), is_not_synced),
+        ] {
+            assert_eq!(found.is_some(), says.is_some(), "{found:?}");
+            assert!(found.unwrap_or_default().contains(says.unwrap_or_default()));
+        }
     }
 }
