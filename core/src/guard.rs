@@ -3,11 +3,17 @@
 //! The CLI asks them before it writes anything, the controller before it moves anything; both through [`holding`], so that
 //! neither can be talked round by skipping the other.
 
+mod asked;
+mod objects;
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::api::Blocked;
 use crate::role::Role;
+
+pub use asked::{Asked, Unneeded, out_of_place, unneeded};
+pub use objects::{of_uncovered, of_volume};
 
 /// The name of a guard, as it is overridden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

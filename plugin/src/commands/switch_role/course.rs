@@ -32,40 +32,11 @@ pub(super) struct Ordered {
 pub(super) fn check_overrides(role: Role, texts: &[String]) -> Result<Overrides, Failure> {
     let overrides =
         Overrides::parse(texts).map_err(|error| Failure::usage(format!("--override: {error}")))?;
-    let command = words(role).command;
-    for (guard, object) in overrides.iter() {
-        let concerns = match guard {
-            GuardId::PeerUnknown
-            | GuardId::VolumeDegraded
-            | GuardId::WorkloadsUnavailable
-            | GuardId::BatchUnsettled => role == Role::Primary,
-            GuardId::UncoveredWorkloads | GuardId::PodsRunning => role == Role::Secondary,
-            GuardId::NoEnforcement
-            | GuardId::EnforcerSilent
-            | GuardId::NotConforming
-            | GuardId::ReplicationUnconfirmed
-            | GuardId::TransitionRunning => true,
-            GuardId::SiteSecondary | GuardId::RecordsLeft => false,
-        };
-        if !concerns {
-            return Err(Failure::usage(format!(
-                "--override {guard}: this guard never holds {command}; leave it out"
-            )));
-        }
-        let whole = matches!(
-            guard,
-            GuardId::PeerUnknown
-                | GuardId::NoEnforcement
-                | GuardId::EnforcerSilent
-                | GuardId::TransitionRunning
-        );
-        if let Some(object) = object.filter(|_| whole) {
-            return Err(Failure::usage(format!(
-                "--override {guard}={object}: this guard is not about single objects; pass --override {guard}"
-            )));
-        }
+    match guard::out_of_place(role, &overrides) {
+        Some(unneeded) => Err(Failure::usage(format!("--override {unneeded}"))
+            .next("nothing was changed; leave it out")),
+        None => Ok(overrides),
     }
-    Ok(overrides)
 }
 
 /// Decides. An error is a refusal: nothing has been changed.
@@ -114,7 +85,7 @@ fn course_at(
     } else if running {
         standing.push(other_way(&view.site));
     }
-    check_needed(&standing, overrides, noun)?;
+    check_needed(role, &standing, overrides)?;
     let holds: Vec<Hold> = standing
         .into_iter()
         .filter(|hold| !overrides.allows(hold.guard))
@@ -156,28 +127,12 @@ fn other_way(site: &Site) -> Hold {
 }
 
 /// An override of a guard that does not hold is a sign that the site is not what its operator believes.
-fn check_needed(standing: &[Hold], overrides: &Overrides, noun: &str) -> Result<(), Failure> {
-    for (guard, _) in overrides.iter() {
-        // These come to hold, or not, only while the transition runs.
-        let later = matches!(
-            guard,
-            GuardId::EnforcerSilent
-                | GuardId::NotConforming
-                | GuardId::UncoveredWorkloads
-                | GuardId::VolumeDegraded
-                | GuardId::PodsRunning
-                | GuardId::ReplicationUnconfirmed
-                | GuardId::WorkloadsUnavailable
-                | GuardId::BatchUnsettled
-        );
-        if !later && !standing.iter().any(|hold| hold.guard == guard) {
-            return Err(Failure::usage(format!(
-                "--override {guard} is not needed: the guard does not hold this {noun}"
-            ))
-            .next("nothing was changed; leave it out, or see kubectl failover status first"));
-        }
+fn check_needed(role: Role, standing: &[Hold], overrides: &Overrides) -> Result<(), Failure> {
+    match guard::unneeded(role, standing, overrides) {
+        Some(unneeded) => Err(Failure::usage(format!("--override {unneeded}"))
+            .next("nothing was changed; leave it out, or see kubectl failover status first")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// A claim to be primary takes an epoch above every one that is known; standing back takes none.
@@ -366,8 +321,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::not_standing("no-enforcement", "--override no-enforcement is not needed")]
-    #[case::peer_known("peer-unknown", "--override peer-unknown is not needed")]
+    #[case::not_standing(
+        "no-enforcement",
+        "--override no-enforcement: this guard does not hold now"
+    )]
+    #[case::peer_known(
+        "peer-unknown",
+        "--override peer-unknown: this guard does not hold now"
+    )]
     fn an_override_that_is_not_needed_is_refused(#[case] given: &str, #[case] message: &str) {
         let failure = decide(&settled("secondary", SOUND), Role::Primary, &[given]).unwrap_err();
         assert_eq!(failure.exit, ExitCode::Usage);
@@ -380,8 +341,12 @@ mod tests {
         "peer-unknwon",
         "is not a guard: the guards are peer-unknown"
     )]
-    #[case::of_another_command(Role::Primary, "records-left", "never holds promote")]
-    #[case::of_the_other_direction(Role::Secondary, "peer-unknown", "never holds demote")]
+    #[case::of_another_command(Role::Primary, "records-left", "never holds a change to primary")]
+    #[case::of_the_other_direction(
+        Role::Secondary,
+        "peer-unknown",
+        "never holds a change to secondary"
+    )]
     #[case::not_about_objects(Role::Primary, "peer-unknown=a/b/c", "is not about single objects")]
     fn an_override_that_can_have_no_effect_is_refused(
         #[case] role: Role,

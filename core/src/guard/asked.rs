@@ -1,0 +1,195 @@
+//! When a guard is asked in a change of role, and which overrides are of no use to it.
+
+use super::{GuardId, Hold, Overrides};
+use crate::role::Role;
+
+/// When a guard is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Before anything moves, so that what holds can be told in advance.
+    AtTheStart,
+    /// On the way; whether it will hold then nobody knows before.
+    OnTheWay,
+}
+
+impl GuardId {
+    /// When a change to this role asks it; `None`: it never does.
+    pub fn asked(self, to: Role) -> Option<Asked> {
+        match self {
+            Self::PeerUnknown | Self::VolumeDegraded | Self::VolumeNotSynced => {
+                (to == Role::Primary).then_some(Asked::AtTheStart)
+            }
+            Self::UncoveredWorkloads => (to == Role::Secondary).then_some(Asked::AtTheStart),
+            Self::NoEnforcement | Self::TransitionRunning => Some(Asked::AtTheStart),
+            Self::WorkloadsUnavailable | Self::BatchUnsettled => {
+                (to == Role::Primary).then_some(Asked::OnTheWay)
+            }
+            Self::PodsRunning => (to == Role::Secondary).then_some(Asked::OnTheWay),
+            Self::EnforcerSilent | Self::NotConforming | Self::ReplicationUnconfirmed => {
+                Some(Asked::OnTheWay)
+            }
+            Self::SiteSecondary | Self::RecordsLeft => None,
+        }
+    }
+
+    /// Whether it can be overridden for one object alone.
+    pub fn names_objects(self) -> bool {
+        match self {
+            Self::NotConforming
+            | Self::UncoveredWorkloads
+            | Self::VolumeDegraded
+            | Self::VolumeNotSynced
+            | Self::PodsRunning
+            | Self::ReplicationUnconfirmed
+            | Self::WorkloadsUnavailable
+            | Self::BatchUnsettled => true,
+            Self::PeerUnknown
+            | Self::NoEnforcement
+            | Self::EnforcerSilent
+            | Self::TransitionRunning
+            | Self::SiteSecondary
+            | Self::RecordsLeft => false,
+        }
+    }
+
+    /// What is the matter where it holds, in a few words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::PeerUnknown => "no peer is configured that could say whether it is live",
+            Self::NoEnforcement => "neither the webhook nor an admission policy is configured",
+            Self::EnforcerSilent => "a live webhook replica does not report the new roles",
+            Self::NotConforming => "objects do not come to agree with the role",
+            Self::UncoveredWorkloads => "things run that no rule reaches",
+            Self::VolumeDegraded => "a volume to be promoted is degraded",
+            Self::VolumeNotSynced => "a volume to be promoted is not known to be in sync",
+            Self::PodsRunning => "something that could write has not ended",
+            Self::ReplicationUnconfirmed => "a volume is not known to be what it was ordered to be",
+            Self::WorkloadsUnavailable => "what was restored is not available",
+            Self::BatchUnsettled => "a CronJob or Job could not be made to do as was consented",
+            Self::TransitionRunning => "another change is under way",
+            Self::SiteSecondary => "the site is secondary",
+            Self::RecordsLeft => "objects still carry their originals in records",
+        }
+    }
+}
+
+/// Why an override is of no use. Whoever gives one all the same is mistaken about the site.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unneeded {
+    #[error("{0}: this guard never holds a change to {1}")]
+    NeverAsked(GuardId, Role),
+    #[error("{0}={1}: this guard is not about single objects, it is overridden as {0}")]
+    NotOfObjects(GuardId, String),
+    #[error("{0}: this guard does not hold now")]
+    DoesNotHold(GuardId),
+    #[error("{0}={1}: this guard does not hold for that object now")]
+    DoesNotHoldFor(GuardId, String),
+}
+
+/// The first override that a change to this role can have no use for, whatever the site is like.
+pub fn out_of_place(to: Role, overrides: &Overrides) -> Option<Unneeded> {
+    overrides.iter().find_map(|(guard, object)| {
+        if guard.asked(to).is_none() {
+            return Some(Unneeded::NeverAsked(guard, to));
+        }
+        let object = object.filter(|_| !guard.names_objects())?;
+        Some(Unneeded::NotOfObjects(guard, object.to_owned()))
+    })
+}
+
+/// The first override that this change has no use for: it is out of place, or of a guard that is asked at the start and is
+/// not among those that `standing` says would hold.
+pub fn unneeded(to: Role, standing: &[Hold], overrides: &Overrides) -> Option<Unneeded> {
+    out_of_place(to, overrides).or_else(|| {
+        overrides.iter().find_map(|(guard, object)| {
+            let holds = |hold: &Hold| {
+                hold.guard == guard && object.is_none_or(|o| hold.object.as_deref() == Some(o))
+            };
+            if guard.asked(to) != Some(Asked::AtTheStart) || standing.iter().any(holds) {
+                return None;
+            }
+            Some(match object {
+                Some(object) => Unneeded::DoesNotHoldFor(guard, object.to_owned()),
+                None => Unneeded::DoesNotHold(guard),
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn standing(guards: &[(GuardId, Option<&str>)]) -> Vec<Hold> {
+        guards
+            .iter()
+            .map(|(guard, object)| Hold {
+                guard: *guard,
+                object: object.map(str::to_owned),
+                message: String::new(),
+                hint: String::new(),
+            })
+            .collect()
+    }
+
+    #[rstest]
+    #[case::holds(Role::Primary, "peer-unknown", None)]
+    #[case::may_hold_on_the_way(Role::Secondary, "pods-running", None)]
+    #[case::one_object_on_the_way(Role::Secondary, "pods-running=shop/pods/web-1", None)]
+    #[case::one_object_that_holds(Role::Secondary, "uncovered-workloads=shop/pods/bare", None)]
+    #[case::all_of_those_that_hold(Role::Secondary, "uncovered-workloads", None)]
+    #[case::does_not_hold(
+        Role::Primary,
+        "no-enforcement",
+        Some("no-enforcement: this guard does not hold now")
+    )]
+    #[case::object_does_not_hold(
+        Role::Secondary,
+        "uncovered-workloads=shop/pods/other",
+        Some("uncovered-workloads=shop/pods/other: this guard does not hold for that object now")
+    )]
+    #[case::other_direction(
+        Role::Secondary,
+        "peer-unknown",
+        Some("peer-unknown: this guard never holds a change to secondary")
+    )]
+    #[case::wait_of_the_other_direction(
+        Role::Primary,
+        "pods-running",
+        Some("pods-running: this guard never holds a change to primary")
+    )]
+    #[case::of_leaving(
+        Role::Primary,
+        "records-left",
+        Some("records-left: this guard never holds a change to primary")
+    )]
+    #[case::not_of_objects(
+        Role::Primary,
+        "peer-unknown=a/b/c",
+        Some(
+            "peer-unknown=a/b/c: this guard is not about single objects, it is overridden as peer-unknown"
+        )
+    )]
+    fn an_override_that_a_change_has_no_use_for_is_told(
+        #[case] to: Role,
+        #[case] given: &str,
+        #[case] told: Option<&str>,
+    ) {
+        let standing = standing(&[
+            (GuardId::PeerUnknown, None),
+            (GuardId::UncoveredWorkloads, Some("shop/pods/bare")),
+        ]);
+        let overrides = Overrides::parse(&[given]).unwrap();
+        let unneeded = unneeded(to, &standing, &overrides).map(|u| u.to_string());
+        assert_eq!(unneeded.as_deref(), told);
+    }
+
+    #[test]
+    fn what_is_out_of_place_is_so_without_a_look_at_the_site() {
+        let of = |text| out_of_place(Role::Secondary, &Overrides::parse(&[text]).unwrap());
+        assert!(of("peer-unknown").is_some());
+        assert!(of("no-enforcement").is_none());
+    }
+}
