@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use failover_core::names::{ENFORCER_NAMESPACE, SYSTEM_NAMESPACE};
+use failover_core::transition::Deadlines;
+use jiff::SignedDuration;
 
 /// Carries the role of a site into its namespaces and objects, and owns the webhook's certificates.
 #[derive(Clone, Debug, Parser)]
@@ -52,7 +54,42 @@ pub struct Args {
     pub sweep_concurrency: u16,
 
     #[command(flatten)]
+    pub waits: Waits,
+
+    #[command(flatten)]
     pub log: Log,
+}
+
+/// How long the steps of a role change wait before they count as held, and for how much.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Waits {
+    /// How long a demotion waits for pods to end before it counts as stalled
+    #[arg(long, env = "FAILOVER_PODS_GONE_DEADLINE", default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    pub pods_gone_deadline: Duration,
+
+    /// How long a role change waits for volumes to be confirmed before it counts as stalled
+    #[arg(long, env = "FAILOVER_REPLICATION_DEADLINE", default_value = "3m", value_parser = duration, value_name = "DURATION")]
+    pub replication_deadline: Duration,
+
+    /// How long a promotion waits for workloads to be available before it counts as stalled
+    #[arg(long, env = "FAILOVER_AVAILABLE_DEADLINE", default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub available_deadline: Duration,
+
+    /// How many of the restored workloads must be available before a promotion lets traffic in, in per cent
+    #[arg(long, env = "FAILOVER_AVAILABLE_PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
+    pub available_percent: u8,
+}
+
+impl Waits {
+    pub fn deadlines(&self) -> Deadlines {
+        let signed =
+            |length: Duration| SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX);
+        Deadlines {
+            pods_gone: signed(self.pods_gone_deadline),
+            replication: signed(self.replication_deadline),
+            available: signed(self.available_deadline),
+        }
+    }
 }
 
 /// How logs are written.
@@ -122,6 +159,8 @@ mod tests {
         assert_eq!(args.lease_duration, Duration::from_secs(15));
         assert_eq!(args.sweep_every, Duration::from_secs(60));
         assert_eq!(args.sweep_concurrency, 16);
+        assert_eq!(args.waits.deadlines(), Deadlines::default());
+        assert_eq!(args.waits.available_percent, 100);
         assert_eq!(args.log.log_format, LogFormat::Json);
         args.check().unwrap();
     }

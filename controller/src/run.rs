@@ -23,6 +23,7 @@ use crate::rules::Keeper;
 use crate::site::caches::Caches;
 use crate::site::events::Events;
 use crate::site::gate::Gate;
+use crate::site::look::Looker;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::site::sweep::Sweeper;
 
@@ -158,6 +159,8 @@ async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics
         Parts {
             caches: caches.clone(),
             sweeper,
+            looker: Looker::new(client.clone(), args.waits.available_percent, Timestamp::now),
+            deadlines: args.waits.deadlines(),
             events: Events::new(client.clone(), &args.name),
             metrics: metrics.clone(),
             gate,

@@ -170,6 +170,15 @@ impl RuleSet {
         Self { rules: vec![rule] }
     }
 
+    /// Those of these layers.
+    #[must_use]
+    pub fn of_layers(&self, layers: &[Layer]) -> Self {
+        let rules = self.iter().filter(|rule| layers.contains(&rule.layer));
+        Self {
+            rules: rules.cloned().collect(),
+        }
+    }
+
     pub fn find(&self, group: &str, resource: &str) -> Option<&Rule> {
         self.rules
             .iter()

@@ -29,15 +29,30 @@ use crate::{
 /// The field manager of Flux's kustomize-controller.
 pub const FLUX: &str = "kustomize-controller";
 
-/// The orders of a drill.
-pub const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
+/// The orders of a drill, where nobody replicates the volumes that there may be, and pods need not come up.
+pub const DEMOTE: &[&str] = &[
+    "demote",
+    "--yes",
+    "--override=replication-unconfirmed",
+    "--reason=drill",
+];
 pub const PROMOTE: &[&str] = &[
     "promote",
     "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
+    "--override=peer-unknown",
+    "--override=replication-unconfirmed",
+    "--override=workloads-unavailable",
+    "--reason=drill",
+];
+/// The same where there are volumes: of one that nobody replicates it is not known whether it is in sync.
+pub const PROMOTE_VOLUMES: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override=peer-unknown",
+    "--override=volume-not-synced",
+    "--override=replication-unconfirmed",
+    "--override=workloads-unavailable",
+    "--reason=drill",
 ];
 
 /// How a site is set up.
@@ -48,6 +63,8 @@ pub struct Options {
     pub nodes: usize,
     /// Further flags of the controller.
     pub controller: Vec<String>,
+    /// How long the controller waits on a walk before it counts as stalled, and goes on where that was overridden.
+    pub deadlines: Deadlines,
     /// Every request is noted: see [`ControlPlane::audit`].
     pub audit: bool,
     /// The webhook is called as the shipped configuration has it, through its Service; the first replica at the first of
@@ -63,10 +80,41 @@ impl Default for Options {
             role: "primary",
             nodes: 0,
             controller: vec![],
+            deadlines: Deadlines::default(),
             audit: false,
             behind_service: false,
             foreign_kinds: true,
         }
+    }
+}
+
+/// How long the steps wait that wait for the world.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    pub pods_gone: &'static str,
+    pub replication: &'static str,
+    pub available: &'static str,
+}
+
+impl Default for Deadlines {
+    /// Long for what comes about here, short for what never does: nothing replicates volumes, and pods without nodes stay
+    /// Pending.
+    fn default() -> Self {
+        Self {
+            pods_gone: "30s",
+            replication: "1s",
+            available: "1s",
+        }
+    }
+}
+
+impl Deadlines {
+    fn flags(&self) -> [String; 3] {
+        [
+            format!("--pods-gone-deadline={}", self.pods_gone),
+            format!("--replication-deadline={}", self.replication),
+            format!("--available-deadline={}", self.available),
+        ]
     }
 }
 
@@ -83,6 +131,7 @@ pub struct Site {
     webhook_serving: SocketAddr,
     webhook_admin: SocketAddr,
     controller_admin: u16,
+    deadlines: Deadlines,
 }
 
 impl Site {
@@ -145,7 +194,10 @@ impl Site {
         let controller_admin = free_port()?;
         let controller =
             parts::controller(&plane, binaries, "controller-0", controller_admin).await?;
-        let controller = controller.args(&options.controller).start()?;
+        let controller = controller
+            .args(options.deadlines.flags())
+            .args(&options.controller)
+            .start()?;
         let webhook = parts::webhook(&plane, binaries, "webhook-0", sockets, &tls(&plane))
             .await?
             .start()?;
@@ -160,6 +212,7 @@ impl Site {
             webhook_serving: sockets.serving,
             webhook_admin: sockets.admin,
             controller_admin,
+            deadlines: options.deadlines,
         })
     }
 
@@ -167,6 +220,7 @@ impl Site {
     pub async fn second_controller(&self) -> Result<Process> {
         parts::controller(&self.plane, self.binaries, "controller-1", free_port()?)
             .await?
+            .args(self.deadlines.flags())
             .start()
     }
 

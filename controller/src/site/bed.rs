@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use failover_core::api::{FailoverPolicy, Phase, RoleRule, Site, SiteStatus};
+use failover_core::transition::Deadlines;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -23,6 +24,7 @@ use super::exempt_labels::ExemptLabels;
 use super::fake_api::FakeApi;
 use super::gate::Gate;
 use super::label::NamespaceMeta;
+use super::look::Looker;
 use super::reconcile::{Parts, Reconciler};
 use super::sweep::Sweeper;
 use crate::metrics::Metrics;
@@ -69,7 +71,11 @@ impl Bed {
             SHOP,
             json!({ "metadata": { "labels": { "failover.dev/enforce": "enabled", "team": "a" } } }),
         );
-        api.put(WEB, json!({ "metadata": {}, "spec": { "replicas": 3 } }));
+        // Up as soon as it is wanted, gone as soon as it is not.
+        api.put(
+            WEB,
+            json!({ "metadata": {}, "spec": { "replicas": 3 }, "status": { "availableReplicas": 3 } }),
+        );
         // A controller starts once its caches have synced.
         tokio::time::sleep(LAG * 10).await;
         Self {
@@ -86,6 +92,8 @@ impl Bed {
         let parts = Parts {
             caches: self.caches.clone(),
             sweeper: Sweeper::new(client.clone(), 4),
+            looker: Looker::new(client.clone(), 100, wall),
+            deadlines: Deadlines::default(),
             events: Events::new(client.clone(), "controller-0"),
             metrics: self.metrics.clone(),
             gate: Gate::default(),

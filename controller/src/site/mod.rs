@@ -5,7 +5,8 @@
 //!                 │              (core, pure)       │
 //!   enforcers ────┘                                 ├─► status   the journal, with the version it was decided on
 //!   own writes ───┘                                 ├─► label    roles onto Namespaces
-//!                                                   └─► sweep    objects, on a task of its own
+//!                                                   ├─► sweep    objects, while the loop rests
+//!                                                   └─► look     at what a step waits for, likewise
 //! ```
 //!
 //! Nothing that matters is kept in memory: a controller that is killed anywhere is followed by one that reads the journal
@@ -20,6 +21,8 @@ pub mod exempt_labels;
 pub mod fix;
 pub mod gate;
 pub mod label;
+pub mod look;
+pub mod looking;
 pub mod news;
 pub mod objects;
 pub mod observe;

@@ -6,6 +6,7 @@ use failover_core::api::{
     HistoryEntry, Outcome, SiteStatus, Step, StepName, StepState, Transition,
 };
 use failover_core::compile::Held;
+use failover_core::guard::GuardId;
 
 use super::sweep::Swept;
 
@@ -92,7 +93,9 @@ pub fn guards_that_came_to_hold(before: &SiteStatus, after: &SiteStatus) -> BTre
             .transition
             .iter()
             .flat_map(|transition| &transition.steps);
+        // What a step waits for is named too, and holds nothing yet.
         steps
+            .filter(|step| step.state == StepState::Blocked)
             .flat_map(|step| &step.blocked)
             .map(|blocked| blocked.guard.clone())
             .collect()
@@ -203,15 +206,17 @@ fn finished(entry: &HistoryEntry) -> News {
 
 fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Option<News> {
     let news = before.is_none_or(|before| before.state != step.state);
-    match (step.name, step.state) {
-        (StepName::Roles, StepState::Done) if news => Some(News::normal(
-            "RolesWritten",
+    match step.state {
+        StepState::Done if news && step.name != StepName::Guards => Some(News::normal(
+            "StepFinished",
             format!(
-                "namespaces labelled {}: {} (request {})",
-                transition.to, step.total, transition.id
+                "to {}: {}{}",
+                transition.to,
+                step.name.as_str(),
+                after(step)
             ),
         )),
-        (name, StepState::Blocked) => {
+        StepState::Blocked => {
             // Again when something else holds it, not each time it is looked at.
             let what = |step: &Step| {
                 step.blocked
@@ -222,9 +227,16 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
             if !news && before.is_some_and(|before| what(before) == what(step)) {
                 return None;
             }
-            let reason = match name {
-                StepName::Guards | StepName::Roles | StepName::Enforcers => "GuardHeld",
-                StepName::Sweep | StepName::Verify => "NotConforming",
+            let not_conforming = step
+                .blocked
+                .iter()
+                .any(|b| b.guard == GuardId::NotConforming.as_str());
+            let reason = if step.name == StepName::Guards {
+                "GuardHeld"
+            } else if not_conforming {
+                "NotConforming"
+            } else {
+                "Stalled"
             };
             let what: Vec<_> = step
                 .blocked
@@ -236,10 +248,27 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
                 .collect();
             Some(News::warning(
                 reason,
-                format!("to {}: {}", transition.to, what.join("; ")),
+                format!(
+                    "to {}, {}: {}",
+                    transition.to,
+                    step.name.as_str(),
+                    what.join("; ")
+                ),
             ))
         }
-        _ => None,
+        StepState::Pending | StepState::Running | StepState::Done => None,
+    }
+}
+
+/// How long a step took, and what it changed.
+fn after(step: &Step) -> String {
+    let took = step.started_at.as_ref().zip(step.finished_at.as_ref());
+    let took = took.map_or_else(String::new, |(from, to)| {
+        format!(" after {} s", to.0.duration_since(from.0).as_secs())
+    });
+    match step.changed {
+        0 => took,
+        changed => format!("{took}, {changed} objects changed"),
     }
 }
 
@@ -269,11 +298,12 @@ mod tests {
     fn a_transition_is_told_from_start_to_end_and_each_part_once() {
         let idle = status(json!({}));
         let begun = status(
-            json!({ "transition": transition("1", &json!([{ "name": "roles", "state": "Running" }])) }),
+            json!({ "transition": transition("1", &json!([{ "name": "traffic", "state": "Running" }])) }),
         );
-        let written = status(
-            json!({ "transition": transition("1", &json!([{ "name": "roles", "state": "Done", "total": 4 }])) }),
-        );
+        let written = status(json!({ "transition": transition("1", &json!([{
+                "name": "traffic", "state": "Done", "total": 4, "changed": 3,
+                "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:02Z"
+            }])) }));
         let ended = status(json!({ "history": [{
             "id": "1", "to": "secondary", "epoch": 3, "startedAt": "2026-01-01T00:00:00Z",
             "finishedAt": "2026-01-01T00:00:02Z", "objects": 12, "outcome": "Succeeded"
@@ -283,7 +313,13 @@ mod tests {
             of_status(&idle, &begun)[0].note,
             "primary to secondary, epoch 3, request 1 by jo: drill"
         );
-        assert_eq!(reasons(&begun, &written), ["RolesWritten"]);
+        assert_eq!(
+            of_status(&begun, &written),
+            [News::normal(
+                "StepFinished",
+                "to secondary: traffic after 2 s, 3 objects changed".into()
+            )]
+        );
         assert_eq!(reasons(&written, &written), [""; 0]);
         assert_eq!(reasons(&written, &ended), ["TransitionFinished"]);
         assert_eq!(
@@ -319,7 +355,7 @@ mod tests {
             of_status(&started, &peer),
             [News::warning(
                 "GuardHeld",
-                "to secondary: peer-unknown: no peer".into()
+                "to secondary, guards: peer-unknown: no peer".into()
             )]
         );
         assert_eq!(

@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::api::{GetParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::client::Body;
 use kube::core::Request;
 use serde::Deserialize;
@@ -21,6 +21,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use failover_core::causes::causes;
+
+use super::patience::patiently;
+
+/// Objects per page.
+pub const PAGE: u32 = 250;
 
 /// The API server's answer where it is not the object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,19 +72,40 @@ impl std::fmt::Debug for Objects {
 
 impl Objects {
     pub fn new(client: &Client, rule: &Rule, namespace: &str) -> Self {
-        let root = if rule.group.is_empty() {
-            "/api"
-        } else {
+        Self::at(client, &rule.api_version(), &rule.resource, Some(namespace))
+    }
+
+    /// Those of one kind, in one namespace or in none.
+    pub fn at(client: &Client, api_version: &str, resource: &str, namespace: Option<&str>) -> Self {
+        let root = if api_version.contains('/') {
             "/apis"
+        } else {
+            "/api"
         };
-        let url = format!(
-            "{root}/{}/namespaces/{namespace}/{}",
-            rule.api_version(),
-            rule.resource
-        );
+        let within = namespace.map_or_else(String::new, |name| format!("/namespaces/{name}"));
         Self {
             client: client.clone(),
-            request: Request::new(url),
+            request: Request::new(format!("{root}/{api_version}{within}/{resource}")),
+        }
+    }
+
+    /// All of them. Asked for page by page, and in one piece where that took too long.
+    pub async fn all(&self) -> Result<Vec<Value>, ObjectError> {
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let page = patiently(|| self.page(Some(PAGE), token.as_deref())).await;
+            let page = match page {
+                Err(ObjectError::Expired) => {
+                    return Ok(patiently(|| self.page(None, None)).await?.items);
+                }
+                page => page?,
+            };
+            all.extend(page.items);
+            token = match page.next {
+                Some(next) => Some(next),
+                None => return Ok(all),
+            };
         }
     }
 
@@ -122,6 +148,34 @@ impl Objects {
         let patch = Patch::<()>::Json(locked(rewrite, resource_version));
         self.send(self.request.patch(name, &manager(), &patch))
             .await
+    }
+
+    /// Changes some fields of an object.
+    pub async fn merge(&self, name: &str, change: &Value) -> Result<Value, ObjectError> {
+        self.send(self.request.patch(name, &manager(), &Patch::Merge(change)))
+            .await
+    }
+
+    /// Changes some fields of an object's status.
+    pub async fn merge_status(&self, name: &str, change: &Value) -> Result<Value, ObjectError> {
+        let patch = Patch::Merge(change);
+        let request = self
+            .request
+            .patch_subresource("status", name, &manager(), &patch);
+        self.send(request).await
+    }
+
+    /// Deletes an object with the grace that it asks for, provided that it is this one and no other of its name.
+    pub async fn delete(&self, name: &str, uid: &str) -> Result<(), ObjectError> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let _: Value = self.send(self.request.delete(name, &params)).await?;
+        Ok(())
     }
 
     async fn send<T: DeserializeOwned>(

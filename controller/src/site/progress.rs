@@ -5,7 +5,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use failover_core::api::{SiteStatus, Step, StepName, StepState};
+use failover_core::api::{SiteStatus, Step, StepState};
+use failover_core::transition::SWEEPING;
 
 /// Counted by the sweep's task, read by the loop.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ fn running_sweep(status: &mut SiteStatus) -> Option<&mut Step> {
         .as_mut()?
         .steps
         .iter_mut()
-        .find(|step| step.name == StepName::Sweep && step.state == StepState::Running)
+        .find(|step| step.state == StepState::Running && step.doing == SWEEPING)
 }
 
 #[cfg(test)]
@@ -66,8 +67,8 @@ mod tests {
         serde_json::from_value(json!({ "transition": {
             "id": "1", "to": "secondary", "epoch": 1, "startedAt": "2026-01-01T00:00:00Z",
             "steps": [
-                { "name": "enforcers", "state": "Done", "total": 2, "done": 2 },
-                { "name": "sweep", "state": sweep, "total": 9, "done": 9 }
+                { "name": "traffic", "state": "Done", "total": 2, "done": 2 },
+                { "name": "workloads", "state": sweep, "doing": SWEEPING, "total": 9, "done": 9 }
             ]
         } }))
         .unwrap()

@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
 use failover_core::compile::{Compiled, Held};
 use failover_core::namespace::ObjectRoles;
 use failover_core::transition::{
-    Act, EnrolledNamespace, Observation, SweepReport, decide, is_paused,
+    Act, Deadlines, EnrolledNamespace, Look, LookReport, Observation, SweepReport, decide,
+    is_paused, on_the_walk,
 };
+use failover_core::{Layer, NamespaceState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
@@ -24,6 +25,8 @@ use super::enforcers;
 use super::events::Events;
 use super::gate::Gate;
 use super::label::{self, NamespaceMeta};
+use super::look::{LookError, Looker, Scene};
+use super::looking::Looking;
 use super::news::{self, News};
 use super::observe::{Observer, Seen};
 use super::policies;
@@ -50,6 +53,8 @@ type Next = Instant;
 pub struct Parts {
     pub caches: Caches,
     pub sweeper: Sweeper,
+    pub looker: Looker,
+    pub deadlines: Deadlines,
     pub events: Events,
     pub metrics: Metrics,
     pub gate: Gate,
@@ -67,6 +72,8 @@ pub struct Reconciler {
     client: Client,
     observer: Observer,
     sweeper: Sweeper,
+    looker: Looker,
+    deadlines: Deadlines,
     events: Events,
     metrics: Metrics,
     gate: Gate,
@@ -80,9 +87,12 @@ pub struct Reconciler {
     /// What has been told to be held back, and still is.
     told_held: BTreeSet<Held>,
     sweeping: Option<Sweeping>,
-    /// Runs on from one failed sweep to the next, which begins no sooner than `sweep_not_before`.
-    sweep_backoff: backon::ExponentialBackoff,
-    sweep_not_before: Instant,
+    /// What the last look found.
+    look_report: Option<LookReport>,
+    looking: Option<Looking>,
+    /// Runs on from one failed sweep or look to the next, which begins no sooner than `not_before`.
+    backoff: backon::ExponentialBackoff,
+    not_before: Instant,
 }
 
 impl std::fmt::Debug for Reconciler {
@@ -99,6 +109,8 @@ impl Reconciler {
         let Parts {
             caches,
             sweeper,
+            looker,
+            deadlines,
             events,
             metrics,
             gate,
@@ -112,6 +124,8 @@ impl Reconciler {
             client,
             observer: Observer::new(caches, forget_after),
             sweeper,
+            looker,
+            deadlines,
             events,
             metrics,
             gate,
@@ -121,8 +135,10 @@ impl Reconciler {
             swept_objects: BTreeMap::new(),
             told_held: BTreeSet::new(),
             sweeping: None,
-            sweep_backoff: backoff(),
-            sweep_not_before: Instant::now(),
+            look_report: None,
+            looking: None,
+            backoff: backoff(),
+            not_before: Instant::now(),
         }
     }
 
@@ -159,26 +175,30 @@ impl Reconciler {
 
     /// Waits for a reason to take another turn.
     async fn rest(&mut self, next: Next) {
-        let finished = async {
+        let swept = async {
             match &mut self.sweeping {
                 Some(sweeping) => sweeping.finish().await,
                 None => std::future::pending().await,
             }
         };
-        let result = tokio::select! {
-            result = finished => Some(result),
-            () = self.observer.changed() => None,
-            () = tokio::time::sleep_until(next) => None,
+        let looked = async {
+            match &mut self.looking {
+                Some(looking) => looking.finish().await,
+                None => std::future::pending().await,
+            }
         };
-        if let Some(result) = result {
-            self.finish_sweep(result).await;
+        tokio::select! {
+            result = swept => self.finish_sweep(result).await,
+            result = looked => self.finish_look(result),
+            () = self.observer.changed() => {}
+            () = tokio::time::sleep_until(next) => {}
         }
     }
 
     async fn turn(&mut self) -> Result<Next, TurnError> {
         let now = Instant::now();
         let Some(seen) = self.observer.look(now, (self.now)()) else {
-            self.sweeping = None;
+            self.stop_work();
             self.metrics.forget_site();
             return Ok(now + self.sweep_every);
         };
@@ -194,17 +214,23 @@ impl Reconciler {
                 Ok(now)
             }
             Act::Label(desired) => {
-                self.sweeping = None;
+                self.stop_work();
                 self.label(&seen, desired).await?;
                 Ok(now)
             }
-            Act::Sweep { step } => {
+            Act::Sweep { step, layers } => {
+                self.looking = None;
                 self.tell(&seen, &compiled).await;
-                let next = self.sweep(&seen, step).await?;
+                let next = self.sweep(&seen, step, layers).await?;
                 Ok(earliest(next, seen.live.until))
             }
-            Act::Wait { until } => {
+            Act::Look(look) => {
                 self.sweeping = None;
+                self.tell(&seen, &compiled).await;
+                Ok(earliest(self.look(&seen, look), seen.live.until))
+            }
+            Act::Wait { until } => {
+                self.stop_work();
                 enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
                 self.tell(&seen, &compiled).await;
                 self.release(&seen).await?;
@@ -213,6 +239,11 @@ impl Reconciler {
                 Ok(next.max(now + SHORTEST_REST))
             }
         }
+    }
+
+    fn stop_work(&mut self) {
+        self.sweeping = None;
+        self.looking = None;
     }
 
     /// The last sweep, where it still says how objects stand.
@@ -235,6 +266,8 @@ impl Reconciler {
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.report(seen),
+            look: self.look_report.as_ref(),
+            deadlines: self.deadlines,
             sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
             now: seen.at,
         })
@@ -264,7 +297,10 @@ impl Reconciler {
             return;
         }
         let step = seen.site.status.as_ref().map(|status| status.step);
-        let report = self.report(seen).filter(|report| Some(report.step) == step);
+        // One of a walk's own layers says nothing of the others.
+        let report = self
+            .report(seen)
+            .filter(|report| Some(report.step) == step && report.layers == Layer::ALL);
         let results = &compiled.policies;
         let written = policies::tell(&self.client, &seen.policies, results, report, seen.at).await;
         for (replaced, answer) in written {
@@ -332,17 +368,29 @@ impl Reconciler {
     }
 
     /// Starts the sweep that is due, or shows how far the running one has come.
-    async fn sweep(&mut self, seen: &Seen, step: i64) -> Result<Next, TurnError> {
+    async fn sweep(
+        &mut self,
+        seen: &Seen,
+        step: i64,
+        layers: &'static [Layer],
+    ) -> Result<Next, TurnError> {
         let now = Instant::now();
         let Some(sweeping) = self.sweeping.as_mut().filter(|sweeping| {
-            sweeping.step == step && sweeping.objects == in_force(&seen.enrolled)
+            sweeping.step == step
+                && sweeping.layers == layers
+                && sweeping.objects == in_force(&seen.enrolled)
         }) else {
             self.sweeping = None;
-            if now < self.sweep_not_before {
-                return Ok(self.sweep_not_before);
+            if now < self.not_before {
+                return Ok(self.not_before);
             }
-            let rules = seen.rules.clone();
-            self.sweeping = Some(Sweeping::start(&self.sweeper, &seen.enrolled, rules, step));
+            self.sweeping = Some(Sweeping::start(
+                &self.sweeper,
+                &seen.enrolled,
+                &seen.rules,
+                step,
+                layers,
+            ));
             return Ok(now + PROGRESS_EVERY);
         };
         if now < sweeping.shown + PROGRESS_EVERY {
@@ -356,6 +404,43 @@ impl Reconciler {
         Ok(now + PROGRESS_EVERY)
     }
 
+    /// Starts the look that is due, unless it is under way.
+    fn look(&mut self, seen: &Seen, look: Look) -> Next {
+        let now = Instant::now();
+        if self.looking.as_ref().is_none_or(|l| l.look != look) {
+            self.looking = None;
+            if now < self.not_before {
+                return self.not_before;
+            }
+            let scene = Scene {
+                to: seen.site.spec.role,
+                namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
+                rules: seen.rules.clone(),
+            };
+            self.looking = Some(Looking::start(&self.looker, look, scene));
+        }
+        now + self.sweep_every
+    }
+
+    fn finish_look(&mut self, result: Result<LookReport, LookError>) {
+        self.looking = None;
+        match result.map_err(TurnError::from) {
+            Ok(report) => {
+                self.backoff = backoff();
+                self.look_report = Some(report);
+            }
+            Err(error) => {
+                let delay = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
+                self.not_before = Instant::now() + delay;
+                self.metrics.reconcile_errors.inc();
+                tracing::error!(
+                    error = causes(&error),
+                    "cannot go on for now; looking again in {delay:.1?}"
+                );
+            }
+        }
+    }
+
     async fn finish_sweep(&mut self, result: Result<Swept, SweepError>) {
         let Some(sweeping) = self.sweeping.take() else {
             return;
@@ -363,14 +448,13 @@ impl Reconciler {
         sweeping::count(&self.metrics, result.as_ref(), sweeping.took());
         match result.map_err(TurnError::from) {
             Ok(swept) => {
-                self.sweep_backoff = backoff();
+                self.backoff = backoff();
                 self.swept_objects.clone_from(&sweeping.objects);
-                self.take_report(sweeping.step, sweeping.took(), &swept)
-                    .await;
+                self.take_report(sweeping, &swept).await;
             }
             Err(error) => {
-                let delay = self.sweep_backoff.next().unwrap_or(LONGEST_BACKOFF);
-                self.sweep_not_before = Instant::now() + delay;
+                let delay = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
+                self.not_before = Instant::now() + delay;
                 self.metrics.reconcile_errors.inc();
                 tracing::error!(
                     error = causes(&error),
@@ -380,7 +464,8 @@ impl Reconciler {
         }
     }
 
-    async fn take_report(&mut self, step: i64, took: Duration, swept: &Swept) {
+    async fn take_report(&mut self, sweeping: Sweeping, swept: &Swept) {
+        let step = sweeping.step;
         let now = (self.now)();
         let first = self
             .report
@@ -393,7 +478,7 @@ impl Reconciler {
                 by_webhook = swept.readmitted,
                 by_controller = swept.rewritten,
                 left = swept.left,
-                milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                milliseconds = u64::try_from(sweeping.took().as_millis()).unwrap_or(u64::MAX),
                 "swept"
             );
         }
@@ -404,7 +489,7 @@ impl Reconciler {
                 blocked.message
             );
         }
-        self.report = Some(sweeping::report(self.report.as_ref(), step, swept, now));
+        self.report = Some(sweeping.report(self.report.as_ref(), swept, now));
         let Some(seen) = self.observer.look(Instant::now(), now) else {
             return;
         };

@@ -10,11 +10,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::Value;
 
-use super::objects::{ObjectError, Objects};
+use super::objects::{ObjectError, Objects, PAGE};
 use super::patience::patiently;
 
-/// Objects per page. With [`LISTS_AT_ONCE`] it bounds what is in memory, whatever the cluster holds.
-const PAGE: u32 = 250;
+/// With [`PAGE`] it bounds what is in memory, whatever the cluster holds.
 const LISTS_AT_ONCE: usize = 4;
 
 /// How often a list whose token expired is started again before it is asked for in one piece.

@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::RuleSet;
 use failover_core::namespace::ObjectRoles;
 use failover_core::transition::{EnrolledNamespace, SweepReport};
+use failover_core::{Layer, RuleSet};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ type Work = Pin<Box<dyn Future<Output = Result<Swept, SweepError>> + Send>>;
 pub struct Sweeping {
     /// The step whose roles it enforces.
     pub step: i64,
+    /// Those whose objects it sweeps.
+    pub layers: &'static [Layer],
     /// What it takes to be in force of single objects.
     pub objects: BTreeMap<String, ObjectRoles>,
     pub progress: Arc<Progress>,
@@ -45,9 +47,11 @@ impl Sweeping {
     pub fn start(
         sweeper: &Sweeper,
         namespaces: &[EnrolledNamespace],
-        rules: RuleSet,
+        rules: &RuleSet,
         step: i64,
+        layers: &'static [Layer],
     ) -> Self {
+        let rules = rules.of_layers(layers);
         let progress = Arc::new(Progress::default());
         let (sweeper, counted) = (sweeper.clone(), Arc::clone(&progress));
         let swept = namespaces.to_vec();
@@ -55,6 +59,7 @@ impl Sweeping {
         let started = Instant::now();
         Self {
             step,
+            layers,
             objects: in_force(namespaces),
             progress,
             shown: started,
@@ -71,25 +76,26 @@ impl Sweeping {
     pub fn took(&self) -> Duration {
         self.started.elapsed()
     }
-}
 
-/// The report of a sweep under `step`, which goes on counting where an earlier one under the same step left off.
-pub fn report(
-    earlier: Option<&SweepReport>,
-    step: i64,
-    swept: &Swept,
-    finished_at: Timestamp,
-) -> SweepReport {
-    let before = earlier
-        .filter(|report| report.step == step)
-        .map_or(0, |report| report.changed);
-    SweepReport {
-        step,
-        total: swept.total,
-        changed: before + swept.changed(),
-        left: swept.left,
-        blocked: swept.blocked.clone(),
-        finished_at,
+    /// What it reports, which goes on counting where an earlier one under the same step left off.
+    pub fn report(
+        &self,
+        earlier: Option<&SweepReport>,
+        swept: &Swept,
+        finished_at: Timestamp,
+    ) -> SweepReport {
+        let before = earlier
+            .filter(|report| report.step == self.step)
+            .map_or(0, |report| report.changed);
+        SweepReport {
+            step: self.step,
+            layers: self.layers,
+            total: swept.total,
+            changed: before + swept.changed(),
+            left: swept.left,
+            blocked: swept.blocked.clone(),
+            finished_at,
+        }
     }
 }
 
@@ -134,11 +140,20 @@ mod tests {
             rewritten,
             ..Swept::default()
         };
-        let first = report(None, 4, &swept(3), at);
+        let sweeping = |step| Sweeping {
+            step,
+            layers: &Layer::ALL,
+            objects: BTreeMap::new(),
+            progress: Arc::default(),
+            shown: Instant::now(),
+            started: Instant::now(),
+            work: Box::pin(std::future::pending()),
+        };
+        let first = sweeping(4).report(None, &swept(3), at);
         assert_eq!(first.changed, 3);
-        assert_eq!(report(Some(&first), 4, &swept(2), at).changed, 5);
+        assert_eq!(sweeping(4).report(Some(&first), &swept(2), at).changed, 5);
         assert_eq!(
-            report(Some(&first), 5, &swept(2), at).changed,
+            sweeping(5).report(Some(&first), &swept(2), at).changed,
             2,
             "a new step counts anew"
         );

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Observation;
 use crate::api::{Phase, SiteStatus, Step, StepState, condition};
+use crate::role::Layer;
 
 pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
     let enforced = enforced(observation, status);
@@ -100,7 +101,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
     }
     match observation
         .sweep
-        .filter(|report| report.step == status.step)
+        .filter(|report| report.covers(&Layer::ALL, status))
     {
         None => Verdict::no(
             "Adopting",

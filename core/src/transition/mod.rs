@@ -48,9 +48,10 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{Blocked, EnforcerStatus, Phase, Site, SiteStatus, StepName};
 use crate::guard::Facts;
 use crate::namespace::{NamespaceState, ObjectRoles};
-use crate::role::Role;
+use crate::role::{Layer, Role};
 
 pub use moving::SWEEPING;
+pub use namespaces::on_the_walk;
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
 /// a replica that dies in the meantime has dropped out by then.
@@ -90,6 +91,8 @@ pub struct Enforcer {
 pub struct SweepReport {
     /// The step whose roles it enforced.
     pub step: i64,
+    /// Those whose objects it swept.
+    pub layers: &'static [Layer],
     /// Ruled objects seen.
     pub total: i64,
     /// Objects that were changed by it and by earlier sweeps under the same step.
@@ -99,6 +102,13 @@ pub struct SweepReport {
     /// The first of those, at most [`BLOCKED_LIMIT`].
     pub blocked: Vec<Blocked>,
     pub finished_at: Timestamp,
+}
+
+impl SweepReport {
+    /// Whether it says how these layers stand under the present roles.
+    fn covers(&self, layers: &[Layer], status: &SiteStatus) -> bool {
+        self.step == status.step && layers.iter().all(|layer| self.layers.contains(layer))
+    }
 }
 
 /// What a step that waits wants to be looked at. Two that are equal ask the same question under the same roles.
@@ -175,8 +185,8 @@ pub enum Act {
     WriteStatus(Box<SiteStatus>),
     /// Write these states onto these namespaces.
     Label(Vec<EnrolledNamespace>),
-    /// Sweep all enrolled namespaces and list again.
-    Sweep { step: i64 },
+    /// Sweep the objects of these layers in all enrolled namespaces and list again.
+    Sweep { step: i64, layers: &'static [Layer] },
     /// Look at what a step waits for.
     Look(Look),
     /// Nothing, until something changes or until this time.
@@ -204,11 +214,9 @@ pub fn decide(observation: &Observation<'_>) -> Act {
 pub fn role_in_effect(status: &SiteStatus, namespaces: &[EnrolledNamespace]) -> Option<Role> {
     status.layers.uniform().or_else(|| {
         let roles = || {
-            namespaces.iter().flat_map(|ns| {
-                crate::role::Layer::ALL
-                    .into_iter()
-                    .filter_map(|l| ns.state.roles.of(l))
-            })
+            namespaces
+                .iter()
+                .flat_map(|ns| Layer::ALL.into_iter().filter_map(|l| ns.state.roles.of(l)))
         };
         roles()
             .find(|role| *role == Role::Secondary)

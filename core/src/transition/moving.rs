@@ -32,12 +32,13 @@ pub(super) fn enter(
 
 /// What is left to do once the namespaces say what is ordered.
 pub(super) fn go_on(
+    layers: &'static [Layer],
     observation: &Observation<'_>,
     status: &SiteStatus,
     overrides: &Overrides,
 ) -> StepOutcome {
     enforcers(observation, status, overrides)
-        .unwrap_or_else(|| sweep(observation, status, overrides))
+        .unwrap_or_else(|| sweep(layers, observation, status, overrides))
 }
 
 /// Until every live enforcer has seen what is ordered; `None`: it has.
@@ -87,15 +88,25 @@ fn enforcers(
     })
 }
 
-/// Until a sweep under these roles has found nothing that does not conform.
-fn sweep(observation: &Observation<'_>, status: &SiteStatus, overrides: &Overrides) -> StepOutcome {
+/// Until a sweep of these layers under their roles has found nothing that does not conform. How the others stand does not
+/// hold it: they have their own steps.
+fn sweep(
+    layers: &'static [Layer],
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let again = Act::Sweep {
+        step: status.step,
+        layers,
+    };
     let Some(report) = observation
         .sweep
-        .filter(|report| report.step == status.step)
+        .filter(|report| report.covers(layers, status))
     else {
         return StepOutcome {
             doing: SWEEPING,
-            act: Some(Act::Sweep { step: status.step }),
+            act: Some(again),
             ..StepOutcome::default()
         };
     };
@@ -117,7 +128,7 @@ fn sweep(observation: &Observation<'_>, status: &SiteStatus, overrides: &Overrid
         act: Some(if observation.now < retry {
             Act::Wait { until: retry }
         } else {
-            Act::Sweep { step: status.step }
+            again
         }),
     }
 }

@@ -1,7 +1,7 @@
 //! What the enrolled Namespaces are to say, and which they are.
 
 use super::{EnrolledNamespace, Observation};
-use crate::api::{SiteStatus, Transition};
+use crate::api::{Site, SiteStatus, StepName, Transition};
 use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::{Role, Roles};
 
@@ -55,6 +55,28 @@ pub(super) fn differing(
                 state,
             })
         })
+        .collect()
+}
+
+/// The namespaces that a look of the walk under way is about: those that it takes over, or else all that are registered.
+/// Guards are asked before anybody is.
+pub fn on_the_walk(
+    site: &Site,
+    enrolled: &[EnrolledNamespace],
+    at: StepName,
+) -> Vec<EnrolledNamespace> {
+    let Some(status) = &site.status else {
+        return vec![];
+    };
+    let taken_over = status.transition.as_ref().map(|t| &t.namespaces);
+    let on_it = |name: &String| match taken_over.filter(|names| !names.is_empty()) {
+        Some(names) => names.contains(name),
+        None => at == StepName::Guards || status.namespaces.contains(name),
+    };
+    enrolled
+        .iter()
+        .filter(|namespace| on_it(&namespace.name))
+        .cloned()
         .collect()
 }
 

@@ -4,7 +4,7 @@ use super::namespaces::{differing, registry};
 use super::walk::{begin, count, rise};
 use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
 use crate::api::{Phase, SiteStatus, Transition};
-use crate::role::Role;
+use crate::role::{Layer, Role};
 
 /// Begins the walk of namespaces that came to a secondary and may still be live: their volumes must not turn before their
 /// pods are gone. Those that say already what is ordered were created empty, with the roles in the same write.
@@ -75,7 +75,7 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
         return Act::Label(differing);
     }
     match observation.sweep {
-        Some(report) if report.step == status.step => {
+        Some(report) if report.covers(&Layer::ALL, status) => {
             let due = report.finished_at
                 + if report.left > 0 {
                     SWEEP_RETRY
@@ -85,12 +85,18 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
             if observation.now < due {
                 Act::Wait { until: due }
             } else {
-                Act::Sweep { step: status.step }
+                Act::Sweep {
+                    step: status.step,
+                    layers: &Layer::ALL,
+                }
             }
         }
         _ => match catching_up(observation, status) {
             Some(until) => Act::Wait { until },
-            None => Act::Sweep { step: status.step },
+            None => Act::Sweep {
+                step: status.step,
+                layers: &Layer::ALL,
+            },
         },
     }
 }

@@ -6,6 +6,7 @@ use super::walk::{StepOutcome, later};
 use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
 use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
 use crate::guard::{self, GuardId, Overrides};
+use crate::role::Layer;
 
 pub(super) fn go_on(
     observation: &Observation<'_>,
@@ -91,7 +92,9 @@ pub(super) fn ask(
     blocked.truncate(super::BLOCKED_LIMIT);
     let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
     // What is in force is swept all the same: a guard may hold for days.
-    let swept = observation.sweep.is_some_and(|r| r.step == status.step);
+    let swept = observation
+        .sweep
+        .is_some_and(|report| report.covers(&Layer::ALL, status));
     StepOutcome {
         total: super::walk::count(&blocked),
         done: 0,
@@ -99,7 +102,10 @@ pub(super) fn ask(
         blocked,
         stalled: true,
         act: Some(if !swept && status.layers.uniform().is_some() {
-            Act::Sweep { step: status.step }
+            Act::Sweep {
+                step: status.step,
+                layers: &Layer::ALL,
+            }
         } else if observation.now < next {
             Act::Wait {
                 until: next.min(later(observation)),

@@ -201,7 +201,7 @@ fn walk(
         let outcome = if labels.is_empty() {
             match task {
                 Task::Ask => waiting::ask(observation, status, transition, step, &overrides),
-                Task::Move(_) => moving::go_on(observation, status, &overrides),
+                Task::Move(layers) => moving::go_on(layers, observation, status, &overrides),
                 Task::Wait(guard) => {
                     waiting::go_on(observation, status, transition, step, guard, &overrides)
                 }

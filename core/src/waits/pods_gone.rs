@@ -140,10 +140,14 @@ fn not_down(workload: &Value) -> Option<String> {
     }
 }
 
-/// The highest pod of an ordered StatefulSet that is not ready, once none of them is on its way out.
+/// The highest pod of an ordered StatefulSet that is to come down, where it is not ready and none is on its way out: its
+/// controller waits for a lower one that is not ready either, and would for ever.
 fn stuck(workload: &Value, pods: &[&Value]) -> Option<(String, String)> {
     let policy = workload["spec"]["podManagementPolicy"].as_str();
-    if workload["kind"] != "StatefulSet" || policy == Some("Parallel") {
+    if workload["kind"] != "StatefulSet"
+        || policy == Some("Parallel")
+        || workload["spec"]["replicas"] != 0
+    {
         return None;
     }
     let own: Vec<&&Value> = pods
@@ -160,8 +164,8 @@ fn stuck(workload: &Value, pods: &[&Value]) -> Option<(String, String)> {
             .and_then(|n| n.parse::<u64>().ok())
     };
     own.into_iter()
-        .filter(|pod| !is_ready(pod))
         .max_by_key(|pod| ordinal(pod))
+        .filter(|pod| !is_ready(pod))
         .map(|pod| (namespace(pod).to_owned(), name(pod).to_owned()))
 }
 
@@ -593,7 +597,7 @@ mod tests {
     #[case::all_unready(&[("db-0", "False", false), ("db-1", "False", false), ("db-10", "False", false)], Some("db-10"))]
     #[case::one_is_leaving(&[("db-0", "False", false), ("db-1", "False", true)], None)]
     #[case::all_ready(&[("db-0", "True", false), ("db-1", "True", false)], None)]
-    #[case::only_the_lowest(&[("db-0", "False", false), ("db-1", "True", false)], Some("db-0"))]
+    #[case::only_the_lowest(&[("db-0", "False", false), ("db-1", "True", false)], None)]
     fn an_ordered_set_is_helped_from_its_highest_unready_pod(
         #[case] pods: &[(&str, &str, bool)],
         #[case] expected: Option<&str>,
@@ -626,6 +630,8 @@ mod tests {
             .iter()
             .map(|name| ("shop".to_owned(), (*name).to_owned()))
             .collect();
+        assert_eq!(of(&db), [], "somebody wants replicas again");
+        db["spec"]["replicas"] = json!(0);
         assert_eq!(of(&db), expected);
         db["spec"]["podManagementPolicy"] = json!("Parallel");
         assert_eq!(of(&db), []);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use kube::api::DynamicObject;
 use serde_json::Value;
-use testbed::site::{Options, Output, Site};
+use testbed::site::{DEMOTE, Options, Output, PROMOTE_VOLUMES, Site};
 use testbed::{binaries, eventually_within, fixtures, toolchain};
 
 #[tokio::main]
@@ -90,12 +90,7 @@ async fn demo() -> Result<()> {
 
     quote("plan demote", &site.failover(&["plan", "demote"]).await)?;
     let start = Instant::now();
-    quote(
-        "demote --yes --reason drill",
-        &site
-            .failover(&["demote", "--yes", "--reason", "drill"])
-            .await,
-    )?;
+    quote(&DEMOTE.join(" "), &site.failover(DEMOTE).await)?;
     took("demote, verified", start);
     let start = Instant::now();
     until_pods(&site, 0).await;
@@ -134,15 +129,10 @@ async fn demo() -> Result<()> {
     show(&site).await;
 
     let start = Instant::now();
-    let promote = [
-        "promote",
-        "--yes",
-        "--override",
-        "peer-unknown",
-        "--reason",
-        "drill",
-    ];
-    quote(&promote.join(" "), &site.failover(&promote).await)?;
+    quote(
+        &PROMOTE_VOLUMES.join(" "),
+        &site.failover(PROMOTE_VOLUMES).await,
+    )?;
     took("promote, verified", start);
     let start = Instant::now();
     until_pods(&site, 5).await;

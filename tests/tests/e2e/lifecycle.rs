@@ -4,7 +4,7 @@ use failover_core::names;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use testbed::site::{Options, PROMOTE, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{ControlPlane, binaries, fixtures};
 use tokio::process::Command;
 
@@ -130,9 +130,7 @@ async fn leaving_is_refused_while_anything_would_be_lost_and_leaves_the_objects_
     site.enrolled_namespace("shop").await;
     let web = fixtures::deployment("shop", "web", 3);
     site.apply_as_flux(&web).await.unwrap();
-    site.failover(&["demote", "--yes", "--reason", "drill"])
-        .await
-        .expect(0);
+    site.failover(DEMOTE).await.expect(0);
     for arguments in [
         &["uninstall", "--yes"][..],
         &["unenroll", "shop", "--yes"][..],

@@ -590,7 +590,12 @@ fn a_change_of_single_objects_gets_a_number_is_seen_by_enforcers_and_swept() {
     world.enforcers[0].step = before + 1;
     world.acts.clear();
     world.settle();
-    assert!(world.acts.contains(&Act::Sweep { step: before + 1 }));
+    assert!(
+        world
+            .acts
+            .iter()
+            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == before + 1))
+    );
     assert_eq!(world.condition(condition::READY), ("True", "Stable"));
 }
 
@@ -608,7 +613,12 @@ fn an_enforcer_that_never_sees_it_does_not_keep_the_sweep_up() {
     world.now = world.settle();
     world.acts.clear();
     world.settle();
-    assert!(world.acts.contains(&Act::Sweep { step: step + 1 }));
+    assert!(
+        world
+            .acts
+            .iter()
+            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == step + 1))
+    );
 }
 
 #[test]
@@ -623,7 +633,12 @@ fn a_change_of_single_objects_does_not_wait_for_a_guard() {
     world.settle();
     assert_eq!(world.in_force("shop"), "deployments/web=primary");
     assert_eq!(world.roles(), [Roles::all(Role::Secondary)]);
-    assert!(world.acts.contains(&Act::Sweep { step: step + 1 }));
+    assert!(
+        world
+            .acts
+            .iter()
+            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == step + 1))
+    );
     assert_eq!(world.blocked_by(), ["peer-unknown"]);
 }
 

@@ -46,8 +46,11 @@ struct Leader {
     /// How often it may decide yet, where that is bounded.
     decisions_left: Option<u8>,
     /// What it has decided, on which status and namespaces.
-    decided: Option<(Act, Box<(SiteStatus, Vec<EnrolledNamespace>)>)>,
+    decided: Option<Decision>,
 }
+
+/// An act, and the status and namespaces that it was decided on.
+type Decision = (Act, Box<(SiteStatus, Vec<EnrolledNamespace>)>);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Cluster {
@@ -145,12 +148,13 @@ impl Cluster {
                     }
                 }
             }
-            Act::Sweep { step } => {
+            Act::Sweep { step, layers } => {
                 for namespace in &namespaces {
-                    self.write(&namespace.name, &Layer::ALL);
+                    self.write(&namespace.name, layers);
                 }
                 self.leaders[leader].sweep = Some(SweepReport {
                     step,
+                    layers,
                     total: 1,
                     changed: 0,
                     left: 0,

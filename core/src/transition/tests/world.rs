@@ -149,7 +149,7 @@ impl World {
                     *namespace = wanted.clone();
                 }
             }
-            Act::Sweep { step } => {
+            Act::Sweep { step, layers } => {
                 let blocked = (0..self.stubborn.min(10))
                     .map(|i| Blocked {
                         guard: "not-conforming".into(),
@@ -159,6 +159,7 @@ impl World {
                     .collect();
                 self.sweep = Some(SweepReport {
                     step: *step,
+                    layers,
                     total: 20,
                     changed: 20 - self.stubborn,
                     left: self.stubborn,

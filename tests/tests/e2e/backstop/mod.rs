@@ -9,7 +9,7 @@ use std::time::Duration;
 use failover_core::RuleSet;
 use serde_json::{Value, json};
 use testbed::fixtures;
-use testbed::site::{Options, Site};
+use testbed::site::{DEMOTE, Options, Site};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -25,8 +25,7 @@ async fn on_its_own() -> Site {
     site.apply_as_person(&policy).await.unwrap();
     site.until_in_force("shop", "kustomizations/apps=site")
         .await;
-    let demote = ["demote", "--yes", "--reason", "drill"];
-    site.failover(&demote).await.expect(0);
+    site.failover(DEMOTE).await.expect(0);
     site.controller.terminate(PATIENCE).unwrap();
     site.webhook.terminate(PATIENCE).unwrap();
     site

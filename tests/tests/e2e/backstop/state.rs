@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rstest::rstest;
 use serde_json::{Value, json};
-use testbed::site::{Options, Site};
+use testbed::site::{Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
 use super::{forbidden, on_its_own};
@@ -214,15 +214,7 @@ async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
         "{refused:?}"
     );
 
-    let promote = [
-        "promote",
-        "--yes",
-        "--override",
-        "peer-unknown",
-        "--reason",
-        "drill",
-    ];
-    site.failover(&promote).await.expect(0);
+    site.failover(PROMOTE).await.expect(0);
     eventually("the API server to know of the promotion", || async {
         let created = site.kubectl(&create).await;
         if created.code == 0 {

@@ -18,21 +18,11 @@ mod writer;
 use std::time::Duration;
 
 use futures::future::join_all;
-use testbed::site::{Options, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE_VOLUMES as PROMOTE, Site};
 
 use history::Observer;
 use row::Row;
 use writer::{Answer, Writer};
-
-const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
-const PROMOTE: &[&str] = &[
-    "promote",
-    "--yes",
-    "--override",
-    "peer-unknown",
-    "--reason",
-    "drill",
-];
 
 /// What each cell was answered on the secondary, row by row.
 type Answers = Vec<Vec<Answer>>;

@@ -1,0 +1,157 @@
+//! Lists, each in one piece.
+
+use failover_core::plan::{ObjectRef, role_of};
+use failover_core::{Layer, Role, Rule};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde_json::{Value, json};
+
+use super::{LookError, Looker, Scene};
+use crate::site::discovery;
+use crate::site::objects::{ObjectError, Objects};
+
+const LISTS_AT_ONCE: usize = 4;
+
+/// A kind that no rule needs to be about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    pub(super) api_version: &'static str,
+    pub(super) resource: &'static str,
+    pub(super) name: &'static str,
+}
+
+pub(super) const PODS: Kind = Kind {
+    api_version: "v1",
+    resource: "pods",
+    name: "Pod",
+};
+pub(super) const NODES: Kind = Kind {
+    api_version: "v1",
+    resource: "nodes",
+    name: "Node",
+};
+pub(super) const CLAIMS: Kind = Kind {
+    api_version: "v1",
+    resource: "persistentvolumeclaims",
+    name: "PersistentVolumeClaim",
+};
+pub(super) const REPLICATION_CONTROLLERS: Kind = Kind {
+    api_version: "v1",
+    resource: "replicationcontrollers",
+    name: "ReplicationController",
+};
+pub(super) const REPLICA_SETS: Kind = Kind {
+    api_version: "apps/v1",
+    resource: "replicasets",
+    name: "ReplicaSet",
+};
+pub(super) const DAEMON_SETS: Kind = Kind {
+    api_version: "apps/v1",
+    resource: "daemonsets",
+    name: "DaemonSet",
+};
+pub(super) const JOBS: Kind = Kind {
+    api_version: "batch/v1",
+    resource: "jobs",
+    name: "Job",
+};
+pub(super) const ATTACHMENTS: Kind = Kind {
+    api_version: "storage.k8s.io/v1",
+    resource: "volumeattachments",
+    name: "VolumeAttachment",
+};
+
+/// An object that a rule reaches, with the role that it has now.
+#[derive(Clone, Debug)]
+pub(super) struct Ruled {
+    pub(super) rule: Rule,
+    pub(super) reference: ObjectRef,
+    pub(super) role: Option<Role>,
+    pub(super) object: Value,
+}
+
+impl Looker {
+    /// All objects of a kind that does not belong to namespaces.
+    pub(super) async fn of_cluster(&self, kind: Kind) -> Result<Vec<Value>, LookError> {
+        let objects = Objects::at(&self.client, kind.api_version, kind.resource, None);
+        all(&objects, kind.name, kind.resource).await
+    }
+
+    /// All objects of a kind in these namespaces.
+    pub(super) async fn of_namespaces(
+        &self,
+        kind: Kind,
+        namespaces: impl IntoIterator<Item = &str>,
+    ) -> Result<Vec<Value>, LookError> {
+        let lists: Vec<_> = namespaces
+            .into_iter()
+            .map(|namespace| {
+                let objects = Objects::at(
+                    &self.client,
+                    kind.api_version,
+                    kind.resource,
+                    Some(namespace),
+                );
+                let what = format!("{} in namespace {namespace}", kind.resource);
+                async move { all(&objects, kind.name, &what).await }
+            })
+            .collect();
+        futures::stream::iter(lists)
+            .buffered(LISTS_AT_ONCE)
+            .try_concat()
+            .await
+    }
+
+    /// What moves with the walk: the objects of a layer that take the role of their layer.
+    pub(super) async fn of_layer(
+        &self,
+        scene: &Scene,
+        layer: Layer,
+    ) -> Result<Vec<Ruled>, LookError> {
+        let rules = discovery::served(&self.client, &scene.rules).await?;
+        let of_layer: Vec<_> = rules.into_iter().filter(|r| r.layer == layer).collect();
+        let lists: Vec<_> = scene
+            .namespaces
+            .iter()
+            .flat_map(|namespace| of_layer.iter().map(move |rule| (namespace, rule)))
+            .map(|(namespace, rule)| async move {
+                let objects = Objects::new(&self.client, rule, &namespace.name);
+                let what = format!("{} in namespace {}", rule.group_resource(), namespace.name);
+                let all = all(&objects, &rule.kind, &what).await?;
+                let ruled = all.into_iter().filter_map(|object| {
+                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                    let moves = rule.reaches(&object) && namespace.state.follows_layer(rule, name);
+                    moves.then(|| Ruled {
+                        rule: rule.clone(),
+                        reference: ObjectRef::of(rule, &namespace.name, &object),
+                        role: role_of(rule, &namespace.state, &object),
+                        object,
+                    })
+                });
+                Ok::<_, LookError>(ruled.collect::<Vec<_>>())
+            })
+            .collect();
+        futures::stream::iter(lists)
+            .buffered(LISTS_AT_ONCE)
+            .try_concat()
+            .await
+    }
+}
+
+/// Items of a list do not say what they are; those who judge them ask.
+async fn all(objects: &Objects, kind: &str, what: &str) -> Result<Vec<Value>, LookError> {
+    let mut all = match objects.all().await {
+        Ok(all) => all,
+        // The kind is not served: there are none.
+        Err(ObjectError::NotFound) => vec![],
+        Err(source) => {
+            return Err(LookError::List {
+                what: what.to_owned(),
+                source,
+            });
+        }
+    };
+    for object in &mut all {
+        object["kind"] = json!(kind);
+    }
+    Ok(all)
+}

@@ -1,0 +1,164 @@
+//! Looking at what a step of a walk waits for, and doing the little that it may need to come about.
+//!
+//! ```text
+//!   guards      what no rule reaches, before a demotion; volumes that are not fit, before a promotion
+//!   podsGone    pods, whom they belong to, which claims they use; one pod that blocks an ordered set is deleted
+//!   replication what the driver of each volume says
+//!   cronJobs    a run that was missed is marked as had
+//!   jobs        Jobs held since they were created are let run
+//!   available   what each workload's own controller says
+//! ```
+//!
+//! Fetches, has `failover_core` judge, and writes; each look stands for itself and may be dropped at any point.
+
+mod batch;
+mod listed;
+mod volumes;
+mod workloads;
+
+use failover_core::api::{Blocked, StepName};
+use failover_core::guard::GuardId;
+use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport};
+use failover_core::{Role, RuleSet};
+use jiff::Timestamp;
+use kube::Client;
+
+use super::discovery::DiscoveryError;
+use super::objects::ObjectError;
+
+/// Looks.
+#[derive(Clone)]
+pub struct Looker {
+    client: Client,
+    /// Of the workloads, before traffic comes.
+    available_percent: u8,
+    now: fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for Looker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Looker")
+            .field("available_percent", &self.available_percent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a look is about.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// Where the walk leads.
+    pub to: Role,
+    /// The namespaces that are on it, with the roles they have now.
+    pub namespaces: Vec<EnrolledNamespace>,
+    pub rules: RuleSet,
+}
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Objects that were looked at.
+    total: usize,
+    in_the_way: Vec<Blocked>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error("cannot list {what}")]
+    List { what: String, source: ObjectError },
+}
+
+impl Looker {
+    pub fn new(client: Client, available_percent: u8, now: fn() -> Timestamp) -> Self {
+        Self {
+            client,
+            available_percent,
+            now,
+        }
+    }
+
+    /// Looks once. What must not be listed is in the way; an error concerns the API server as a whole.
+    pub async fn look(&self, look: Look, scene: Scene) -> Result<LookReport, LookError> {
+        let found = match self.find(look.at, &scene).await {
+            Err(LookError::List {
+                what,
+                source: ObjectError::Refused { status, message },
+            }) => Found {
+                total: 1,
+                in_the_way: vec![Blocked {
+                    guard: guard(look.at, scene.to).to_string(),
+                    object: None,
+                    message: format!(
+                        "cannot list {what}: {message} ({status}); give the controller the right to"
+                    ),
+                }],
+            },
+            other => other?,
+        };
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        Ok(LookReport {
+            look,
+            total: count(found.total),
+            left: count(found.in_the_way.len()),
+            blocked: found.in_the_way.into_iter().take(BLOCKED_LIMIT).collect(),
+            finished_at: (self.now)(),
+        })
+    }
+
+    async fn find(&self, at: StepName, scene: &Scene) -> Result<Found, LookError> {
+        match (at, scene.to) {
+            (StepName::Guards, Role::Secondary) => self.uncovered(scene).await,
+            (StepName::Guards, Role::Primary) => self.unfit_volumes(scene).await,
+            (StepName::PodsGone, _) => self.pods_gone(scene).await,
+            (StepName::Replication, _) => self.replication(scene).await,
+            (StepName::CronJobs, _) => self.forget_missed_runs(scene).await,
+            (StepName::Jobs, _) => self.run_held_jobs(scene).await,
+            (StepName::Available, _) => self.available(scene).await,
+            // They move layers, and wait for nothing else.
+            (
+                StepName::Traffic
+                | StepName::Gitops
+                | StepName::Workloads
+                | StepName::Volumes
+                | StepName::Layers,
+                _,
+            ) => Ok(Found::default()),
+        }
+    }
+}
+
+/// The guard under which a step holds when it cannot even be looked at.
+fn guard(at: StepName, to: Role) -> GuardId {
+    match (at, to) {
+        (StepName::Guards, Role::Secondary) => GuardId::UncoveredWorkloads,
+        (StepName::Guards, Role::Primary) => GuardId::VolumeNotSynced,
+        (StepName::PodsGone, _) => GuardId::PodsRunning,
+        (StepName::Replication, _) => GuardId::ReplicationUnconfirmed,
+        (StepName::Available, _) => GuardId::WorkloadsUnavailable,
+        (StepName::CronJobs | StepName::Jobs, _) => GuardId::BatchUnsettled,
+        (
+            StepName::Traffic
+            | StepName::Gitops
+            | StepName::Workloads
+            | StepName::Volumes
+            | StepName::Layers,
+            _,
+        ) => GuardId::NotConforming,
+    }
+}
+
+/// What is said of an object that is in the way.
+fn blocked(
+    guard: GuardId,
+    object: &failover_core::plan::ObjectRef,
+    what: &str,
+    hint: &str,
+) -> Blocked {
+    let separator = if hint.is_empty() { "" } else { "; " };
+    Blocked {
+        guard: guard.to_string(),
+        object: Some(object.to_string()),
+        message: format!("{what}{separator}{hint}"),
+    }
+}
