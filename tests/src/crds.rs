@@ -14,6 +14,9 @@ use crate::{ControlPlane, eventually, toolchain};
 /// Module, file or folder in it, and the CRDs wanted of it.
 type Source = (&'static str, &'static str, &'static [&'static str]);
 
+/// The module of csi-addons.
+pub(crate) const CSI_ADDONS: &str = "github.com/csi-addons/kubernetes-csi-addons@v0.14.0";
+
 /// Of the built-in kinds.
 const BUILT_IN: [Source; 4] = [
     (
@@ -32,7 +35,7 @@ const BUILT_IN: [Source; 4] = [
         &["virtualservices.networking.istio.io"],
     ),
     (
-        "github.com/csi-addons/kubernetes-csi-addons@v0.14.0",
+        CSI_ADDONS,
         "config/crd/bases",
         &[
             "volumereplications.replication.storage.openshift.io",
@@ -88,6 +91,26 @@ const FLUX_SOURCES: [Source; 1] = [(
     ],
 )];
 
+/// What csi-addons' controller watches, whether it is used or not.
+const OF_CSI_ADDONS: [Source; 1] = [(
+    CSI_ADDONS,
+    "config/crd/bases",
+    &[
+        "csiaddonsnodes.csiaddons.openshift.io",
+        "encryptionkeyrotationcronjobs.csiaddons.openshift.io",
+        "encryptionkeyrotationjobs.csiaddons.openshift.io",
+        "networkfenceclasses.csiaddons.openshift.io",
+        "networkfences.csiaddons.openshift.io",
+        "reclaimspacecronjobs.csiaddons.openshift.io",
+        "reclaimspacejobs.csiaddons.openshift.io",
+        "volumegroupreplicationclasses.replication.storage.openshift.io",
+        "volumegroupreplicationcontents.replication.storage.openshift.io",
+        "volumegroupreplications.replication.storage.openshift.io",
+        "volumereplicationclasses.replication.storage.openshift.io",
+        "volumereplications.replication.storage.openshift.io",
+    ],
+)];
+
 fn read(sources: &[Source]) -> Result<Vec<CustomResourceDefinition>> {
     let mut found = Vec::new();
     for (module, place, names) in sources {
@@ -117,6 +140,11 @@ pub async fn apply(plane: &ControlPlane) -> Result<()> {
 /// Applies the CRDs of Flux's sources, and waits until they are served.
 pub async fn apply_flux_sources(plane: &ControlPlane) -> Result<()> {
     apply_all(plane, &read(&FLUX_SOURCES)?).await
+}
+
+/// Applies the CRDs of csi-addons, and waits until they are served.
+pub async fn apply_csi_addons(plane: &ControlPlane) -> Result<()> {
+    apply_all(plane, &read(&OF_CSI_ADDONS)?).await
 }
 
 /// Applies the CRDs of the kinds for which rules are shipped, and waits until they are served.

@@ -21,15 +21,7 @@ pub fn every_kind(namespace: &str) -> Vec<Value> {
         helm_release(namespace, "cache"),
         virtual_service(namespace, "shop"),
         volume_replication(namespace, "data"),
-        json!({
-            "apiVersion": "replication.storage.openshift.io/v1alpha1", "kind": "VolumeGroupReplication",
-            "metadata": metadata(namespace, "group"),
-            "spec": {
-                "replicationState": "primary", "volumeReplicationClassName": "replicated",
-                "volumeGroupReplicationClassName": "replicated",
-                "source": {"selector": selector("db")},
-            },
-        }),
+        volume_group_replication(namespace, "group"),
     ]
 }
 
@@ -117,6 +109,18 @@ pub fn volume_replication(namespace: &str, name: &str) -> Value {
         "spec": {
             "replicationState": "primary", "volumeReplicationClass": "replicated", "replicationHandle": "",
             "dataSource": {"kind": "PersistentVolumeClaim", "name": name},
+        },
+    })
+}
+
+/// Of the claims that are labelled as its applications are.
+pub fn volume_group_replication(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "replication.storage.openshift.io/v1alpha1", "kind": "VolumeGroupReplication",
+        "metadata": metadata(namespace, name),
+        "spec": {
+            "replicationState": "primary", "volumeReplicationClassName": "replicated",
+            "volumeGroupReplicationClassName": "replicated", "source": {"selector": selector(name)},
         },
     })
 }

@@ -13,6 +13,7 @@
 //!   site: installed by the built CLI; webhook and controller run with their own ServiceAccounts' tokens
 //!                              │
 //!   flux: source-, kustomize- and helm-controller, fed by a repository of `git`
+//!   csi_addons: its controller, which asks a driver that a test scripts
 //! ```
 //!
 //! Nothing is mocked where the real thing runs. What cannot run here (kubelets, images, kube-proxy) is played by KWOK, by
@@ -25,6 +26,7 @@ mod command;
 pub mod control_plane;
 pub mod crds;
 mod credentials;
+pub mod csi_addons;
 pub mod fixtures;
 pub mod flux;
 pub mod git;

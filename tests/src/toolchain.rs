@@ -76,6 +76,13 @@ pub fn krew() -> Result<PathBuf> {
     command("krew", "sigs.k8s.io/krew/cmd/krew")
 }
 
+/// The controller of csi-addons; its version is that of `tests/csi-addons/go.mod`.
+pub fn csi_addons() -> Result<PathBuf> {
+    let package = "github.com/csi-addons/kubernetes-csi-addons/cmd/manager";
+    let folder = build("csi-addons", &["manager"], &["-ldflags", "-s -w", package])?;
+    Ok(folder.join("manager"))
+}
+
 /// A folder with [`FLUX`].
 pub fn flux() -> Result<PathBuf> {
     let packages = FLUX.map(|controller| format!("github.com/fluxcd/{controller}"));
@@ -173,6 +180,7 @@ fn build(name: &str, commands: &[&str], arguments: &[&str]) -> Result<PathBuf> {
             let hint = match name {
                 "controlplane" => ", about 6 minutes on two cores the first time",
                 "flux" => ", about 4 minutes on two cores the first time",
+                "csi-addons" => ", about 2 minutes on two cores the first time",
                 _ => "",
             };
             let _ = writeln!(

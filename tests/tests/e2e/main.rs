@@ -9,6 +9,7 @@ mod api;
 mod backstop;
 mod bad_input;
 mod bed;
+mod csi_addons;
 mod cut_off;
 mod exempt;
 mod failover_policy;

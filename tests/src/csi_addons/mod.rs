@@ -1,0 +1,280 @@
+//! csi-addons' own controller, and a storage driver for it to ask.
+//!
+//! ```text
+//!   VolumeReplication ──watched by──► csi-addons controller (the real one) ──gRPC──► driver (played, scripted by the test)
+//!     PersistentVolumeClaim ─► PersistentVolume ─ volumeHandle ───────────────────────┘
+//! ```
+//!
+//! The controller finds the driver by a Pod, whose address is this machine's, a Lease and a CSIAddonsNode.
+
+mod driver;
+mod grpc;
+mod messages;
+mod objects;
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use failover_core::role::Role;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::objects::{api_of, apply};
+use crate::process::{Process, Spec, free_port};
+use crate::{ControlPlane, crds, eventually, eventually_within, fixtures, identity, toolchain};
+
+pub use driver::{Answer, Call, Held, Rpc, Stand};
+pub use grpc::Code;
+pub use messages::Health;
+
+use driver::{Driver, group_handle};
+
+/// The longest that anything takes which succeeds: a first demotion is looked at again after 15 s, a resync every 30 s.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const GROUP: &str = "replication.storage.openshift.io";
+
+/// A running csi-addons. Dropping it ends it.
+#[expect(missing_debug_implementations, reason = "a Client has none")]
+pub struct CsiAddons {
+    pub controller: Process,
+    driver: Driver,
+    _serving: AbortOnDropHandle<()>,
+    client: Client,
+}
+
+impl CsiAddons {
+    /// Starts it, and waits until it has found the driver.
+    pub async fn start(plane: &ControlPlane) -> Result<Self> {
+        crds::apply_csi_addons(plane).await?;
+        let client = plane.client();
+        for object in objects::foundation(crds::CSI_ADDONS)? {
+            apply(&client, &object, &manager()).await?;
+        }
+        let driver = Driver::default();
+        // Before it is told of: one that cannot be reached is forgotten after a few tries.
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let serving = AbortOnDropHandle::new(tokio::spawn(grpc::serve(listener, driver.clone())));
+
+        apply(&client, &objects::pod(), &manager()).await?;
+        let here = json!({"status": {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}});
+        let pods: Api<Pod> = Api::namespaced(client.clone(), objects::NAMESPACE);
+        pods.patch_status(objects::POD, &PatchParams::default(), &Patch::Merge(here))
+            .await?;
+        apply(&client, &objects::lease(), &manager()).await?;
+        let node = objects::node(port);
+        apply(&client, &node, &manager()).await?;
+
+        let account =
+            identity::service_account(plane, objects::NAMESPACE, objects::ACCOUNT).await?;
+        let controller = Spec::new("csi-addons", toolchain::csi_addons()?, plane.folder())
+            .env("KUBECONFIG", account)
+            .arg(format!(
+                "--health-probe-bind-address=127.0.0.1:{}",
+                free_port()?
+            ))
+            .arg("--enable-auth=false")
+            .start()?;
+        let nodes = api_of(&client, &node).await?;
+        eventually("a driver that csi-addons has found", || async {
+            let node = nodes.get(objects::POD).await.map_err(|e| e.to_string())?;
+            match node.data["status"]["state"].as_str() {
+                Some("Connected") => Ok(()),
+                _ => Err(format!(
+                    "{}\n{}",
+                    node.data["status"],
+                    controller.log_tail()
+                )),
+            }
+        })
+        .await;
+        Ok(Self {
+            controller,
+            driver,
+            _serving: serving,
+            client,
+        })
+    }
+
+    /// A claim with a volume of the driver, which nothing replicates yet.
+    pub async fn volume(&self, namespace: &str, name: &str) -> Result<Volume> {
+        let handle = self.claim(namespace, name, &json!({})).await?;
+        Ok(self.replicated(fixtures::volume_replication(namespace, name), handle))
+    }
+
+    /// A group of claims, each with a volume of the driver, which nothing replicates yet.
+    pub async fn group(&self, namespace: &str, name: &str, claims: &[&str]) -> Result<Volume> {
+        let mut handles = vec![];
+        for claim in claims {
+            let labels = json!({"app": name});
+            handles.push(self.claim(namespace, claim, &labels).await?);
+        }
+        handles.sort();
+        let object = fixtures::volume_group_replication(namespace, name);
+        Ok(self.replicated(object, group_handle(&handles)))
+    }
+
+    /// The Lease by which the driver is found goes, and comes back by [`Self::regain_leader`].
+    pub async fn lose_leader(&self) -> Result<()> {
+        let lease = objects::lease();
+        let name = lease["metadata"]["name"].as_str().expect("named there");
+        let leases = api_of(&self.client, &lease).await?;
+        leases.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    pub async fn regain_leader(&self) -> Result<()> {
+        apply(&self.client, &objects::lease(), &manager()).await?;
+        Ok(())
+    }
+
+    /// Waits until it is bound, as csi-addons panics at one that is not.
+    async fn claim(&self, namespace: &str, name: &str, labels: &Value) -> Result<String> {
+        let handle = format!("{namespace}/{name}");
+        for object in objects::claim(namespace, name, labels, &handle) {
+            apply(&self.client, &object, &manager()).await?;
+        }
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        eventually("a bound claim", || async {
+            let claim = claims.get(name).await.map_err(|error| error.to_string())?;
+            match claim.status.and_then(|status| status.phase) {
+                Some(phase) if phase == "Bound" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        Ok(handle)
+    }
+
+    fn replicated(&self, object: Value, handle: String) -> Volume {
+        let kind = object["kind"].as_str().expect("a fixture has a kind");
+        let gvk = GroupVersionKind::gvk(GROUP, "v1alpha1", kind);
+        let namespace = object["metadata"]["namespace"].as_str();
+        let api = Api::namespaced_with(
+            self.client.clone(),
+            namespace.expect("a fixture has a namespace"),
+            &ApiResource::from_gvk(&gvk),
+        );
+        Volume {
+            api,
+            object,
+            handle,
+            driver: self.driver.clone(),
+        }
+    }
+}
+
+/// A replicated volume, or a group of them: its object in the API, and what the driver does with it.
+#[derive(Clone)]
+pub struct Volume {
+    pub api: Api<DynamicObject>,
+    /// As a Git repository would hold it, ordered to be primary.
+    pub object: Value,
+    handle: String,
+    driver: Driver,
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.handle)
+    }
+}
+
+impl Volume {
+    pub fn name(&self) -> &str {
+        let name = self.object["metadata"]["name"].as_str();
+        name.expect("a fixture has a name")
+    }
+
+    /// Creates its object, or orders anew: `primary`, `secondary` or `resync`.
+    pub async fn order(&self, state: &str) {
+        let mut object = self.object.clone();
+        object["spec"]["replicationState"] = json!(state);
+        self.api
+            .patch(self.name(), &manager(), &Patch::Apply(object))
+            .await
+            .expect("it may be ordered");
+    }
+
+    /// The object as it is stored.
+    pub async fn stored(&self) -> Value {
+        json_of(self.api.get(self.name()).await)
+    }
+
+    /// Of a group: the VolumeReplication that csi-addons has made for it.
+    pub async fn carrier(&self) -> Value {
+        let group = self.stored().await;
+        let name = group["spec"]["volumeReplicationName"].as_str();
+        let gvk = GroupVersionKind::gvk(GROUP, "v1alpha1", "VolumeReplication");
+        let api: Api<DynamicObject> = Api::namespaced_with(
+            self.api.clone().into_client(),
+            group["metadata"]["namespace"].as_str().expect("it has one"),
+            &ApiResource::from_gvk(&gvk),
+        );
+        json_of(api.get(name.expect("it is carried")).await)
+    }
+
+    /// Has the driver answer so, call by call, and with the last for ever.
+    pub fn answers(&self, rpc: Rpc, answers: &[Answer]) {
+        self.driver.script(&self.handle, rpc, answers);
+    }
+
+    /// Has the driver not answer until this is dropped.
+    pub fn hold(&self, rpc: Rpc) -> Held {
+        self.driver.hold(&self.handle, rpc)
+    }
+
+    /// What it was asked to do, in order; how the replication is is asked all the time.
+    pub fn calls(&self) -> Vec<Call> {
+        let mut calls = self.driver.calls(&self.handle);
+        calls.retain(|call| call.rpc != Rpc::Info);
+        calls
+    }
+
+    /// The same, told.
+    pub fn told(&self) -> Vec<String> {
+        self.calls().iter().map(ToString::to_string).collect()
+    }
+
+    /// How often it has been asked for this.
+    pub fn asked(&self, rpc: Rpc) -> usize {
+        let calls = self.driver.calls(&self.handle);
+        calls.iter().filter(|call| call.rpc == rpc).count()
+    }
+
+    /// Waits until it has been asked for this `times` times.
+    pub async fn until_asked(&self, rpc: Rpc, times: usize) {
+        eventually_within(PATIENCE, &format!("{times} calls of {rpc:?}"), || async {
+            let asked = self.asked(rpc);
+            if asked >= times { Ok(()) } else { Err(asked) }
+        })
+        .await;
+    }
+
+    /// What the volume really is.
+    pub fn stand(&self) -> Option<Stand> {
+        self.driver.stand(&self.handle)
+    }
+
+    /// Whether the driver holds it in a role: as a secondary, with all that the primary has.
+    pub fn stands_as(&self, role: Role) -> bool {
+        self.stand()
+            .is_some_and(|stand| stand.role == role && stand.in_sync)
+    }
+}
+
+fn json_of(object: kube::Result<DynamicObject>) -> Value {
+    serde_json::to_value(object.expect("it is there")).expect("an object is JSON")
+}
+
+/// As a person who sets it up.
+fn manager() -> PatchParams {
+    PatchParams::apply("kubectl").force()
+}

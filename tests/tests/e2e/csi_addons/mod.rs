@@ -1,0 +1,3 @@
+//! Volumes that the real csi-addons controller replicates, over a driver that is scripted.
+
+mod told;
