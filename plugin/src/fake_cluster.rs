@@ -368,6 +368,15 @@ impl World {
         let Some(site) = self.site.clone().filter(|_| self.controller) else {
             return;
         };
+        if !site["spec"]["paused"].is_null() {
+            if site["status"]["phase"] != "Paused" {
+                self.touch_site(|site| site["status"]["phase"] = json!("Paused"));
+            }
+            return;
+        }
+        if site["status"]["phase"] == "Paused" {
+            self.touch_site(|site| site["status"]["phase"] = json!("Stable"));
+        }
         let role: Role = serde_json::from_value(site["spec"]["role"].clone()).unwrap();
         if site["status"]["layers"] == layers(role) {
             return;

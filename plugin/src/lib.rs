@@ -27,6 +27,7 @@ pub mod prompt;
 pub mod release;
 pub mod rules;
 pub mod sensitive;
+pub mod walk;
 
 pub use app::main;
 pub use exit::ExitCode;

@@ -14,6 +14,15 @@ use serde_json::Value;
 use crate::apart::{Apart, in_force};
 use crate::cluster::{Enrolled, Found, Survey, Unseen};
 
+/// What a promotion may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchConsent {
+    /// CronJobs start the run they missed.
+    pub run_missed: bool,
+    /// Jobs run that have been held since they were created.
+    pub run_held_jobs: bool,
+}
+
 /// Everything there is to know about a change before it is made.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -26,8 +35,10 @@ pub struct Plan {
     pub items: Vec<Planned>,
     /// Objects that cannot be brought to agree with the role, and why.
     pub hopeless: Vec<(ObjectRef, String)>,
-    /// CronJobs that would start a run at once, and the run they missed.
+    /// CronJobs that missed a run, and which.
     pub missed_runs: Vec<(ObjectRef, Timestamp)>,
+    /// What of the batch work would run.
+    pub batch: BatchConsent,
     /// What no rule reaches.
     pub uncovered: Vec<Uncovered>,
     /// What stands apart from its namespace.
@@ -84,6 +95,7 @@ pub fn plan(
         items: Vec::new(),
         hopeless: Vec::new(),
         missed_runs: Vec::new(),
+        batch: BatchConsent::default(),
         uncovered: Vec::new(),
         apart: in_force(enrolled),
         held_back: Vec::new(),

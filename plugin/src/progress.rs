@@ -8,16 +8,19 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::sanitise::for_terminal;
 use crate::output::{Screen, Tone};
+use crate::walk::Line;
 
 /// Plain ASCII: it turns on every terminal there is.
 const TICKS: &str = "|/-\\ ";
 const TICK_EVERY: Duration = Duration::from_millis(120);
 
-/// A line of progress, and things said in between.
+/// A line of progress, or several, and things said in between.
 pub struct Progress<'a> {
     screen: &'a Screen,
     bar: Option<ProgressBar>,
     last: Mutex<String>,
+    /// Lines that are drawn in the place of the one.
+    drawn: Vec<Line>,
 }
 
 impl std::fmt::Debug for Progress<'_> {
@@ -30,17 +33,48 @@ impl<'a> Progress<'a> {
     pub fn new(screen: &'a Screen) -> Self {
         let bar = screen.terminal().live.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})")
-                .expect("the template is a constant")
-                .tick_chars(TICKS);
-            bar.set_style(style);
+            bar.set_style(one_line());
             bar
         });
         Self {
             screen,
             bar,
             last: Mutex::default(),
+            drawn: Vec::new(),
         }
+    }
+
+    /// Draws these lines in the place of those that were drawn before. For where there is a terminal.
+    pub fn draw(&mut self, lines: Vec<Line>) {
+        let Some(bar) = &self.bar else { return };
+        if self.drawn.is_empty() {
+            bar.disable_steady_tick();
+            bar.set_style(
+                ProgressStyle::with_template("{msg}").expect("the template is a constant"),
+            );
+        }
+        let lines_as_shown: Vec<String> = lines
+            .iter()
+            .map(|line| self.screen.terminal().on_stderr(line.tone, &line.text))
+            .collect();
+        bar.set_message(lines_as_shown.join("\n"));
+        bar.tick();
+        self.drawn = lines;
+    }
+
+    /// What is drawn stays where it is; what comes next comes below it.
+    pub fn leave(&mut self) {
+        let drawn = std::mem::take(&mut self.drawn);
+        let Some(bar) = self.bar.as_ref().filter(|_| !drawn.is_empty()) else {
+            return;
+        };
+        bar.set_message("");
+        bar.suspend(|| {
+            for line in &drawn {
+                self.screen.tell(line.tone, &line.text);
+            }
+        });
+        bar.set_style(one_line());
     }
 
     /// What is going on now. Said again, it is shown once.
@@ -84,8 +118,15 @@ impl<'a> Progress<'a> {
     }
 }
 
+fn one_line() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} ({elapsed})")
+        .expect("the template is a constant")
+        .tick_chars(TICKS)
+}
+
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
+        self.leave();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -20,6 +20,17 @@ pub fn parse_positive(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A length of time that must not be zero.
+pub fn parse_some(text: &str) -> Result<Duration, String> {
+    parse(text).and_then(|duration| {
+        if duration.is_zero() {
+            Err("it must be more than zero".to_owned())
+        } else {
+            Ok(duration)
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

@@ -4,7 +4,11 @@ pub mod connection;
 pub mod duration;
 mod enrolment;
 mod exemption;
+mod exit_codes;
+mod guards;
+mod history;
 mod installation;
+mod pause;
 mod role_change;
 mod rules;
 
@@ -13,10 +17,12 @@ use clap::{Args, Parser, Subcommand};
 pub use connection::ConnectionFlags;
 pub use enrolment::{EnrollArgs, UnenrollArgs};
 pub use exemption::ExemptArgs;
-pub use installation::{DryRun, InstallArgs, UninstallArgs};
 #[cfg(test)]
-pub use role_change::EXIT_CODES;
-pub use role_change::{PlanArgs, SwitchArgs};
+pub use exit_codes::EXIT_CODES;
+pub use history::HistoryArgs;
+pub use installation::{DryRun, InstallArgs, UninstallArgs};
+pub use pause::{PauseArgs, PauseWriteArgs, ResumeArgs};
+pub use role_change::{BatchArgs, Demote, PlanArgs, Promote, SwitchArgs};
 pub use rules::{RuleApplyArgs, RuleArgs, RuleCommand, RuleDeleteArgs, RuleListArgs};
 
 use crate::output::Format;
@@ -65,6 +71,9 @@ pub enum Command {
     Plan(PlanArgs),
     Promote(Promote),
     Demote(Demote),
+    History(HistoryArgs),
+    Pause(PauseArgs),
+    Resume(ResumeArgs),
     Enroll(EnrollArgs),
     Unenroll(UnenrollArgs),
     Exempt(ExemptArgs),
@@ -79,9 +88,20 @@ pub enum Command {
 ///
 /// Reads only. The rights of the ClusterRole failover-viewer are enough; what you may not see is named on stderr. The exit
 /// code says whether the site could be looked at, not whether it is healthy: for that, read the conditions (-o json).
+///
+/// With --watch the walk that is under way is shown step by step until it has ended; then comes the status. It follows
+/// whatever is ordered meanwhile, too. Without a walk it is the status alone.
 #[derive(Args, Debug)]
 #[command(after_help = STATUS_EXAMPLES)]
 pub struct StatusArgs {
+    /// Follow the walk that is under way to its end
+    #[arg(short, long)]
+    pub watch: bool,
+
+    /// How long to follow it; then the exit code is 4 [default: for ever]
+    #[arg(long, value_parser = duration::parse_some, value_name = "DURATION", requires = "watch")]
+    pub timeout: Option<std::time::Duration>,
+
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -92,35 +112,14 @@ Examples:
   # At a glance
   kubectl failover status
 
+  # Follow what is under way
+  kubectl failover status -w
+
   # With conditions, steps, webhook replicas and the last transitions
   kubectl failover status -o wide
 
   # In a script
   kubectl failover status -o json | jq -r '.conditions[] | .type + \" \" + .status'";
-
-/// Make this site primary (live) and wait until that is verified
-///
-/// Gives every enrolled object back what was recorded when it was made passive. Guards are asked first; when one holds,
-/// nothing is changed and the exit code is 3. Success is reported only after every object has been listed again and agrees
-/// with the new role. A site that is primary already is left as it is, with exit code 0.
-#[derive(Args, Debug)]
-#[command(after_long_help = role_change::PROMOTE_HELP)]
-pub struct Promote {
-    #[command(flatten)]
-    pub switch: SwitchArgs,
-}
-
-/// Make this site secondary (passive) and wait until that is verified
-///
-/// Forces every enrolled object into its passive form and keeps what it was in a record on the object. Guards are asked
-/// first; when one holds, nothing is changed and the exit code is 3. Success is reported only after every object has been
-/// listed again and agrees with the new role. A site that is secondary already is left as it is, with exit code 0.
-#[derive(Args, Debug)]
-#[command(after_long_help = role_change::DEMOTE_HELP)]
-pub struct Demote {
-    #[command(flatten)]
-    pub switch: SwitchArgs,
-}
 
 /// Print the version of the plugin and of what runs in the cluster
 #[derive(Args, Debug)]
@@ -185,6 +184,9 @@ mod tests {
     #[case(&["plan", "demote"])]
     #[case(&["promote"])]
     #[case(&["demote"])]
+    #[case(&["history"])]
+    #[case(&["pause", "--reason", "x"])]
+    #[case(&["resume"])]
     #[case(&["enroll", "shop"])]
     #[case(&["unenroll", "shop"])]
     #[case(&["exempt", "deployment/web"])]
@@ -212,6 +214,10 @@ mod tests {
     #[rstest]
     #[case::short(&["status", "-n", "shop", "-s", "https://127.0.0.1:1", "-o", "json"])]
     #[case::false_(&["demote", "--insecure-skip-tls-verify=false", "--wait=false"])]
+    #[case::safe_needs_no_reason(&["demote", "--mode", "safe"])]
+    #[case::abort(&["promote", "--abort", "--reason", "x"])]
+    #[case::consent(&["promote", "--run-missed", "--run-held-jobs"])]
+    #[case::pause(&["pause", "--reason", "x", "--for", "2h"])]
     #[case::dry_run_without_value(&["demote", "--dry-run"])]
     #[case::repeated(&["promote", "--override", "peer-unknown", "--override", "not-conforming=a/b/c", "--reason", "x"])]
     fn taken(#[case] line: &[&str]) {
@@ -231,6 +237,12 @@ mod tests {
     #[case::two_sources(&["rule", "apply", "--present", "-f", "x.yaml"])]
     #[case::nothing_to_delete(&["rule", "delete"])]
     #[case::override_without_reason(&["promote", "--override", "peer-unknown"])]
+    #[case::abort_without_reason(&["promote", "--abort"])]
+    #[case::unsafe_without_reason(&["demote", "--mode", "unsafe"])]
+    #[case::nothing_is_missed_on_the_way_down(&["demote", "--run-missed"])]
+    #[case::pause_without_reason(&["pause"])]
+    #[case::pause_for_no_time(&["pause", "--reason", "x", "--for", "0"])]
+    #[case::timeout_of_what_is_not_followed(&["status", "--timeout", "5s"])]
     #[case::no_time(&["promote", "--timeout", "0"])]
     #[case::dry_run_of_another_kind(&["promote", "--dry-run=maybe"])]
     fn not_taken(#[case] line: &[&str]) {

@@ -2,22 +2,67 @@
 
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use failover_core::Role;
 
 use super::duration;
+use super::exit_codes::exit_codes;
+use super::guards::GuardNames;
 use super::installation::DryRun;
 use crate::output::{Format, PlanFormat};
+use crate::preview::BatchConsent;
+
+/// Make this site primary (live) and wait until that is verified
+///
+/// Walks in the safe order, each step waiting for the one before: volumes, replication confirmed, workloads and what Flux
+/// applies, available, traffic. Every enrolled object is given back what was recorded when it was made passive. Guards are
+/// asked first; when one holds, nothing is changed and the exit code is 3. A walk that is held on its way is followed on
+/// until --timeout: it goes on by itself once what holds it is put right. Success is reported only after every object has
+/// been listed again and agrees with the new role. A site that is primary already is left as it is, with exit code 0.
+#[derive(Args, Debug)]
+#[command(after_long_help = PROMOTE_HELP)]
+#[command(mut_arg("override", |arg| arg.value_parser(GuardNames(Role::Primary))))]
+pub struct Promote {
+    #[command(flatten)]
+    pub switch: SwitchArgs,
+
+    #[command(flatten)]
+    pub batch: BatchArgs,
+}
+
+/// Make this site secondary (passive) and wait until that is verified
+///
+/// Walks in the safe order, each step waiting for the one before: traffic, gitops, workloads, pods gone, volumes,
+/// replication confirmed. Every enrolled object is forced into its passive form and keeps what it was in a record. Guards
+/// are asked first; when one holds, nothing is changed and the exit code is 3. A walk that is held on its way is followed on
+/// until --timeout: it goes on by itself once what holds it is put right. Success is reported only after every object has
+/// been listed again and agrees with the new role. A site that is secondary already is left as it is, with exit code 0.
+#[derive(Args, Debug)]
+#[command(after_long_help = DEMOTE_HELP)]
+#[command(mut_arg("override", |arg| arg.value_parser(GuardNames(Role::Secondary))))]
+pub struct Demote {
+    #[command(flatten)]
+    pub switch: SwitchArgs,
+}
 
 #[derive(Args, Clone, Debug)]
 pub struct SwitchArgs {
-    /// Why; kept in the site's history. Required with --override
+    /// Why; kept in the site's history. Required with --override, --abort and --mode unsafe
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 
-    /// Let this guard not hold the change: ID, or ID=NAMESPACE/RESOURCE/NAME for one object; may be repeated
+    /// Turn the change that is under way round, back to where it came from
+    #[arg(long, requires = "reason")]
+    pub abort: bool,
+
+    /// Let this guard not hold the change: ID, or ID=NAMESPACE/RESOURCE/NAME for one object; may be repeated. One that is
+    /// asked on the way is waited for all the same until its deadline; given once it holds, it lets the walk go on at once
     #[arg(long = "override", id = "override", value_name = "ID[=OBJECT]", action = ArgAction::Append, requires = "reason")]
     pub overrides: Vec<String>,
+
+    /// Whether each layer is waited for before the next moves [default: safe]
+    #[arg(long, value_enum, value_name = "MODE", requires_if("unsafe", "reason"))]
+    pub mode: Option<Mode>,
 
     /// Do not ask. Skips the question only, never a guard
     #[arg(short, long)]
@@ -32,7 +77,7 @@ pub struct SwitchArgs {
     pub wait: bool,
 
     /// How long to wait. The change goes on after that, too
-    #[arg(long, default_value = "5m", value_parser = duration::parse_positive, value_name = "DURATION")]
+    #[arg(long, default_value = "15m", value_parser = duration::parse_positive, value_name = "DURATION")]
     pub timeout: Duration,
 
     /// Output format
@@ -40,26 +85,46 @@ pub struct SwitchArgs {
     pub output: Format,
 }
 
-/// What an exit code means, for every command and every output format.
-macro_rules! exit_codes {
-    () => {
-        "\
-Exit codes:
-    0  done, or there was nothing to do
-    1  error; the message says whether anything was changed
-    2  the command line is wrong, or nobody could be asked
-    3  refused by a guard, nothing was changed
-    4  not done in time; the order stands and is still being carried out
-    5  partial: some objects do not agree with the role and will not by themselves
-    6  the two sites contradict each other
-  130  interrupted; what was ordered goes on"
-    };
+/// The consents to what only a promotion starts.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct BatchArgs {
+    /// Let CronJobs start the run they missed while the site was secondary. Otherwise they wait for the next one
+    #[arg(long)]
+    pub run_missed: bool,
+
+    /// Let Jobs run that were created while the site was secondary, and never ran. Otherwise they stay held
+    #[arg(long)]
+    pub run_held_jobs: bool,
 }
 
-#[cfg(test)]
-pub const EXIT_CODES: &str = exit_codes!();
+impl BatchArgs {
+    pub fn consent(self) -> BatchConsent {
+        BatchConsent {
+            run_missed: self.run_missed,
+            run_held_jobs: self.run_held_jobs,
+        }
+    }
+}
 
-pub(super) const PROMOTE_HELP: &str = concat!(
+/// Whether each layer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Each layer is waited for before the next moves
+    Safe,
+    /// All layers move at once and nothing is waited for: data may be lost. Guards hold all the same
+    Unsafe,
+}
+
+impl From<Mode> for failover_core::api::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Safe => Self::Safe,
+            Mode::Unsafe => Self::Unsafe,
+        }
+    }
+}
+
+const PROMOTE_HELP: &str = concat!(
     "\
 Examples:
   # See it first
@@ -68,14 +133,20 @@ Examples:
   # Without a peer nobody can tell whether the other site is live: make sure that it is not
   kubectl failover promote --override peer-unknown --reason \"west is powered off, INC-1042\"
 
-  # In a script: no question, ten minutes, a document on stdout
-  kubectl failover promote --yes --override peer-unknown --reason \"drill\" --timeout 10m -o json
+  # It is held on its way, and what holds it cannot be put right: let it go on without
+  kubectl failover promote --override workloads-unavailable --reason \"the shop is enough for now\"
+
+  # It goes wrong: back
+  kubectl failover promote --abort --reason \"the volumes of west were ahead\"
+
+  # In a script: no question, twenty minutes, a document on stdout
+  kubectl failover promote --yes --override peer-unknown --reason \"drill\" --timeout 20m -o json
 
 ",
     exit_codes!()
 );
 
-pub(super) const DEMOTE_HELP: &str = concat!(
+const DEMOTE_HELP: &str = concat!(
     "\
 Examples:
   # See it first
@@ -83,6 +154,12 @@ Examples:
 
   # Make this site passive
   kubectl failover demote --reason \"maintenance of the east site\"
+
+  # A pod does not end, and its node is known to be off: let the walk go on without it
+  kubectl failover demote --override pods-running=shop/pods/db-0 --reason \"node n7 is off\"
+
+  # After all, stay live
+  kubectl failover demote --abort --override peer-unknown --reason \"west did not come up\"
 
   # Have the API server check the order without carrying it out
   kubectl failover demote --dry-run=server
@@ -93,14 +170,18 @@ Examples:
 
 /// Show every object that a promotion or demotion would change, before and after
 ///
-/// Runs the same function as the webhook on what is stored now. Also names the CronJobs that would start a missed run at
-/// once, the Jobs that stay held, what no rule reaches, and the guards that would hold. Changes nothing.
+/// Runs the same function as the webhook on what is stored now. Also names the CronJobs that missed a run and the Jobs that
+/// are held, and which of them the promotion would run; what no rule reaches; and the guards that would hold, as the
+/// controller judges them. Changes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = PLAN_EXAMPLES)]
 pub struct PlanArgs {
     /// The change to look at
     #[arg(value_enum)]
     pub direction: Direction,
+
+    #[command(flatten)]
+    pub batch: BatchArgs,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t = PlanFormat::Table)]
@@ -114,6 +195,9 @@ Examples:
 
   # In one namespace, as a diff of the objects
   kubectl failover plan promote -n shop -o diff
+
+  # What would run that was missed or held?
+  kubectl failover plan promote --run-missed --run-held-jobs
 
   # For a review
   kubectl failover plan demote -o yaml > plan.yaml

@@ -1,10 +1,10 @@
 //! The Site: read, founded, ordered to change.
 
-use failover_core::api::{RoleRequest, Site};
+use failover_core::api::{Mode, Pause, RoleRequest, Site};
 use failover_core::names::{ALLOW_DELETION_ANNOTATION, CLI_MANAGER, SITE};
 use failover_core::{Epoch, Role};
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, PatchOperation};
+use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -17,6 +17,8 @@ pub struct SiteWrite {
     pub resource_version: String,
     pub role: Role,
     pub epoch: Epoch,
+    /// `None`: as it is.
+    pub mode: Option<Mode>,
     pub request: RoleRequest,
 }
 
@@ -67,6 +69,39 @@ impl Cluster {
         found(answer).map(|_| ())
     }
 
+    /// Pauses the site, or resumes it, on the very version that it was decided on.
+    pub async fn pause(
+        &self,
+        resource_version: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<Site, WriteError> {
+        let params = PatchParams {
+            dry_run,
+            field_manager: Some(CLI_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        // Whole: a merge would leave the end of an older pause standing in a newer one without any.
+        let patch = Patch::<()>::Json(json_patch::Patch(vec![
+            add(["metadata", "resourceVersion"], json!(resource_version)),
+            match pause {
+                Some(pause) => add(["spec", "paused"], json!(pause)),
+                None => PatchOperation::Remove(RemoveOperation {
+                    path: PointerBuf::from_tokens(["spec", "paused"]),
+                }),
+            },
+        ]));
+        Api::<Site>::all(self.client())
+            .patch(SITE, &params, &patch)
+            .await
+            .map_err(
+                |error| match self.error("write the pause to the Site", &error) {
+                    ApiError::Conflict { .. } => WriteError::Conflict,
+                    other => WriteError::Api(other),
+                },
+            )
+    }
+
     /// Writes an order, whole and on the very version it was decided on.
     pub async fn order(&self, write: &SiteWrite, dry_run: bool) -> Result<Site, WriteError> {
         let params = PatchParams {
@@ -90,13 +125,7 @@ impl Cluster {
 /// A JSON patch: a merge patch would leave parts of an older request standing inside the new one, and a PUT would drop
 /// fields that this version does not know.
 fn patch(write: &SiteWrite) -> json_patch::Patch {
-    let add = |path: [&'static str; 2], value: Value| {
-        PatchOperation::Add(AddOperation {
-            path: PointerBuf::from_tokens(path),
-            value,
-        })
-    };
-    json_patch::Patch(vec![
+    let mut operations = vec![
         add(
             ["metadata", "resourceVersion"],
             json!(write.resource_version),
@@ -104,7 +133,16 @@ fn patch(write: &SiteWrite) -> json_patch::Patch {
         add(["spec", "role"], json!(write.role)),
         add(["spec", "epoch"], json!(write.epoch)),
         add(["spec", "request"], json!(write.request)),
-    ])
+    ];
+    operations.extend(write.mode.map(|mode| add(["spec", "mode"], json!(mode))));
+    json_patch::Patch(operations)
+}
+
+fn add(path: [&'static str; 2], value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation {
+        path: PointerBuf::from_tokens(path),
+        value,
+    })
 }
 
 #[cfg(test)]
@@ -117,6 +155,7 @@ mod tests {
             resource_version: "42".into(),
             role: Role::Primary,
             epoch: Epoch(8),
+            mode: Some(Mode::Unsafe),
             request: RoleRequest {
                 id: "r1".into(),
                 requested_by: "alice".into(),
@@ -134,6 +173,7 @@ mod tests {
                 {"op": "add", "path": "/spec/request", "value": {
                     "id": "r1", "requestedBy": "alice", "reason": "drill", "overrides": ["peer-unknown"]
                 }},
+                {"op": "add", "path": "/spec/mode", "value": "unsafe"},
             ])
         );
     }

@@ -181,6 +181,8 @@ mod tests {
     #[case::value_after_other_flags(&["plan", "-n", "shop", "demote", "--output", "d"], &["diff"])]
     #[case::value_in_the_same_word(&["demote", "--dry-run=s"], &["--dry-run=server"])]
     #[case::a_flag_that_takes_its_value_by_equals_only(&["demote", "--dry-run", "--ye"], &["--yes"])]
+    #[case::guard(&["promote", "--override", "p"], &["peer-unknown"])]
+    #[case::guard_of_the_other_direction(&["demote", "--override", "p"], &["pods-running"])]
     #[case::nothing_to_suggest(&["enroll", ""], &[])]
     fn words_are_completed(#[case] words: &[&str], #[case] suggestions: &[&str]) {
         let (found, directive) = completed(words);

@@ -1,9 +1,9 @@
 //! What several commands read before they decide anything.
 
-use failover_core::Role;
 use failover_core::api::Site;
-use failover_core::guard::Facts;
+use failover_core::guard::{self, Facts, Hold};
 use failover_core::transition::{EnrolledNamespace, role_in_effect};
+use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
 
 use super::Session;
@@ -99,4 +99,28 @@ pub async fn preview(
     plan.unseen.extend(unseen);
     plan.unseen.extend(requests.unseen);
     Ok(plan)
+}
+
+/// Whether the controller has not yet carried out what is ordered.
+pub fn is_moving(site: &Site) -> bool {
+    site.status.as_ref().is_none_or(|status| {
+        status.transition.is_some() || status.layers.uniform() != Some(site.spec.role)
+    })
+}
+
+/// The guards that hold what is planned before it starts, whatever is overridden.
+pub fn standing(view: &View, plan: &Plan) -> Vec<Hold> {
+    let mut holds = guard::standing(view.role_in_effect(), plan.role, &view.facts);
+    if plan.role == Role::Secondary {
+        holds.extend(guard::of_uncovered(&plan.uncovered));
+    }
+    let volumes = plan.changed().filter(|planned| {
+        planned.item.layer == Layer::Volumes && planned.item.role == Role::Primary
+    });
+    holds.extend(
+        volumes.flat_map(|planned| {
+            guard::of_volume(&planned.item.object.to_string(), &planned.before)
+        }),
+    );
+    holds
 }

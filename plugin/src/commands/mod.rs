@@ -3,9 +3,11 @@
 pub mod completion;
 pub mod enroll;
 pub mod exempt;
+pub mod history;
 pub mod install;
 pub mod leaving;
 pub mod look;
+pub mod pause;
 pub mod plan;
 pub mod rule;
 pub mod status;
@@ -14,6 +16,7 @@ pub mod switch_role;
 pub mod unenroll;
 pub mod uninstall;
 pub mod version;
+pub mod watch;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +26,7 @@ use crate::cli::{Cli, Command, DryRun};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::output::{Screen, Terminal};
+use crate::preview::BatchConsent;
 use crate::prompt::Consent;
 
 /// What a command works with.
@@ -66,7 +70,12 @@ impl<'a> Session<'a> {
             .clone();
         match underway {
             Some(Underway { what, next }) => {
-                Failure::interrupted(format!("interrupted; {what}")).next(next)
+                let failure = Failure::interrupted(format!("interrupted; {what}"));
+                if next.is_empty() {
+                    failure
+                } else {
+                    failure.next(next)
+                }
             }
             None => Failure::interrupted("interrupted: nothing was changed"),
         }
@@ -79,12 +88,14 @@ pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {
         Command::Promote(args) => switch_role::check_usage(
             Role::Primary,
             &args.switch,
+            args.batch.consent(),
             cli.connection.namespace.as_deref(),
             terminal,
         ),
         Command::Demote(args) => switch_role::check_usage(
             Role::Secondary,
             &args.switch,
+            BatchConsent::default(),
             cli.connection.namespace.as_deref(),
             terminal,
         ),
@@ -102,10 +113,13 @@ pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {
             consent(args.yes, args.dry_run, terminal, "uninstall")
         }
         Command::Rule(args) => rule::check_usage(args, terminal),
-        // Asks only where it would change running objects.
+        Command::Plan(args) => plan::check_usage(args),
+        // `install` asks only where it would change running objects. A pause stops what moves, and can be ended.
         Command::Install(_)
         | Command::Status(_)
-        | Command::Plan(_)
+        | Command::History(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
         | Command::Version(_)
         | Command::Completion(_) => Ok(()),
     }
@@ -123,8 +137,21 @@ pub async fn run(cli: &Cli, session: &Session<'_>) -> Result<(), Failure> {
     match &cli.command {
         Command::Status(args) => status::run(session, args, namespace).await,
         Command::Plan(args) => plan::run(session, args, namespace).await,
-        Command::Promote(args) => switch_role::run(session, Role::Primary, &args.switch).await,
-        Command::Demote(args) => switch_role::run(session, Role::Secondary, &args.switch).await,
+        Command::Promote(args) => {
+            switch_role::run(session, Role::Primary, &args.switch, args.batch.consent()).await
+        }
+        Command::Demote(args) => {
+            switch_role::run(
+                session,
+                Role::Secondary,
+                &args.switch,
+                BatchConsent::default(),
+            )
+            .await
+        }
+        Command::History(args) => history::run(session, args).await,
+        Command::Pause(args) => pause::pause(session, args).await,
+        Command::Resume(args) => pause::resume(session, args).await,
         Command::Enroll(args) => enroll::run(session, args).await,
         Command::Unenroll(args) => unenroll::run(session, args).await,
         Command::Exempt(args) => exempt::run(session, args, namespace).await,

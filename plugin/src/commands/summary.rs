@@ -118,8 +118,22 @@ fn remarks(plan: &Plan) -> Vec<String> {
         .map(|unseen| unseen.what.clone())
         .collect();
     [
-        ("CronJobs that start a missed run at once", missed),
-        ("Jobs that stay held, never run so far", held),
+        (
+            if plan.batch.run_missed {
+                "CronJobs that start a missed run at once (--run-missed)"
+            } else {
+                "CronJobs that missed a run and wait for the next (--run-missed starts it)"
+            },
+            missed,
+        ),
+        (
+            if plan.batch.run_held_jobs {
+                "Jobs held since they were created, which now run (--run-held-jobs)"
+            } else {
+                "Jobs held since they were created, which stay so (--run-held-jobs runs them)"
+            },
+            held,
+        ),
         ("no rule reaches these, they run on", uncovered),
         ("ask to stand apart, which is held back", held_back),
         ("could not be looked at", unseen),

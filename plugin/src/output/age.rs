@@ -13,6 +13,14 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// How far ahead something is: `in 45s`, `in 2h`; `now` once it is past.
+pub fn ahead(then: Timestamp, now: Timestamp) -> String {
+    if then <= now {
+        return "now".to_owned();
+    }
+    format!("in {}", ago(now, then))
+}
+
 /// How long something took: `0.8s`, `20s`, `2m5s`.
 pub fn took(duration: SignedDuration) -> String {
     let duration = duration.max(SignedDuration::ZERO);
@@ -51,6 +59,15 @@ mod tests {
     fn ages_are_short(#[case] seconds: i64, #[case] text: &str) {
         let then = Timestamp::from_second(1_700_000_000).unwrap();
         assert_eq!(ago(then, then + SignedDuration::from_secs(seconds)), text);
+    }
+
+    #[rstest]
+    #[case(-5, "now")]
+    #[case(90, "in 90s")]
+    #[case(7_200, "in 2h")]
+    fn what_is_ahead_is_short(#[case] seconds: i64, #[case] text: &str) {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        assert_eq!(ahead(now + SignedDuration::from_secs(seconds), now), text);
     }
 
     #[rstest]

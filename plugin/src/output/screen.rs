@@ -61,6 +61,22 @@ impl Terminal {
     }
 }
 
+impl Terminal {
+    /// A line as it is written onto stderr.
+    pub fn on_stderr(self, tone: Tone, text: &str) -> String {
+        self.coloured(tone, text, self.stderr)
+    }
+
+    fn coloured(self, tone: Tone, text: &str, to_terminal: bool) -> String {
+        // A file or another program gets UTF-8 whatever the locale says; only a terminal cannot show it.
+        let text = for_terminal(text, self.utf8 || !to_terminal);
+        match tone.sequence().filter(|_| self.colour && to_terminal) {
+            Some(sequence) => format!("{sequence}{text}\u{1b}[0m"),
+            None => text.into_owned(),
+        }
+    }
+}
+
 /// How a whole line is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -165,12 +181,7 @@ impl Stream {
     }
 
     fn lines(&self, text: &str, tone: Tone, terminal: Terminal, to_terminal: bool) {
-        // A file or another program gets UTF-8 whatever the locale says; only a terminal cannot show it.
-        let text = for_terminal(text, terminal.utf8 || !to_terminal);
-        match tone.sequence().filter(|_| terminal.colour && to_terminal) {
-            Some(sequence) => self.write(&format!("{sequence}{text}\u{1b}[0m\n")),
-            None => self.write(&format!("{text}\n")),
-        }
+        self.write(&format!("{}\n", terminal.coloured(tone, text, to_terminal)));
     }
 
     fn write(&self, text: &str) {

@@ -31,6 +31,9 @@ help_of! {
     plan: ["plan"];
     promote: ["promote"];
     demote: ["demote"];
+    history: ["history"];
+    pause: ["pause"];
+    resume: ["resume"];
     enroll: ["enroll"];
     unenroll: ["unenroll"];
     exempt: ["exempt"];
@@ -50,6 +53,10 @@ fn no_line_is_wider_than_a_hundred_columns_and_nothing_is_coloured() {
         "status",
         "plan",
         "promote",
+        "demote",
+        "history",
+        "pause",
+        "resume",
         "install",
         "enroll",
         "uninstall",

@@ -73,7 +73,7 @@ fn usage_errors_end_with_two_and_say_what_to_type() {
             "use a duration such as 90s",
         ),
         (&["plan"], "<DIRECTION>"),
-        (&["staus"], "a similar subcommand exists: 'status'"),
+        (&["statu"], "a similar subcommand exists: 'status'"),
         (
             &["install", "--role", "live"],
             "\"live\" is not a role: use primary or secondary",

@@ -2,12 +2,25 @@
 
 mod report;
 
-use failover_core::guard::standing;
+use failover_core::Role;
+use failover_core::transition::is_paused;
 
 use super::Session;
-use super::look::{look, preview};
+use super::look::{look, preview, standing};
 use crate::cli::PlanArgs;
 use crate::failure::Failure;
+use crate::preview::BatchConsent;
+use crate::walk::paused;
+
+pub fn check_usage(args: &PlanArgs) -> Result<(), Failure> {
+    let batch = args.batch.consent();
+    if args.direction.role() == Role::Secondary && batch != BatchConsent::default() {
+        return Err(Failure::usage(
+            "--run-missed and --run-held-jobs are consents to what only a promotion starts",
+        ));
+    }
+    Ok(())
+}
 
 pub async fn run(
     session: &Session<'_>,
@@ -27,8 +40,23 @@ pub async fn run(
         }
     }
     let mut plan = preview(session, view.name(), role, &view.enrolled).await?;
+    plan.batch = args.batch.consent();
     if view.role_in_effect() != Some(role) {
-        plan.holds = standing(view.role_in_effect(), role, &view.facts);
+        plan.holds = standing(&view, &plan);
+    }
+    let now = jiff::Timestamp::now();
+    if let Some(pause) = view
+        .site
+        .spec
+        .paused
+        .as_ref()
+        .filter(|_| is_paused(&view.site, now))
+    {
+        session.screen.warn(&format!(
+            "site {} is {}; nothing moves until: kubectl failover resume",
+            view.name(),
+            paused(pause, now)
+        ));
     }
     report::print(&plan, args.output, session.screen);
     if plan.unseen.is_empty() {

@@ -3,7 +3,7 @@
 use failover_core::compile::Held;
 use failover_core::guard::Hold;
 use failover_core::plan::ObjectRef;
-use failover_core::rewrite::FieldChange;
+use failover_core::rewrite::{FieldChange, Note};
 use failover_core::{Layer, Role};
 use serde::Serialize;
 use serde_json::Value;
@@ -100,8 +100,9 @@ fn remarks(plan: &Plan, screen: &Screen) {
     let noted: Vec<String> = plan
         .items
         .iter()
-        .filter(|planned| !planned.item.rewrite.notes.is_empty())
-        .map(|planned| format!("{}: {}", planned.item.object, notes(planned).join("; ")))
+        .map(|planned| (&planned.item.object, other_notes(planned)))
+        .filter(|(_, notes)| !notes.is_empty())
+        .map(|(object, notes)| format!("{object}: {}", notes.join("; ")))
         .collect();
     let missed = plan
         .missed_runs
@@ -119,8 +120,22 @@ fn remarks(plan: &Plan, screen: &Screen) {
     section(
         screen,
         Tone::Warning,
-        "CronJobs that start a missed run at once:",
+        if plan.batch.run_missed {
+            "CronJobs that start a missed run at once (--run-missed):"
+        } else {
+            "CronJobs that missed a run, and wait for the next (--run-missed starts it at once):"
+        },
         missed.collect(),
+    );
+    section(
+        screen,
+        Tone::Warning,
+        if plan.batch.run_held_jobs {
+            "Jobs held since they were created, which now run (--run-held-jobs):"
+        } else {
+            "Jobs held since they were created, which stay so (--run-held-jobs runs them):"
+        },
+        plan.held_jobs().map(ToString::to_string).collect(),
     );
     section(
         screen,
@@ -156,10 +171,11 @@ fn remarks(plan: &Plan, screen: &Screen) {
         "Asked of single objects, and not in force:",
         held_back.collect(),
     );
-    let holds = plan
-        .holds
-        .iter()
-        .map(|hold| format!("{}: {}; {}", hold.guard, hold.message, hold.hint));
+    let holds = plan.holds.iter().map(|hold| {
+        let object = hold.object.as_ref();
+        let object = object.map_or_else(String::new, |object| format!(" ({object})"));
+        format!("{}{object}: {}; {}", hold.guard, hold.message, hold.hint)
+    });
     section(
         screen,
         Tone::Warning,
@@ -184,6 +200,15 @@ fn section(screen: &Screen, tone: Tone, heading: &str, lines: Vec<String>) {
     for line in lines {
         screen.note(&format!("  {}", clean(&line)));
     }
+}
+
+/// What is said of an object, but for what has a section of its own.
+fn other_notes(planned: &Planned) -> Vec<String> {
+    let notes = planned.item.rewrite.notes.iter();
+    notes
+        .filter(|note| !matches!(note, Note::Held(_)))
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn notes(planned: &Planned) -> Vec<String> {
@@ -217,7 +242,11 @@ struct Report {
     items: Vec<ReportItem>,
     hopeless: Vec<ReportReason>,
     missed_runs: Vec<ReportRun>,
+    /// Whether those start at once.
+    run_missed: bool,
     held_jobs: Vec<String>,
+    /// Whether those run.
+    run_held_jobs: bool,
     uncovered: Vec<ReportReason>,
     /// What stands apart from its namespace.
     apart: Vec<Apart>,
@@ -271,6 +300,8 @@ struct ReportRun {
 #[derive(Debug, Serialize)]
 struct ReportGuard {
     guard: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
     message: String,
     hint: String,
 }
@@ -300,6 +331,8 @@ impl Report {
                     scheduled_for: at.to_string(),
                 })
                 .collect(),
+            run_missed: plan.batch.run_missed,
+            run_held_jobs: plan.batch.run_held_jobs,
             held_jobs: plan.held_jobs().map(ToString::to_string).collect(),
             uncovered: plan
                 .uncovered
@@ -355,6 +388,7 @@ impl ReportGuard {
     fn of(hold: &Hold) -> Self {
         Self {
             guard: hold.guard.as_str(),
+            object: hold.object.clone(),
             message: hold.message.clone(),
             hint: hold.hint.clone(),
         }

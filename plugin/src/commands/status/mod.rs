@@ -1,5 +1,6 @@
 //! `status`: what the site is, what holds it there, and what is not as ordered.
 
+mod follow;
 mod print;
 mod report;
 
@@ -21,6 +22,9 @@ pub async fn run(
     args: &StatusArgs,
     namespace: Option<&str>,
 ) -> Result<(), Failure> {
+    if args.watch {
+        follow::follow(session, args.timeout).await?;
+    }
     let report = Box::pin(observe(session, namespace)).await?;
     match args.output.notation() {
         Some(notation) => Document::new("Status", &report).print(notation, session.screen),

@@ -1,13 +1,15 @@
 //! The status for people.
 
-use failover_core::api::{Blocked, HistoryEntry, Outcome, Phase, StepState, condition};
+use failover_core::api::{HistoryEntry, Outcome, Phase, condition};
 use failover_core::{Layer, Role, Roles};
 use jiff::Timestamp;
 
 use super::report::{Namespace, Report};
+use crate::commands::history::table;
 use crate::commands::switch_role::words;
 use crate::output::age::{ago, took};
 use crate::output::{Format, Screen, Table, Tone, clean, counted};
+use crate::walk::{paused, picture};
 
 /// How many past transitions `wide` shows.
 const HISTORY: usize = 5;
@@ -21,8 +23,8 @@ pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Sc
     }
     let wide = format == Format::Wide;
     site(report, now, screen);
-    transition(report, now, screen);
     enforcement(report, now, screen);
+    transition(report, now, screen);
     conditions(report, wide, now, screen);
     if wide {
         replicas(report, now, screen);
@@ -74,10 +76,8 @@ fn site(report: &Report, now: Timestamp, screen: &Screen) {
             "unknown: no controller has taken the site over yet",
         ),
     };
-    let paused = report.paused.as_ref().map_or_else(String::new, |pause| {
-        format!(" by {}: {}", clean(&pause.by), clean(&pause.reason))
-    });
-    screen.say(tone, &format!("Phase:        {phase}{paused}"));
+    screen.say(tone, &format!("Phase:        {phase}"));
+    pause(report, now, screen);
     let roles: Vec<_> = Layer::ALL
         .iter()
         .map(|layer| format!("{layer} {}", role(report.layers.of(*layer))))
@@ -90,40 +90,31 @@ fn site(report: &Report, now: Timestamp, screen: &Screen) {
     }
 }
 
+/// Also where the controller has not taken it up yet, or is gone.
+fn pause(report: &Report, now: Timestamp, screen: &Screen) {
+    let Some(pause) = &report.paused else {
+        return;
+    };
+    if pause.until.as_ref().is_some_and(|until| until.0 <= now) {
+        return;
+    }
+    screen.say(
+        Tone::Warning,
+        &format!(
+            "Paused:       {}; nothing moves until: kubectl failover resume",
+            paused(pause, now).trim_start_matches("paused ")
+        ),
+    );
+}
+
 fn transition(report: &Report, now: Timestamp, screen: &Screen) {
     let Some(transition) = &report.transition else {
         return;
     };
-    screen.data(&format!(
-        "Transition:   to {} for {}{}{}",
-        transition.to,
-        ago(transition.started_at.0, now),
-        said(", ordered by ", &transition.requested_by),
-        said(": ", &transition.reason)
-    ));
-    if let Some((i, step)) = report.current_step() {
-        let count = if step.total > 0 {
-            format!(", {} of {}", step.done, step.total)
-        } else {
-            String::new()
-        };
-        let tone = if step.state == StepState::Blocked {
-            Tone::Bad
-        } else {
-            Tone::Plain
-        };
-        screen.say(
-            tone,
-            &format!(
-                "Step:         {} of {}: {}{count}",
-                i + 1,
-                transition.steps.len(),
-                step.name.as_str()
-            ),
-        );
-        for blocked in &step.blocked {
-            screen.say(Tone::Bad, &format!("Held by:      {}", held(blocked)));
-        }
+    let site = report.site.as_deref().unwrap_or_default();
+    screen.data("");
+    for line in picture(site, transition, now) {
+        screen.say(line.tone, &line.text);
     }
 }
 
@@ -216,29 +207,8 @@ fn replicas(report: &Report, now: Timestamp, screen: &Screen) {
 }
 
 fn history(report: &Report, now: Timestamp, screen: &Screen) {
-    let mut table = Table::new(&[
-        "CHANGE",
-        "AGO",
-        "TOOK",
-        "OBJECTS",
-        "BY",
-        "OUTCOME",
-        "REASON",
-        "OVERRIDES",
-    ]);
-    for entry in report.history.iter().take(HISTORY) {
-        table.row([
-            format!("{} -> {}", entry.from.map_or("new", Role::as_str), entry.to),
-            ago(entry.finished_at.0, now),
-            took(entry.finished_at.0.duration_since(entry.started_at.0)),
-            entry.objects.to_string(),
-            entry.requested_by.clone(),
-            format!("{:?}", entry.outcome),
-            entry.reason.clone(),
-            entry.overrides.join(","),
-        ]);
-    }
-    below(&table, screen);
+    let last = &report.history[..report.history.len().min(HISTORY)];
+    below(&table(last, false, now), screen);
 }
 
 fn namespaces(report: &Report, screen: &Screen) {
@@ -348,18 +318,6 @@ fn past(entry: &HistoryEntry, now: Timestamp) -> String {
         counted(entry.objects, "object"),
         took(entry.finished_at.0.duration_since(entry.started_at.0)),
         said(": ", &entry.reason)
-    )
-}
-
-fn held(blocked: &Blocked) -> String {
-    let object = blocked
-        .object
-        .as_ref()
-        .map_or_else(String::new, |object| format!(" ({})", clean(object)));
-    format!(
-        "{}{object}: {}",
-        clean(&blocked.guard),
-        clean(&blocked.message)
     )
 }
 

@@ -1,6 +1,6 @@
 //! The document `Status`: everything that is shown, as values.
 
-use failover_core::api::{HistoryEntry, Phase, Site, SiteStatus, Step, StepState, Transition};
+use failover_core::api::{HistoryEntry, Phase, Site, SiteStatus, Transition};
 use failover_core::compile::Held;
 use failover_core::namespace::Enforcement;
 use failover_core::{Role, Roles};
@@ -147,15 +147,6 @@ impl Report {
                 .map(|survey| survey.unseen.clone())
                 .unwrap_or_default(),
         }
-    }
-
-    /// The step that is under way, or held.
-    pub fn current_step(&self) -> Option<(usize, &Step)> {
-        let steps = &self.transition.as_ref()?.steps;
-        steps
-            .iter()
-            .enumerate()
-            .find(|(_, step)| step.state != StepState::Done)
     }
 }
 

@@ -1,28 +1,25 @@
 //! Following an order until it is carried out, whatever goes away meanwhile.
-//!
-//! The Site is asked again and again rather than watched: a watch that has died looks like a transition that makes no
-//! progress, and an answer every quarter of a second costs the API server nothing.
 
 use std::time::Duration;
 
 use failover_core::Role;
-use failover_core::api::{HistoryEntry, StepName};
-use failover_core::guard::Overrides;
+use failover_core::api::{HistoryEntry, Pause, StepName, StepState};
+use failover_core::guard::{GuardId, Overrides};
+use failover_core::transition::is_paused;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::sight::{Sight, caveat, line, sight};
+use super::sight::{Sight, caveat, sight};
 use super::verify::{Verified, verify};
-use super::{Order, Words, words};
-use crate::cluster::{ApiError, Silence};
+use super::{GOES_ON, Order, Words, words};
+use crate::cluster::ApiError;
 use crate::commands::Session;
+use crate::commands::watch::{EVERY, LOOK_AT_CONTROLLER, Seen, Watch};
 use crate::failure::Failure;
-use crate::output::Tone;
+use crate::output::age::took;
 use crate::progress::Progress;
+use crate::walk::{current, paused, way_on, what};
 
-/// How often the Site is read.
-const EVERY: Duration = Duration::from_millis(250);
-/// How often the controller's Lease is read.
-const LEASE_EVERY: Duration = Duration::from_secs(2);
 /// How often every object is listed anew while some do not agree.
 const VERIFY_EVERY: Duration = Duration::from_secs(2);
 
@@ -74,13 +71,9 @@ pub(super) struct Following<'a> {
     order: &'a Order,
     deadline: Instant,
     timeout: Duration,
-    progress: Progress<'a>,
-    /// Since when the API server has not answered, and how it put it.
-    unanswered: Option<(Instant, String)>,
-    silence: Silence,
-    lease_due: Instant,
-    leaderless: bool,
-    sight: Sight,
+    watch: Watch<'a>,
+    walking: bool,
+    paused: Option<Pause>,
     caveat: Option<String>,
 }
 
@@ -100,12 +93,9 @@ impl<'a> Following<'a> {
             order,
             deadline: order.started + timeout,
             timeout,
-            progress: Progress::new(session.screen),
-            unanswered: None,
-            silence: Silence::default(),
-            lease_due: order.started,
-            leaderless: false,
-            sight: Sight::Waiting,
+            watch: Watch::new(session),
+            walking: false,
+            paused: None,
             caveat: None,
         }
     }
@@ -118,27 +108,40 @@ impl<'a> Following<'a> {
     /// Waits until the controller says that the order is carried out.
     pub(super) async fn settled(&mut self) -> Result<HistoryEntry, Failure> {
         loop {
-            match self.session.cluster.site().await {
-                Ok(Some(site)) => {
-                    self.answers();
-                    let sight = sight(&site, &self.order.request.id, self.role);
+            match self.watch.look().await {
+                Seen::Site(site) => {
                     self.caveat = caveat(&site);
+                    let now = Timestamp::now();
+                    self.paused = site.spec.paused.clone().filter(|_| is_paused(&site, now));
+                    self.watch.show(&site);
+                    let sight = sight(&site, &self.order.request.id, self.role);
+                    self.walking = sight == Sight::Walking;
                     match sight {
-                        Sight::Done(entry) => return Ok(*entry),
+                        Sight::Done(entry) => {
+                            self.watch.ended(&site, &entry);
+                            return Ok(*entry);
+                        }
                         Sight::Superseded(by) => return Err(self.superseded(&by)),
-                        Sight::Waiting | Sight::Moving(_) | Sight::Held(..) => self.show(sight),
+                        Sight::Waiting
+                            if site.status.is_none_or(|s| s.transition.is_none())
+                                && !self.watch.is_leaderless() =>
+                        {
+                            self.watch.now(&format!(
+                                "site {}: waiting for the controller to begin",
+                                self.site
+                            ));
+                        }
+                        Sight::Waiting | Sight::Walking => {}
                     }
-                    self.ask_for_the_leader().await;
                 }
-                Ok(None) => {
+                Seen::Gone => {
                     return Err(Failure::error(format!(
                         "site {}: the Site was deleted while it was being {}",
                         self.site, self.words.done
                     ))
                     .next("what was reached shows kubectl failover status"));
                 }
-                // Whatever it is: the order stands, and an API server that starts refuses what it allows a moment later.
-                Err(error) => self.does_not_answer(&error),
+                Seen::NoAnswer => {}
             }
             if Instant::now() >= self.deadline {
                 return Err(self.out_of_time());
@@ -151,13 +154,13 @@ impl<'a> Following<'a> {
     pub(super) async fn verified(&mut self) -> Result<Verified, Failure> {
         let overrides = Overrides::parse_known(&self.order.request.overrides);
         loop {
-            self.progress.now(&format!(
+            self.watch.now(&format!(
                 "site {}: listing every object to verify",
                 self.site
             ));
             let verified = match verify(&self.session.cluster, self.role, &overrides).await {
                 Ok(verified) => {
-                    self.answers();
+                    self.watch.answers();
                     if verified.is_complete() {
                         return Ok(verified);
                     }
@@ -168,7 +171,7 @@ impl<'a> Following<'a> {
                     Some(verified)
                 }
                 Err(error) => {
-                    self.does_not_answer(&error);
+                    self.watch.does_not_answer(&error);
                     None
                 }
             };
@@ -179,69 +182,10 @@ impl<'a> Following<'a> {
                 });
             }
             if let Some(verified) = verified {
-                self.progress
+                self.watch
                     .now(&format!("site {}: {}", self.site, verified.left_over()));
             }
             tokio::time::sleep(VERIFY_EVERY).await;
-        }
-    }
-
-    fn show(&mut self, sight: Sight) {
-        match &sight {
-            Sight::Moving(what) => {
-                self.progress.now(&format!("site {}: {what}", self.site));
-            }
-            Sight::Held(step, blocked) if self.sight != sight => {
-                let mut text = format!("site {}: held at step {}", self.site, step.as_str());
-                for line in blocked.iter().map(line) {
-                    text.push_str("\n  ");
-                    text.push_str(&line);
-                }
-                self.progress.warn(&text);
-            }
-            Sight::Waiting if !self.leaderless => {
-                self.progress.now(&format!(
-                    "site {}: waiting for the controller to begin",
-                    self.site
-                ));
-            }
-            _ => {}
-        }
-        self.sight = sight;
-    }
-
-    async fn ask_for_the_leader(&mut self) {
-        let now = Instant::now();
-        if now < self.lease_due {
-            return;
-        }
-        self.lease_due = now + LEASE_EVERY;
-        // Without the right to read it, or without an answer, nothing can be said.
-        let Ok(lease) = self.session.cluster.leadership().await else {
-            return;
-        };
-        let leaderless = self.silence.observe(lease.as_ref(), Instant::now());
-        if leaderless && !self.leaderless {
-            self.progress.warn(&format!(
-                "no controller leads: the order stands, and is carried out as soon as one does\n  {LOOK_AT_CONTROLLER}"
-            ));
-        } else if self.leaderless && !leaderless {
-            self.progress.tell(Tone::Plain, "a controller leads again");
-        }
-        self.leaderless = leaderless;
-    }
-
-    fn does_not_answer(&mut self, error: &ApiError) {
-        if self.unanswered.is_none() {
-            self.progress.warn(&format!("{error}; trying again"));
-            self.unanswered = Some((Instant::now(), error.to_string()));
-        }
-    }
-
-    fn answers(&mut self) {
-        if self.unanswered.take().is_some() {
-            self.progress
-                .tell(Tone::Plain, "the API server answers again");
         }
     }
 
@@ -258,42 +202,76 @@ impl<'a> Following<'a> {
         let (site, noun) = (&self.site, self.words.noun);
         let after = format!(
             "after {}",
-            crate::output::age::took(self.timeout.try_into().unwrap_or_default())
+            took(self.timeout.try_into().unwrap_or_default())
         );
-        if let Some((_, error)) = &self.unanswered {
+        if let Some(error) = self.watch.unanswered() {
             return Failure::timed_out(format!(
                 "{error}; {after} it is not known whether the {noun} of site {site} is carried out: the order is stored, and goes on where the cluster does"
             ))
             .next("look with kubectl failover status as soon as the API server answers");
         }
-        if let Sight::Held(step, blocked) = &self.sight {
-            let lines = blocked.iter().map(line);
-            // Before the first label is written nothing has changed.
-            return if *step == StepName::Guards {
-                Failure::timed_out(format!("the {noun} of site {site} is ordered, but guards hold it {after}; nothing has moved"))
-            } else {
-                Failure::partial(format!("the {noun} of site {site} is not complete {after}: it is held at step {}", step.as_str()))
-            }
-            .details(lines)
-            .next(format!(
-                "put it right and it goes on by itself, or run kubectl failover {} again with --override ID --reason TEXT",
-                self.words.command
-            ));
+        if let Some(pause) = &self.paused {
+            return Failure::timed_out(format!(
+                "the {noun} of site {site} is not done {after}: the site is {}",
+                paused(pause, Timestamp::now())
+            ))
+            .next("nothing moves until it is resumed: kubectl failover resume");
         }
-        if self.leaderless {
+        if let Some(failure) = self.stopped_at(&after) {
+            return failure;
+        }
+        if self.watch.is_leaderless() {
             return Failure::timed_out(format!(
                 "the {noun} of site {site} is ordered, but no controller leads {after}: it is carried out as soon as one does"
             ))
             .next(LOOK_AT_CONTROLLER);
         }
-        let at = match &self.sight {
-            Sight::Moving(what) => format!("it has come to {what}"),
-            _ => "the controller has not begun".to_owned(),
-        };
         Failure::timed_out(format!(
-            "the {noun} of site {site} is not done {after} and goes on: {at}"
+            "the {noun} of site {site} is not done {after} and goes on: the controller has not begun"
         ))
-        .next("follow it with kubectl failover status")
+        .next(GOES_ON)
+    }
+
+    /// At which step it is, and what that waits for.
+    fn stopped_at(&self, after: &str) -> Option<Failure> {
+        let transition = self.watch.last().filter(|_| self.walking)?;
+        let (_, step) = current(transition)?;
+        let (site, noun, name) = (&self.site, self.words.noun, step.name.as_str());
+        if step.state != StepState::Blocked {
+            if self.watch.is_leaderless() {
+                return None;
+            }
+            let at = match step.total {
+                0 => format!("step {name}"),
+                total => format!("step {name}, {} of {total}", step.done),
+            };
+            let failure = Failure::timed_out(format!(
+                "the {noun} of site {site} is not done {after} and goes on: it has come to {at}"
+            ));
+            return Some(failure.details(step.blocked.iter().map(what)).next(GOES_ON));
+        }
+        // Before the first label is written nothing has changed. Objects that refuse to agree do not come round by waiting.
+        let refused = |b: &failover_core::api::Blocked| b.guard == GuardId::NotConforming.as_str();
+        let failure = if step.name == StepName::Guards {
+            Failure::timed_out(format!(
+                "the {noun} of site {site} is ordered, but guards hold it {after}; nothing has moved"
+            ))
+        } else if step.blocked.iter().any(refused) {
+            Failure::partial(format!(
+                "the {noun} of site {site} is not complete {after}: it is held at step {name}"
+            ))
+        } else {
+            Failure::timed_out(format!(
+                "the {noun} of site {site} is not done {after}: it is held at step {name}"
+            ))
+        };
+        let go_on = way_on(self.role, step)
+            .map_or_else(String::new, |order| format!(", or let it go on: {order}"));
+        Some(
+            failure
+                .details(step.blocked.iter().map(what))
+                .next(format!("put it right and it goes on by itself{go_on}")),
+        )
     }
 
     fn unverified(&self, verified: &Verified) -> Failure {
@@ -307,6 +285,3 @@ impl<'a> Following<'a> {
         .next("see kubectl failover status; the controller goes on trying")
     }
 }
-
-const LOOK_AT_CONTROLLER: &str =
-    "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller";

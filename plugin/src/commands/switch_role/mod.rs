@@ -16,26 +16,32 @@ mod follow;
 mod report;
 mod sight;
 mod verify;
+mod wish;
 
 use failover_core::Role;
-use failover_core::api::RoleRequest;
+use failover_core::api::{Mode, RoleRequest};
 use failover_core::guard::{GuardId, Hold, Overrides};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use self::course::{Course, Ordered};
+use self::course::{Course, Ordered, course, guards};
 use self::follow::Following;
 use self::report::{Outcome, Report};
+use self::wish::Wish;
 use super::look::{View, look, preview};
 use super::{Session, consent, summary};
 use crate::cli::{DryRun, SwitchArgs};
 use crate::cluster::{ApiError, SiteWrite, WriteError};
 use crate::failure::Failure;
-use crate::output::Terminal;
-use crate::preview::Plan;
+use crate::output::{Terminal, clean};
+use crate::preview::{BatchConsent, Plan};
 use crate::prompt::{Consent, declined};
 
 /// How often an order is decided anew because the Site changed meanwhile. Each time something else must have written it.
 const ATTEMPTS: usize = 10;
+
+/// What is said of a change that was interrupted, or not waited for to the end.
+pub const GOES_ON: &str = "the change goes on: kubectl failover status -w";
 
 /// The words of a direction.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,7 @@ pub fn words(role: Role) -> Words {
 pub fn check_usage(
     role: Role,
     args: &SwitchArgs,
+    batch: BatchConsent,
     namespace: Option<&str>,
     terminal: Terminal,
 ) -> Result<(), Failure> {
@@ -75,17 +82,22 @@ pub fn check_usage(
             "leave it out, or look at one namespace with kubectl failover plan {command} -n {namespace}"
         )));
     }
-    course::check_overrides(role, &args.overrides)?;
+    Wish::of(role, args, batch)?;
     consent(args.yes, args.dry_run, terminal, command)
 }
 
-pub async fn run(session: &Session<'_>, role: Role, args: &SwitchArgs) -> Result<(), Failure> {
-    let words = words(role);
-    let overrides = course::check_overrides(role, &args.overrides)?;
+pub async fn run(
+    session: &Session<'_>,
+    command: Role,
+    args: &SwitchArgs,
+    batch: BatchConsent,
+) -> Result<(), Failure> {
+    let wish = Wish::of(command, args, batch)?;
+    let (role, words) = (wish.role, words(wish.role));
     let mut asked = args.dry_run != DryRun::None;
     for _ in 0..ATTEMPTS {
         let view = look(session).await?;
-        let ordered = match course::course(&view, role, &overrides)? {
+        let ordered = match course(&view, &wish, Timestamp::now())? {
             Course::Settled => return settled(session, &view, role, args).await,
             Course::Join { id } => {
                 let message = format!(
@@ -94,21 +106,18 @@ pub async fn run(session: &Session<'_>, role: Role, args: &SwitchArgs) -> Result
                     words.noun
                 );
                 session.screen.note(&message);
+                session.is_underway(GOES_ON, "");
                 return finish(session, &view, role, args, &Order::joined(&view, id)).await;
             }
             Course::Order(ordered) => ordered,
         };
-        let plan = preview(session, view.name(), role, &view.enrolled).await?;
-        hopeless_hold(&plan, &overrides, role)?;
+        let mut plan = preview(session, view.name(), role, &view.enrolled).await?;
+        plan.batch = ordered.batch;
+        guards(&view, &wish, &ordered, &plan)?;
+        hopeless_hold(&plan, &Overrides::parse_known(&ordered.overrides), role)?;
         if !asked {
-            session
-                .screen
-                .note(&summary::of_change(&plan, session.cluster.connection()));
-            let question = format!(
-                "{} site {} to {role}?",
-                capitalised(words.command),
-                view.name()
-            );
+            say_what_it_means(session, &view, &ordered, &plan);
+            let question = question(&view, &wish);
             let consent = Consent::of(
                 args.yes,
                 session.screen.terminal().interactive,
@@ -120,27 +129,18 @@ pub async fn run(session: &Session<'_>, role: Role, args: &SwitchArgs) -> Result
             asked = true;
         }
         if args.dry_run == DryRun::Client {
-            session
-                .screen
-                .note(&summary::of_change(&plan, session.cluster.connection()));
+            say_what_it_means(session, &view, &ordered, &plan);
             dry_run_report(session, &view, role, args, &plan);
             return Ok(());
         }
-        let order = Order::new(session, &view, role, args, &ordered).await?;
+        let order = Order::new(session, &view, &wish, args, &ordered).await?;
         match write(session, &order, args).await? {
             Written::Yes if args.dry_run == DryRun::Server => {
                 dry_run_report(session, &view, role, args, &plan);
                 return Ok(());
             }
             Written::Yes => {
-                session.is_underway(
-                    format!(
-                        "the {} of site {} is ordered and goes on",
-                        words.noun,
-                        view.name()
-                    ),
-                    "follow it with kubectl failover status",
-                );
+                session.is_underway(GOES_ON, "");
                 return finish(session, &view, role, args, &order).await;
             }
             Written::Overtaken => {}
@@ -153,11 +153,53 @@ pub async fn run(session: &Session<'_>, role: Role, args: &SwitchArgs) -> Result
     .next("see who writes it (kubectl get site cluster -o yaml --show-managed-fields), then try again"))
 }
 
+fn question(view: &View, wish: &Wish) -> String {
+    let name = view.name();
+    if wish.abort {
+        let (back, there) = (words(wish.role), words(wish.role.opposite()));
+        return format!(
+            "Turn the {} of site {name} round and {} it?",
+            there.noun, back.command
+        );
+    }
+    format!(
+        "{} site {name} to {}?",
+        capitalised(words(wish.role).command),
+        wish.role
+    )
+}
+
+/// What a person should have read before they answer.
+fn say_what_it_means(session: &Session<'_>, view: &View, ordered: &Ordered, plan: &Plan) {
+    let screen = session.screen;
+    screen.note(&summary::of_change(plan, session.cluster.connection()));
+    if !ordered.inherited.is_empty() {
+        screen.note(&format!(
+            "  the overrides of the order that it repeats hold on: {}",
+            clean(&ordered.inherited.join(", "))
+        ));
+    }
+    match (ordered.mode, view.site.spec.mode) {
+        (Mode::Unsafe, _) => screen.warn(match plan.role {
+            Role::Secondary => "mode unsafe: all layers move at once. Nothing waits until the pods are gone before the volumes turn: what they still write may be lost",
+            Role::Primary => "mode unsafe: all layers move at once. Nothing waits until the volumes are confirmed before pods start on them: what is written may be lost",
+        }),
+        (Mode::Safe, Mode::Unsafe) => {
+            screen.note("  the Site's mode was unsafe; this order is carried out safely (--mode unsafe says otherwise)");
+        }
+        (Mode::Safe, Mode::Safe) => {}
+    }
+}
+
 /// An order that has been written, by us or by somebody else.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) write: Option<SiteWrite>,
     pub(super) request: RoleRequest,
+    /// It turns a change the other way round.
+    pub(super) turns_round: bool,
+    /// The site is paused.
+    pub(super) when_resumed: bool,
     pub(super) started: Instant,
 }
 
@@ -165,7 +207,7 @@ impl Order {
     async fn new(
         session: &Session<'_>,
         view: &View,
-        role: Role,
+        wish: &Wish,
         args: &SwitchArgs,
         ordered: &Ordered,
     ) -> Result<Self, Failure> {
@@ -173,17 +215,22 @@ impl Order {
             id: format!("{:032x}", rand::random::<u128>()),
             requested_by: session.cluster.user_name().await?,
             reason: args.reason.clone().unwrap_or_default(),
-            overrides: args.overrides.clone(),
+            overrides: ordered.overrides.clone(),
+            run_missed: ordered.batch.run_missed,
+            run_held_jobs: ordered.batch.run_held_jobs,
             ..RoleRequest::default()
         };
         Ok(Self {
             write: Some(SiteWrite {
                 resource_version: view.resource_version(),
-                role,
+                role: wish.role,
                 epoch: ordered.epoch,
+                mode: Some(ordered.mode).filter(|mode| *mode != view.site.spec.mode),
                 request: request.clone(),
             }),
             request,
+            turns_round: wish.abort,
+            when_resumed: ordered.when_resumed,
             started: Instant::now(),
         })
     }
@@ -193,6 +240,8 @@ impl Order {
         Self {
             write: None,
             request: RoleRequest { id, ..request },
+            turns_round: false,
+            when_resumed: false,
             started: Instant::now(),
         }
     }
@@ -263,7 +312,7 @@ async fn finish(
     args: &SwitchArgs,
     order: &Order,
 ) -> Result<(), Failure> {
-    if !args.wait || args.dry_run != DryRun::None {
+    if !args.wait || args.dry_run != DryRun::None || order.when_resumed {
         Report::new(view, role, Outcome::Ordered, order, None).print(session.screen, args.output);
         return Ok(());
     }
@@ -289,6 +338,8 @@ fn dry_run_report(session: &Session<'_>, view: &View, role: Role, args: &SwitchA
             overrides: args.overrides.clone(),
             ..RoleRequest::default()
         },
+        turns_round: args.abort,
+        when_resumed: false,
         started: Instant::now(),
     };
     let mut report = Report::new(view, role, Outcome::DryRun, &order, None);

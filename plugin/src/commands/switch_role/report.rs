@@ -30,6 +30,12 @@ pub(super) struct Report {
     site: String,
     role: Role,
     outcome: Outcome,
+    /// A change to the other role was turned round.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    turned_round: bool,
+    /// The order waits until the site is resumed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    when_resumed: bool,
     epoch: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
@@ -72,6 +78,8 @@ impl Report {
             site: view.name().to_owned(),
             role,
             outcome,
+            turned_round: order.turns_round,
+            when_resumed: order.when_resumed,
             epoch: epoch.0,
             request_id: Some(order.request.id.clone()).filter(|id| !id.is_empty()),
             requested_by: order.request.requested_by.clone(),
@@ -118,7 +126,12 @@ impl Report {
         let (site, role, words) = (clean(&self.site), self.role, words(self.role));
         match self.outcome {
             Outcome::Done => format!(
-                "site {site} {} to {role} in {}: {}{} verified in {}",
+                "site {site}{} {} to {role} in {}: {}{} verified in {}",
+                if self.turned_round {
+                    format!(": {} turned round,", super::words(role.opposite()).noun)
+                } else {
+                    String::new()
+                },
                 words.done,
                 took(jiff::SignedDuration::from_secs_f64(
                     self.seconds.unwrap_or_default()
@@ -138,8 +151,12 @@ impl Report {
                 ),
                 None => format!("site {site} is already {role}: nothing to do"),
             },
+            Outcome::Ordered if self.when_resumed => format!(
+                "{} of site {site} ordered; the site is paused, and it is carried out once that ends: kubectl failover resume",
+                words.noun
+            ),
             Outcome::Ordered => format!(
-                "{} of site {site} ordered, not waited for: kubectl failover status",
+                "{} of site {site} ordered, not waited for: kubectl failover status -w",
                 words.noun
             ),
             Outcome::DryRun => format!(

@@ -1,21 +1,16 @@
 //! What the Site says about an order, read from its status: pure.
 
 use failover_core::Role;
-use failover_core::api::{
-    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, Site, Step, StepName, StepState,
-    Transition, condition,
-};
+use failover_core::api::{HistoryEntry, Outcome, Phase, RoleRequest, Site, condition};
 
 use crate::output::clean;
 
 /// What the Site says about an order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sight {
-    /// The controller has not begun.
+    /// The controller has not begun, or still walks for an older order.
     Waiting,
-    Moving(String),
-    /// Something holds it: the step, and what.
-    Held(StepName, Vec<Blocked>),
+    Walking,
     Done(Box<HistoryEntry>),
     /// Another order has taken its place.
     Superseded(String),
@@ -31,19 +26,7 @@ pub(super) fn sight(site: &Site, id: &str, role: Role) -> Sight {
         return Sight::Superseded(order_in_words(spec.role, &request));
     }
     match &status.transition {
-        Some(transition) if transition.id == id => {
-            let current = transition
-                .steps
-                .iter()
-                .find(|step| step.state != StepState::Done);
-            match current {
-                Some(step) if step.state == StepState::Blocked => {
-                    Sight::Held(step.name, step.blocked.clone())
-                }
-                Some(step) => Sight::Moving(describe(transition, step)),
-                None => Sight::Moving("done, being recorded".to_owned()),
-            }
-        }
+        Some(transition) if transition.id == id => Sight::Walking,
         Some(_) => Sight::Waiting,
         None => match entry {
             Some(entry)
@@ -78,37 +61,4 @@ fn order_in_words(role: Role, request: &RoleRequest) -> String {
         text.push_str(&clean(&request.reason));
     }
     text
-}
-
-fn describe(transition: &Transition, step: &Step) -> String {
-    let position = transition.steps.iter().position(|s| s.name == step.name);
-    let doing = if step.doing.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", clean(&step.doing))
-    };
-    let count = if step.total > 0 {
-        format!(", {} of {}", step.done, step.total)
-    } else {
-        String::new()
-    };
-    format!(
-        "step {} of {}, {}{doing}{count}",
-        position.map_or(0, |position| position + 1),
-        transition.steps.len(),
-        step.name.as_str()
-    )
-}
-
-/// One thing that holds a step, in a line.
-pub(super) fn line(blocked: &Blocked) -> String {
-    match &blocked.object {
-        Some(object) => format!(
-            "{} ({}): {}",
-            blocked.guard,
-            clean(object),
-            clean(&blocked.message)
-        ),
-        None => format!("{}: {}", blocked.guard, clean(&blocked.message)),
-    }
 }

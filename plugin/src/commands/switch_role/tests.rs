@@ -11,12 +11,13 @@ use crate::fake_cluster::{self, FakeCluster, Fault, Said, layers};
 
 async fn command(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {
     let line = ["kubectl-failover"].iter().chain(words).chain(&["--yes"]);
-    let (role, args) = match Cli::try_parse_from(line).unwrap().command {
-        Command::Promote(args) => (Role::Primary, args.switch),
-        Command::Demote(args) => (Role::Secondary, args.switch),
+    let (role, args, batch) = match Cli::try_parse_from(line).unwrap().command {
+        Command::Promote(args) => (Role::Primary, args.switch, args.batch.consent()),
+        Command::Demote(args) => (Role::Secondary, args.switch, BatchConsent::default()),
         other => panic!("{other:?}"),
     };
-    let said = fake_cluster::run(fake, async |session| run(session, role, &args).await).await;
+    let said =
+        fake_cluster::run(fake, async |session| run(session, role, &args, batch).await).await;
     // Whatever goes wrong, nothing else may look like success.
     if said.result.is_err() {
         assert_eq!(said.out, "", "a failure says nothing on stdout");
@@ -156,7 +157,7 @@ async fn what_is_not_waited_for_is_not_called_done() {
     let said = command(&fake, &["demote", "--wait=false"]).await;
     assert_eq!(
         said.out,
-        "demotion of site east ordered, not waited for: kubectl failover status\n"
+        "demotion of site east ordered, not waited for: kubectl failover status -w\n"
     );
 }
 
