@@ -6,7 +6,7 @@ use failover_core::RuleSet;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-pub(crate) use testbed::site::{DEMOTE, PROMOTE};
+pub(crate) use testbed::site::{DEMOTE, PROMOTE, PROMOTE_VOLUMES};
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
 
@@ -115,7 +115,7 @@ async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
         assert_passive(&first);
     }
 
-    let promoted = site.failover(PROMOTE).await.expect(0);
+    let promoted = site.failover(PROMOTE_VOLUMES).await.expect(0);
     assert!(
         promoted.stdout.contains("east promoted to primary"),
         "{promoted:?}"
@@ -178,7 +178,7 @@ async fn what_git_brings_during_the_outage_comes_up_passive_and_is_there_after_p
         .await
         .unwrap();
 
-    site.failover(PROMOTE).await.expect(0);
+    site.failover(PROMOTE_VOLUMES).await.expect(0);
     for manifest in &manifests {
         let object = stored(&site, manifest).await;
         let annotations = object.metadata.annotations.clone().unwrap_or_default();

@@ -17,7 +17,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::Value;
-use testbed::site::{DEMOTE, Options, PROMOTE, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE_VOLUMES, Site};
 use testbed::{eventually, fixtures, identity};
 
 const OPERATOR: &str = "alice";
@@ -89,7 +89,7 @@ async fn turned_over(site: &mut Site) {
     site.failover_as(OPERATOR, DEMOTE).await.expect(0);
     site.failover_as(OPERATOR, &["status"]).await.expect(0);
     site.webhook.terminate(PATIENCE).unwrap();
-    site.failover_as(OPERATOR, PROMOTE).await.expect(0);
+    site.failover_as(OPERATOR, PROMOTE_VOLUMES).await.expect(0);
     site.webhook.restart().unwrap();
     site.until_ready().await;
     let unenroll = ["unenroll", "blog", "--yes"];

@@ -8,7 +8,7 @@ use testbed::{eventually, fixtures};
 
 use super::attack::Siege;
 use super::{Bed, assert_active};
-use crate::main_job::{DEMOTE, PROMOTE, assert_passive};
+use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive};
 
 #[rstest]
 #[case::primary(Role::Primary)]
@@ -57,7 +57,7 @@ async fn an_api_server_that_comes_back_enforces_from_its_first_answer_on(#[case]
 /// Who comes back to an API server that has forgotten where they were is told 410, and has to list anew.
 #[rstest]
 #[case::a_demotion(Role::Primary, DEMOTE)]
-#[case::a_promotion(Role::Secondary, PROMOTE)]
+#[case::a_promotion(Role::Secondary, PROMOTE_VOLUMES)]
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_that_fell_behind_miss_nothing(#[case] role: Role, #[case] order: &[&str]) {
     let mut bed = Bed::start(role).await;

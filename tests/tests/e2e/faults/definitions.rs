@@ -6,11 +6,11 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use rstest::rstest;
 use serde_json::{Value, json};
-use testbed::site::{Options, Site};
+use testbed::site::{Options, PROMOTE_VOLUMES, Site};
 use testbed::{crds, eventually, fixtures};
 
 use super::{Bed, NAMESPACE, QUICK, rule_of, swept_clean};
-use crate::main_job::{DEMOTE, PROMOTE, assert_passive, stored};
+use crate::main_job::{DEMOTE, assert_passive, stored};
 
 const OUR_CRDS: [&str; 3] = [
     "sites.failover.dev",
@@ -64,7 +64,7 @@ async fn a_site_whose_definition_is_lost_keeps_its_role(#[case] role: Role) {
     bed.recovers().await;
 
     if role == Role::Secondary {
-        bed.site.failover(PROMOTE).await.expect(0);
+        bed.site.failover(PROMOTE_VOLUMES).await.expect(0);
         let web = stored(&bed.site, &fixtures::deployment(NAMESPACE, "web", 3)).await;
         assert_eq!(web.data["spec"]["replicas"], json!(3));
         assert!(
@@ -150,7 +150,7 @@ async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they
     site.webhook.restart().unwrap();
     swept_clean(&site, 2).await;
 
-    site.failover(PROMOTE).await.expect(0);
+    site.failover(PROMOTE_VOLUMES).await.expect(0);
     for manifest in own.iter().chain(&foreign) {
         let object = stored(&site, manifest).await;
         let annotations = object.metadata.annotations.clone().unwrap_or_default();
@@ -173,7 +173,7 @@ async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they
     site.until_ready().await;
 
     println!("and come again on a primary, where they are left as they are written");
-    site.failover(PROMOTE).await.expect(0);
+    site.failover(PROMOTE_VOLUMES).await.expect(0);
     crds::apply(&site.plane).await.unwrap();
     let mut written = Vec::new();
     for manifest in &foreign {

@@ -4,7 +4,7 @@ use serde_json::json;
 use testbed::{fixtures, flux};
 
 use super::{Fed, NAMESPACE, Watched, assert_no_record, folder, release};
-use crate::main_job::{DEMOTE, PROMOTE, assert_passive, at_rest, essence};
+use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive, at_rest, essence};
 
 /// One Kustomization a kind makes ten: a thousand reconciles, and more.
 const ROUNDS: usize = 101;
@@ -61,7 +61,7 @@ async fn a_thousand_reconciles_of_a_standby_write_nothing_and_flux_stays_ready()
     eprintln!("{done} reconciles in {:?}", started.elapsed());
     assert!(done >= 1000, "Flux has reconciled {done} times only");
 
-    site.failover(PROMOTE).await.expect(0);
+    site.failover(PROMOTE_VOLUMES).await.expect(0);
     flux.reconcile("Kustomization", flux::NAMESPACE, &kustomizations)
         .await;
     for (manifest, before) in ruled.iter().zip(&live) {
