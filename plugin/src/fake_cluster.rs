@@ -41,6 +41,10 @@ pub(crate) enum Fault {
 type Decide = Box<dyn FnMut(&Method, &str, &mut World) -> Option<Fault> + Send>;
 
 /// What is stored.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not states"
+)]
 pub(crate) struct World {
     pub(crate) site: Option<Value>,
     pub(crate) namespaces: Vec<Value>,
@@ -49,6 +53,8 @@ pub(crate) struct World {
     pub(crate) webhook: bool,
     /// A controller leads, and carries out what is ordered.
     pub(crate) controller: bool,
+    /// A controller leads, and does nothing by itself: a test says where it stands.
+    pub(crate) controller_leads: bool,
     /// Objects that the controller overlooks.
     pub(crate) overlooked: Vec<String>,
     /// Somebody has said what single objects are.
@@ -89,6 +95,7 @@ impl FakeCluster {
             policies: vec![],
             webhook: true,
             controller: true,
+            controller_leads: false,
             overlooked: vec![],
             objects_written: false,
             version: 1,
@@ -264,7 +271,8 @@ impl World {
                 "GET",
                 "/apis/coordination.k8s.io/v1/namespaces/failover-system/leases/failover-controller",
             ) => {
-                let holder = self.controller.then_some("c-1");
+                let leads = self.controller || self.controller_leads;
+                let holder = leads.then_some("c-1");
                 ok(&json!({
                     "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
                     "metadata": {"name": "failover-controller", "resourceVersion": self.version.to_string()},

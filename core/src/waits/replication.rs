@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::role::Role;
 
+/// The group of the kinds that say how their replication stands.
+pub const GROUP: &str = "replication.storage.openshift.io";
+
 /// Why the volume is not known to stand under `role`; `None`: it is confirmed.
 pub fn doubt(object: &Value, role: Role) -> Option<String> {
     Status::of(object).confirmed(role).err()

@@ -3,6 +3,7 @@
 use failover_core::api::Site;
 use failover_core::guard::{self, Facts, Hold};
 use failover_core::transition::{EnrolledNamespace, role_in_effect};
+use failover_core::waits::replication;
 use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
 
@@ -115,7 +116,10 @@ pub fn standing(view: &View, plan: &Plan) -> Vec<Hold> {
         holds.extend(guard::of_uncovered(&plan.uncovered));
     }
     let volumes = plan.changed().filter(|planned| {
-        planned.item.layer == Layer::Volumes && planned.item.role == Role::Primary
+        let item = &planned.item;
+        item.layer == Layer::Volumes
+            && item.role == Role::Primary
+            && item.object.group == replication::GROUP
     });
     holds.extend(
         volumes.flat_map(|planned| {

@@ -54,7 +54,8 @@ fn count(step: &Step) -> String {
     if step.total == 0 {
         return String::new();
     }
-    format!(", {} of {}", step.done, step.total)
+    // One workload may have many pods that are in the way.
+    format!(", {} of {}", step.done.max(0), step.total)
 }
 
 /// The walk as it ended: as it was last seen, with every step done.

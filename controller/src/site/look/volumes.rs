@@ -8,8 +8,6 @@ use failover_core::{Layer, Role};
 use super::listed::Ruled;
 use super::{Found, LookError, Looker, Scene, blocked};
 
-const CSI_ADDONS: &str = "replication.storage.openshift.io";
-
 impl Looker {
     /// Volumes of which a promotion, which their driver forces where it must, might lose something.
     pub(super) async fn unfit_volumes(&self, scene: &Scene) -> Result<Found, LookError> {
@@ -51,7 +49,7 @@ impl Looker {
 
     async fn replicated(&self, scene: &Scene) -> Result<Vec<Ruled>, LookError> {
         let mut volumes = self.of_layer(scene, Layer::Volumes).await?;
-        volumes.retain(|ruled| ruled.rule.group == CSI_ADDONS);
+        volumes.retain(|ruled| ruled.rule.group == replication::GROUP);
         Ok(volumes)
     }
 }

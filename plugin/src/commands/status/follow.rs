@@ -91,3 +91,6 @@ fn out_of_time(
     }
     .next(GOES_ON)
 }
+
+#[cfg(test)]
+mod tests;

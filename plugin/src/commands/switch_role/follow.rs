@@ -217,14 +217,14 @@ impl<'a> Following<'a> {
             ))
             .next("nothing moves until it is resumed: kubectl failover resume");
         }
-        if let Some(failure) = self.stopped_at(&after) {
-            return failure;
-        }
         if self.watch.is_leaderless() {
             return Failure::timed_out(format!(
                 "the {noun} of site {site} is ordered, but no controller leads {after}: it is carried out as soon as one does"
             ))
             .next(LOOK_AT_CONTROLLER);
+        }
+        if let Some(failure) = self.stopped_at(&after) {
+            return failure;
         }
         Failure::timed_out(format!(
             "the {noun} of site {site} is not done {after} and goes on: the controller has not begun"
@@ -238,9 +238,6 @@ impl<'a> Following<'a> {
         let (_, step) = current(transition)?;
         let (site, noun, name) = (&self.site, self.words.noun, step.name.as_str());
         if step.state != StepState::Blocked {
-            if self.watch.is_leaderless() {
-                return None;
-            }
             let at = match step.total {
                 0 => format!("step {name}"),
                 total => format!("step {name}, {} of {total}", step.done),
