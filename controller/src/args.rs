@@ -25,17 +25,9 @@ pub struct Args {
     #[arg(long, env = "FAILOVER_NAMESPACE", default_value = SYSTEM_NAMESPACE)]
     pub namespace: String,
 
-    /// Namespace in which webhook replicas report through their Leases
-    #[arg(long, env = "FAILOVER_LEASE_NAMESPACE", default_value = ENFORCER_NAMESPACE, value_name = "NAMESPACE")]
-    pub lease_namespace: String,
-
     /// Name of this replica, as the leader Lease and Events show it; the pod's name
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub name: String,
-
-    /// How long a webhook replica's Lease may be silent before it is cleared away
-    #[arg(long, env = "FAILOVER_FORGET_AFTER", default_value = "10m", value_parser = duration, value_name = "DURATION")]
-    pub forget_after: Duration,
 
     /// How long a leader that is not heard of is still taken for one
     #[arg(long, env = "FAILOVER_LEASE_DURATION", default_value = "15s", value_parser = duration, value_name = "DURATION")]
@@ -44,6 +36,24 @@ pub struct Args {
     /// How often the leader renews its Lease; at most a third of its duration
     #[arg(long, env = "FAILOVER_RENEW_EVERY", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub renew_every: Duration,
+
+    #[command(flatten)]
+    pub site: SiteArgs,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// How the role of the site is carried out.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SiteArgs {
+    /// Namespace in which webhook replicas report through their Leases
+    #[arg(long, env = "FAILOVER_LEASE_NAMESPACE", default_value = ENFORCER_NAMESPACE, value_name = "NAMESPACE")]
+    pub lease_namespace: String,
+
+    /// How long a webhook replica's Lease may be silent before it is cleared away
+    #[arg(long, env = "FAILOVER_FORGET_AFTER", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    pub forget_after: Duration,
 
     /// How often all objects are looked at while nothing moves
     #[arg(long, env = "FAILOVER_SWEEP_EVERY", default_value = "60s", value_parser = duration, value_name = "DURATION")]
@@ -55,9 +65,18 @@ pub struct Args {
 
     #[command(flatten)]
     pub waits: Waits,
+}
 
-    #[command(flatten)]
-    pub log: Log,
+impl Default for SiteArgs {
+    /// As without any flag, the environment considered.
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Nothing {
+            #[command(flatten)]
+            site: SiteArgs,
+        }
+        Nothing::parse_from([""]).site
+    }
 }
 
 /// How long the steps of a role change wait before they count as held, and for how much.
@@ -150,17 +169,21 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::lease::Terms;
 
     #[test]
     fn the_pods_name_is_all_that_must_be_given() {
         let args = Args::try_parse_from(["failover-controller", "--name", "a"]).unwrap();
         assert_eq!(args.namespace, "failover-system");
-        assert_eq!(args.lease_namespace, "failover-enforcers");
-        assert_eq!(args.lease_duration, Duration::from_secs(15));
-        assert_eq!(args.sweep_every, Duration::from_secs(60));
-        assert_eq!(args.sweep_concurrency, 16);
-        assert_eq!(args.waits.deadlines(), Deadlines::default());
-        assert_eq!(args.waits.available_percent, 100);
+        assert_eq!(args.site.lease_namespace, "failover-enforcers");
+        assert_eq!(
+            (args.lease_duration, args.renew_every),
+            (Terms::default().duration, Terms::default().renew_every)
+        );
+        assert_eq!(args.site.sweep_every, Duration::from_secs(60));
+        assert_eq!(args.site.sweep_concurrency, 16);
+        assert_eq!(args.site.waits.deadlines(), Deadlines::default());
+        assert_eq!(args.site.waits.available_percent, 100);
         assert_eq!(args.log.log_format, LogFormat::Json);
         args.check().unwrap();
     }

@@ -9,11 +9,14 @@
 //!                             └── certificates      CA and leaf of the webhook, and its caBundle
 //! ```
 //!
+//! Where no controller lives, [`break_glass`] runs the role's loop in the process of a person who may do all that it does.
+//!
 //! `site` is one of several things a cluster can fail over; each is a folder beside it, with its own loop under the same
 //! leadership.
 
 pub mod admin;
 pub mod args;
+pub mod break_glass;
 pub mod certificates;
 pub mod client;
 pub mod lease;

@@ -21,9 +21,7 @@ use crate::lease::{Elector, Terms};
 use crate::metrics::Metrics;
 use crate::rules::Keeper;
 use crate::site::caches::Caches;
-use crate::site::events::Events;
 use crate::site::gate::Gate;
-use crate::site::look::Looker;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::site::sweep::Sweeper;
 
@@ -73,7 +71,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     };
 
     let mut watches = JoinSet::new();
-    let caches = Caches::start(&clients.watches, &args.lease_namespace, &mut watches);
+    let caches = Caches::start(&clients.watches, &args.site.lease_namespace, &mut watches);
     let ready = async {
         caches.synced().await;
         readiness.set(true);
@@ -146,29 +144,16 @@ async fn stopped() -> Result<(), std::io::Error> {
 async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics) -> Infallible {
     let client = &clients.requests;
     let gate = Gate::default();
-    let sweeper = Sweeper::new(client.clone(), args.sweep_concurrency);
     let rules = Keeper::new(
         client.clone(),
         caches.clone(),
-        sweeper.clone(),
+        Sweeper::new(client.clone(), args.site.sweep_concurrency),
         gate.clone(),
         Timestamp::now,
     );
     let reconciler = Reconciler::new(
         client.clone(),
-        Parts {
-            caches: caches.clone(),
-            sweeper,
-            looker: Looker::new(client.clone(), args.waits.available_percent, Timestamp::now),
-            deadlines: args.waits.deadlines(),
-            events: Events::new(client.clone(), &args.name),
-            metrics: metrics.clone(),
-            gate,
-            lease_namespace: args.lease_namespace.clone(),
-            forget_after: args.forget_after,
-            sweep_every: args.sweep_every,
-            now: Timestamp::now,
-        },
+        Parts::new(client, caches, metrics, gate, &args.name, &args.site),
     );
     let certificates = certificates::Owner {
         client: client.clone(),

@@ -35,6 +35,7 @@ use super::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
 use super::status;
 use super::sweep::{SweepError, Sweeper, Swept};
 use super::sweeping::{self, Sweeping};
+use crate::args::SiteArgs;
 use crate::metrics::{GuardLabels, Metrics};
 use failover_core::causes::causes;
 
@@ -65,6 +66,33 @@ pub struct Parts {
     pub sweep_every: Duration,
     /// The wall clock, for what is written down. Waiting goes by the monotonic one.
     pub now: fn() -> Timestamp,
+}
+
+impl Parts {
+    /// `name` is that of the process, for those who read what it says.
+    pub fn new(
+        client: &Client,
+        caches: &Caches,
+        metrics: &Metrics,
+        gate: Gate,
+        name: &str,
+        args: &SiteArgs,
+    ) -> Self {
+        let now = Timestamp::now;
+        Self {
+            caches: caches.clone(),
+            sweeper: Sweeper::new(client.clone(), args.sweep_concurrency),
+            looker: Looker::new(client.clone(), args.waits.available_percent, now),
+            deadlines: args.waits.deadlines(),
+            events: Events::new(client.clone(), name),
+            metrics: metrics.clone(),
+            gate,
+            lease_namespace: args.lease_namespace.clone(),
+            forget_after: args.forget_after,
+            sweep_every: args.sweep_every,
+            now,
+        }
+    }
 }
 
 /// Carries out the role of the site. Runs on the leader only; dropping it stops all its work.

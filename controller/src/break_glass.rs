@@ -1,0 +1,70 @@
+//! The role of the site, carried out where no controller lives: the same loop, by the same leader Lease, in the process and
+//! with the rights of a person.
+
+use std::convert::Infallible;
+
+use failover_core::names::{LEADER_LEASE, SYSTEM_NAMESPACE};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::Api;
+use kube::{Client, Config};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::SiteArgs;
+use crate::client::Clients;
+use crate::lease::{Elector, Terms};
+use crate::metrics::Metrics;
+use crate::site::caches::Caches;
+use crate::site::gate::Gate;
+use crate::site::reconcile::{Parts, Reconciler};
+
+/// Carries out what the Site orders until `stop` is cancelled. `name` says who does.
+///
+/// As a candidate for the leader Lease: a controller that comes back waits, and goes on from the journal once the Lease is
+/// given back. Without the Lease, as when its namespace is gone, no controller can lead; then this goes ahead without.
+pub async fn carry_out(
+    config: &Config,
+    name: &str,
+    stop: &CancellationToken,
+) -> Result<(), kube::Error> {
+    let clients = Clients::new(config)?;
+    let args = SiteArgs::default();
+    let mut watches = JoinSet::new();
+    let caches = Caches::start(&clients.watches, &args.lease_namespace, &mut watches);
+    let client = &clients.requests;
+    let metrics = Metrics::new();
+    let work = || async {
+        caches.synced().await;
+        let parts = Parts::new(client, &caches, &metrics, Gate::default(), name, &args);
+        Reconciler::new(client.clone(), parts).run().await
+    };
+    if has_lease(client).await? {
+        let terms = Terms::default();
+        let elector = Elector::new(
+            client.clone(),
+            SYSTEM_NAMESPACE,
+            name,
+            terms,
+            Timestamp::now,
+        );
+        match elector.run(stop, work).await {
+            Some(never) => match never {},
+            None => Ok(()),
+        }
+    } else {
+        tracing::warn!(
+            "there is no Lease {LEADER_LEASE} in namespace {SYSTEM_NAMESPACE} to lead by: going ahead without"
+        );
+        let never: Option<Infallible> = stop.run_until_cancelled(Box::pin(work())).await;
+        match never {
+            Some(never) => match never {},
+            None => Ok(()),
+        }
+    }
+}
+
+async fn has_lease(client: &Client) -> Result<bool, kube::Error> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    Ok(leases.get_opt(LEADER_LEASE).await?.is_some())
+}
