@@ -9,6 +9,7 @@ mod api;
 mod backstop;
 mod bad_input;
 mod bed;
+mod cli_walk;
 mod csi_addons;
 mod cut_off;
 mod exempt;
