@@ -151,6 +151,7 @@ impl FakeCluster {
         });
         Cluster::new(Connection {
             client: Client::new(service, "default"),
+            config: Box::new(kube::Config::new(http::Uri::from_static("https://east"))),
             server: "https://east".to_owned(),
             context: None,
         })
@@ -276,7 +277,7 @@ impl World {
                 ok(&json!({
                     "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
                     "metadata": {"name": "failover-controller", "resourceVersion": self.version.to_string()},
-                    "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15}
+                    "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": format!("{:.6}", jiff::Timestamp::now())}
                 }))
             }
             ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews") => ok(&json!({

@@ -46,6 +46,10 @@ pub struct Demote {
 }
 
 #[derive(Args, Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags, each with a meaning of its own"
+)]
 pub struct SwitchArgs {
     /// Why; kept in the site's history. Required with --override, --abort and --mode unsafe
     #[arg(long, value_name = "TEXT")]
@@ -71,6 +75,11 @@ pub struct SwitchArgs {
     /// Change nothing: client shows what would change, server has the API server check the order too
     #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "KIND")]
     pub dry_run: DryRun,
+
+    /// No controller lives: carry the change out from here, step by step as it would, with your own rights. It goes on for as
+    /// long as this command runs
+    #[arg(long)]
+    pub break_glass: bool,
 
     /// Wait until the change is verified
     #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -138,6 +147,9 @@ Examples:
 
   # It goes wrong: back
   kubectl failover promote --abort --reason \"the volumes of west were ahead\"
+
+  # No controller lives, and none can be brought up
+  kubectl failover promote --break-glass --override peer-unknown --reason \"the nodes of failover-system are gone\"
 
   # In a script: no question, twenty minutes, a document on stdout
   kubectl failover promote --yes --override peer-unknown --reason \"drill\" --timeout 20m -o json

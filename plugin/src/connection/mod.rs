@@ -28,6 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Connection {
     pub client: Client,
+    /// What the client was made from, for whoever needs others with timeouts of their own.
+    pub config: Box<Config>,
     pub server: String,
     pub context: Option<String>,
 }
@@ -99,10 +101,11 @@ pub async fn connect(
     // Fifteen attempts behind our back would hide an API server that is gone.
     config.default_retry = false;
     let server = config.cluster_url.to_string();
-    let client = Client::try_from(config)
+    let client = Client::try_from(config.clone())
         .map_err(|error| ConnectionError::Credentials(failover_core::causes::causes(&error)))?;
     Ok(Connection {
         client,
+        config: Box::new(config),
         server: server.trim_end_matches('/').to_owned(),
         context,
     })

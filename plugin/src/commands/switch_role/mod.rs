@@ -11,6 +11,7 @@
 //!
 //! Success is what an own list of every object shows, never what the controller or this command intended.
 
+mod break_glass;
 mod course;
 mod follow;
 mod report;
@@ -24,6 +25,7 @@ use failover_core::guard::{GuardId, Hold, Overrides};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use self::break_glass::BreakGlass;
 use self::course::{Course, Ordered, course, guards};
 use self::follow::Following;
 use self::report::{Outcome, Report};
@@ -83,6 +85,7 @@ pub fn check_usage(
         )));
     }
     Wish::of(role, args, batch)?;
+    break_glass::check_usage(args)?;
     consent(args.yes, args.dry_run, terminal, command)
 }
 
@@ -94,6 +97,9 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let wish = Wish::of(command, args, batch)?;
     let (role, words) = (wish.role, words(wish.role));
+    if args.break_glass {
+        break_glass::nobody_leads(session).await?;
+    }
     let mut asked = args.dry_run != DryRun::None;
     for _ in 0..ATTEMPTS {
         let view = look(session).await?;
@@ -317,7 +323,17 @@ async fn finish(
         return Ok(());
     }
     let mut following = Following::new(session, view.name(), role, order, args.timeout);
-    let entry = following.settled().await?;
+    let entry = if args.break_glass {
+        let mut here = BreakGlass::start(session, &order.request.requested_by);
+        let entry = tokio::select! {
+            entry = following.settled() => entry,
+            failure = here.failed() => return Err(failure),
+        };
+        here.end().await;
+        entry?
+    } else {
+        following.settled().await?
+    };
     let verified = following.verified().await?;
     let caveat = following.caveat();
     drop(following);

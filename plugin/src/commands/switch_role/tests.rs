@@ -212,6 +212,15 @@ async fn somebody_who_orders_the_same_first_is_joined() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_glass_is_not_broken_while_a_controller_leads() {
+    let fake = FakeCluster::settled(Role::Primary);
+    let said = command(&fake, &["demote", "--break-glass"]).await;
+    assert_eq!(exit(&said), ExitCode::Refused);
+    assert!(failure(said).contains("a controller leads"));
+    assert_eq!(orders(&fake), [Value::Null; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_controller_the_order_stands_and_is_not_called_done() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| world.controller = false);
