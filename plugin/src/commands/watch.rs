@@ -19,7 +19,7 @@ pub const EVERY: Duration = Duration::from_millis(250);
 const LEASE_EVERY: Duration = Duration::from_secs(2);
 
 pub const LOOK_AT_CONTROLLER: &str =
-    "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller";
+    "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller; where none can be brought up, give the order again with --break-glass";
 
 /// The Site being looked at.
 #[derive(Debug)]

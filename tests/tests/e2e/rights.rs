@@ -86,14 +86,59 @@ async fn turned_over(site: &mut Site) {
         .await;
     let plan = ["plan", "demote"];
     site.failover_as(OPERATOR, &plan).await.expect(0);
+    an_ordered_set_that_is_stuck(site).await;
     site.failover_as(OPERATOR, DEMOTE).await.expect(0);
     site.failover_as(OPERATOR, &["status"]).await.expect(0);
+    a_run_is_missed(site).await;
     site.webhook.terminate(PATIENCE).unwrap();
     site.failover_as(OPERATOR, PROMOTE_VOLUMES).await.expect(0);
     site.webhook.restart().unwrap();
     site.until_ready().await;
     let unenroll = ["unenroll", "blog", "--yes"];
     site.failover_as(OPERATOR, &unenroll).await.expect(0);
+}
+
+/// Two pods that never become ready: the set's controller waits for the lower one before it takes the higher one down.
+async fn an_ordered_set_that_is_stuck(site: &Site) {
+    for name in ["stuck-0", "stuck-1"] {
+        let pod = serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": name, "labels": {"app": "stuck"}},
+            "spec": {"containers": [{"name": "main", "image": "example.org/stuck"}]},
+        });
+        site.apply_as_person(&pod).await.unwrap();
+    }
+    let set = fixtures::stateful_set("shop", "stuck", 2);
+    site.apply_as_flux(&set).await.unwrap();
+    eventually("the set to own both pods", || async {
+        let owners = "-o=jsonpath={.items[*].metadata.ownerReferences[0].name}";
+        let get = ["get", "pods", "-n=shop", "-l=app=stuck", owners];
+        let owners = site.kubectl(&get).await.expect(0).stdout;
+        if owners == "stuck stuck" {
+            Ok(())
+        } else {
+            Err(owners)
+        }
+    })
+    .await;
+}
+
+/// The site stood by for years.
+async fn a_run_is_missed(site: &Site) {
+    let mark = r#"{"status":{"lastScheduleTime":"2020-01-01T00:00:00Z"}}"#;
+    let all = ["get", "cronjobs", "-n=shop", "-o=name"];
+    for cron_job in site.kubectl(&all).await.expect(0).stdout.lines() {
+        let patch = [
+            "patch",
+            cron_job,
+            "-n=shop",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            mark,
+        ];
+        site.kubectl(&patch).await.expect(0);
+    }
 }
 
 async fn looked_at(site: &Site) {
