@@ -119,6 +119,24 @@ pub(super) fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Ve
     names
 }
 
+/// The registry as a walk sets out from these layers. Of the namespaces that came since the last one it takes those along
+/// that are where the layers are. One that is live, while some layer of the site is secondary already, would find its volumes
+/// secondary under its pods.
+pub(super) fn setting_out(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    from: Roles,
+) -> Vec<String> {
+    let mut names = registry(observation, status);
+    names.retain(|name| {
+        let enrolled = observation.namespaces.iter().find(|n| n.name == *name);
+        status.namespaces.contains(name)
+            || from.uniform() == Some(Role::Primary)
+            || enrolled.is_some_and(|namespace| namespace.state.roles == from)
+    });
+    names
+}
+
 /// What is to be in force of a namespace's single objects.
 pub(super) fn objects_of<'a>(
     observation: &Observation<'a>,

@@ -4,31 +4,38 @@ use super::namespaces::{differing, registry};
 use super::walk::{begin, count, rise};
 use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
 use crate::api::{Phase, SiteStatus, Transition};
-use crate::role::{Layer, Role};
+use crate::role::{Layer, Role, Roles};
 
-/// Begins the walk of namespaces that came to a secondary and may still be live: their volumes must not turn before their
-/// pods are gone. Those that say already what is ordered were created empty, with the roles in the same write.
+/// Begins the walk of namespaces that came, from the layers as they are there. To a secondary they may come live: their
+/// volumes must not turn before their pods are gone. To a primary they come live and are only labelled, unless the walk that
+/// took them to a secondary was turned round in its middle. Those that say already what is ordered were created empty, with
+/// the roles in the same write.
 pub(super) fn take_over(
     observation: &Observation<'_>,
     status: &mut SiteStatus,
 ) -> Option<Transition> {
-    if status.layers.uniform() != Some(Role::Secondary) {
-        return None;
-    }
-    let came: Vec<String> = observation
+    let to = status.layers.uniform()?;
+    let walks = |roles: &Roles| match to {
+        Role::Secondary => *roles != status.layers,
+        Role::Primary => Layer::ALL
+            .iter()
+            .any(|layer| roles.of(*layer) == Some(Role::Secondary)),
+    };
+    let came: Vec<_> = observation
         .namespaces
         .iter()
-        .filter(|n| n.state.roles != status.layers && !status.namespaces.contains(&n.name))
-        .map(|namespace| namespace.name.clone())
+        .filter(|n| walks(&n.state.roles) && !status.namespaces.contains(&n.name))
         .collect();
-    if came.is_empty() {
-        return None;
-    }
+    let layers = came.first()?.state.roles;
+    let together = came.iter().filter(|n| n.state.roles == layers);
+    let namespaces = together.map(|namespace| namespace.name.clone()).collect();
     rise(observation, status);
     Some(begin(Transition {
         id: format!("enrol-{}", status.step),
-        to: Role::Secondary,
-        namespaces: came,
+        from: (to == Role::Primary).then_some(Role::Secondary),
+        to,
+        namespaces,
+        layers,
         ..blank(observation)
     }))
 }
@@ -47,7 +54,7 @@ pub(super) fn blank(observation: &Observation<'_>) -> Transition {
         run_missed: false,
         run_held_jobs: false,
         namespaces: vec![],
-        layers: crate::role::Roles::default(),
+        layers: Roles::default(),
         started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(observation.now),
         planned: true,
         steps: vec![],

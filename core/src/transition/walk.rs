@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::namespaces::{differing, objects_of, other_objects, registry};
+use super::namespaces::{differing, objects_of, ordered, other_objects, setting_out};
 use super::order::{self, Task, task};
 use super::{
     Act, HISTORY_LIMIT, Observation, is_paused, moving, role_in_effect, settled, waiting, walking,
@@ -182,13 +182,14 @@ fn walk(
             let step = &mut transition.steps[index];
             step.state = StepState::Running;
             step.started_at.get_or_insert(Time(observation.now));
+            let from = ordered(status, transition);
             if let Task::Move(layers) = task {
                 let number = moving::enter(layers, observation, status, transition);
                 transition.steps[index].number = number;
             }
             if index > 0 && transition.steps[index - 1].name == StepName::Guards {
                 // Who comes from here on waits until the walk has ended: it may be live in layers left behind.
-                status.namespaces = registry(observation, status);
+                status.namespaces = setting_out(observation, status, from);
             }
         }
         let labels = if task == Task::Ask {

@@ -224,14 +224,6 @@ impl World {
         (&condition.status, &condition.reason)
     }
 
-    /// What is only told and never read again, so that states differ in nothing but what matters.
-    pub(super) fn forget_past(&mut self) {
-        self.acts.clear();
-        if let Some(status) = &mut self.site.status {
-            status.history.clear();
-        }
-    }
-
     pub(super) fn roles(&self) -> Vec<Roles> {
         self.namespaces.iter().map(|n| n.state.roles).collect()
     }

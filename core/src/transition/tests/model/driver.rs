@@ -1,0 +1,213 @@
+//! What a driver does of what was decided, and what it finds: as the controller does, or broken in one way.
+
+use super::cluster::{Broken, Cluster, Labels, Number, Reality};
+use super::decision::{Deed, Draft, Found, Liberty, Question, Swept};
+use super::{Exploration, Fault};
+use crate::api::{Site, StepName};
+use crate::role::{Layer, Role};
+
+impl Cluster {
+    pub(super) fn decide(&self, exploration: &Exploration, leader: usize, soon: bool) -> Deed {
+        let held = &self.leaders[leader];
+        let older = held.sees.as_ref().filter(|page| **page != self.site);
+        let labels = self.labels.iter().copied();
+        exploration.book.decide(
+            exploration,
+            &Question {
+                site: older.unwrap_or(&self.site).clone(),
+                labels: match older {
+                    Some(_) => labels.map(Labels::aged).collect(),
+                    None => labels.collect(),
+                },
+                exempt: self.exempt,
+                replica: self.replica.as_ref().map(|seen| {
+                    let oldest = seen.iter().map(|labels| labels.number).min().flatten();
+                    (oldest.unwrap_or(Number::Old), seen.len())
+                }),
+                sweep: held.sweep,
+                look: held.look,
+                late: self.late,
+                soon,
+            },
+        )
+    }
+
+    pub(super) fn hear(&mut self, exploration: &Exploration, leader: usize, soon: bool) {
+        let deed = self.decide(exploration, leader, soon);
+        let held_page = self.leaders[leader].sees.take();
+        if leader == 1 {
+            self.left.second -= 1;
+        }
+        let moves = !matches!(deed, Deed::WriteStatus(_) | Deed::Wait);
+        if moves && self.site.site.spec.paused.is_some() {
+            self.liberty = Liberty::Forbidden;
+        }
+        let is_outdated = held_page.is_some_and(|page| page != self.site);
+        self.leaders[leader].decided = match deed {
+            Deed::WriteStatus(_) | Deed::Look if is_outdated => None,
+            deed => Some(deed),
+        };
+    }
+
+    pub(super) fn perform(&mut self, exploration: &Exploration, leader: usize) {
+        match self.leaders[leader].decided.take() {
+            Some(Deed::WriteStatus(draft)) => {
+                if exploration.fault == Some(Fault::LabelsFirst) {
+                    self.label(exploration, &self.labels_for(&draft));
+                }
+                self.write_status(exploration, draft);
+            }
+            Some(Deed::Label(desired)) => self.label(exploration, &desired),
+            Some(Deed::Sweep {
+                over,
+                layers,
+                current,
+            }) => {
+                let found = self.sweep(&over, layers);
+                if current {
+                    self.leaders[leader].sweep = Some(Swept { layers, found });
+                }
+            }
+            Some(Deed::Look) => {
+                let is_kept = exploration.fault == Some(Fault::LooksOnce);
+                let before = self.leaders[leader].look.filter(|_| is_kept);
+                let found = before.unwrap_or_else(|| self.look(exploration));
+                self.leaders[leader].look = Some(found);
+            }
+            Some(Deed::Wait) | None => {}
+        }
+    }
+
+    /// What the namespaces are to say once a status is written.
+    pub(super) fn labels_for(&self, draft: &Draft) -> Vec<Option<Labels>> {
+        let roles = draft.site.status().layers;
+        let labels = self
+            .labels
+            .iter()
+            .map(|l| (l.roles != roles).then_some(Labels { roles, ..*l }));
+        labels.collect()
+    }
+
+    fn write_status(&mut self, exploration: &Exploration, draft: Draft) {
+        self.liberty = self.liberty.max(draft.liberty);
+        self.late &= !draft.restarts_clock;
+        let mut page = draft.site;
+        if page.site.spec != self.site.site.spec {
+            // Only where versions are not minded.
+            let spec = self.site.site.spec.clone();
+            page = exploration.book.page(Site {
+                spec,
+                ..page.site.clone()
+            });
+        }
+        self.store(exploration, page);
+        if !draft.raises {
+            return;
+        }
+        // What was current is so no more, in every hand.
+        for labels in self
+            .labels
+            .iter_mut()
+            .chain(self.replica.iter_mut().flatten())
+        {
+            *labels = labels.aged();
+        }
+        for leader in &mut self.leaders {
+            leader.sweep = None;
+            leader.look = None;
+            match &mut leader.decided {
+                Some(Deed::Look) => leader.decided = None,
+                Some(Deed::Sweep { current, .. }) => *current = false,
+                Some(Deed::Label(desired)) => {
+                    for labels in desired.iter_mut().flatten() {
+                        *labels = labels.aged();
+                    }
+                }
+                Some(Deed::WriteStatus(_) | Deed::Wait) | None => {}
+            }
+        }
+    }
+
+    /// Each namespace on the version that was seen: what another has written since is not overwritten.
+    fn label(&mut self, exploration: &Exploration, desired: &[Option<Labels>]) {
+        for (namespace, wanted) in desired.iter().enumerate() {
+            let Some(wanted) = wanted else { continue };
+            self.labels[namespace] = *wanted;
+            for leader in &mut self.leaders {
+                let Some(Deed::Label(pending)) = &mut leader.decided else {
+                    continue;
+                };
+                if exploration.fault != Some(Fault::LabelsUnversioned) {
+                    if let Some(entry) = pending.get_mut(namespace) {
+                        *entry = None;
+                    }
+                    if pending.iter().all(Option::is_none) {
+                        leader.decided = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What admission makes of a write to an object of the layer, by what it has seen of the namespaces.
+    pub(super) fn admitted(&self, seen: &[Labels], namespace: usize, layer: Layer) -> Option<Role> {
+        if self.reality[namespace].broken == Some(Broken::Objects(layer)) {
+            return None;
+        }
+        seen.get(namespace)?.roles.of(layer)
+    }
+
+    pub(super) fn write(&mut self, namespace: usize, layer: Layer, admitted: Option<Role>) {
+        if admitted.is_some() {
+            self.reality[namespace].objects.set(layer, admitted);
+        }
+    }
+
+    /// What the replica has seen, which anybody's write may pass through.
+    pub(super) fn seen(&self) -> &[Labels] {
+        self.replica.as_ref().unwrap_or(&self.labels)
+    }
+
+    /// Re-admits every object of the layers, through a replica that keeps up, and lists what does not conform after that.
+    fn sweep(&mut self, over: &[Labels], layers: &[Layer]) -> Found {
+        let mut found = Found::Nothing;
+        for (namespace, labels) in over.iter().enumerate() {
+            for layer in layers.iter().copied() {
+                let admitted = self.admitted(&self.labels, namespace, layer);
+                self.write(namespace, layer, admitted);
+                let is = self.reality[namespace].objects.of(layer);
+                if labels.roles.of(layer).is_some_and(|role| is != Some(role)) {
+                    found = Found::InTheWay;
+                }
+            }
+        }
+        found
+    }
+
+    /// What a driver finds, of the namespaces that the walk is about.
+    fn look(&self, exploration: &Exploration) -> Found {
+        let to = self.site.transition().map(|t| t.to);
+        let lies = match self.site.at {
+            Some(StepName::PodsGone) => exploration.fault == Some(Fault::PodsReportedGone),
+            Some(StepName::Replication) => exploration.fault == Some(Fault::VolumesReportedTurned),
+            Some(StepName::Available) => exploration.fault == Some(Fault::WorkloadsReportedUp),
+            _ => false,
+        };
+        let is_in_the_way = |reality: &Reality| match self.site.at {
+            Some(StepName::PodsGone) => {
+                reality.pods || reality.objects.workloads == Some(Role::Primary)
+            }
+            Some(StepName::Replication) => {
+                Some(reality.volume) != to || reality.objects.volumes != to
+            }
+            Some(StepName::Available) => !reality.pods,
+            _ => false,
+        };
+        let mut looked_at = (0..self.reality.len()).filter(|n| self.site.walks(*n));
+        if !lies && looked_at.any(|n| is_in_the_way(&self.reality[n])) {
+            Found::InTheWay
+        } else {
+            Found::Nothing
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether a state has a way out: left to itself with one leader that lives. What is broken stays broken, and then a person
+//! overrides what the walk names; where nothing is, it finds its way alone.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::RwLock;
+
+use super::Exploration;
+use super::cluster::{Cluster, Event, Leader, Left};
+use super::decision::{Deed, Liberty};
+use crate::role::Roles;
+
+/// A state on its way to rest, and what has been overridden by then.
+type Milestone = (Cluster, BTreeSet<String>);
+
+#[derive(Debug, Default)]
+pub(super) struct WaysOut(RwLock<HashMap<Milestone, bool>>);
+
+impl WaysOut {
+    /// Whether it comes to rest where it was ordered to be.
+    pub(super) fn exists(&self, exploration: &Exploration, from: &Cluster) -> bool {
+        let mut cluster = from.clone();
+        cluster.leaders[1] = Leader::default();
+        cluster.left = Left::default();
+        cluster.liberty = Liberty::None;
+        if cluster.site.site.spec.paused.is_some() {
+            cluster.happen(exploration, Event::Resume);
+        }
+        let mut overridden = BTreeSet::from(["peer-unknown".to_owned()]);
+        let mut trail: Vec<Milestone> = Vec::new();
+        let exists = loop {
+            let milestone = (cluster.clone(), overridden.clone());
+            if let Some(known) = self.0.read().unwrap().get(&milestone) {
+                break *known;
+            }
+            let is_at_rest = trail.contains(&milestone);
+            trail.push(milestone);
+            if !is_at_rest {
+                cluster.goes_on(exploration);
+            } else if cluster.site.transition().is_none() {
+                let role = cluster.site.site.spec.role;
+                break cluster.each(|_, labels, _| labels.roles == Roles::all(role));
+            } else if !cluster.late {
+                cluster.happen(exploration, Event::DeadlinesPass);
+            } else {
+                let before = overridden.len();
+                if !cluster.each(|_, _, reality| reality.broken.is_none()) {
+                    overridden.extend(cluster.site.held_by());
+                }
+                if overridden.len() == before {
+                    break false;
+                }
+                cluster.orders_again(exploration, &overridden);
+            }
+        };
+        let mut known = self.0.write().unwrap();
+        known.extend(trail.into_iter().map(|milestone| (milestone, exists)));
+        exists
+    }
+}
+
+impl Cluster {
+    /// What happens next when nothing disturbs it.
+    fn goes_on(&mut self, exploration: &Exploration) {
+        self.perform(exploration, 0);
+        let due = |soon: &bool| self.decide(exploration, 0, *soon) != Deed::Wait;
+        if let Some(soon) = [false, true].into_iter().find(due) {
+            self.happen(exploration, Event::Decide { leader: 0, soon });
+            self.perform(exploration, 0);
+        }
+        let mut events = Vec::new();
+        for namespace in 0..self.reality.len() {
+            self.happens_by_itself(namespace, &mut events);
+        }
+        for event in events {
+            self.happen(exploration, event);
+        }
+        self.happen(exploration, Event::See);
+    }
+
+    /// Orders the same again, with the overrides that the walk has named, and no others.
+    fn orders_again(&mut self, exploration: &Exploration, overrides: &BTreeSet<String>) {
+        let overrides: Vec<_> = overrides.iter().map(String::as_str).collect();
+        self.order(exploration, self.site.site.spec.role, &overrides);
+    }
+}
