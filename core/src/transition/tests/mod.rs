@@ -1,5 +1,6 @@
 //! The walk, driven by a small model of a cluster.
 
+mod documented;
 mod model;
 mod newcomers;
 mod property;

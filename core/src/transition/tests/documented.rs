@@ -1,0 +1,156 @@
+//! What an operator reads at night is what the code does: `docs/transitions.md`.
+
+use std::path::Path;
+
+use super::*;
+use crate::api::{Mode, Step, Transition};
+use crate::guard::Asked;
+use crate::transition::order;
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/transitions.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The steps of a walk as the page writes them.
+fn walk(to: Role) -> String {
+    let transition = Transition {
+        id: "r1".into(),
+        from: Some(to.opposite()),
+        to,
+        epoch: crate::Epoch(1),
+        mode: Mode::Safe,
+        requested_by: String::new(),
+        reason: String::new(),
+        overrides: vec![],
+        run_missed: false,
+        run_held_jobs: true,
+        namespaces: vec![],
+        layers: Roles::default(),
+        started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
+        planned: true,
+        steps: vec![],
+    };
+    let name = |step: &Step| step.name.as_str();
+    let names: Vec<_> = order::steps(&transition).iter().map(name).collect();
+    format!("to {:<11} {}", to.as_str(), names.join(" ► "))
+}
+
+#[test]
+fn the_page_has_the_steps_in_their_order() {
+    let page = page();
+    for to in [Role::Primary, Role::Secondary] {
+        let walk = walk(to);
+        assert!(page.contains(&walk), "docs/transitions.md lacks: {walk}");
+    }
+}
+
+#[test]
+fn the_page_explains_every_step() {
+    let page = page();
+    let all = [
+        StepName::Guards,
+        StepName::Traffic,
+        StepName::Gitops,
+        StepName::Workloads,
+        StepName::PodsGone,
+        StepName::Volumes,
+        StepName::Replication,
+        StepName::CronJobs,
+        StepName::Jobs,
+        StepName::Available,
+        StepName::Layers,
+    ];
+    for step in all {
+        let row = format!("| `{}` |", step.as_str());
+        assert!(
+            page.contains(&row),
+            "docs/transitions.md has no row of step {}",
+            step.as_str()
+        );
+        // One more has to be named above, too.
+        match step {
+            StepName::Guards | StepName::Traffic | StepName::Gitops | StepName::Workloads => {}
+            StepName::PodsGone | StepName::Volumes | StepName::Replication => {}
+            StepName::CronJobs | StepName::Jobs | StepName::Available | StepName::Layers => {}
+        }
+    }
+}
+
+#[test]
+fn the_page_explains_every_guard_and_how_it_is_overridden() {
+    let page = page();
+    for guard in GuardId::ALL {
+        let asked: Vec<_> = [Role::Primary, Role::Secondary]
+            .into_iter()
+            .filter_map(|to| guard.asked(to))
+            .collect();
+        let Some(when) = asked.first() else {
+            assert!(
+                page.contains(&format!("| `{guard}` |")),
+                "no row of {guard}"
+            );
+            continue;
+        };
+        let heading = format!("#### `{guard}`");
+        let (before, section) = page.split_once(&heading).expect(&heading);
+        let section = section.split("\n#").next().unwrap();
+        let place = before
+            .rsplit("\n### ")
+            .next()
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap();
+        let expected = match when {
+            Asked::AtTheStart => "Asked before anything moves",
+            Asked::OnTheWay => "Asked on the way",
+        };
+        assert_eq!(place, expected, "{guard}");
+        for row in ["| holds |", "| protects from |", "| look at |"] {
+            assert!(section.contains(row), "{guard} lacks {row}");
+        }
+        let command = format!("--override {guard}");
+        assert!(
+            section.contains(&command) || section.contains("--abort"),
+            "{guard} has no way on"
+        );
+        let of_object = section.contains(&format!("{command}="));
+        assert!(
+            !of_object || guard.names_objects(),
+            "{guard} is overridden as a whole"
+        );
+    }
+}
+
+#[test]
+fn the_page_tells_the_deadlines_that_are_in_force() {
+    let page = page();
+    let Deadlines {
+        pods_gone,
+        replication,
+        available,
+    } = Deadlines::default();
+    for (flag, deadline) in [
+        ("--pods-gone-deadline", pods_gone),
+        ("--replication-deadline", replication),
+        ("--available-deadline", available),
+    ] {
+        let told = format!("`{flag}`, {} min", deadline.as_mins());
+        assert!(page.contains(&told), "docs/transitions.md lacks: {told}");
+    }
+    for (what, length) in [
+        ("for replicas", ENFORCER_DEADLINE),
+        (
+            "what does not conform holds at once, swept again every",
+            SWEEP_RETRY,
+        ),
+    ] {
+        let seconds = length.as_secs();
+        let told = [format!("{seconds} s {what}"), format!("{what} {seconds} s")];
+        assert!(
+            told.iter().any(|told| page.contains(told)),
+            "docs/transitions.md lacks: {told:?}"
+        );
+    }
+}
