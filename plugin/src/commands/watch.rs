@@ -18,8 +18,7 @@ pub const EVERY: Duration = Duration::from_millis(250);
 /// How often the controller's Lease is read.
 const LEASE_EVERY: Duration = Duration::from_secs(2);
 
-pub const LOOK_AT_CONTROLLER: &str =
-    "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller; where none can be brought up, give the order again with --break-glass";
+pub const LOOK_AT_CONTROLLER: &str = "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller; where none can be brought up, give the order again with --break-glass";
 
 /// The Site being looked at.
 #[derive(Debug)]

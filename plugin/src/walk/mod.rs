@@ -79,14 +79,21 @@ fn concluded(last: Option<Transition>, entry: &HistoryEntry) -> Transition {
             planned: true,
             steps: entry.steps.iter().map(|step| begun(step.name)).collect(),
         });
+    let is_open = |step: &&Step| step.state != StepState::Done;
+    let open = transition.steps.iter().filter(is_open).count();
+    let told: i64 = transition.steps.iter().map(|step| step.changed).sum();
     for step in &mut transition.steps {
         if step.state == StepState::Done {
             continue;
         }
         step.state = StepState::Done;
         step.done = step.total;
-        // How many objects it changed was not seen.
-        step.number = None;
+        if open == 1 {
+            step.changed = entry.objects - told;
+        } else {
+            // How many objects each of them changed was not seen.
+            step.number = None;
+        }
         let took = entry.steps.iter().find(|took| took.name == step.name);
         let from = step
             .started_at

@@ -219,3 +219,16 @@ fn what_no_override_lets_pass_has_no_order() {
         serde_json::from_value(json!([{"guard": "of-tomorrow", "message": "m"}])).unwrap();
     assert_eq!(way_on(failover_core::Role::Secondary, &step), None);
 }
+
+#[test]
+fn the_last_step_changed_what_the_others_did_not_even_if_its_end_was_not_seen() {
+    let step = json!({"name": "traffic", "state": "Running", "number": 4, "startedAt": 4});
+    let seen = site(&json!([done("workloads", 0, 4, 12), step]));
+    let entry = HistoryEntry {
+        steps: serde_json::from_value(json!([{"name": "traffic", "seconds": 1}])).unwrap(),
+        ..entry()
+    };
+    let last = "site east: demotion 2/2 traffic: done in 1s, 1 object changed\n";
+    let told = told(&[(5, seen)], Some(&entry));
+    assert!(told.ends_with(last), "{told}");
+}
