@@ -57,7 +57,7 @@ pub const EXEMPT_REASON_ANNOTATION: &str = "failover.dev/exempt-reason";
 /// Label on the Leases of enforcers.
 pub const ENFORCER_LABEL: &str = "failover.dev/enforcer";
 
-/// Annotation on a Site: `true` allows its deletion.
+/// Annotation on a Site, or on what replicates a volume that is not primary: `true` allows its deletion.
 pub const ALLOW_DELETION_ANNOTATION: &str = "failover.dev/allow-deletion";
 
 /// Finalizer of a RoleRule: deleting it takes effect only once its layer is primary and its records are spent.

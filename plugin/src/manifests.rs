@@ -12,7 +12,7 @@ use crate::output::document::render as document;
 use crate::output::{Format, Notation, Screen};
 
 #[rustfmt::skip] // one file, one line
-pub const FILES: [(&str, &str); 22] = [
+pub const FILES: [(&str, &str); 23] = [
     ("namespaces.yaml", include_str!("../../manifests/namespaces.yaml")),
     ("crds/sites.failover.dev.yaml", include_str!("../../manifests/crds/sites.failover.dev.yaml")),
     ("crds/failoverpolicies.failover.dev.yaml", include_str!("../../manifests/crds/failoverpolicies.failover.dev.yaml")),
@@ -34,6 +34,7 @@ pub const FILES: [(&str, &str); 22] = [
     ("webhook-configuration.yaml", include_str!("../../manifests/webhook-configuration.yaml")),
     ("policies/state.yaml", include_str!("../../manifests/policies/state.yaml")),
     ("policies/ratchet.yaml", include_str!("../../manifests/policies/ratchet.yaml")),
+    ("policies/deletion.yaml", include_str!("../../manifests/policies/deletion.yaml")),
     ("policies/pod-gate.yaml", include_str!("../../manifests/policies/pod-gate.yaml")),
 ];
 

@@ -17,9 +17,12 @@
 //!
 //! Of the controller's own writes more is asked: what they make passive they must record.
 //!
-//! `UPDATE_POLICIES=1 cargo test -p failover-core backstop` writes the checked-in file.
+//! What replicates a volume is not only kept from becoming active, but also from being deleted: see [`deletion`].
+//!
+//! `UPDATE_POLICIES=1 cargo test -p failover-core backstop` writes the checked-in files.
 
 mod cel;
+mod deletion;
 
 use serde_json::{Value, json};
 
@@ -42,7 +45,7 @@ pub fn name(rule: &Rule) -> String {
 
 /// The ValidatingAdmissionPolicy for the kind of a rule.
 pub fn policy(rule: &Rule) -> Value {
-    let mut variables = role_variables(rule);
+    let mut variables = role_variables(rule, "object");
     let mut validations = Vec::new();
     for (i, field) in rule.fields.iter().enumerate() {
         let values = Values::of_field(i, &field.pointer);
@@ -61,22 +64,43 @@ pub fn policy(rule: &Rule) -> Value {
             }
         }
     }
+    policy_of(
+        &name(rule),
+        &json!({
+            "apiGroups": [rule.group],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": resources(rule),
+            "scope": "Namespaced",
+        }),
+        &variables,
+        &validations,
+    )
+}
+
+/// What puts the policy of a rule in force.
+pub fn binding(rule: &Rule) -> Value {
+    binding_of(&name(rule))
+}
+
+/// Everything that is shipped about the kind of a rule: policies, each with its binding.
+fn all_about(rule: &Rule) -> Vec<[Value; 2]> {
+    let mut all = vec![[policy(rule), binding(rule)]];
+    all.extend(deletion::guard(rule));
+    all
+}
+
+fn policy_of(name: &str, about: &Value, variables: &[Value], validations: &[Value]) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": metadata(rule),
+        "metadata": metadata(name),
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {
                 "matchPolicy": "Equivalent",
                 "namespaceSelector": enrolled(),
-                "resourceRules": [{
-                    "apiGroups": [rule.group],
-                    "apiVersions": ["*"],
-                    "operations": ["CREATE", "UPDATE"],
-                    "resources": resources(rule),
-                    "scope": "Namespaced",
-                }],
+                "resourceRules": [about],
             },
             "variables": variables,
             "validations": validations,
@@ -84,13 +108,12 @@ pub fn policy(rule: &Rule) -> Value {
     })
 }
 
-/// What puts the policy of a rule in force.
-pub fn binding(rule: &Rule) -> Value {
+fn binding_of(name: &str) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": metadata(rule),
-        "spec": {"policyName": name(rule), "validationActions": ["Deny"]},
+        "metadata": metadata(name),
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
     })
 }
 
@@ -100,17 +123,19 @@ pub fn missing(
     find_policy: impl Fn(&str) -> Option<Value>,
     find_binding: impl Fn(&str) -> Option<Value>,
 ) -> Vec<String> {
-    let built_in = RuleSet::built_in();
-    let of = |rule: &Rule| {
-        let name = name(rule);
-        let policy = find_policy(&name).is_some_and(|found| says(&policy(rule), &found));
-        let binding = find_binding(&name).is_some_and(|found| says(&binding(rule), &found));
+    let is_there = |found: Option<Value>, written: &Value| found.is_some_and(|f| says(written, &f));
+    let of = |[policy, binding]: [Value; 2]| {
+        let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+        let has_policy = is_there(find_policy(name), &policy);
+        let has_binding = is_there(find_binding(name), &binding);
         [
-            (!policy).then(|| format!("policy {name}")),
-            (!binding).then(|| format!("binding {name}")),
+            (!has_policy).then(|| format!("policy {name}")),
+            (!has_binding).then(|| format!("binding {name}")),
         ]
     };
-    built_in.iter().flat_map(of).flatten().collect()
+    let rules = RuleSet::built_in();
+    let all = rules.iter().flat_map(all_about);
+    all.flat_map(of).flatten().collect()
 }
 
 /// Whether an object's spec says what it was written with and nothing else. What the API server fills in is empty.
@@ -143,9 +168,9 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn metadata(rule: &Rule) -> Value {
+fn metadata(name: &str) -> Value {
     json!({
-        "name": name(rule),
+        "name": name,
         "labels": {"app.kubernetes.io/name": "kubectl-failover", "app.kubernetes.io/component": "backstop"},
     })
 }
@@ -173,8 +198,8 @@ fn resources(rule: &Rule) -> Vec<String> {
 }
 
 /// What the role of the object is, as [`crate::NamespaceState::role_for`] has it: `primary`, `secondary`, `unknown`, or
-/// `exempt` where no rule reaches it.
-fn role_variables(rule: &Rule) -> Vec<Value> {
+/// `exempt` where no rule reaches it. `root`: which of `object` and `oldObject` is there.
+fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
     let label = |key: &str| format!("namespaceObject.?metadata.?labels[?{}]", literal(key));
     let annotation =
         |key: &str| format!("namespaceObject.?metadata.?annotations[?{}]", literal(key));
@@ -198,7 +223,7 @@ fn role_variables(rule: &Rule) -> Vec<Value> {
     let role = match rule.reach {
         // What follows a controlling owner is ruled through that. A Scale does not tell, and is held.
         Reach::Uncontrolled => format!(
-            "dyn(object)[?'metadata'][?'ownerReferences'].orValue(dyn([])).exists(owner, owner[?'controller'].orValue(false) == true) ? 'exempt' : {own}"
+            "dyn({root})[?'metadata'][?'ownerReferences'].orValue(dyn([])).exists(owner, owner[?'controller'].orValue(false) == true) ? 'exempt' : {own}"
         ),
         Reach::All | Reach::Named => own,
     };
@@ -207,11 +232,11 @@ fn role_variables(rule: &Rule) -> Vec<Value> {
             "named",
             &format!("{}.orValue('').split(' ')", annotation(OBJECTS_ANNOTATION)),
         ),
-        // An object that is created may have no name in the request yet.
+        // An object that is created may have no name in the request yet, and one of many that are deleted has none.
         variable(
             "object",
             &format!(
-                "{} + (request.?name.orValue('') != '' ? request.?name.orValue('') : dyn(object)[?'metadata'][?'name'].orValue(''))",
+                "{} + (request.?name.orValue('') != '' ? request.?name.orValue('') : dyn({root})[?'metadata'][?'name'].orValue(''))",
                 literal(&format!("{}/", rule.resource))
             ),
         ),
@@ -321,24 +346,37 @@ fn brings_its_record(field: &Field, values: &Values) -> Value {
 mod tests {
     use std::path::PathBuf;
 
+    use rstest::rstest;
+
     use super::*;
 
-    const HEADER: &str = "\
-# Generated from the rule table: UPDATE_POLICIES=1 cargo test -p failover-core backstop
-#
+    const GENERATED: &str = "# Generated from the rule table: UPDATE_POLICIES=1 cargo test -p failover-core backstop\n#\n";
+
+    const RATCHET: &str = "\
 # While an object's role is not primary, nothing may make it more active than it was. See core/src/backstop.
 ";
 
-    #[test]
-    fn policies_in_manifests_are_those_of_the_rule_table() {
+    const DELETION: &str = "\
+# While its role is not primary, what replicates a volume may not be deleted. See core/src/backstop/deletion.rs.
+";
+
+    #[rstest]
+    #[case::ratchet("ratchet.yaml", RATCHET, |rule: &Rule| vec![[policy(rule), binding(rule)]])]
+    #[case::deletion("deletion.yaml", DELETION, |rule: &Rule| deletion::guard(rule).into_iter().collect())]
+    fn policies_in_manifests_are_those_of_the_rule_table(
+        #[case] file: &str,
+        #[case] about: &str,
+        #[case] of: fn(&Rule) -> Vec<[Value; 2]>,
+    ) {
         let documents: Vec<String> = RuleSet::built_in()
             .iter()
-            .flat_map(|rule| [policy(rule), binding(rule)])
+            .flat_map(of)
+            .flatten()
             .map(|object| serde_saphyr::to_string(&object).unwrap())
             .collect();
-        let text = format!("{HEADER}{}", documents.join("---\n"));
-        let file =
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/policies/ratchet.yaml");
+        let text = format!("{GENERATED}{about}{}", documents.join("---\n"));
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/policies");
+        let file = folder.join(file);
         if std::env::var_os("UPDATE_POLICIES").is_some() {
             std::fs::write(&file, &text).unwrap();
         }
@@ -355,14 +393,16 @@ mod tests {
     fn a_policy_that_was_edited_does_not_count_and_one_that_the_server_filled_in_does() {
         let missing_with = |edit: fn(&mut Value)| {
             let rules = RuleSet::built_in();
-            let served = |name: &str, of: fn(&Rule) -> Value| {
-                let mut object = of(rules.iter().find(|rule| self::name(rule) == name).unwrap());
+            let all: Vec<_> = rules.iter().flat_map(all_about).collect();
+            let served = |name: &str, i: usize| {
+                let found = all.iter().find(|both| both[i]["metadata"]["name"] == name);
+                let mut object = found.unwrap()[i].clone();
                 if name.starts_with("deployments") {
                     edit(&mut object);
                 }
                 Some(object)
             };
-            missing(|name| served(name, policy), |name| served(name, binding))
+            missing(|name| served(name, 0), |name| served(name, 1))
         };
         let filled_in = |object: &mut Value| {
             object["metadata"]["uid"] = json!("u");
@@ -393,12 +433,11 @@ mod tests {
 
     #[test]
     fn every_refusal_is_forbidden_and_no_policy_has_a_parameter() {
-        for rule in RuleSet::built_in().iter() {
-            let policy = policy(rule);
+        for [policy, binding] in RuleSet::built_in().iter().flat_map(all_about) {
             assert_eq!(policy["spec"]["paramKind"], Value::Null);
-            assert_eq!(binding(rule)["spec"]["paramRef"], Value::Null);
+            assert_eq!(binding["spec"]["paramRef"], Value::Null);
             for validation in policy["spec"]["validations"].as_array().unwrap() {
-                assert_eq!(validation["reason"], "Forbidden", "{}", name(rule));
+                assert_eq!(validation["reason"], "Forbidden", "{}", policy["metadata"]);
             }
         }
     }

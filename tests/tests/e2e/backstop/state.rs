@@ -110,6 +110,19 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         let by_flux = namespaces(site.client()).patch("shop", &flux, &patch).await;
         forbidden(by_flux, &["through GitOps"]);
     }
+    println!("deleted with all that it holds");
+    let dry_delete = DeleteParams {
+        dry_run: true,
+        ..DeleteParams::default()
+    };
+    forbidden(
+        namespaces(bob.clone()).delete("shop", &dry_delete).await,
+        &["site east is not primary", "namespace shop", "may enforce"],
+    );
+    namespaces(site.client())
+        .delete("shop", &dry_delete)
+        .await
+        .unwrap();
     // What is not ours is nobody's business here.
     let other = json!({"metadata": {"labels": {"team": "red"}, "annotations": {"note": "x"}}});
     namespaces(bob.clone())
