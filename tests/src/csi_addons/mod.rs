@@ -258,6 +258,20 @@ impl Volume {
         .await;
     }
 
+    /// Waits until this condition is told so.
+    pub async fn until_told(&self, condition: &str, status: &str) {
+        eventually_within(PATIENCE, &format!("{condition}={status}"), || async {
+            let told = self.stored().await["status"]["conditions"].take();
+            let mut conditions = told.as_array().into_iter().flatten();
+            if conditions.any(|c| c["type"] == condition && c["status"] == status) {
+                Ok(())
+            } else {
+                Err(told)
+            }
+        })
+        .await;
+    }
+
     /// What the volume really is.
     pub fn stand(&self) -> Option<Stand> {
         self.driver.stand(&self.handle)

@@ -46,13 +46,11 @@ pub(super) async fn calls_that_wait_leave_what_was_told_before(bed: &Bed) {
     volume.tells(&[IN_SYNC]).await;
 }
 
-pub(super) async fn a_resync_takes_several_rounds(bed: &Bed) {
+pub(super) async fn a_resync_takes_a_second_round(bed: &Bed) {
     let volume = bed.primary("rounds").await;
-    let not_ready = Answer::NotReady;
-    volume.volume.answers(
-        Rpc::Resync,
-        &[not_ready, not_ready, not_ready, Answer::Done],
-    );
+    volume
+        .volume
+        .answers(Rpc::Resync, &[Answer::NotReady, Answer::Done]);
     volume.order("secondary").await;
     volume
         .tells(&[UNANSWERED, DEMOTED, RESYNCING, IN_SYNC])

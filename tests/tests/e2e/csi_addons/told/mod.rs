@@ -78,7 +78,7 @@ macro_rules! at_once {
 at_once! {
     healthy::it_goes_there_and_comes_back
     healthy::calls_that_wait_leave_what_was_told_before
-    healthy::a_resync_takes_several_rounds
+    healthy::a_resync_takes_a_second_round
     healthy::a_resync_that_never_ends_is_no_obstacle_for_who_promotes
     healthy::a_primary_is_resynced
     healthy::a_primary_that_does_not_replicate_is_still_one

@@ -1,0 +1,53 @@
+//! What is asked before `primary` is written onto a volume, since that makes its driver force a promotion.
+
+use testbed::csi_addons::{Answer, Code, Rpc};
+
+use super::{Bed, VOLUME, Wait};
+
+const DEGRADED: &str = "volume-degraded=shop/volumereplications/data";
+const NOT_SYNCED: &str = "volume-not-synced=shop/volumereplications/data";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_degraded_and_resyncing_is_promoted_by_name_alone() {
+    let bed = Bed::start("secondary", Wait::Long).await;
+    let volume = bed.volume().await;
+    volume.answers(Rpc::Resync, &[Answer::NotReady]);
+    bed.apply_as_flux(&volume).await;
+    bed.deploy().await;
+    volume.until_asked(Rpc::Resync, 1).await;
+    volume.until_told("Resyncing", "True").await;
+
+    for (overrides, holding) in [
+        (
+            [].as_slice(),
+            ["volume-degraded", "volume-not-synced"].as_slice(),
+        ),
+        (&[DEGRADED], &["volume-not-synced"]),
+        (&[NOT_SYNCED], &["volume-degraded"]),
+    ] {
+        let mut order = vec!["promote"];
+        order.extend(overrides.iter().flat_map(|name| ["--override", name]));
+        let refused = bed.order(&order).await.expect(3);
+        for guard in ["volume-degraded", "volume-not-synced"] {
+            let holds = refused.stderr.contains(&format!("{guard}:"))
+                || refused.stderr.contains(&format!("{guard} "));
+            assert_eq!(holds, holding.contains(&guard), "{guard}: {refused:?}");
+        }
+        assert!(refused.stderr.contains(VOLUME), "{refused:?}");
+        assert_eq!(
+            volume.stored().await["spec"]["replicationState"],
+            "secondary"
+        );
+    }
+
+    let force = [Answer::Fails(Code::FailedPrecondition), Answer::Done];
+    volume.answers(Rpc::Promote, &force);
+    bed.order(&["promote", "--override", DEGRADED, "--override", NOT_SYNCED])
+        .await
+        .expect(0);
+    assert_eq!(
+        volume.told()[3..],
+        ["Enable", "Promote", "Promote by force"]
+    );
+    bed.is_live().await;
+}
