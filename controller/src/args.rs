@@ -8,6 +8,8 @@ use failover_core::names::{ENFORCER_NAMESPACE, SYSTEM_NAMESPACE};
 use failover_core::transition::Deadlines;
 use jiff::SignedDuration;
 
+use crate::lease::Terms;
+
 /// Carries the role of a site into its namespaces and objects, and owns the webhook's certificates.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "failover-controller", version)]
@@ -29,6 +31,19 @@ pub struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub name: String,
 
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+
+    #[command(flatten)]
+    pub site: SiteArgs,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LeaseArgs {
     /// How long a leader that is not heard of is still taken for one
     #[arg(long, env = "FAILOVER_LEASE_DURATION", default_value = "15s", value_parser = duration, value_name = "DURATION")]
     pub lease_duration: Duration,
@@ -36,12 +51,27 @@ pub struct Args {
     /// How often the leader renews its Lease; at most a third of its duration
     #[arg(long, env = "FAILOVER_RENEW_EVERY", default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub renew_every: Duration,
+}
 
-    #[command(flatten)]
-    pub site: SiteArgs,
+impl LeaseArgs {
+    pub fn terms(&self) -> Terms {
+        Terms {
+            duration: self.lease_duration,
+            renew_every: self.renew_every,
+        }
+    }
+}
 
-    #[command(flatten)]
-    pub log: Log,
+impl Default for LeaseArgs {
+    /// As without any flag, the environment considered.
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Nothing {
+            #[command(flatten)]
+            lease: LeaseArgs,
+        }
+        Nothing::parse_from([""]).lease
+    }
 }
 
 /// How the role of the site is carried out.
@@ -142,10 +172,10 @@ pub enum LogFormat {
 impl Args {
     /// What single flags cannot say: the Lease must survive one lost renewal and still be noticed as lost in time.
     pub fn check(&self) -> Result<(), String> {
-        if self.renew_every * 3 > self.lease_duration {
+        if self.lease.renew_every * 3 > self.lease.lease_duration {
             return Err(format!(
                 "--renew-every {:?} is too long for --lease-duration {:?}: at most a third of it, so that one lost renewal is not a lost leader",
-                self.renew_every, self.lease_duration
+                self.lease.renew_every, self.lease.lease_duration
             ));
         }
         Ok(())
@@ -169,17 +199,13 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::lease::Terms;
 
     #[test]
     fn the_pods_name_is_all_that_must_be_given() {
         let args = Args::try_parse_from(["failover-controller", "--name", "a"]).unwrap();
         assert_eq!(args.namespace, "failover-system");
         assert_eq!(args.site.lease_namespace, "failover-enforcers");
-        assert_eq!(
-            (args.lease_duration, args.renew_every),
-            (Terms::default().duration, Terms::default().renew_every)
-        );
+        assert_eq!(args.lease.lease_duration, Duration::from_secs(15));
         assert_eq!(args.site.sweep_every, Duration::from_secs(60));
         assert_eq!(args.site.sweep_concurrency, 16);
         assert_eq!(args.site.waits.deadlines(), Deadlines::default());

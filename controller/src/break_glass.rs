@@ -11,9 +11,9 @@ use kube::{Client, Config};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::SiteArgs;
+use crate::args::{LeaseArgs, SiteArgs};
 use crate::client::Clients;
-use crate::lease::{Elector, Terms};
+use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::site::caches::Caches;
 use crate::site::gate::Gate;
@@ -40,7 +40,7 @@ pub async fn carry_out(
         Reconciler::new(client.clone(), parts).run().await
     };
     if has_lease(client).await? {
-        let terms = Terms::default();
+        let terms = LeaseArgs::default().terms();
         let elector = Elector::new(
             client.clone(),
             SYSTEM_NAMESPACE,

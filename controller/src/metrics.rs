@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use failover_core::api::Site;
+use failover_core::api::{Outcome, Phase, Site, SiteStatus, StepName, StepState};
 use failover_core::{Layer, Role};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,12 +19,16 @@ pub struct Metrics {
     registry: Arc<Registry>,
     pub leader: Gauge,
     site_role: Family<RoleLabels, Gauge>,
+    site_phase: Family<PhaseLabels, Gauge>,
     layer_role: Family<LayerLabels, Gauge>,
     epoch: Gauge,
+    transition_duration: Family<TransitionLabels, Histogram, fn() -> Histogram>,
+    step_duration: Family<StepLabels, Histogram, fn() -> Histogram>,
     pub sweeps: Family<SweepLabels, Counter>,
     pub sweep_duration: Histogram,
     pub objects_rewritten: Family<WriterLabels, Counter>,
     pub nonconforming_objects: Gauge,
+    pub held_objects: Gauge,
     pub guard_refusals: Family<GuardLabels, Counter>,
     pub reconcile_errors: Counter,
     pub certificate_expiry: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
@@ -39,6 +44,26 @@ pub struct RoleLabels {
 pub struct LayerLabels {
     pub layer: String,
     pub role: String,
+}
+
+/// `phase` is one of the Site's `status.phase`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PhaseLabels {
+    pub phase: String,
+}
+
+/// `outcome` is `succeeded` or `superseded`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TransitionLabels {
+    pub to: String,
+    pub outcome: String,
+}
+
+/// `step` is one of the Site's `status.transition.steps[].name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StepLabels {
+    pub to: String,
+    pub step: String,
 }
 
 /// `result` is `clean`, `corrected`, `blocked` or `failed`.
@@ -81,6 +106,26 @@ impl Metrics {
             "1 for the role that this site is ordered to have",
             site_role.clone(),
         );
+        let site_phase = Family::default();
+        registry.register(
+            "site_phase",
+            "1 for what this site is doing",
+            site_phase.clone(),
+        );
+        let transition_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
+        registry.register_with_unit(
+            "transition_duration",
+            "How long transitions took, from their order to their end",
+            Unit::Seconds,
+            transition_duration.clone(),
+        );
+        let step_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
+        registry.register_with_unit(
+            "step_duration",
+            "How long the steps of transitions took",
+            Unit::Seconds,
+            step_duration.clone(),
+        );
         let layer_role = Family::default();
         registry.register(
             "layer_role",
@@ -115,6 +160,12 @@ impl Metrics {
             "Objects that did not conform at the end of the last sweep",
             nonconforming_objects.clone(),
         );
+        let held_objects = Gauge::default();
+        registry.register(
+            "held_objects",
+            "Objects that were held passive at the end of the last sweep of all of them",
+            held_objects.clone(),
+        );
         let guard_refusals = Family::default();
         registry.register(
             "guard_refusals",
@@ -138,12 +189,16 @@ impl Metrics {
             registry: Arc::new(registry),
             leader,
             site_role,
+            site_phase,
+            transition_duration,
+            step_duration,
             layer_role,
             epoch,
             sweeps,
             sweep_duration,
             objects_rewritten,
             nonconforming_objects,
+            held_objects,
             guard_refusals,
             reconcile_errors,
             certificate_expiry,
@@ -162,6 +217,14 @@ impl Metrics {
         }
         self.epoch.set(site.spec.epoch.0);
         let Some(status) = &site.status else { return };
+        for phase in Phase::ALL {
+            let labels = PhaseLabels {
+                phase: phase.as_str().to_owned(),
+            };
+            self.site_phase
+                .get_or_create(&labels)
+                .set(i64::from(status.phase == Some(phase)));
+        }
         for layer in Layer::ALL {
             for role in [Role::Primary, Role::Secondary] {
                 let labels = LayerLabels {
@@ -175,9 +238,70 @@ impl Metrics {
         }
     }
 
+    /// Counts what has ended between two statuses: transitions, and steps of the one under way.
+    pub fn count_ended(&self, before: &SiteStatus, after: &SiteStatus) {
+        let ended = after
+            .history
+            .iter()
+            .take_while(|entry| before.history.first() != Some(*entry));
+        for entry in ended {
+            let outcome = match entry.outcome {
+                Outcome::Succeeded => "succeeded",
+                Outcome::Superseded => "superseded",
+            };
+            let labels = TransitionLabels {
+                to: entry.to.to_string(),
+                outcome: outcome.to_owned(),
+            };
+            self.transition_duration
+                .get_or_create(&labels)
+                .observe(seconds(&entry.started_at, &entry.finished_at));
+            // The last ones end together with their transition.
+            let walked = before.transition.as_ref().filter(|t| t.id == entry.id);
+            let known = |name| {
+                walked.is_some_and(|t| {
+                    let step = t.steps.iter().find(|step| step.name == name);
+                    step.is_some_and(|step| step.state == StepState::Done)
+                })
+            };
+            for step in entry.steps.iter().filter(|step| !known(step.name)) {
+                #[expect(clippy::cast_precision_loss, reason = "a walk takes no 2^52 seconds")]
+                self.step_took(entry.to, step.name, step.seconds as f64);
+            }
+        }
+        let Some(walk) = &after.transition else {
+            return;
+        };
+        for step in walk
+            .steps
+            .iter()
+            .filter(|step| step.state == StepState::Done)
+        {
+            let before = before.transition.iter().filter(|t| t.id == walk.id);
+            let mut before = before
+                .flat_map(|t| &t.steps)
+                .filter(|s| s.name == step.name);
+            if before.any(|s| s.state == StepState::Done) {
+                continue;
+            }
+            if let (Some(from), Some(to)) = (&step.started_at, &step.finished_at) {
+                self.step_took(walk.to, step.name, seconds(from, to));
+            }
+        }
+    }
+
+    fn step_took(&self, to: Role, step: StepName, seconds: f64) {
+        let labels = StepLabels {
+            to: to.to_string(),
+            step: step.as_str().to_owned(),
+        };
+        self.step_duration.get_or_create(&labels).observe(seconds);
+    }
+
     /// There is no Site, or this replica does not lead: it must not go on claiming a role.
     pub fn forget_site(&self) {
         self.site_role.clear();
+        self.site_phase.clear();
         self.layer_role.clear();
         self.epoch.set(0);
     }
@@ -201,6 +325,15 @@ impl Metrics {
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+/// 0.5 s to more than an hour.
+fn walk_duration() -> Histogram {
+    Histogram::new(exponential_buckets(0.5, 2.0, 14))
+}
+
+fn seconds(from: &Time, to: &Time) -> f64 {
+    to.0.duration_since(from.0).as_secs_f64()
 }
 
 #[cfg(test)]

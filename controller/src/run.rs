@@ -17,7 +17,7 @@ use crate::admin::{self, Readiness};
 use crate::args::Args;
 use crate::certificates;
 use crate::client::Clients;
-use crate::lease::{Elector, Terms};
+use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::rules::Keeper;
 use crate::site::caches::Caches;
@@ -78,15 +78,11 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         std::future::pending::<Infallible>().await
     };
     let stop = CancellationToken::new();
-    let terms = Terms {
-        duration: args.lease_duration,
-        renew_every: args.renew_every,
-    };
     let elector = Elector::new(
         clients.requests.clone(),
         &args.namespace,
         &args.name,
-        terms,
+        args.lease.terms(),
         Timestamp::now,
     );
     let shown = show_leading(elector.leading(), &metrics);

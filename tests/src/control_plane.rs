@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::config::AuthInfo;
 use kube::{Api, Client, Config};
 use tokio::sync::OnceCell;
 
@@ -137,6 +138,13 @@ impl ControlPlane {
     /// A new one each time: a client lives on the runtime that it was made on, and every test has its own.
     pub fn client(&self) -> Client {
         Client::try_from(self.config.clone()).expect("it could be made at the start")
+    }
+
+    /// How to reach the API server, as nobody in particular.
+    pub fn without_identity(&self) -> Config {
+        let mut config = self.config.clone();
+        config.auth_info = AuthInfo::default();
+        config
     }
 
     pub fn url(&self) -> &str {

@@ -37,10 +37,12 @@ pub mod network;
 mod objects;
 pub mod parts;
 pub mod process;
+pub mod recorder;
 pub mod secret_mirror;
 pub mod service;
 pub mod site;
 pub mod toolchain;
+pub mod turnstile;
 pub mod wait;
 
 pub use control_plane::ControlPlane;

@@ -29,16 +29,6 @@ pub struct Terms {
     pub renew_every: Duration,
 }
 
-impl Default for Terms {
-    /// As without flags.
-    fn default() -> Self {
-        Self {
-            duration: Duration::from_secs(15),
-            renew_every: Duration::from_secs(2),
-        }
-    }
-}
-
 impl Terms {
     /// A leader that has not been able to renew for so long stops leading, before anyone else may begin.
     pub fn give_up_after(self) -> Duration {

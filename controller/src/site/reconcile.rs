@@ -307,6 +307,7 @@ impl Reconciler {
         self.observer.wrote_site(site, written.clone());
         self.metrics.show(&written);
         let after = written.status.clone().unwrap_or_default();
+        self.metrics.count_ended(&before, &after);
         for guard in news::guards_that_came_to_hold(&before, &after) {
             self.metrics
                 .guard_refusals
@@ -473,7 +474,12 @@ impl Reconciler {
         let Some(sweeping) = self.sweeping.take() else {
             return;
         };
-        sweeping::count(&self.metrics, result.as_ref(), sweeping.took());
+        sweeping::count(
+            &self.metrics,
+            sweeping.layers,
+            result.as_ref(),
+            sweeping.took(),
+        );
         match result.map_err(TurnError::from) {
             Ok(swept) => {
                 self.backoff = backoff();

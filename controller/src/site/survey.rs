@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use failover_core::Rule;
 use failover_core::plan::{ObjectRef, role_of};
 use failover_core::rewrite::{Rewrite, rewrite_stored};
 use failover_core::transition::EnrolledNamespace;
+use failover_core::{Role, Rule};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::Value;
@@ -53,6 +53,8 @@ pub struct Stray {
 pub struct Survey {
     /// Objects that a rule reaches.
     pub total: i64,
+    /// Those of them that it holds passive.
+    pub held: i64,
     pub strays: Vec<Stray>,
 }
 
@@ -166,6 +168,8 @@ impl Scope {
         loop {
             let page = patiently(|| self.objects.page(limit, token.as_deref())).await?;
             for object in &page.items {
+                let role = role_of(&self.rule, &self.namespace.state, object);
+                survey.held += i64::from(role == Some(Role::Secondary));
                 let hopeless = match self.judge(object) {
                     Verdict::Unruled => continue,
                     Verdict::Conforms => {
@@ -207,6 +211,7 @@ pub async fn survey(scopes: &[Arc<Scope>]) -> Result<Survey, SurveyError> {
         .buffer_unordered(LISTS_AT_ONCE)
         .try_fold(Survey::default(), async |mut all, one| {
             all.total += one.total;
+            all.held += one.held;
             all.strays.extend(one.strays);
             Ok(all)
         })

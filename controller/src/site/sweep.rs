@@ -47,6 +47,8 @@ pub enum SweepError {
 pub struct Swept {
     /// Ruled objects seen by the last survey.
     pub total: i64,
+    /// Those of them that are held passive.
+    pub held: i64,
     /// Brought into line by the webhook.
     pub readmitted: i64,
     /// Brought into line from here.
@@ -167,6 +169,7 @@ impl Swept {
 
     fn conclude(&mut self, seen: &Survey, reasons: &HashMap<String, String>) {
         self.total = seen.total;
+        self.held = seen.held;
         self.left = count(&seen.strays);
         self.blocked = seen
             .strays

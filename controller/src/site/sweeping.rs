@@ -100,7 +100,12 @@ impl Sweeping {
 }
 
 /// Counts what a sweep did.
-pub fn count(metrics: &Metrics, result: Result<&Swept, &SweepError>, took: Duration) {
+pub fn count(
+    metrics: &Metrics,
+    layers: &[Layer],
+    result: Result<&Swept, &SweepError>,
+    took: Duration,
+) {
     let label = match result {
         Err(_) => "failed",
         Ok(swept) if swept.left > 0 => "blocked",
@@ -116,6 +121,9 @@ pub fn count(metrics: &Metrics, result: Result<&Swept, &SweepError>, took: Durat
     let Ok(swept) = result else { return };
     metrics.sweep_duration.observe(took.as_secs_f64());
     metrics.nonconforming_objects.set(swept.left);
+    if layers == Layer::ALL {
+        metrics.held_objects.set(swept.held);
+    }
     for (by, objects) in [
         ("webhook", swept.readmitted),
         ("controller", swept.rewritten),
@@ -162,10 +170,17 @@ mod tests {
     #[test]
     fn sweeps_are_counted_by_what_came_of_them() {
         let metrics = Metrics::new();
-        count(&metrics, Ok(&Swept::default()), Duration::from_millis(30));
         count(
             &metrics,
+            &Layer::ALL,
+            Ok(&Swept::default()),
+            Duration::from_millis(30),
+        );
+        count(
+            &metrics,
+            &Layer::ALL,
             Ok(&Swept {
+                held: 4,
                 readmitted: 2,
                 rewritten: 1,
                 left: 1,
@@ -180,6 +195,7 @@ mod tests {
             "failover_objects_rewritten_total{by=\"webhook\"} 2",
             "failover_objects_rewritten_total{by=\"controller\"} 1",
             "failover_nonconforming_objects 1",
+            "failover_held_objects 4",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

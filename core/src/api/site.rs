@@ -188,6 +188,26 @@ pub enum Phase {
     Paused,
 }
 
+impl Phase {
+    pub const ALL: [Self; 5] = [
+        Self::Stable,
+        Self::Demoting,
+        Self::Promoting,
+        Self::Stalled,
+        Self::Paused,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "Stable",
+            Self::Demoting => "Demoting",
+            Self::Promoting => "Promoting",
+            Self::Stalled => "Stalled",
+            Self::Paused => "Paused",
+        }
+    }
+}
+
 /// One live webhook replica and what it has seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -10,6 +10,7 @@ mod backstop;
 mod bad_input;
 mod bed;
 mod cli_walk;
+mod crash;
 mod csi_addons;
 mod cut_off;
 mod exempt;

@@ -8,7 +8,7 @@ use kube::api::{DynamicObject, ListParams};
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
-use testbed::site::{Options, PROMOTE_VOLUMES, Site};
+use testbed::site::{Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
 use super::{NAMESPACE, api_of, swept_clean};
@@ -118,21 +118,21 @@ async fn a_controller_killed_in_the_middle_of_a_sweep_loses_nothing_either_way()
     site.failover(DEMOTE).await.expect(0);
     assert_all_passive_with_their_record(&applications(&site).await);
 
-    site.failover(&[PROMOTE_VOLUMES, &["--wait=false"]].concat())
+    site.failover(&[PROMOTE, &["--wait=false"]].concat())
         .await
         .expect(0);
     in_the_middle(&site).await;
     site.controller.kill();
     site.controller.restart().unwrap();
-    site.failover(PROMOTE_VOLUMES).await.expect(0);
+    site.failover(PROMOTE).await.expect(0);
     assert_all_as_they_were(&applications(&site).await, &uids(&before));
 }
 
 /// The first is frozen in the middle of a change of role, as a machine that is paused. When it wakes it still means to go on,
 /// and the site has turned back.
 #[rstest]
-#[case::in_a_demotion(DEMOTE, PROMOTE_VOLUMES, Role::Primary)]
-#[case::in_a_promotion(PROMOTE_VOLUMES, DEMOTE, Role::Secondary)]
+#[case::in_a_demotion(DEMOTE, PROMOTE, Role::Primary)]
+#[case::in_a_promotion(PROMOTE, DEMOTE, Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_wakes_up_late_turns_nothing_back(
     #[case] frozen_in: &[&str],

@@ -8,7 +8,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use testbed::fixtures;
-use testbed::site::{DEMOTE, Options, PROMOTE_VOLUMES, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -135,7 +135,7 @@ async fn a_sweep_that_other_writers_overtake_gets_done_and_overwrites_nothing_of
             0,
             Some(format!(r#"{{"/spec/replicas":{REPLICAS}}}"#)),
         ),
-        (PROMOTE_VOLUMES, REPLICAS, None),
+        (PROMOTE, REPLICAS, None),
     ] {
         site.failover(order).await.expect(0);
         for object in ruled_objects(&site.client()).await {

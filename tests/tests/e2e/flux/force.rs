@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testbed::{eventually, fixtures, flux};
 
 use super::{Fed, NAMESPACE, Watched, assert_no_record};
-use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive, at_rest, stored};
+use crate::main_job::{DEMOTE, PROMOTE, PROMOTE_VOLUMES, assert_passive, at_rest, stored};
 
 const ALL: &[&str] = &["apps"];
 
@@ -78,7 +78,7 @@ async fn what_flux_itself_makes_anew_on_a_standby_comes_up_passive_and_with_its_
     assert_ne!(watched.uids().await, old, "it was made anew");
     assert_passive(&at_rest(site, &after).await);
 
-    site.failover(PROMOTE_VOLUMES).await.expect(0);
+    site.failover(PROMOTE).await.expect(0);
     let live = at_rest(site, &after).await;
     assert_eq!(live.data["spec"]["replicas"], json!(4));
     assert_no_record(&live);

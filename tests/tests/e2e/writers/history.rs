@@ -1,138 +1,50 @@
 //! Everything that was ever stored while a test ran, held against the roles of its time.
-//!
-//! Each state of each ruled object and of each Namespace is one revision of etcd, which counts over all kinds. So the order
-//! in which a role and an object changed is known, however late the watches deliver them, and a state that lasted a
-//! millisecond is seen like any other.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
 use failover_core::rule::Rule;
 use failover_core::{NamespaceState, Role, RuleSet};
-use futures::TryStreamExt as _;
-use kube::api::{
-    ApiResource, DynamicObject, GroupVersionKind, ListParams, WatchEvent, WatchParams,
-};
-use kube::{Api, Client, ResourceExt as _};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
+use kube::api::{ApiResource, GroupVersionKind};
 use serde_json::Value;
-use testbed::eventually;
-use tokio::task::JoinSet;
+use testbed::recorder::{Recorder, Revision};
 
 use super::kinds;
 
 /// Watches every ruled kind, and the Namespaces, until it is dropped.
-pub(super) struct Observer {
-    client: Client,
-    watches: JoinSet<()>,
-    history: Arc<Mutex<History>>,
-}
+pub(super) struct Observer(Recorder);
 
 impl Observer {
     /// Returns once everything is watched.
     pub(super) async fn start(client: Client) -> Self {
-        let history = Arc::new(Mutex::new(History::default()));
-        let mut watches = JoinSet::new();
-        for watched in Watched::all() {
-            let api = watched.api(&client);
-            let list = api.list(&ListParams::default()).await.unwrap();
-            let version = list.metadata.resource_version.unwrap_or_default();
-            for object in &list.items {
-                history.lock().unwrap().note(&watched, object, false);
-            }
-            watches.spawn(watch(watched, api, version, Arc::clone(&history)));
-        }
-        Self {
-            client,
-            watches,
-            history,
-        }
+        Self(Recorder::start(&client, kinds()).await)
     }
 
     /// Waits until the last state of every object has been seen, and tells what should never have been.
-    pub(super) async fn violations(mut self) -> Vec<String> {
-        for watched in Watched::all() {
-            let api = watched.api(&self.client);
-            let list = api.list(&ListParams::default()).await.unwrap();
-            let last = list.items.iter().map(revision).max();
-            eventually("everything that is stored to be seen", || async {
-                let seen = self.history.lock().unwrap().seen(&watched);
-                if seen >= last {
-                    Ok(())
-                } else {
-                    Err((watched.name(), seen, last))
-                }
-            })
-            .await;
-        }
-        assert!(
-            self.watches.try_join_next().is_none(),
-            "a watch has ended, and what came after is not known"
-        );
-        self.history.lock().unwrap().violations()
+    pub(super) async fn violations(self) -> Vec<String> {
+        violations(&self.0.finish().await)
     }
 }
 
-#[derive(Clone)]
-enum Watched {
-    Namespaces,
-    Objects(Rule),
+/// What is to be recorded: every ruled kind, and the Namespaces.
+pub(crate) fn kinds() -> Vec<ApiResource> {
+    let rules = RuleSet::built_in();
+    let ruled = rules.iter().map(|rule| {
+        let gvk = GroupVersionKind::gvk(&rule.group, &rule.version, &rule.kind);
+        ApiResource::from_gvk_with_plural(&gvk, &rule.resource)
+    });
+    let namespaces = ApiResource::erase::<Namespace>(&());
+    ruled.chain([namespaces]).collect()
 }
 
-impl Watched {
-    fn all() -> Vec<Self> {
-        let rules = RuleSet::built_in();
-        let objects = rules.iter().cloned().map(Self::Objects);
-        std::iter::once(Self::Namespaces).chain(objects).collect()
+/// What should never have been stored. Kinds that have no rule are passed over.
+pub(crate) fn violations(revisions: &[Revision]) -> Vec<String> {
+    let mut history = History::default();
+    for revision in revisions {
+        history.note(revision);
     }
-
-    fn api(&self, client: &Client) -> Api<DynamicObject> {
-        let (gvk, plural) = match self {
-            Self::Namespaces => (GroupVersionKind::gvk("", "v1", "Namespace"), "namespaces"),
-            Self::Objects(rule) => (
-                GroupVersionKind::gvk(&rule.group, &rule.version, &rule.kind),
-                &*rule.resource,
-            ),
-        };
-        Api::all_with(
-            client.clone(),
-            &ApiResource::from_gvk_with_plural(&gvk, plural),
-        )
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Namespaces => "namespaces".to_owned(),
-            Self::Objects(rule) => rule.group_resource(),
-        }
-    }
-}
-
-async fn watch(
-    watched: Watched,
-    api: Api<DynamicObject>,
-    mut version: String,
-    history: Arc<Mutex<History>>,
-) {
-    loop {
-        let params = WatchParams::default().timeout(290);
-        let mut events = std::pin::pin!(api.watch(&params, &version).await.unwrap());
-        // A stream that breaks is taken up again from the last revision: nothing is missed.
-        while let Ok(Some(event)) = events.try_next().await {
-            let (object, deleted) = match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
-                WatchEvent::Deleted(object) => (object, true),
-                WatchEvent::Bookmark(_) => continue,
-                WatchEvent::Error(error) => panic!("{}: {error:?}", watched.name()),
-            };
-            version = object.resource_version().unwrap_or_default();
-            history.lock().unwrap().note(&watched, &object, deleted);
-        }
-    }
-}
-
-fn revision(object: &DynamicObject) -> u64 {
-    let version = object.resource_version().unwrap_or_default();
-    version.parse().expect("etcd counts revisions")
+    history.violations()
 }
 
 /// The values of an object's fields, in the order of its rule; `None`: it does not exist.
@@ -140,7 +52,6 @@ type Values = Option<Vec<Option<Value>>>;
 
 #[derive(Default)]
 struct History {
-    seen: BTreeMap<String, u64>,
     events: Vec<(u64, Event)>,
 }
 
@@ -156,36 +67,33 @@ enum Event {
 }
 
 impl History {
-    fn note(&mut self, watched: &Watched, object: &DynamicObject, deleted: bool) {
-        let revision = revision(object);
-        let seen = self.seen.entry(watched.name()).or_default();
-        *seen = revision.max(*seen);
-        let event = match watched {
-            Watched::Namespaces => {
-                let (state, _) = NamespaceState::parse(
-                    object.metadata.labels.as_ref().filter(|_| !deleted),
-                    object.metadata.annotations.as_ref(),
-                );
-                Event::Namespace(object.name_any(), state)
+    fn note(&mut self, revision: &Revision) {
+        let Revision {
+            namespace, name, ..
+        } = revision;
+        let event = if revision.kind == "namespaces" {
+            let text = |key: &str| -> Option<BTreeMap<String, String>> {
+                let metadata = &revision.object.as_ref()?["metadata"];
+                serde_json::from_value(metadata[key].clone()).ok()
+            };
+            let (labels, annotations) = (text("labels"), text("annotations"));
+            let (state, _) = NamespaceState::parse(labels.as_ref(), annotations.as_ref());
+            Event::Namespace(name.clone(), state)
+        } else {
+            let rules = RuleSet::built_in();
+            let rule = rules.iter().find(|r| r.group_resource() == revision.kind);
+            let Some(rule) = rule else { return };
+            if revision.object.as_ref().is_some_and(|o| !rule.reaches(o)) {
+                return;
             }
-            Watched::Objects(rule) => {
-                let value = serde_json::to_value(object).unwrap();
-                if !rule.reaches(&value) {
-                    return;
-                }
-                Event::Object {
-                    namespace: object.namespace().unwrap_or_default(),
-                    name: object.name_any(),
-                    rule: rule.clone(),
-                    values: (!deleted).then(|| kinds::values(rule, &value)),
-                }
+            Event::Object {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                rule: rule.clone(),
+                values: revision.object.as_ref().map(|o| kinds::values(rule, o)),
             }
         };
-        self.events.push((revision, event));
-    }
-
-    fn seen(&self, watched: &Watched) -> Option<u64> {
-        self.seen.get(&watched.name()).copied()
+        self.events.push((revision.number, event));
     }
 
     /// No object became more active while its layer was not primary, nor passive while it was.

@@ -9,7 +9,7 @@
 //! What a cell ends in is checked after each step; what it went through in between is what [`history::Observer`] is for.
 
 mod breaking_out;
-mod history;
+pub(crate) mod history;
 mod in_between;
 mod kinds;
 mod row;

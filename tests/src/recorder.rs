@@ -1,0 +1,154 @@
+//! Everything that is ever stored while a test runs.
+//!
+//! Each state of each object is one revision of etcd, which counts over all kinds. So the order in which two objects changed
+//! is known, however late the watches deliver them, and a state that lasted a millisecond is seen like any other.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use kube::api::{ApiResource, DynamicObject, ListParams, WatchEvent, WatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::eventually;
+
+/// How long after an API server did not answer it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// One state of one object.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    pub number: u64,
+    /// As in `deployments.apps`.
+    pub kind: String,
+    /// Empty where the kind has none.
+    pub namespace: String,
+    pub name: String,
+    /// `None`: it was deleted.
+    pub object: Option<Value>,
+}
+
+/// Watches kinds in all namespaces until it is dropped.
+#[derive(Debug)]
+pub struct Recorder {
+    watched: Vec<(String, Api<DynamicObject>)>,
+    watches: JoinSet<()>,
+    noted: Notes,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Notes(Arc<Mutex<Vec<Revision>>>);
+
+impl Recorder {
+    /// Returns once everything is watched. What there is already counts as stored when it last was.
+    pub async fn start(client: &Client, kinds: impl IntoIterator<Item = ApiResource>) -> Self {
+        let noted = Notes::default();
+        let mut watches = JoinSet::new();
+        let mut watched = vec![];
+        for kind in kinds {
+            let name = group_resource(&kind);
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+            let list = api.list(&ListParams::default()).await;
+            let list = list.expect("a kind that is served");
+            for object in &list.items {
+                noted.take(&name, object, false);
+            }
+            let version = list.metadata.resource_version.unwrap_or_default();
+            watches.spawn(watch(name.clone(), api.clone(), version, noted.clone()));
+            watched.push((name, api));
+        }
+        Self {
+            watched,
+            watches,
+            noted,
+        }
+    }
+
+    /// Waits until the last state of every object has been seen, and returns all of them in the order in which they were
+    /// stored.
+    pub async fn finish(mut self) -> Vec<Revision> {
+        for (name, api) in &self.watched {
+            let list = api.list(&ListParams::default()).await;
+            let list = list.expect("a kind that is served");
+            let last = list.items.iter().map(number).max();
+            eventually("everything that is stored to be seen", || async {
+                let seen = self.noted.last(name);
+                if seen >= last {
+                    Ok(())
+                } else {
+                    Err((name, seen, last))
+                }
+            })
+            .await;
+        }
+        assert!(
+            self.watches.try_join_next().is_none(),
+            "a watch has ended, and what came after is not known"
+        );
+        let mut all = self.noted.all().clone();
+        all.sort_by_key(|revision| revision.number);
+        all
+    }
+}
+
+impl Notes {
+    fn all(&self) -> MutexGuard<'_, Vec<Revision>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, kind: &str, object: &DynamicObject, deleted: bool) {
+        let value = || serde_json::to_value(object).expect("an object is JSON");
+        self.all().push(Revision {
+            number: number(object),
+            kind: kind.to_owned(),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            object: (!deleted).then(value),
+        });
+    }
+
+    fn last(&self, kind: &str) -> Option<u64> {
+        let all = self.all();
+        let of_kind = all.iter().filter(|revision| revision.kind == kind);
+        of_kind.map(|revision| revision.number).max()
+    }
+}
+
+/// As in `deployments.apps`.
+fn group_resource(kind: &ApiResource) -> String {
+    if kind.group.is_empty() {
+        kind.plural.clone()
+    } else {
+        format!("{}.{}", kind.plural, kind.group)
+    }
+}
+
+async fn watch(kind: String, api: Api<DynamicObject>, mut version: String, noted: Notes) {
+    loop {
+        let params = WatchParams::default().timeout(290);
+        // An API server that is away is asked again: it keeps what happened meanwhile.
+        let Ok(events) = api.watch(&params, &version).await else {
+            tokio::time::sleep(ASK_AGAIN).await;
+            continue;
+        };
+        let mut events = std::pin::pin!(events);
+        // A stream that breaks is taken up again from the last revision: nothing is missed.
+        while let Ok(Some(event)) = events.try_next().await {
+            let (object, deleted) = match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+                WatchEvent::Deleted(object) => (object, true),
+                WatchEvent::Bookmark(_) => continue,
+                WatchEvent::Error(error) => panic!("{kind}: {error:?}"),
+            };
+            version = object.resource_version().unwrap_or_default();
+            noted.take(&kind, &object, deleted);
+        }
+    }
+}
+
+fn number(object: &DynamicObject) -> u64 {
+    let version = object.resource_version().unwrap_or_default();
+    version.parse().expect("etcd counts revisions")
+}

@@ -1,0 +1,189 @@
+//! A way to the API server on which every write is counted, and which closes at one of them: before it, or after it has been
+//! carried out and before its answer is given. What came through a closed one can be killed at leisure.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::ControlPlane;
+
+/// At which side of a write it closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Before,
+    After,
+}
+
+/// Requests to `address` go on to the API server, with the identity that they bring.
+#[derive(Debug)]
+pub struct Turnstile {
+    pub address: SocketAddr,
+    gate: Arc<watch::Sender<Gate>>,
+    _serving: AbortOnDropHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+enum Gate {
+    Open,
+    /// So many writes pass; it closes at the next.
+    Armed {
+        passing: usize,
+        side: Side,
+    },
+    /// The last write is being carried out.
+    Closing,
+    /// At this write.
+    Closed(String),
+}
+
+#[derive(Clone)]
+struct Way {
+    /// Knows the API server, and has no identity of its own.
+    server: Client,
+    gate: Arc<watch::Sender<Gate>>,
+}
+
+impl Turnstile {
+    /// Begins open.
+    pub async fn start(plane: &ControlPlane) -> Result<Self> {
+        let mut config = plane.without_identity();
+        config.default_retry = false;
+        let gate = Arc::new(watch::Sender::new(Gate::Open));
+        let way = Way {
+            server: Client::try_from(config).context("a client without an identity")?,
+            gate: Arc::clone(&gate),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let router = Router::new().fallback(pass).with_state(way);
+        let serving = tokio::spawn(async move {
+            // It ends with its handle.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self {
+            address,
+            gate,
+            _serving: AbortOnDropHandle::new(serving),
+        })
+    }
+
+    /// For a kubeconfig.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets everything pass.
+    pub fn open(&self) {
+        self.gate.send_replace(Gate::Open);
+    }
+
+    /// Lets so many writes pass, and closes at the one that follows.
+    pub fn close_at(&self, passing: usize, side: Side) {
+        self.gate.send_replace(Gate::Armed { passing, side });
+    }
+
+    /// Waits until it has closed; at which write.
+    pub async fn closed(&self) -> String {
+        let mut gate = self.gate.subscribe();
+        let gate = gate
+            .wait_for(|gate| matches!(gate, Gate::Closed(_)))
+            .await
+            .expect("held here");
+        match &*gate {
+            Gate::Closed(write) => write.clone(),
+            Gate::Open | Gate::Armed { .. } | Gate::Closing => unreachable!("waited for"),
+        }
+    }
+}
+
+async fn pass(State(way): State<Way>, request: Request) -> Response {
+    let write =
+        is_counted(&request).then(|| format!("{} {}", request.method(), request.uri().path()));
+    let pass = way.ask(write.as_deref());
+    if pass == Pass::Never {
+        return std::future::pending().await;
+    }
+    let answer = way.forward(request).await.unwrap_or_else(|error| {
+        let mut answer = Response::new(Body::from(error.to_string()));
+        *answer.status_mut() = StatusCode::BAD_GATEWAY;
+        answer
+    });
+    if pass == Pass::AsTheLast {
+        way.gate
+            .send_replace(Gate::Closed(write.unwrap_or_default()));
+        return std::future::pending().await;
+    }
+    answer
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Yes,
+    AsTheLast,
+    Never,
+}
+
+impl Way {
+    fn ask(&self, write: Option<&str>) -> Pass {
+        let mut pass = Pass::Yes;
+        self.gate.send_if_modified(|gate| {
+            let (Gate::Armed { passing, side }, Some(write)) = (&mut *gate, write) else {
+                if matches!(gate, Gate::Closing | Gate::Closed(_)) {
+                    pass = Pass::Never;
+                }
+                return false;
+            };
+            if *passing > 0 {
+                *passing -= 1;
+                return false;
+            }
+            (*gate, pass) = match side {
+                Side::Before => (Gate::Closed(write.to_owned()), Pass::Never),
+                Side::After => (Gate::Closing, Pass::AsTheLast),
+            };
+            true
+        });
+        pass
+    }
+
+    async fn forward(&self, request: Request) -> Result<Response> {
+        let (mut parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let mut headers = HeaderMap::new();
+        for name in [header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT] {
+            if let Some(value) = parts.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        parts.headers = headers;
+        let request = Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+        let (mut parts, body) = self.server.send(request).await?.into_parts();
+        parts.headers.remove(header::TRANSFER_ENCODING);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        Ok(Response::from_parts(parts, Body::new(body)))
+    }
+}
+
+/// What changes the cluster; that a leader lives, and what it tells of, is not counted.
+fn is_counted<B>(request: &http::Request<B>) -> bool {
+    let path = request.uri().path();
+    let tells = [
+        "/leases/",
+        "/events",
+        "/selfsubjectreviews",
+        "/selfsubjectaccessreviews",
+    ];
+    !matches!(*request.method(), Method::GET | Method::HEAD)
+        && !tells.iter().any(|part| path.contains(part))
+}

@@ -1,0 +1,263 @@
+//! Whoever carries a role change out is killed (SIGKILL) at every write of it, before the write and after, in both
+//! directions, and started again: the walk ends where it was ordered to, and never out of order.
+//!
+//! The writes pass a [`Turnstile`] that closes at the one in question. What the cluster went through is told by etcd's own
+//! revisions, see [`order`].
+
+mod order;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use failover_core::Role;
+use failover_core::api::{self, Outcome, Phase};
+use failover_core::names;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use rstest::rstest;
+use serde_json::{Value, json};
+use testbed::csi_addons::{CsiAddons, Volume};
+use testbed::recorder::Recorder;
+use testbed::site::{Deadlines, Options, Site};
+use testbed::turnstile::{Side, Turnstile};
+use testbed::{eventually_within, fixtures, identity};
+use tokio::task::JoinSet;
+
+const NAMESPACE: &str = "shop";
+
+const DEMOTE: &[&str] = &["demote", "--yes", "--reason=drill"];
+const PROMOTE: &[&str] = &[
+    "promote",
+    "--yes",
+    "--override=peer-unknown",
+    "--reason=drill",
+];
+
+/// More than a walk of this size ever needs: it must come to an end.
+const LIVES: usize = 150;
+
+/// Each step is begun by a write of the journal, at the least, and most of them make another.
+const STEPS: usize = 14;
+
+/// A primary site with an application on a replicated volume: pods that run, traffic, batch work, a chart.
+struct Bed {
+    site: Site,
+    _csi_addons: CsiAddons,
+    volume: Volume,
+    turnstile: Turnstile,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let patient = Deadlines {
+            pods_gone: "2m",
+            replication: "2m",
+            available: "2m",
+        };
+        let site = Site::start(Options {
+            nodes: 1,
+            deadlines: patient,
+            controller: vec!["--lease-duration=1s".into(), "--renew-every=300ms".into()],
+            ..Options::default()
+        })
+        .await
+        .unwrap();
+        let csi_addons = CsiAddons::start(&site.plane).await.unwrap();
+        site.enrolled_namespace(NAMESPACE).await;
+        let volume = csi_addons.volume(NAMESPACE, "data").await.unwrap();
+        volume.order("primary").await;
+        for manifest in [
+            mounting(fixtures::deployment(NAMESPACE, "web", 2), "data"),
+            fixtures::stateful_set(NAMESPACE, "db", 1),
+            fixtures::cron_job(NAMESPACE, "report"),
+            fixtures::helm_release(NAMESPACE, "chart"),
+            fixtures::virtual_service(NAMESPACE, "web"),
+        ] {
+            site.apply_as_flux(&manifest).await.unwrap();
+        }
+        let bed = Self {
+            turnstile: Turnstile::start(&site.plane).await.unwrap(),
+            site,
+            _csi_addons: csi_addons,
+            volume,
+        };
+        eventually_within(Duration::from_secs(60), "a site that works", || async {
+            let web: Api<Deployment> = Api::namespaced(bed.site.client(), NAMESPACE);
+            let status = web.get("web").await.unwrap().status.unwrap_or_default();
+            let up = status.available_replicas == Some(2);
+            if up && bed.volume.stands_as(Role::Primary) {
+                Ok(())
+            } else {
+                Err(format!("{status:?}"))
+            }
+        })
+        .await;
+        bed
+    }
+
+    async fn status(&self) -> api::SiteStatus {
+        let sites: Api<api::Site> = Api::all(self.site.client());
+        let site = sites.get(names::SITE).await.unwrap();
+        site.status.unwrap_or_default()
+    }
+
+    /// Whether the last order has been carried out to its end.
+    async fn is_done(&self, role: Role) -> bool {
+        let status = self.status().await;
+        status.transition.is_none()
+            && status.layers.uniform() == Some(role)
+            && status.phase == Some(Phase::Stable)
+    }
+
+    /// Orders, has `life` begin until the order is carried out, and each time kills it at its next write. How many lives that
+    /// took.
+    async fn killed_at_every_write(&mut self, role: Role, side: Side, life: &mut Life) -> usize {
+        let recorder = Recorder::start(&self.site.client(), order::kinds()).await;
+        let mut writes = vec![];
+        for _ in 0..LIVES {
+            // A life that is killed before its write makes the one before it.
+            let passing = usize::from(side == Side::Before);
+            self.turnstile.close_at(passing, side);
+            life.begin(self);
+            let done = async {
+                while !self.is_done(role).await {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let closed = tokio::select! {
+                write = self.turnstile.closed() => Some(write),
+                () = done => None,
+            };
+            let Some(write) = closed else { break };
+            life.end(self).await;
+            writes.push(write);
+        }
+        self.turnstile.open();
+        let status = self.status().await;
+        assert!(self.is_done(role).await, "{writes:#?}\n{status:#?}");
+        assert_eq!(status.history[0].outcome, Outcome::Succeeded);
+        let violations = order::violations(&recorder.finish().await, NAMESPACE);
+        assert_eq!(violations, [""; 0], "{writes:#?}");
+        writes.len()
+    }
+}
+
+/// Who carries an order out, again and again.
+enum Life {
+    Controller,
+    /// A person, where there is no controller: as often as it takes, since the term of one who was killed has to run out.
+    Person {
+        order: &'static [&'static str],
+        tries: JoinSet<()>,
+    },
+}
+
+impl Life {
+    fn begin(&mut self, bed: &mut Bed) {
+        match self {
+            Self::Controller => bed.site.controller.restart().unwrap(),
+            Self::Person { order, tries } => {
+                let server = format!("--server={}", bed.turnstile.url());
+                let arguments = [order, &["--break-glass", &server][..]].concat();
+                let mut command = bed.site.failover_command(&arguments);
+                command
+                    .env("FAILOVER_LEASE_DURATION", "1s")
+                    .env("FAILOVER_RENEW_EVERY", "300ms")
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
+                tries.spawn(async move { while !command.status().await.unwrap().success() {} });
+            }
+        }
+    }
+
+    async fn end(&mut self, bed: &mut Bed) {
+        match self {
+            Self::Controller => bed.site.controller.kill(),
+            // Dropping the command kills its process.
+            Self::Person { tries, .. } => tries.shutdown().await,
+        }
+    }
+}
+
+/// The application uses the volume.
+fn mounting(mut workload: Value, claim: &str) -> Value {
+    workload["spec"]["template"]["spec"]["volumes"] =
+        json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
+    workload
+}
+
+/// The whole way there and back, walked by controllers that live for one write.
+async fn there_and_back(side: Side) {
+    let mut bed = Bed::new().await;
+    let account = identity::service_account_at(
+        &bed.site.plane,
+        names::SYSTEM_NAMESPACE,
+        names::CONTROLLER_SERVICE_ACCOUNT,
+        &bed.turnstile.url(),
+    )
+    .await
+    .unwrap();
+    bed.site
+        .controller
+        .restart_as(|spec| spec.env("KUBECONFIG", account))
+        .unwrap();
+    for (order, role) in [(DEMOTE, Role::Secondary), (PROMOTE, Role::Primary)] {
+        bed.site.controller.kill();
+        let order = [order, &["--wait=false"]].concat();
+        bed.site.failover(&order).await.expect(0);
+        let lives = bed
+            .killed_at_every_write(role, side, &mut Life::Controller)
+            .await;
+        assert!(lives >= STEPS, "only {lives} writes");
+        assert!(bed.volume.stands_as(role));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_before_any_write_is_followed_by_one_that_goes_on() {
+    there_and_back(Side::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_after_any_write_is_followed_by_one_that_goes_on() {
+    there_and_back(Side::After).await;
+}
+
+#[rstest]
+#[case::to_secondary(DEMOTE, Role::Secondary)]
+#[case::to_primary(PROMOTE, Role::Primary)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_breaks_the_glass_can_be_killed_at_any_write(
+    #[case] order: &'static [&'static str],
+    #[case] role: Role,
+) {
+    let mut bed = Bed::new().await;
+    if role == Role::Primary {
+        bed.site.failover(DEMOTE).await.expect(0);
+    }
+    bed.site.controller.kill();
+    let mut person = Life::Person {
+        order,
+        tries: JoinSet::new(),
+    };
+    let side = Side::After;
+    let lives = bed.killed_at_every_write(role, side, &mut person).await;
+    assert!(lives >= STEPS, "only {lives} writes");
+    assert!(bed.volume.stands_as(role));
+}
+
+/// That what is out of order would be found.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_waiting_the_order_is_not_kept() {
+    let bed = Bed::new().await;
+    let recorder = Recorder::start(&bed.site.client(), order::kinds()).await;
+    let order = [DEMOTE, &["--mode=unsafe"]].concat();
+    bed.site.failover(&order).await.expect(0);
+    let violations = order::violations(&recorder.finish().await, NAMESPACE);
+    assert!(
+        violations
+            .iter()
+            .any(|v| v.contains("volumes are demoted while")),
+        "{violations:#?}"
+    );
+}

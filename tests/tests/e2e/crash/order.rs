@@ -1,0 +1,162 @@
+//! The safe order, held against every state that was ever stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use failover_core::NamespaceState;
+use failover_core::api::{Site, SiteStatus};
+use failover_core::role::{Layer, Role, Roles};
+use failover_core::waits::{available, replication};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::ApiResource;
+use serde_json::Value;
+use testbed::recorder::Revision;
+
+use crate::writers::history;
+
+const VOLUMES: &str = "volumereplications.replication.storage.openshift.io";
+
+/// What is to be recorded.
+pub(super) fn kinds() -> Vec<ApiResource> {
+    let mut kinds = history::kinds();
+    kinds.push(ApiResource::erase::<Pod>(&()));
+    kinds.push(ApiResource::erase::<Site>(&()));
+    kinds
+}
+
+/// The cluster as it was at one revision.
+#[derive(Default)]
+struct Moment {
+    status: SiteStatus,
+    roles: Roles,
+    pods: BTreeSet<String>,
+    volumes: BTreeMap<String, Value>,
+    workloads: BTreeMap<(String, String), Value>,
+}
+
+/// Everything that was ever out of order in a namespace. `revisions` are in the order in which they were stored.
+pub(super) fn violations(revisions: &[Revision], namespace: &str) -> Vec<String> {
+    let mut found = history::violations(revisions);
+    let mut moment = Moment::default();
+    let first = revisions.partition_point(|r| r.number <= first_change(revisions));
+    for (i, revision) in revisions.iter().enumerate() {
+        let before = moment.roles;
+        moment.take(revision, namespace);
+        if i >= first {
+            let wrong = moment.wrong(before);
+            found.extend(wrong.map(|what| format!("revision {}: {what}", revision.number)));
+        }
+    }
+    found
+}
+
+/// Until the Site first changes, what there is comes in the order in which it was last written.
+fn first_change(revisions: &[Revision]) -> u64 {
+    let of_site = revisions.iter().filter(|r| r.kind == "sites.failover.dev");
+    of_site.map(|r| r.number).min().unwrap_or_default()
+}
+
+impl Moment {
+    fn take(&mut self, revision: &Revision, namespace: &str) {
+        let object = revision.object.clone();
+        if revision.kind == "sites.failover.dev" {
+            let status = object.as_ref().map(|site| site["status"].clone());
+            self.status = status
+                .and_then(|status| serde_json::from_value(status).ok())
+                .unwrap_or_default();
+        }
+        if revision.kind == "namespaces" && revision.name == namespace {
+            let namespace: Option<Namespace> =
+                object.clone().and_then(|o| serde_json::from_value(o).ok());
+            let metadata = namespace.unwrap_or_default().metadata;
+            let (state, _) =
+                NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+            self.roles = state.roles;
+        }
+        if revision.namespace != namespace {
+            return;
+        }
+        let name = revision.name.clone();
+        match (revision.kind.as_str(), object) {
+            ("pods", Some(pod)) => {
+                let ended = matches!(
+                    pod["status"]["phase"].as_str(),
+                    Some("Succeeded" | "Failed")
+                );
+                if ended {
+                    self.pods.remove(&name);
+                } else {
+                    self.pods.insert(name);
+                }
+            }
+            ("pods", None) => {
+                self.pods.remove(&name);
+            }
+            (VOLUMES, Some(volume)) => {
+                self.volumes.insert(name, volume);
+            }
+            ("deployments.apps" | "statefulsets.apps", Some(workload)) => {
+                let key = (revision.kind.clone(), name);
+                self.workloads.insert(key, workload);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is wrong at this moment, and what was wrong in coming here from `before`.
+    fn wrong(&self, before: Roles) -> impl Iterator<Item = String> {
+        let came =
+            |layer, role| before.of(layer) != Some(role) && self.roles.of(layer) == Some(role);
+        let mut wrong = vec![];
+        let unconfirmed = |role| {
+            let doubts = self.volumes.iter();
+            doubts.filter_map(move |(name, volume)| {
+                Some(format!("{name}: {}", replication::doubt(volume, role)?))
+            })
+        };
+        let demoted = self
+            .volumes
+            .values()
+            .any(|v| v["spec"]["replicationState"] != "primary");
+        if demoted && !self.pods.is_empty() {
+            wrong.push(format!(
+                "{:?} run over a volume that is not primary",
+                self.pods
+            ));
+        }
+        if self.roles.traffic == Some(Role::Primary) && self.roles.workloads != Some(Role::Primary)
+        {
+            wrong.push("traffic without workloads".to_owned());
+        }
+        if came(Layer::Volumes, Role::Secondary) && !self.pods.is_empty() {
+            wrong.push(format!("volumes are demoted while {:?} run", self.pods));
+        }
+        if came(Layer::Workloads, Role::Primary) {
+            wrong.extend(
+                unconfirmed(Role::Primary).map(|why| format!("workloads come before {why}")),
+            );
+        }
+        if came(Layer::Traffic, Role::Primary) {
+            let lacking = self.workloads.iter().filter_map(|((_, name), workload)| {
+                Some(format!(
+                    "traffic comes before {name}: {}",
+                    available::lacking(workload)?
+                ))
+            });
+            wrong.extend(lacking);
+        }
+        for layer in Layer::ALL {
+            let role = self.roles.of(layer);
+            if role != before.of(layer) && role != self.status.layers.of(layer) {
+                wrong.push(format!(
+                    "{layer} is {role:?}, which the journal has not ordered"
+                ));
+            }
+        }
+        let reached = self.status.transition.is_none()
+            && self.status.layers.uniform() == Some(Role::Secondary);
+        if reached {
+            wrong.extend(unconfirmed(Role::Secondary).map(|why| format!("done before {why}")));
+        }
+        wrong.into_iter()
+    }
+}
