@@ -12,12 +12,12 @@ mod refused;
 mod slow;
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
+use futures::FutureExt as _;
 use testbed::csi_addons::CsiAddons;
 use testbed::{ControlPlane, eventually};
 use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use watched::Watched;
@@ -38,11 +38,6 @@ impl Bed {
         }
     }
 
-    async fn shared() -> &'static Self {
-        static SHARED: OnceCell<Bed> = OnceCell::const_new();
-        SHARED.get_or_init(Self::start).await
-    }
-
     async fn volume(&self, name: &str) -> Watched {
         Watched::new(self.csi_addons.volume("default", name).await.unwrap())
     }
@@ -58,14 +53,23 @@ impl Bed {
 
 const PRIMARY: &str = "primary@1: Primary Promoted@1 Healthy@1 Replicating@1 | confirmed";
 
-/// Each scenario is a test. They go on all at the same time, from when the first is waited for: one takes three minutes.
+macro_rules! begin {
+    ($bed:ident, $scenario:path) => {{
+        let bed = $bed.clone();
+        RUNTIME.spawn(async move { $scenario(&*bed.await).await })
+    }};
+}
+
+/// Each scenario is a test. They go on all at the same time, from when the first is waited for: one takes three minutes. The
+/// bed ends with the last of them.
 macro_rules! at_once {
-    ($($file:ident::$scenario:ident)*) => {
+    (tests: $($file:ident::$scenario:ident)*; waited_for_elsewhere: $($other:ident::$slow:ident)*) => {
         static BEGUN: LazyLock<Mutex<HashMap<&str, JoinHandle<()>>>> = LazyLock::new(|| {
-            Mutex::new(HashMap::from([$((
-                stringify!($scenario),
-                RUNTIME.spawn(async { $file::$scenario(Bed::shared().await).await }),
-            )),*]))
+            let bed = async { Arc::new(Bed::start().await) }.boxed().shared();
+            Mutex::new(HashMap::from([
+                $((stringify!($scenario), begin!(bed, $file::$scenario)),)*
+                $((stringify!($slow), begin!(bed, $other::$slow)),)*
+            ]))
         });
 
         $(#[test]
@@ -76,6 +80,7 @@ macro_rules! at_once {
 }
 
 at_once! {
+    tests:
     healthy::it_goes_there_and_comes_back
     healthy::calls_that_wait_leave_what_was_told_before
     healthy::a_resync_takes_a_second_round
@@ -90,11 +95,12 @@ at_once! {
     refused::prerequisites_that_came_late
     refused::a_resync_that_fails
     refused::a_demotion_that_fails_and_is_taken_back
-    slow::a_promotion_that_never_returns
     slow::a_promotion_that_is_taken_back_before_its_answer
     slow::a_demotion_that_is_taken_back_before_its_answer
     group::a_group_goes_there_and_comes_back
-    group::a_group_says_what_its_volume_does_not
+    group::a_group_says_what_its_volume_does_not;
+    waited_for_elsewhere:
+    slow::a_promotion_that_never_returns
 }
 
 /// What they run on. Every test has its own runtime otherwise, and what is shared would end with the first.
@@ -102,7 +108,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 /// # Panics
 /// When the scenario did, with what it said: where it said it is no output of this test.
-fn end_of(scenario: &str) {
+pub(super) fn end_of(scenario: &str) {
     let begun = BEGUN.lock().unwrap().remove(scenario).unwrap();
     if let Err(error) = RUNTIME.block_on(begun) {
         let panic = error.into_panic();

@@ -91,7 +91,7 @@ async fn replication_is_deleted_on_a_primary_or_by_who_means_it_or_with_its_name
         }
     })
     .await;
-    assert_eq!(volume.asked(Rpc::Disable), 1);
+    volume.until_asked(Rpc::Disable, 1).await;
 
     println!("on a primary");
     bed.site.failover(PROMOTE).await.expect(0);
