@@ -348,6 +348,7 @@ impl Reconciler {
     ) -> Result<(), TurnError> {
         let gate = self.gate.clone();
         let _moving = gate.moving().await;
+        status::confirm(&self.client, &seen.site).await?;
         let writes = desired.into_iter().filter_map(|desired| {
             Some((
                 Arc::clone(seen.namespaces.get(&desired.name)?),

@@ -243,6 +243,35 @@ fn sweeps(transition: &Transition, total: i64) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_site_that_is_out_of_date_says_is_not_written_onto_namespaces() {
+    let bed = Bed::new("primary").await;
+    let before = bed.controller();
+    bed.until_settled("birth-east").await;
+    drop(before);
+    // Another leader has gone on. Of what it wrote, the labels have come through, the journal has not.
+    bed.api.set_fault(|_, objects| {
+        objects.get_mut(SITE).unwrap()["metadata"]["resourceVersion"] = json!("1000000");
+        None
+    });
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["labels"]["failover.dev/workloads"] = json!("secondary");
+    bed.api.put(SHOP, shop);
+    tokio::time::sleep(LAG * 2).await;
+    let _controller = bed.controller();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let turned = "failover.dev/workloads=secondary";
+    assert!(bed.shop_labels().contains(turned), "it is not turned back");
+
+    bed.api.set_fault(|_, _| None);
+    bed.api.put(SITE, bed.api.get(SITE));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(
+        !bed.shop_labels().contains(turned),
+        "by the newest Site it is"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newer_order_stops_a_sweep_under_way() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();

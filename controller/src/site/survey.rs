@@ -142,6 +142,7 @@ impl Scope {
                     return Ok(Survey {
                         total: 1,
                         strays: vec![stray],
+                        ..Survey::default()
                     });
                 }
                 Err(
