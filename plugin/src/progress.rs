@@ -31,8 +31,13 @@ impl std::fmt::Debug for Progress<'_> {
 
 impl<'a> Progress<'a> {
     pub fn new(screen: &'a Screen) -> Self {
-        let bar = screen.terminal().live.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let terminal = screen.terminal().live.then(ProgressDrawTarget::stderr);
+        Self::on(screen, terminal)
+    }
+
+    fn on(screen: &'a Screen, terminal: Option<ProgressDrawTarget>) -> Self {
+        let bar = terminal.map(|terminal| {
+            let bar = ProgressBar::with_draw_target(None, terminal);
             bar.set_style(one_line());
             bar
         });
@@ -135,8 +140,46 @@ impl Drop for Progress<'_> {
 
 #[cfg(test)]
 mod tests {
+    use indicatif::{InMemoryTerm, TermLike as _};
+
     use super::*;
     use crate::output::screen::tests::{PIPE, captured};
+
+    fn lines(texts: &[&str]) -> Vec<Line> {
+        let line = |text: &&str| Line::new(Tone::Plain, *text);
+        texts.iter().map(line).collect()
+    }
+
+    #[test]
+    fn on_a_terminal_lines_are_drawn_in_the_place_of_those_before_and_at_last_left_standing() {
+        let (screen, _, err) = captured(PIPE);
+        let terminal = InMemoryTerm::new(20, 80);
+        terminal.write_line("above").unwrap();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), 200);
+        let mut progress = Progress::on(&screen, Some(target));
+        progress.now("waiting for the controller to begin");
+        progress.draw(lines(&["demotion", "> guards", "- traffic"]));
+        progress.draw(lines(&[
+            "demotion",
+            "+ guards",
+            "! traffic",
+            "  held by web",
+        ]));
+        assert_eq!(
+            terminal.contents(),
+            "above\ndemotion\n+ guards\n! traffic\n  held by web"
+        );
+        let done = lines(&["demotion", "+ guards", "+ traffic"]);
+        progress.draw(done);
+        assert_eq!(terminal.contents(), "above\ndemotion\n+ guards\n+ traffic");
+        progress.leave();
+        assert_eq!(
+            terminal.contents(),
+            "above",
+            "what stays is no longer drawn"
+        );
+        assert_eq!(err.text(), "demotion\n+ guards\n+ traffic\n");
+    }
 
     #[test]
     fn without_a_terminal_each_change_is_one_line_on_stderr() {

@@ -62,6 +62,11 @@ impl<'a> Session<'a> {
         });
     }
 
+    /// What was begun came to nothing.
+    pub fn nothing_is_underway(&self) {
+        *self.underway.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub fn interrupted(&self) -> Failure {
         let underway = self
             .underway

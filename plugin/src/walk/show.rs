@@ -1,12 +1,13 @@
 //! Where a walk is shown: redrawn in place on a terminal, plain lines appended where there is none.
 
-use failover_core::api::{HistoryEntry, Site, Transition};
+use failover_core::api::{HistoryEntry, Outcome, Site, Transition};
 use jiff::Timestamp;
 
 use super::concluded;
 use super::news::News;
 use super::picture::of_site;
-use crate::output::{Screen, Tone};
+use crate::commands::switch_role::words;
+use crate::output::{Screen, Tone, clean};
 use crate::progress::Progress;
 
 /// A walk on the screen, and things said in between.
@@ -49,6 +50,17 @@ impl<'a> Show<'a> {
 
     /// Shows the walk as it ended, which may have been between two looks, and leaves it standing.
     pub fn ended(&mut self, site: &Site, entry: &HistoryEntry) {
+        if entry.outcome == Outcome::Superseded {
+            self.last = None;
+            self.leave();
+            let text = format!(
+                "site {}: the {} is given up for a newer order",
+                clean(&site.spec.site_name),
+                words(entry.to).noun
+            );
+            self.progress.tell(Tone::Warning, &text);
+            return;
+        }
         let mut site = site.clone();
         site.spec.paused = None;
         let status = site.status.get_or_insert_default();

@@ -232,3 +232,17 @@ fn the_last_step_changed_what_the_others_did_not_even_if_its_end_was_not_seen() 
     let told = told(&[(5, seen)], Some(&entry));
     assert!(told.ends_with(last), "{told}");
 }
+
+#[test]
+fn a_walk_that_was_given_up_is_not_told_as_done() {
+    let entry = HistoryEntry {
+        outcome: failover_core::api::Outcome::Superseded,
+        ..entry()
+    };
+    let told = told(&[(9, waiting())], Some(&entry));
+    assert!(!told.contains("podsGone: done"), "{told}");
+    assert!(
+        told.ends_with("site east: the demotion is given up for a newer order\n"),
+        "{told}"
+    );
+}

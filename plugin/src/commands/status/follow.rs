@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::commands::Session;
-use crate::commands::look::{is_moving, no_site};
+use crate::commands::look::is_moving;
 use crate::commands::switch_role::{GOES_ON, words};
 use crate::commands::watch::{EVERY, Seen, Watch};
 use crate::failure::Failure;
@@ -49,7 +49,8 @@ pub(super) async fn follow(
                 }
                 last = Some(site);
             }
-            Seen::Gone => return Err(no_site(session)),
+            // What the namespaces hold without it, the status tells.
+            Seen::Gone => return Ok(()),
             Seen::NoAnswer => {}
         }
         if let Some(timeout) = timeout.filter(|timeout| started.elapsed() >= *timeout) {

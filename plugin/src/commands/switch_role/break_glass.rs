@@ -12,8 +12,8 @@ use crate::cli::{DryRun, SwitchArgs};
 use crate::commands::Session;
 use crate::failure::Failure;
 
-/// What is said of a change that was interrupted.
-const STOPS: &str = "the change stops where it is: nobody carries it on";
+/// What is said of a change that was interrupted, or not done in time.
+pub(super) const STOPS: &str = "the change stops where it is: nobody carries it on";
 
 /// What gives up the wait and goes on by itself contradicts it.
 pub(super) fn check_usage(args: &SwitchArgs) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use failover_core::transition::is_paused;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::break_glass::STOPS;
 use super::sight::{Sight, caveat, sight};
 use super::verify::{Verified, verify};
 use super::{GOES_ON, Order, Words, words};
@@ -62,6 +63,24 @@ pub(super) async fn was_written(
     }
 }
 
+/// What becomes of an order once nobody follows it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// A controller carries it on.
+    GoesOn,
+    /// It was carried out by this very command.
+    Stops,
+}
+
+impl Afterwards {
+    fn then(self) -> &'static str {
+        match self {
+            Self::GoesOn => GOES_ON,
+            Self::Stops => STOPS,
+        }
+    }
+}
+
 /// One order being followed.
 pub(super) struct Following<'a> {
     session: &'a Session<'a>,
@@ -72,6 +91,8 @@ pub(super) struct Following<'a> {
     deadline: Instant,
     timeout: Duration,
     watch: Watch<'a>,
+    /// What becomes of the order once nobody follows it any more.
+    afterwards: Afterwards,
     walking: bool,
     paused: Option<Pause>,
     caveat: Option<String>,
@@ -84,6 +105,7 @@ impl<'a> Following<'a> {
         role: Role,
         order: &'a Order,
         timeout: Duration,
+        afterwards: Afterwards,
     ) -> Self {
         Self {
             session,
@@ -94,6 +116,7 @@ impl<'a> Following<'a> {
             deadline: order.started + timeout,
             timeout,
             watch: Watch::new(session),
+            afterwards,
             walking: false,
             paused: None,
             caveat: None,
@@ -227,9 +250,9 @@ impl<'a> Following<'a> {
             return failure;
         }
         Failure::timed_out(format!(
-            "the {noun} of site {site} is not done {after} and goes on: the controller has not begun"
+            "the {noun} of site {site} is not done {after}: the controller has not begun"
         ))
-        .next(GOES_ON)
+        .next(self.afterwards.then())
     }
 
     /// At which step it is, and what that waits for.
@@ -243,9 +266,13 @@ impl<'a> Following<'a> {
                 total => format!("step {name}, {} of {total}", step.done),
             };
             let failure = Failure::timed_out(format!(
-                "the {noun} of site {site} is not done {after} and goes on: it has come to {at}"
+                "the {noun} of site {site} is not done {after}: it has come to {at}"
             ));
-            return Some(failure.details(step.blocked.iter().map(what)).next(GOES_ON));
+            return Some(
+                failure
+                    .details(step.blocked.iter().map(what))
+                    .next(self.afterwards.then()),
+            );
         }
         // Before the first label is written nothing has changed. Objects that refuse to agree do not come round by waiting.
         let refused = |b: &failover_core::api::Blocked| b.guard == GuardId::NotConforming.as_str();
@@ -267,7 +294,12 @@ impl<'a> Following<'a> {
         Some(
             failure
                 .details(step.blocked.iter().map(what))
-                .next(format!("put it right and it goes on by itself{go_on}")),
+                .next(match self.afterwards {
+                    Afterwards::GoesOn => format!("put it right and it goes on by itself{go_on}"),
+                    Afterwards::Stops => {
+                        format!("{STOPS}; put it right and give the order again{go_on}")
+                    }
+                }),
         )
     }
 

@@ -11,31 +11,34 @@
 //!
 //! Success is what an own list of every object shows, never what the controller or this command intended.
 
+mod ask;
 mod break_glass;
 mod course;
 mod follow;
+mod order;
 mod report;
 mod sight;
 mod verify;
 mod wish;
 
 use failover_core::Role;
-use failover_core::api::{Mode, RoleRequest};
+use failover_core::api::RoleRequest;
 use failover_core::guard::{GuardId, Hold, Overrides};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use self::ask::{question, say_what_it_means};
 use self::break_glass::BreakGlass;
-use self::course::{Course, Ordered, course, guards};
-use self::follow::Following;
+use self::course::{Course, course, guards};
+use self::follow::{Afterwards, Following};
+use self::order::{Order, Written, write};
 use self::report::{Outcome, Report};
 use self::wish::Wish;
 use super::look::{View, look, preview};
-use super::{Session, consent, summary};
+use super::{Session, consent};
 use crate::cli::{DryRun, SwitchArgs};
-use crate::cluster::{ApiError, SiteWrite, WriteError};
 use crate::failure::Failure;
-use crate::output::{Terminal, clean};
+use crate::output::Terminal;
 use crate::preview::{BatchConsent, Plan};
 use crate::prompt::{Consent, declined};
 
@@ -159,138 +162,6 @@ pub async fn run(
     .next("see who writes it (kubectl get site cluster -o yaml --show-managed-fields), then try again"))
 }
 
-fn question(view: &View, wish: &Wish) -> String {
-    let name = view.name();
-    if wish.abort {
-        let (back, there) = (words(wish.role), words(wish.role.opposite()));
-        return format!(
-            "Turn the {} of site {name} round and {} it?",
-            there.noun, back.command
-        );
-    }
-    format!(
-        "{} site {name} to {}?",
-        capitalised(words(wish.role).command),
-        wish.role
-    )
-}
-
-/// What a person should have read before they answer.
-fn say_what_it_means(session: &Session<'_>, view: &View, ordered: &Ordered, plan: &Plan) {
-    let screen = session.screen;
-    screen.note(&summary::of_change(plan, session.cluster.connection()));
-    if !ordered.inherited.is_empty() {
-        screen.note(&format!(
-            "  the overrides of the order that it repeats hold on: {}",
-            clean(&ordered.inherited.join(", "))
-        ));
-    }
-    match (ordered.mode, view.site.spec.mode) {
-        (Mode::Unsafe, _) => screen.warn(match plan.role {
-            Role::Secondary => "mode unsafe: all layers move at once. Nothing waits until the pods are gone before the volumes turn: what they still write may be lost",
-            Role::Primary => "mode unsafe: all layers move at once. Nothing waits until the volumes are confirmed before pods start on them: what is written may be lost",
-        }),
-        (Mode::Safe, Mode::Unsafe) => {
-            screen.note("  the Site's mode was unsafe; this order is carried out safely (--mode unsafe says otherwise)");
-        }
-        (Mode::Safe, Mode::Safe) => {}
-    }
-}
-
-/// An order that has been written, by us or by somebody else.
-#[derive(Clone, Debug)]
-pub(super) struct Order {
-    pub(super) write: Option<SiteWrite>,
-    pub(super) request: RoleRequest,
-    /// It turns a change the other way round.
-    pub(super) turns_round: bool,
-    /// The site is paused.
-    pub(super) when_resumed: bool,
-    pub(super) started: Instant,
-}
-
-impl Order {
-    async fn new(
-        session: &Session<'_>,
-        view: &View,
-        wish: &Wish,
-        args: &SwitchArgs,
-        ordered: &Ordered,
-    ) -> Result<Self, Failure> {
-        let request = RoleRequest {
-            id: format!("{:032x}", rand::random::<u128>()),
-            requested_by: session.cluster.user_name().await?,
-            reason: args.reason.clone().unwrap_or_default(),
-            overrides: ordered.overrides.clone(),
-            run_missed: ordered.batch.run_missed,
-            run_held_jobs: ordered.batch.run_held_jobs,
-            ..RoleRequest::default()
-        };
-        Ok(Self {
-            write: Some(SiteWrite {
-                resource_version: view.resource_version(),
-                role: wish.role,
-                epoch: ordered.epoch,
-                mode: Some(ordered.mode).filter(|mode| *mode != view.site.spec.mode),
-                request: request.clone(),
-            }),
-            request,
-            turns_round: wish.abort,
-            when_resumed: ordered.when_resumed,
-            started: Instant::now(),
-        })
-    }
-
-    fn joined(view: &View, id: String) -> Self {
-        let request = view.site.spec.request.clone().unwrap_or_default();
-        Self {
-            write: None,
-            request: RoleRequest { id, ..request },
-            turns_round: false,
-            when_resumed: false,
-            started: Instant::now(),
-        }
-    }
-}
-
-enum Written {
-    Yes,
-    /// Somebody else wrote the Site first.
-    Overtaken,
-}
-
-async fn write(
-    session: &Session<'_>,
-    order: &Order,
-    args: &SwitchArgs,
-) -> Result<Written, Failure> {
-    let write = order.write.as_ref().expect("an order of ours");
-    let dry_run = args.dry_run == DryRun::Server;
-    match session.cluster.order(write, dry_run).await {
-        Ok(_) => Ok(Written::Yes),
-        Err(WriteError::Conflict) => Ok(Written::Overtaken),
-        // It may have been stored, and the answer lost.
-        Err(WriteError::Api(
-            error @ (ApiError::Unreachable { sent: true, .. } | ApiError::Busy { .. }),
-        )) if !dry_run => {
-            session.is_underway(
-                "whether the order was written is not known",
-                "look with kubectl failover status",
-            );
-            if follow::was_written(session, order, args.timeout, &error).await? {
-                Ok(Written::Yes)
-            } else {
-                Err(Failure::error(format!("{error}: nothing was changed")).next("try again"))
-            }
-        }
-        Err(WriteError::Api(error)) => {
-            let mut failure = Failure::from(error);
-            failure.message.push_str(": nothing was changed");
-            Err(failure)
-        }
-    }
-}
-
 /// The site is in that role, and no transition is under way: that it holds is checked all the same.
 async fn settled(
     session: &Session<'_>,
@@ -299,7 +170,14 @@ async fn settled(
     args: &SwitchArgs,
 ) -> Result<(), Failure> {
     let order = Order::joined(view, String::new());
-    let mut following = Following::new(session, view.name(), role, &order, args.timeout);
+    let mut following = Following::new(
+        session,
+        view.name(),
+        role,
+        &order,
+        args.timeout,
+        Afterwards::GoesOn,
+    );
     let verified = if args.wait && args.dry_run == DryRun::None {
         Some(following.verified().await?)
     } else {
@@ -322,7 +200,13 @@ async fn finish(
         Report::new(view, role, Outcome::Ordered, order, None).print(session.screen, args.output);
         return Ok(());
     }
-    let mut following = Following::new(session, view.name(), role, order, args.timeout);
+    let afterwards = if args.break_glass {
+        Afterwards::Stops
+    } else {
+        Afterwards::GoesOn
+    };
+    let name = view.name();
+    let mut following = Following::new(session, name, role, order, args.timeout, afterwards);
     let entry = if args.break_glass {
         let mut here = BreakGlass::start(session, &order.request.requested_by);
         let entry = tokio::select! {
@@ -386,13 +270,6 @@ fn hopeless_hold(plan: &Plan, overrides: &Overrides, role: Role) -> Result<(), F
         format!("{} of site {}", words(role).noun, plan.site),
         holds,
     ))
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
 }
 
 #[cfg(test)]
