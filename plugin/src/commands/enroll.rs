@@ -5,22 +5,24 @@ use std::time::Duration;
 use failover_core::Role;
 use failover_core::guard::{GuardId, Hold};
 use failover_core::namespace::{Enforcement, may_enrol};
+use failover_core::transition::is_paused;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Session;
-use super::look::{View, look, preview};
+use super::look::{View, look, preview, warn_of_pause};
 use super::summary;
+use super::watch::{Seen, Watch};
 use crate::cli::EnrollArgs;
 use crate::cluster::{Enrolled, is_taken_over};
 use crate::failure::Failure;
 use crate::output::age::took;
 use crate::output::{Document, Format, Tone, counted};
 use crate::preview::standing;
-use crate::progress::Progress;
 use crate::prompt::{Consent, declined};
 use crate::sensitive::{Sensitive, sensitive};
+use crate::walk::{current, paused, what};
 
 const EVERY: Duration = Duration::from_millis(500);
 
@@ -164,7 +166,7 @@ fn in_transition(view: &View) -> Option<Hold> {
         guard: GuardId::TransitionRunning,
         object: None,
         message: format!("site {} is on its way to {}", view.name(), transition.to),
-        hint: "wait for it: kubectl failover status".to_owned(),
+        hint: "wait for it: kubectl failover status -w".to_owned(),
     })
 }
 
@@ -200,6 +202,7 @@ async fn ask(
             view.name()
         )),
     }
+    warn_of_pause(session, view);
     let consent = Consent::of(args.yes, session.screen.terminal().interactive, "enroll")?;
     let question = format!("Enrol {}?", names.join(", "));
     if consent.obtain(session.screen, &question).await? {
@@ -209,7 +212,8 @@ async fn ask(
     }
 }
 
-/// Waits until the controller has labelled them with the site's roles, and an own list finds nothing that differs.
+/// Waits until the controller has labelled them with the site's roles, has walked there with them where that takes a walk,
+/// and an own list finds nothing that differs.
 async fn wait(
     session: &Session<'_>,
     view: &View,
@@ -217,24 +221,69 @@ async fn wait(
     started: Instant,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    let progress = Progress::new(session.screen);
+    let mut watch = Watch::new(session);
+    let mut walked = None;
     loop {
+        let mut walking = false;
+        if let Seen::Site(site) = watch.look().await {
+            watch.show(&site);
+            let status = site.status.clone().unwrap_or_default();
+            if let Some(walk) = &status.transition {
+                walking = walk.namespaces.iter().any(|name| names.contains(name));
+                walked = walking.then(|| walk.id.clone());
+            }
+            let entry = status
+                .history
+                .iter()
+                .find(|e| Some(&e.id) == walked.as_ref());
+            if let Some(entry) = entry.filter(|_| !walking) {
+                watch.ended(&site, entry);
+                walked = None;
+            }
+        }
         let left = match look_at(session, names).await {
-            Ok(None) => return Ok(()),
+            Ok(None) if !walking => return Ok(()),
+            Ok(None) => "on their way".to_owned(),
             Ok(Some(left)) => left,
             Err(error) if error.is_passing() => error.to_string(),
             Err(error) => return Err(error.into()),
         };
-        progress.now(&format!("site {}: {left}", view.name()));
+        if !walking {
+            watch.now(&format!("site {}: {left}", view.name()));
+        }
         if started.elapsed() >= timeout {
-            return Err(Failure::timed_out(format!(
-                "labelled, but not taken over after {}: {left}",
-                took(timeout.try_into().unwrap_or_default())
-            ))
-            .next("see kubectl failover status"));
+            let after = took(timeout.try_into().unwrap_or_default());
+            return Err(not_taken_over(view, &after, &left, &watch));
         }
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Not within the time given, and what it waits for.
+fn not_taken_over(view: &View, after: &str, left: &str, watch: &Watch<'_>) -> Failure {
+    let failure = Failure::timed_out(format!(
+        "labelled, but not taken over after {after}: {left}"
+    ));
+    let now = jiff::Timestamp::now();
+    if let Some(pause) = view
+        .site
+        .spec
+        .paused
+        .as_ref()
+        .filter(|_| is_paused(&view.site, now))
+    {
+        return failure
+            .details([format!("the site is {}", paused(pause, now))])
+            .next("nothing moves until it is resumed: kubectl failover resume");
+    }
+    let blocked: Vec<String> = watch
+        .last()
+        .and_then(current)
+        .map(|(_, step)| step.blocked.iter().map(what).collect())
+        .unwrap_or_default();
+    failure
+        .details(blocked)
+        .next("it goes on: kubectl failover status -w")
 }
 
 /// `None`: taken over and verified; otherwise what is still to come.

@@ -2,7 +2,7 @@
 
 use failover_core::api::Site;
 use failover_core::guard::{self, Facts, Hold};
-use failover_core::transition::{EnrolledNamespace, role_in_effect};
+use failover_core::transition::{EnrolledNamespace, is_paused, role_in_effect};
 use failover_core::waits::replication;
 use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
@@ -12,6 +12,7 @@ use crate::apart::held_back;
 use crate::cluster::{ApiError, Enrolled};
 use crate::failure::Failure;
 use crate::preview::{Plan, plan};
+use crate::walk::paused;
 
 /// The site as it is at one moment.
 #[derive(Clone, Debug)]
@@ -100,6 +101,24 @@ pub async fn preview(
     plan.unseen.extend(unseen);
     plan.unseen.extend(requests.unseen);
     Ok(plan)
+}
+
+/// Says so where the site is paused: nothing that is asked of it comes about until that ends.
+pub fn warn_of_pause(session: &Session<'_>, view: &View) {
+    let now = jiff::Timestamp::now();
+    if let Some(pause) = view
+        .site
+        .spec
+        .paused
+        .as_ref()
+        .filter(|_| is_paused(&view.site, now))
+    {
+        session.screen.warn(&format!(
+            "site {} is {}; nothing moves until: kubectl failover resume",
+            view.name(),
+            paused(pause, now)
+        ));
+    }
 }
 
 /// Whether the controller has not yet carried out what is ordered.

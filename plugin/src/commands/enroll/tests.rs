@@ -173,3 +173,66 @@ async fn from_all_to_what_policies_name_only_on_a_primary(
     assert_eq!(said.result.err().map(|failure| failure.exit), exit);
     assert_eq!(fake.writes().is_empty(), exit.is_some());
 }
+
+/// The controller takes the newcomer over by a walk that is held.
+fn taken_over_slowly(fake: &FakeCluster) {
+    fake.change(|world| {
+        world.namespaces[0]["metadata"]["labels"] = json!({});
+        world.deployments[0]["spec"]["replicas"] = json!(2);
+        world.controller = false;
+        world.controller_leads = true;
+    });
+    fake.fail(|method, _, world| {
+        if *method == http::Method::PATCH {
+            world.touch_site(|site| {
+                site["status"]["transition"] = json!({
+                    "id": "enrol-2", "to": "secondary", "epoch": 4, "startedAt": "2026-03-01T12:00:00Z",
+                    "namespaces": ["shop"], "steps": [{"name": "podsGone", "state": "Blocked", "total": 1, "blocked": [
+                        {"guard": "pods-running", "object": "shop/deployments/web", "message": "pod web-1"}]}]
+                });
+            });
+        }
+        None
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_that_is_held_on_its_way_says_by_what() {
+    let fake = with_billing(Role::Secondary);
+    taken_over_slowly(&fake);
+    let args = enroll(&["shop", "--timeout", "10s"]);
+    let said = fake_cluster::run(&fake, async |session| run(session, &args).await).await;
+    let failure = said.result.unwrap_err();
+    assert_eq!(failure.exit, ExitCode::TimedOut);
+    assert_eq!(
+        failure.details,
+        ["pods-running (shop/deployments/web): pod web-1"]
+    );
+    assert!(
+        said.err.contains(
+            "kubectl failover demote --override pods-running=shop/deployments/web --reason TEXT"
+        ),
+        "{}",
+        said.err
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_site_takes_nobody_over_and_says_so_before_and_after() {
+    let fake = with_billing(Role::Secondary);
+    fake.change(|world| {
+        world.namespaces[0]["metadata"]["labels"] = json!({});
+        world.touch_site(|site| site["spec"]["paused"] = json!({"by": "bob", "reason": "upgrade"}));
+    });
+    let args = enroll(&["shop", "--timeout", "10s"]);
+    let said = fake_cluster::run(&fake, async |session| run(session, &args).await).await;
+    assert!(
+        said.err
+            .contains("warning: site east is paused by bob: upgrade"),
+        "{}",
+        said.err
+    );
+    let failure = said.result.unwrap_err();
+    assert_eq!(failure.details, ["the site is paused by bob: upgrade"]);
+    assert!(failure.next.unwrap().ends_with("kubectl failover resume"));
+}

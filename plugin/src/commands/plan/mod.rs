@@ -3,14 +3,12 @@
 mod report;
 
 use failover_core::Role;
-use failover_core::transition::is_paused;
 
 use super::Session;
-use super::look::{look, preview, standing};
+use super::look::{look, preview, standing, warn_of_pause};
 use crate::cli::PlanArgs;
 use crate::failure::Failure;
 use crate::preview::BatchConsent;
-use crate::walk::paused;
 
 pub fn check_usage(args: &PlanArgs) -> Result<(), Failure> {
     let batch = args.batch.consent();
@@ -44,20 +42,7 @@ pub async fn run(
     if view.role_in_effect() != Some(role) {
         plan.holds = standing(&view, &plan);
     }
-    let now = jiff::Timestamp::now();
-    if let Some(pause) = view
-        .site
-        .spec
-        .paused
-        .as_ref()
-        .filter(|_| is_paused(&view.site, now))
-    {
-        session.screen.warn(&format!(
-            "site {} is {}; nothing moves until: kubectl failover resume",
-            view.name(),
-            paused(pause, now)
-        ));
-    }
+    warn_of_pause(session, &view);
     report::print(&plan, args.output, session.screen);
     if plan.unseen.is_empty() {
         return Ok(());

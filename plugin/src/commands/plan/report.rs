@@ -1,7 +1,7 @@
 //! A plan on paper.
 
 use failover_core::compile::Held;
-use failover_core::guard::Hold;
+use failover_core::guard::{GuardId, Hold};
 use failover_core::plan::ObjectRef;
 use failover_core::rewrite::{FieldChange, Note};
 use failover_core::{Layer, Role};
@@ -143,7 +143,9 @@ fn remarks(plan: &Plan, screen: &Screen) {
         &format!("Objects that hold the {}:", words.noun),
         hopeless.collect(),
     );
-    if plan.role == Role::Secondary {
+    // Where they hold the demotion, they are named by their guard.
+    let holds_it = |hold: &Hold| hold.guard == GuardId::UncoveredWorkloads;
+    if plan.role == Role::Secondary && !plan.holds.iter().any(holds_it) {
         section(
             screen,
             Tone::Warning,

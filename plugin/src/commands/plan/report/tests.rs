@@ -1,5 +1,5 @@
 use failover_core::compile::ObjectKey;
-use failover_core::guard::{Facts, standing};
+use failover_core::guard::{Facts, of_uncovered, standing};
 use failover_core::namespace::ObjectRole;
 use failover_core::uncovered::Uncovered;
 use serde_json::json;
@@ -7,8 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::cluster::Survey;
 use crate::output::screen::tests::{PIPE, captured};
-use crate::preview::plan;
 use crate::preview::tests::{deployment, enrolled, found};
+use crate::preview::{BatchConsent, plan};
 
 /// One of everything that there is to say.
 fn everything(role: Role) -> Plan {
@@ -71,6 +71,9 @@ fn everything(role: Role) -> Plan {
         why: "exempt label of deployments/proxy waits for the promotion".into(),
     });
     plan.holds = standing(Some(role.opposite()), role, &Facts::default());
+    if role == Role::Secondary {
+        plan.holds.extend(of_uncovered(&plan.uncovered));
+    }
     plan
 }
 
@@ -98,6 +101,30 @@ fn a_promotion_as_a_document() {
 #[test]
 fn a_demotion_as_a_diff() {
     insta::assert_snapshot!(printed(Role::Secondary, PlanFormat::Diff));
+}
+
+#[test]
+fn with_consent_it_says_what_of_the_batch_work_runs() {
+    let (screen, _, err) = captured(PIPE);
+    let mut plan = everything(Role::Primary);
+    plan.batch = BatchConsent {
+        run_missed: true,
+        run_held_jobs: true,
+    };
+    print(&plan, PlanFormat::Table, &screen);
+    let told = err.text();
+    for (heading, object) in [
+        (
+            "CronJobs that start a missed run at once (--run-missed):",
+            "shop/cronjobs/report: the run of",
+        ),
+        (
+            "Jobs held since they were created, which now run (--run-held-jobs):",
+            "shop/jobs/migrate",
+        ),
+    ] {
+        assert!(told.contains(&format!("{heading}\n  {object}")), "{told}");
+    }
 }
 
 #[test]

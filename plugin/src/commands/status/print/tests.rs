@@ -225,3 +225,23 @@ fn the_document_has_everything_under_stable_names() {
         ]
     );
 }
+
+#[test]
+fn a_paused_site_says_who_paused_it_until_when_and_why() {
+    let (enrolled, survey) = shop();
+    let mut paused = stalled();
+    paused.spec.paused = serde_json::from_value(
+        json!({"by": "bob", "reason": "look first", "until": "2026-03-01T15:30:00Z"}),
+    )
+    .unwrap();
+    paused.status.as_mut().unwrap().phase = Some(Phase::Paused);
+    let report = Report::new(
+        Some(&paused),
+        &enrolled,
+        Some(&survey),
+        Some(SOUND),
+        None,
+        now(),
+    );
+    insta::assert_snapshot!(printed(&report, Format::Table));
+}
