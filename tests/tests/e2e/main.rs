@@ -20,6 +20,7 @@ mod flux;
 mod krew;
 mod lifecycle;
 mod main_job;
+mod pods_gone;
 mod rights;
 mod rules;
 mod under_load;

@@ -1,0 +1,379 @@
+//! What a demotion waits for before it turns the volumes: everything that could still write has ended.
+
+use failover_core::api::{self, Blocked, Phase, StepName};
+use failover_core::names;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use nix::sys::signal::Signal;
+use rstest::rstest;
+use serde_json::{Value, json};
+use testbed::site::{DEMOTE, Deadlines, Options, Site};
+use testbed::{eventually, fixtures};
+
+const NAMESPACE: &str = "shop";
+const FOREIGN: &str = "--override=uncovered-workloads";
+
+/// A primary whose volume `data` is replicated, on claim `data`.
+async fn site(pods_gone: &'static str) -> Site {
+    let site = Site::start(Options {
+        nodes: 1,
+        deadlines: Deadlines {
+            pods_gone,
+            ..Deadlines::default()
+        },
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    site.enrolled_namespace(NAMESPACE).await;
+    for object in [
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "shop-data"},
+            "spec": {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+                "claimRef": {"namespace": NAMESPACE, "name": "data"}, "hostPath": {"path": "/data"},
+            },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"namespace": NAMESPACE, "name": "data"},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": "shop-data",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        }),
+        fixtures::volume_replication(NAMESPACE, "data"),
+    ] {
+        site.apply_as_flux(&object).await.unwrap();
+    }
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(site.client(), NAMESPACE);
+    eventually("a bound claim", || async {
+        let phase = claims
+            .get("data")
+            .await
+            .unwrap()
+            .status
+            .unwrap_or_default()
+            .phase;
+        if phase.as_deref() == Some("Bound") {
+            Ok(())
+        } else {
+            Err(phase)
+        }
+    })
+    .await;
+    site
+}
+
+async fn with_application(site: &Site, replicas: i64) {
+    let web = on_claim(fixtures::deployment(NAMESPACE, "web", replicas));
+    site.apply_as_flux(&web).await.unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(site.client(), NAMESPACE);
+    eventually("an application that runs", || async {
+        let status = deployments
+            .get("web")
+            .await
+            .unwrap()
+            .status
+            .unwrap_or_default();
+        let up = status.available_replicas.map(i64::from) == Some(replicas);
+        if up {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+}
+
+fn on_claim(mut workload: Value) -> Value {
+    workload["spec"]["template"]["spec"]["volumes"] =
+        json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    workload
+}
+
+async fn ordered(site: &Site, order: &[&str]) {
+    site.failover(&[order, &["--wait=false"]].concat())
+        .await
+        .expect(0);
+}
+
+async fn status(site: &Site) -> api::SiteStatus {
+    let sites: Api<api::Site> = Api::all(site.client());
+    sites
+        .get(names::SITE)
+        .await
+        .unwrap()
+        .status
+        .unwrap_or_default()
+}
+
+/// Waits until the walk is held where pods are waited for; by what.
+async fn held(site: &Site) -> Vec<Blocked> {
+    eventually("a walk that waits for pods in vain", || async {
+        let status = status(site).await;
+        let steps = status.transition.iter().flat_map(|walk| &walk.steps);
+        let step = steps
+            .into_iter()
+            .find(|step| step.name == StepName::PodsGone);
+        match step {
+            Some(step) if status.phase == Some(Phase::Stalled) && !step.blocked.is_empty() => {
+                Ok(step.blocked.clone())
+            }
+            other => Err(format!("{:?} {other:?}", status.phase)),
+        }
+    })
+    .await
+}
+
+fn by<'a>(blocked: &'a [Blocked], object: &str) -> &'a str {
+    let found = blocked.iter().find(|b| b.object.as_deref() == Some(object));
+    let found = found.unwrap_or_else(|| panic!("{object} is not among {blocked:#?}"));
+    assert_eq!(found.guard, "pods-running");
+    &found.message
+}
+
+async fn volume_is(site: &Site, state: &str) {
+    let api = site
+        .api_of(&fixtures::volume_replication(NAMESPACE, "data"))
+        .await
+        .unwrap();
+    let volume: DynamicObject = api.get("data").await.unwrap();
+    assert_eq!(volume.data["spec"]["replicationState"], state);
+}
+
+async fn until_demoted(site: &Site) {
+    eventually("a site that is demoted", || async {
+        let status = status(site).await;
+        if status.phase == Some(Phase::Stable) && status.transition.is_none() {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    volume_is(site, "secondary").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_wait_for_the_last_pod() {
+    let mut site = site("1s").await;
+    with_application(&site, 3).await;
+    let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
+    // They end when a test says so, one by one.
+    let held_back = json!({"metadata": {"finalizers": ["example.org/slow"]}});
+    let all: Vec<String> = pods
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .iter()
+        .map(ResourceExt::name_any)
+        .collect();
+    for pod in &all {
+        pods.patch(pod, &PatchParams::default(), &Patch::Merge(&held_back))
+            .await
+            .unwrap();
+    }
+    ordered(&site, DEMOTE).await;
+    for pod in &all {
+        let blocked = held(&site).await;
+        assert!(
+            by(&blocked, "shop/deployments/web").contains(pod),
+            "{blocked:#?}"
+        );
+        assert!(
+            by(&blocked, "shop/volumereplications/data").contains("claim data is mounted by pod"),
+            "{blocked:#?}"
+        );
+        volume_is(&site, "primary").await;
+        let let_go = json!({"metadata": {"finalizers": null}});
+        pods.patch(pod, &PatchParams::default(), &Patch::Merge(&let_go))
+            .await
+            .unwrap();
+        eventually("the pod to be gone from what is waited for", || async {
+            let status = status(&site).await;
+            let told = format!("{:?}", status.transition);
+            if told.contains(pod.as_str()) {
+                Err(told)
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+    }
+    until_demoted(&site).await;
+    site.kwok.as_mut().unwrap().kill();
+}
+
+#[rstest]
+#[case::whole(&["--override=pods-running"])]
+#[case::each_by_its_name(&[
+    "--override=pods-running=shop/deployments/web",
+    "--override=pods-running=shop/volumereplications/data",
+])]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overrides: &[&str]) {
+    let mut site = site("1s").await;
+    with_application(&site, 1).await;
+    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    ordered(&site, DEMOTE).await;
+    let blocked = held(&site).await;
+    let told = by(&blocked, "shop/deployments/web");
+    assert!(
+        told.contains("pod web-") && told.contains("terminating on node-0"),
+        "{told}"
+    );
+    volume_is(&site, "primary").await;
+
+    site.failover(&[DEMOTE, overrides].concat()).await.expect(0);
+    until_demoted(&site).await;
+    let history = &status(&site).await.history;
+    assert!(
+        history[0]
+            .overrides
+            .iter()
+            .any(|o| o.starts_with("pods-running")),
+        "{history:#?}"
+    );
+    assert_eq!(history[0].reason, "drill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_have_ended_hold_nothing() {
+    let site = site("30s").await;
+    let job = on_claim(fixtures::job(NAMESPACE, "import"));
+    site.apply_as_flux(&job).await.unwrap();
+    let jobs: Api<Job> = Api::namespaced(site.client(), NAMESPACE);
+    eventually("a Job that is done", || async {
+        let status = jobs.get("import").await.unwrap().status.unwrap_or_default();
+        if status.succeeded == Some(1) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    site.failover(DEMOTE).await.expect(0);
+    volume_is(&site, "secondary").await;
+    let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
+    let left = pods.list(&ListParams::default()).await.unwrap();
+    assert_eq!(left.items.len(), 1, "it is there still, and has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_pod_on_the_claim_holds_the_volume() {
+    let site = site("1s").await;
+    let mut foreign = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": NAMESPACE, "name": "shell"},
+        "spec": {"containers": [{"name": "main", "image": "example.org/shell"}]},
+    });
+    foreign["spec"]["volumes"] =
+        json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    site.apply_as_person(&foreign).await.unwrap();
+    ordered(&site, &[DEMOTE, &[FOREIGN]].concat()).await;
+    let blocked = held(&site).await;
+    let told = by(&blocked, "shop/volumereplications/data");
+    assert!(
+        told.contains("claim data is mounted by pod shell"),
+        "{told}"
+    );
+    volume_is(&site, "primary").await;
+
+    let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
+    pods.delete("shell", &DeleteParams::default())
+        .await
+        .unwrap();
+    until_demoted(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_still_attached_is_not_turned() {
+    let site = site("1s").await;
+    let attachment = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "data-on-node-0"},
+        "spec": {"attacher": "example.org", "nodeName": "node-0", "source": {"persistentVolumeName": "shop-data"}},
+    });
+    site.apply_as_person(&attachment).await.unwrap();
+    let patch = r#"{"status":{"attached":true}}"#;
+    let attached = [
+        "patch",
+        "volumeattachment",
+        "data-on-node-0",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        patch,
+    ];
+    site.kubectl(&attached).await.expect(0);
+    ordered(&site, DEMOTE).await;
+    let blocked = held(&site).await;
+    let told = by(&blocked, "shop/volumereplications/data");
+    assert!(
+        told.contains("claim data is attached to node node-0"),
+        "{told}"
+    );
+    volume_is(&site, "primary").await;
+
+    site.kubectl(&["delete", "volumeattachment", "data-on-node-0"])
+        .await
+        .expect(0);
+    until_demoted(&site).await;
+}
+
+/// Its own controller waits for the lowest of them before it takes the highest down, and would for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_set_of_pods_that_are_not_ready_comes_down() {
+    let mut site = site("60s").await;
+    let set = fixtures::stateful_set(NAMESPACE, "db", 3);
+    site.apply_as_flux(&set).await.unwrap();
+    let sets: Api<StatefulSet> = Api::namespaced(site.client(), NAMESPACE);
+    eventually("all of them", || async {
+        let status = sets.get("db").await.unwrap().status.unwrap_or_default();
+        if status.ready_replicas == Some(3) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    // Nobody makes them ready again.
+    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    for i in 0..3 {
+        pods.patch_status(
+            &format!("db-{i}"),
+            &PatchParams::default(),
+            &Patch::Strategic(&unready),
+        )
+        .await
+        .unwrap();
+    }
+    ordered(&site, DEMOTE).await;
+    for highest in ["db-2", "db-1", "db-0"] {
+        eventually(
+            &format!("{highest} to be told to end, and it alone"),
+            || async {
+                let pods = pods.list(&ListParams::default()).await.unwrap();
+                let ending: Vec<_> = pods
+                    .iter()
+                    .filter(|pod| pod.metadata.deletion_timestamp.is_some())
+                    .map(ResourceExt::name_any)
+                    .collect();
+                if ending == [highest] {
+                    Ok(())
+                } else {
+                    Err(ending)
+                }
+            },
+        )
+        .await;
+        // As a kubelet does once its containers have ended.
+        let now = DeleteParams::default().grace_period(0);
+        pods.delete(highest, &now).await.unwrap();
+    }
+    until_demoted(&site).await;
+}
