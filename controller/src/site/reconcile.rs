@@ -307,7 +307,7 @@ impl Reconciler {
         self.observer.wrote_site(site, written.clone());
         self.metrics.show(&written);
         let after = written.status.clone().unwrap_or_default();
-        self.metrics.count_ended(&before, &after);
+        self.metrics.walks.count_ended(&before, &after);
         for guard in news::guards_that_came_to_hold(&before, &after) {
             self.metrics
                 .guard_refusals

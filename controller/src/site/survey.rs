@@ -141,6 +141,7 @@ impl Scope {
                     };
                     return Ok(Survey {
                         total: 1,
+                        held: 0,
                         strays: vec![stray],
                         ..Survey::default()
                     });

@@ -149,6 +149,7 @@ async fn a_cluster_that_conforms_is_only_read() {
         swept,
         Swept {
             total: 2,
+            held: 2,
             ..Swept::default()
         }
     );

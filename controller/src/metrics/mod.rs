@@ -1,17 +1,20 @@
 //! What Prometheus sees of the controller.
 
+mod walks;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use failover_core::api::{Outcome, Phase, Site, SiteStatus, StepName, StepState};
+use failover_core::api::{Phase, Site};
 use failover_core::{Layer, Role};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+pub use walks::Walks;
 
 /// Cheap to clone: all clones count into the same registry.
 #[derive(Clone, Debug)]
@@ -22,8 +25,7 @@ pub struct Metrics {
     site_phase: Family<PhaseLabels, Gauge>,
     layer_role: Family<LayerLabels, Gauge>,
     epoch: Gauge,
-    transition_duration: Family<TransitionLabels, Histogram, fn() -> Histogram>,
-    step_duration: Family<StepLabels, Histogram, fn() -> Histogram>,
+    pub walks: Walks,
     pub sweeps: Family<SweepLabels, Counter>,
     pub sweep_duration: Histogram,
     pub objects_rewritten: Family<WriterLabels, Counter>,
@@ -50,20 +52,6 @@ pub struct LayerLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PhaseLabels {
     pub phase: String,
-}
-
-/// `outcome` is `succeeded` or `superseded`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TransitionLabels {
-    pub to: String,
-    pub outcome: String,
-}
-
-/// `step` is one of the Site's `status.transition.steps[].name`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StepLabels {
-    pub to: String,
-    pub step: String,
 }
 
 /// `result` is `clean`, `corrected`, `blocked` or `failed`.
@@ -112,20 +100,7 @@ impl Metrics {
             "1 for what this site is doing",
             site_phase.clone(),
         );
-        let transition_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
-        registry.register_with_unit(
-            "transition_duration",
-            "How long transitions took, from their order to their end",
-            Unit::Seconds,
-            transition_duration.clone(),
-        );
-        let step_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
-        registry.register_with_unit(
-            "step_duration",
-            "How long the steps of transitions took",
-            Unit::Seconds,
-            step_duration.clone(),
-        );
+        let walks = Walks::register(&mut registry);
         let layer_role = Family::default();
         registry.register(
             "layer_role",
@@ -190,8 +165,7 @@ impl Metrics {
             leader,
             site_role,
             site_phase,
-            transition_duration,
-            step_duration,
+            walks,
             layer_role,
             epoch,
             sweeps,
@@ -238,66 +212,6 @@ impl Metrics {
         }
     }
 
-    /// Counts what has ended between two statuses: transitions, and steps of the one under way.
-    pub fn count_ended(&self, before: &SiteStatus, after: &SiteStatus) {
-        let ended = after
-            .history
-            .iter()
-            .take_while(|entry| before.history.first() != Some(*entry));
-        for entry in ended {
-            let outcome = match entry.outcome {
-                Outcome::Succeeded => "succeeded",
-                Outcome::Superseded => "superseded",
-            };
-            let labels = TransitionLabels {
-                to: entry.to.to_string(),
-                outcome: outcome.to_owned(),
-            };
-            self.transition_duration
-                .get_or_create(&labels)
-                .observe(seconds(&entry.started_at, &entry.finished_at));
-            // The last ones end together with their transition.
-            let walked = before.transition.as_ref().filter(|t| t.id == entry.id);
-            let known = |name| {
-                walked.is_some_and(|t| {
-                    let step = t.steps.iter().find(|step| step.name == name);
-                    step.is_some_and(|step| step.state == StepState::Done)
-                })
-            };
-            for step in entry.steps.iter().filter(|step| !known(step.name)) {
-                #[expect(clippy::cast_precision_loss, reason = "a walk takes no 2^52 seconds")]
-                self.step_took(entry.to, step.name, step.seconds as f64);
-            }
-        }
-        let Some(walk) = &after.transition else {
-            return;
-        };
-        for step in walk
-            .steps
-            .iter()
-            .filter(|step| step.state == StepState::Done)
-        {
-            let before = before.transition.iter().filter(|t| t.id == walk.id);
-            let mut before = before
-                .flat_map(|t| &t.steps)
-                .filter(|s| s.name == step.name);
-            if before.any(|s| s.state == StepState::Done) {
-                continue;
-            }
-            if let (Some(from), Some(to)) = (&step.started_at, &step.finished_at) {
-                self.step_took(walk.to, step.name, seconds(from, to));
-            }
-        }
-    }
-
-    fn step_took(&self, to: Role, step: StepName, seconds: f64) {
-        let labels = StepLabels {
-            to: to.to_string(),
-            step: step.as_str().to_owned(),
-        };
-        self.step_duration.get_or_create(&labels).observe(seconds);
-    }
-
     /// There is no Site, or this replica does not lead: it must not go on claiming a role.
     pub fn forget_site(&self) {
         self.site_role.clear();
@@ -325,15 +239,6 @@ impl Metrics {
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
-}
-
-/// 0.5 s to more than an hour.
-fn walk_duration() -> Histogram {
-    Histogram::new(exponential_buckets(0.5, 2.0, 14))
-}
-
-fn seconds(from: &Time, to: &Time) -> f64 {
-    to.0.duration_since(from.0).as_secs_f64()
 }
 
 #[cfg(test)]

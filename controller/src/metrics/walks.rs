@@ -1,0 +1,167 @@
+//! How long role changes take, and each of their steps.
+
+use failover_core::Role;
+use failover_core::api::{Outcome, SiteStatus, StepName, StepState};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// `outcome` is `succeeded` or `superseded`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransitionLabels {
+    pub to: String,
+    pub outcome: String,
+}
+
+/// `step` is one of the Site's `status.transition.steps[].name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    pub to: String,
+    pub step: String,
+}
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Walks {
+    transition_duration: Family<TransitionLabels, Histogram, fn() -> Histogram>,
+    step_duration: Family<StepLabels, Histogram, fn() -> Histogram>,
+}
+
+impl Walks {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let transition_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
+        registry.register_with_unit(
+            "transition_duration",
+            "How long transitions took, from their order to their end",
+            Unit::Seconds,
+            transition_duration.clone(),
+        );
+        let step_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
+        registry.register_with_unit(
+            "step_duration",
+            "How long the steps of transitions took",
+            Unit::Seconds,
+            step_duration.clone(),
+        );
+        Self {
+            transition_duration,
+            step_duration,
+        }
+    }
+
+    /// Counts what has ended between two statuses: transitions, and steps of the one under way.
+    pub fn count_ended(&self, before: &SiteStatus, after: &SiteStatus) {
+        let ended = after
+            .history
+            .iter()
+            .take_while(|entry| before.history.first() != Some(*entry));
+        for entry in ended {
+            let outcome = match entry.outcome {
+                Outcome::Succeeded => "succeeded",
+                Outcome::Superseded => "superseded",
+            };
+            let labels = TransitionLabels {
+                to: entry.to.to_string(),
+                outcome: outcome.to_owned(),
+            };
+            self.transition_duration
+                .get_or_create(&labels)
+                .observe(seconds(&entry.started_at, &entry.finished_at));
+            // The last ones end together with their transition.
+            let walked = before.transition.as_ref().filter(|t| t.id == entry.id);
+            let known = |name| {
+                walked.is_some_and(|t| {
+                    let step = t.steps.iter().find(|step| step.name == name);
+                    step.is_some_and(|step| step.state == StepState::Done)
+                })
+            };
+            for step in entry.steps.iter().filter(|step| !known(step.name)) {
+                #[expect(clippy::cast_precision_loss, reason = "a walk takes no 2^52 seconds")]
+                self.step_took(entry.to, step.name, step.seconds as f64);
+            }
+        }
+        let Some(walk) = &after.transition else {
+            return;
+        };
+        for step in walk
+            .steps
+            .iter()
+            .filter(|step| step.state == StepState::Done)
+        {
+            let before = before.transition.iter().filter(|t| t.id == walk.id);
+            let mut before = before
+                .flat_map(|t| &t.steps)
+                .filter(|s| s.name == step.name);
+            if before.any(|s| s.state == StepState::Done) {
+                continue;
+            }
+            if let (Some(from), Some(to)) = (&step.started_at, &step.finished_at) {
+                self.step_took(walk.to, step.name, seconds(from, to));
+            }
+        }
+    }
+
+    fn step_took(&self, to: Role, step: StepName, seconds: f64) {
+        let labels = StepLabels {
+            to: to.to_string(),
+            step: step.as_str().to_owned(),
+        };
+        self.step_duration.get_or_create(&labels).observe(seconds);
+    }
+}
+
+/// 0.5 s to more than an hour.
+fn walk_duration() -> Histogram {
+    Histogram::new(exponential_buckets(0.5, 2.0, 14))
+}
+
+fn seconds(from: &Time, to: &Time) -> f64 {
+    to.0.duration_since(from.0).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(value: serde_json::Value) -> SiteStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn each_step_and_each_transition_is_counted_once_when_it_ends() {
+        let mut registry = Registry::with_prefix("failover");
+        let walks = Walks::register(&mut registry);
+        let step = |name: &str, state: &str| json!({"name": name, "state": state, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:04Z"});
+        let walk = |steps: serde_json::Value| {
+            status(json!({"transition": {
+                "id": "1", "to": "secondary", "epoch": 1, "startedAt": "2026-01-01T00:00:00Z", "steps": steps
+            }}))
+        };
+        let begun = walk(json!([
+            step("traffic", "Running"),
+            step("gitops", "Pending")
+        ]));
+        let on = walk(json!([step("traffic", "Done"), step("gitops", "Running")]));
+        let over = status(json!({"history": [{
+            "id": "1", "to": "secondary", "epoch": 1, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:08Z",
+            "steps": [{"name": "traffic", "seconds": 4}, {"name": "gitops", "seconds": 4}], "outcome": "Succeeded"
+        }]}));
+        for pair in [(&begun, &on), (&on, &on), (&on, &over), (&over, &over)] {
+            walks.count_ended(pair.0, pair.1);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "failover_step_duration_seconds_count{to=\"secondary\",step=\"traffic\"} 1",
+            "failover_step_duration_seconds_sum{to=\"secondary\",step=\"gitops\"} 4.0",
+            "failover_transition_duration_seconds_sum{to=\"secondary\",outcome=\"succeeded\"} 8.0",
+            "failover_transition_duration_seconds_count{to=\"secondary\",outcome=\"succeeded\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}
