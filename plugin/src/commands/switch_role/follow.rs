@@ -93,6 +93,7 @@ pub(super) struct Following<'a> {
     watch: Watch<'a>,
     /// What becomes of the order once nobody follows it any more.
     afterwards: Afterwards,
+    /// A walk is under way: this order's, or one that it waits for.
     walking: bool,
     paused: Option<Pause>,
     caveat: Option<String>,
@@ -138,17 +139,14 @@ impl<'a> Following<'a> {
                     self.paused = site.spec.paused.clone().filter(|_| is_paused(&site, now));
                     self.watch.show(&site);
                     let sight = sight(&site, &self.order.request.id, self.role);
-                    self.walking = sight == Sight::Walking;
+                    self.walking = site.status.as_ref().is_some_and(|s| s.transition.is_some());
                     match sight {
                         Sight::Done(entry) => {
                             self.watch.ended(&site, &entry);
                             return Ok(*entry);
                         }
                         Sight::Superseded(by) => return Err(self.superseded(&by)),
-                        Sight::Waiting
-                            if site.status.is_none_or(|s| s.transition.is_none())
-                                && !self.watch.is_leaderless() =>
-                        {
+                        Sight::Waiting if !self.walking && !self.watch.is_leaderless() => {
                             self.watch.now(&format!(
                                 "site {}: waiting for the controller to begin",
                                 self.site

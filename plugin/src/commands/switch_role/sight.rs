@@ -31,7 +31,7 @@ pub(super) fn sight(site: &Site, id: &str, role: Role) -> Sight {
         None => match entry {
             Some(entry)
                 if entry.to == role
-                    && status.phase == Some(Phase::Stable)
+                    && matches!(status.phase, Some(Phase::Stable | Phase::Paused))
                     && status.layers.uniform() == Some(role) =>
             {
                 Sight::Done(Box::new(entry.clone()))
@@ -61,4 +61,58 @@ fn order_in_words(role: Role, request: &RoleRequest) -> String {
         text.push_str(&clean(&request.reason));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn site(phase: &str, layers: &str, walk: Option<&str>, outcome: &str) -> Site {
+        let walk = walk.map_or(Value::Null, |id| {
+            json!({"id": id, "to": "secondary", "epoch": 4, "startedAt": "2026-03-01T12:00:00Z", "steps": []})
+        });
+        serde_json::from_value(json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": {"name": "cluster"},
+            "spec": {"siteName": "east", "role": "secondary", "epoch": 4, "request": {"id": "r1", "requestedBy": "bob"}},
+            "status": {
+                "phase": phase, "transition": walk,
+                "layers": {"volumes": "secondary", "workloads": layers, "gitops": layers, "traffic": layers},
+                "history": [{"id": "r1", "to": "secondary", "epoch": 4, "outcome": outcome,
+                             "startedAt": "2026-03-01T12:00:00Z", "finishedAt": "2026-03-01T12:00:01Z"}]
+            }
+        }))
+        .unwrap()
+    }
+
+    #[rstest]
+    #[case::done(site("Stable", "secondary", None, "Succeeded"), "done")]
+    #[case::done_and_paused_afterwards(site("Paused", "secondary", None, "Succeeded"), "done")]
+    #[case::walking(site("Demoting", "primary", Some("r1"), "Succeeded"), "walking")]
+    #[case::another_walk_comes_first(
+        site("Demoting", "primary", Some("r0"), "Succeeded"),
+        "waiting"
+    )]
+    #[case::something_is_not_as_ordered(site("Stable", "primary", None, "Succeeded"), "waiting")]
+    #[case::given_up(site("Stable", "secondary", None, "Superseded"), "superseded")]
+    fn an_order_stands_as_the_site_says(#[case] site: Site, #[case] expected: &str) {
+        let seen = match sight(&site, "r1", Role::Secondary) {
+            Sight::Waiting => "waiting",
+            Sight::Walking => "walking",
+            Sight::Done(_) => "done",
+            Sight::Superseded(_) => "superseded",
+        };
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn an_order_in_the_place_of_another_is_told_with_who_gave_it() {
+        let site = site("Stable", "secondary", None, "Succeeded");
+        assert_eq!(
+            sight(&site, "r0", Role::Secondary),
+            Sight::Superseded("an order to become secondary by bob".into())
+        );
+    }
 }
