@@ -11,20 +11,33 @@ const GIVE_UP: [&str; 2] = ["--timeout", "8s"];
 const UNCONFIRMED: &str = "replication-unconfirmed=shop/volumereplications/data";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demotion_that_fails_stalls_until_it_is_overridden() {
+async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridden() {
     let bed = Bed::start("primary", Wait::Short).await;
     let volume = bed.volume().await;
     bed.apply_as_flux(&volume).await;
     bed.deploy().await;
     bed.is_live().await;
 
+    println!("no answer");
+    let held = volume.hold(Rpc::Demote);
+    let demote = [&["demote"], &GIVE_UP[..]].concat();
+    bed.order(&demote).await.expect(4);
+    // Taken back now, the driver would demote it all the same, and nobody would be told.
+    let refused = bed.order(&["promote"]).await.expect(3);
+    for part in ["volume-not-synced", VOLUME, "generation"] {
+        assert!(refused.stderr.contains(part), "{part}: {refused:?}");
+    }
+    assert_eq!(
+        volume.stored().await["spec"]["replicationState"],
+        "secondary"
+    );
+    volume.answers(Rpc::Demote, &[Answer::Fails(Code::FailedPrecondition)]);
+    drop(held);
+
     for code in [Code::FailedPrecondition, Code::Aborted] {
         println!("{code:?}");
         volume.answers(Rpc::Demote, &[Answer::Fails(code)]);
-        let stalled = bed
-            .order(&[&["demote"], &GIVE_UP[..]].concat())
-            .await
-            .expect(4);
+        let stalled = bed.order(&demote).await.expect(4);
         for part in [
             "replication-unconfirmed",
             VOLUME,
