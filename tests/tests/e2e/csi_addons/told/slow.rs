@@ -58,4 +58,21 @@ pub(super) async fn a_demotion_that_is_taken_back_before_its_answer(bed: &Bed) {
         ])
         .await;
     assert_eq!(volume.volume.told(), ["Enable", "Promote", "Demote"]);
+
+    // There and back once more puts it right.
+    volume.order("secondary").await;
+    volume
+        .tells(&[
+            "secondary@4: Primary Promoted@3 Healthy@3 Replicating@3 | doubt, not synced",
+            "secondary@4: Secondary Demoted@4 VolumeDegraded@4 Replicating@3 | doubt, degraded",
+            "secondary@4: Secondary Demoted@4 Healthy@4 | confirmed",
+        ])
+        .await;
+    volume.order("primary").await;
+    volume
+        .tells(&[
+            "primary@5: Secondary Demoted@4 Healthy@4 | doubt",
+            "primary@5: Primary Promoted@5 Healthy@5 Replicating@5 | confirmed",
+        ])
+        .await;
 }
