@@ -1,0 +1,198 @@
+//! Work that runs to an end, with Kubernetes' own CronJob and Job controllers: at a promotion nothing runs that was missed or
+//! held, unless somebody consents to it.
+
+use failover_core::names::HELD_ANNOTATION;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site};
+use testbed::{eventually, fixtures};
+
+/// When the CronJob controller says that a Job was due.
+const DUE: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+
+/// What Git has of batch work. None has a `startingDeadlineSeconds`: whatever it missed, it would start at once.
+fn from_git() -> Vec<Value> {
+    let yearly = fixtures::cron_job("shop", "yearly");
+    let mut minutely = fixtures::cron_job("shop", "minutely");
+    minutely["spec"]["schedule"] = json!("* * * * *");
+    let mut retired = fixtures::cron_job("shop", "retired");
+    retired["spec"]["suspend"] = json!(true);
+    vec![yearly, minutely, retired, fixtures::job("shop", "done")]
+}
+
+async fn cron_job(site: &Site, name: &str) -> CronJob {
+    let api: Api<CronJob> = Api::namespaced(site.client(), "shop");
+    api.get(name).await.unwrap()
+}
+
+fn is_suspended(cron_job: &CronJob) -> bool {
+    cron_job.spec.as_ref().unwrap().suspend == Some(true)
+}
+
+async fn job(site: &Site, name: &str) -> Job {
+    let api: Api<Job> = Api::namespaced(site.client(), "shop");
+    api.get(name).await.unwrap()
+}
+
+async fn until_succeeded(site: &Site, name: &str) {
+    eventually("a Job that has run", || async {
+        let status = job(site, name).await.status.unwrap_or_default();
+        if status.succeeded == Some(1) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+}
+
+/// The Jobs of CronJobs.
+async fn runs(site: &Site, namespace: &str) -> Vec<Job> {
+    let api: Api<Job> = Api::namespaced(site.client(), namespace);
+    let mut jobs = api.list(&ListParams::default()).await.unwrap().items;
+    jobs.retain(|job| job.annotations().contains_key(DUE));
+    jobs
+}
+
+fn of<'a>(runs: &'a [Job], cron_job: &str) -> Vec<&'a Job> {
+    let is_of = |job: &&Job| {
+        job.owner_references()
+            .iter()
+            .any(|owner| owner.name == cron_job)
+    };
+    runs.iter().filter(is_of).collect()
+}
+
+fn is_one_of(run: &Job, runs: &[Job]) -> bool {
+    runs.iter().any(|other| other.uid() == run.uid())
+}
+
+/// As if it stood still for years: the next look at it finds a run that was missed.
+async fn misses_a_run(site: &Site, namespace: &str, name: &str) {
+    let api: Api<CronJob> = Api::namespaced(site.client(), namespace);
+    let mark = json!({"status": {"lastScheduleTime": "2020-01-01T00:00:00Z"}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(mark))
+        .await
+        .unwrap();
+}
+
+/// Until the CronJob controller has looked at all that changed before: one that nobody holds misses a run now, and starts it.
+async fn until_the_controller_has_caught_up(site: &Site) {
+    let before = runs(site, "elsewhere").await.len();
+    let name = format!("witness-{before}");
+    let witness = fixtures::cron_job("elsewhere", &name);
+    site.apply_as_person(&witness).await.unwrap();
+    misses_a_run(site, "elsewhere", &name).await;
+    eventually("the run that the witness missed", || async {
+        let runs = runs(site, "elsewhere").await;
+        if of(&runs, &name).is_empty() {
+            Err("no run")
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+}
+
+/// Demotes, lets every CronJob miss a run, and promotes with these flags. Returns the runs there were when it began to
+/// promote, and when that was.
+async fn there_and_back(site: &Site, consent: &[&str]) -> (Vec<Job>, Timestamp) {
+    site.failover(DEMOTE).await.expect(0);
+    let before = runs(site, "shop").await;
+    for name in ["yearly", "minutely", "retired"] {
+        assert!(is_suspended(&cron_job(site, name).await), "{name}");
+        misses_a_run(site, "shop", name).await;
+    }
+    // Comes from Git while the site stands by.
+    site.apply_as_flux(&fixtures::job("shop", "import"))
+        .await
+        .unwrap();
+    until_the_controller_has_caught_up(site).await;
+    let now = runs(site, "shop").await;
+    assert!(
+        now.iter().all(|run| is_one_of(run, &before)),
+        "none runs on a standby: {now:?}"
+    );
+
+    let start = Timestamp::now();
+    site.failover(&[PROMOTE, consent].concat()).await.expect(0);
+    assert!(!is_suspended(&cron_job(site, "yearly").await));
+    assert!(!is_suspended(&cron_job(site, "minutely").await));
+    assert!(
+        is_suspended(&cron_job(site, "retired").await),
+        "as Git says"
+    );
+    (before, start)
+}
+
+async fn assert_held(site: &Site, name: &str) {
+    let held = job(site, name).await;
+    assert_eq!(held.spec.as_ref().unwrap().suspend, Some(true));
+    assert!(held.annotations().contains_key(HELD_ANNOTATION));
+    assert_eq!(held.status.unwrap_or_default().start_time, None);
+    let pods: Api<Pod> = Api::namespaced(site.client(), "shop");
+    let of_it = ListParams::default().labels(&format!("job-name={name}"));
+    assert!(pods.list(&of_it).await.unwrap().items.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else() {
+    let site = Site::start(Options {
+        nodes: 1,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    site.kubectl(&["create", "namespace", "elsewhere"])
+        .await
+        .expect(0);
+    site.enrolled_namespace("shop").await;
+    for manifest in from_git() {
+        site.apply_as_flux(&manifest).await.unwrap();
+    }
+    until_succeeded(&site, "done").await;
+    let done = job(&site, "done").await;
+
+    let (before, start) = there_and_back(&site, &[]).await;
+    until_the_controller_has_caught_up(&site).await;
+    let after = runs(&site, "shop").await;
+    assert!(of(&after, "yearly").is_empty(), "{after:?}");
+    // One that is due again by now runs as ever.
+    for run in of(&after, "minutely") {
+        let due: Timestamp = run.annotations()[DUE].parse().unwrap();
+        assert!(is_one_of(run, &before) || due > start, "{run:?}");
+    }
+    assert_held(&site, "import").await;
+
+    there_and_back(&site, &["--run-missed"]).await;
+    eventually("the run that was missed", || async {
+        let runs = runs(&site, "shop").await;
+        match of(&runs, "yearly").len() {
+            1 => Ok(()),
+            _ => Err(format!("{runs:?}")),
+        }
+    })
+    .await;
+    assert_held(&site, "import").await;
+
+    there_and_back(&site, &["--run-held-jobs"]).await;
+    until_succeeded(&site, "import").await;
+    until_the_controller_has_caught_up(&site).await;
+    let after = runs(&site, "shop").await;
+    assert_eq!(
+        of(&after, "yearly").len(),
+        1,
+        "the one of before: {after:?}"
+    );
+    assert!(of(&after, "retired").is_empty());
+
+    // What had run to its end before does not run again.
+    let again = job(&site, "done").await;
+    assert_eq!((again.uid(), &again.spec), (done.uid(), &done.spec));
+    let ended = |job: &Job| job.status.clone().unwrap_or_default().completion_time;
+    assert_eq!(ended(&again), ended(&done));
+}
