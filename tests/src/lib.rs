@@ -33,6 +33,7 @@ pub mod git;
 pub mod identity;
 pub mod kwok;
 pub mod link;
+pub mod manifests;
 pub mod network;
 mod objects;
 pub mod parts;

@@ -8,6 +8,7 @@
 mod api;
 mod backstop;
 mod bad_input;
+mod batch;
 mod bed;
 mod cli_walk;
 mod crash;
@@ -22,6 +23,7 @@ mod lifecycle;
 mod main_job;
 mod pods_gone;
 mod rights;
+mod round_trip;
 mod rules;
 mod under_load;
 mod writers;
