@@ -137,22 +137,24 @@ impl<'a> Following<'a> {
                     self.caveat = caveat(&site);
                     let now = Timestamp::now();
                     self.paused = site.spec.paused.clone().filter(|_| is_paused(&site, now));
-                    self.watch.show(&site);
                     let sight = sight(&site, &self.order.request.id, self.role);
+                    if let Sight::Superseded(by) = &sight {
+                        return Err(self.superseded(by));
+                    }
+                    self.watch.show(&site);
                     self.walking = site.status.as_ref().is_some_and(|s| s.transition.is_some());
                     match sight {
                         Sight::Done(entry) => {
                             self.watch.ended(&site, &entry);
                             return Ok(*entry);
                         }
-                        Sight::Superseded(by) => return Err(self.superseded(&by)),
                         Sight::Waiting if !self.walking && !self.watch.is_leaderless() => {
                             self.watch.now(&format!(
                                 "site {}: waiting for the controller to begin",
                                 self.site
                             ));
                         }
-                        Sight::Waiting | Sight::Walking => {}
+                        Sight::Waiting | Sight::Walking | Sight::Superseded(_) => {}
                     }
                 }
                 Seen::Gone => {
