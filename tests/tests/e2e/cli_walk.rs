@@ -21,12 +21,20 @@ const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
 
 /// A primary with an application whose pods never end.
 async fn site_whose_pods_stay(pods_gone: &'static str) -> Site {
-    let mut site = Site::start(Options {
+    let mut site = site_that_waits(Deadlines {
+        pods_gone,
+        ..Deadlines::default()
+    })
+    .await;
+    freeze(&mut site);
+    site
+}
+
+/// A primary with an application that is up.
+async fn site_that_waits(deadlines: Deadlines) -> Site {
+    let site = Site::start(Options {
         nodes: 1,
-        deadlines: Deadlines {
-            pods_gone,
-            ..Deadlines::default()
-        },
+        deadlines,
         ..Options::default()
     })
     .await
@@ -36,7 +44,6 @@ async fn site_whose_pods_stay(pods_gone: &'static str) -> Site {
         .await
         .unwrap();
     until_available(&site, 2).await;
-    freeze(&mut site);
     site
 }
 
@@ -391,4 +398,67 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
     );
     let output = site.failover(&abort).await.expect(3);
     says(&output.stderr, "the site is settled as primary");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
+    let mut site = site_that_waits(Deadlines {
+        available: "60s",
+        ..Deadlines::default()
+    })
+    .await;
+    site.failover(DEMOTE).await.expect(0);
+    freeze(&mut site);
+    let promote = [
+        "promote",
+        "--yes",
+        "--override",
+        "peer-unknown",
+        "--reason",
+        "west is off",
+        "--timeout",
+        "10s",
+    ];
+    let output = site.failover(&promote).await.expect(4);
+    says(&output.stderr, "it has come to step available, 0 of 1");
+    says(
+        &output.stderr,
+        "workloads-unavailable (shop/deployments/web): 0 of 2 replicas are available",
+    );
+    let before = stored(&site).await;
+    assert_eq!(before.status.unwrap().layers.traffic, Some(Role::Secondary));
+
+    let abort = begin(
+        &site,
+        &[
+            "promote",
+            "--abort",
+            "--yes",
+            "--reason",
+            "the images are missing",
+        ],
+    );
+    until_at(&site, StepName::PodsGone, StepState::Running).await;
+    thaw(&mut site);
+    let output = ended(abort).await.expect(0);
+    says(
+        &output.stdout,
+        "site east: promotion turned round, demoted to secondary in",
+    );
+    let after = stored(&site).await;
+    assert_eq!(
+        after.spec.epoch, before.spec.epoch,
+        "who stands back claims nothing"
+    );
+    let wide = site.failover(&["history", "-o", "wide"]).await.expect(0);
+    says(&wide.stdout, "the images are missing");
+    let history = status(&site).await.history;
+    let told: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
+    assert_eq!(
+        told,
+        [
+            (Role::Secondary, Outcome::Succeeded),
+            (Role::Primary, Outcome::Superseded)
+        ]
+    );
 }
