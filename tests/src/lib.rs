@@ -27,6 +27,7 @@ pub mod control_plane;
 pub mod crds;
 mod credentials;
 pub mod csi_addons;
+pub mod exposition;
 pub mod fixtures;
 pub mod flux;
 pub mod git;

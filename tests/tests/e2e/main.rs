@@ -21,6 +21,7 @@ mod flux;
 mod krew;
 mod lifecycle;
 mod main_job;
+mod metrics;
 mod pods_gone;
 mod rights;
 mod round_trip;
