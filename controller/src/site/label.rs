@@ -26,8 +26,8 @@ const AT_ONCE: usize = 8;
 pub struct Written {
     /// Each that was written: as it was, and as the API server answered.
     pub answers: Vec<(Arc<NamespaceMeta>, NamespaceMeta)>,
-    /// The first that could not be.
-    pub failed: Option<(String, kube::Error)>,
+    /// Those that could not be.
+    pub failed: Vec<(String, kube::Error)>,
 }
 
 /// Writes these states onto these Namespaces, each on the very version it was decided on. One that refuses does not keep
@@ -62,7 +62,7 @@ pub async fn write_all(
             Ok(answer) => written.answers.push((current, answer)),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => {
-                written.failed.get_or_insert((current.name_any(), error));
+                written.failed.push((current.name_any(), error));
             }
         }
     }

@@ -112,6 +112,8 @@ pub struct Reconciler {
     report: Option<SweepReport>,
     /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
     swept_objects: BTreeMap<String, ObjectRoles>,
+    /// Namespaces that refused their roles when those were last written, and why.
+    refused: BTreeMap<String, String>,
     /// What has been told to be held back, and still is.
     told_held: BTreeSet<Held>,
     sweeping: Option<Sweeping>,
@@ -161,6 +163,7 @@ impl Reconciler {
             now,
             report: None,
             swept_objects: BTreeMap::new(),
+            refused: BTreeMap::new(),
             told_held: BTreeSet::new(),
             sweeping: None,
             look_report: None,
@@ -291,6 +294,7 @@ impl Reconciler {
             namespaces: &seen.enrolled,
             objects: &compiled.objects,
             outside: &seen.outside,
+            refused: &self.refused,
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.report(seen),
@@ -391,7 +395,8 @@ impl Reconciler {
         for (replaced, answer) in written.answers {
             self.observer.wrote_namespace(&replaced, answer);
         }
-        match written.failed {
+        self.refused = written.failed.iter().filter_map(refusal).collect();
+        match written.failed.into_iter().next() {
             Some((namespace, source)) => Err(TurnError::Label { namespace, source }),
             None => Ok(()),
         }
@@ -539,6 +544,16 @@ impl Reconciler {
             news::of_sweep(swept, first).into_iter().collect()
         };
         self.events.publish(&seen.site, &news, now).await;
+    }
+}
+
+/// Why a Namespace refuses to be written; nothing where it has only changed meanwhile, or the API server is away.
+fn refusal((namespace, error): &(String, kube::Error)) -> Option<(String, String)> {
+    match error {
+        kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 409 => {
+            Some((namespace.clone(), status.message.clone()))
+        }
+        _ => None,
     }
 }
 

@@ -470,7 +470,10 @@ async fn a_namespace_that_refuses_its_labels_does_not_keep_the_others_up() {
     bed.order("down", "secondary", &[]);
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(bed.shop_labels().contains("failover.dev/traffic=secondary"));
-    assert!(bed.status().transition.is_some(), "but it is not done");
+    let transition = bed.status().transition.unwrap();
+    let held = transition.steps.iter().flat_map(|step| &step.blocked);
+    let named: Vec<_> = held.filter_map(|b| b.object.as_deref()).collect();
+    assert_eq!(named, ["awkward/namespaces/awkward"], "but it is not done");
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,7 +143,6 @@ impl Scope {
                         total: 1,
                         held: 0,
                         strays: vec![stray],
-                        ..Survey::default()
                     });
                 }
                 Err(

@@ -165,6 +165,8 @@ pub struct Observation<'a> {
     pub objects: &'a BTreeMap<String, ObjectRoles>,
     /// Names of all other Namespaces that there are.
     pub outside: &'a [String],
+    /// Namespaces whose roles could not be written when that was last tried, and why.
+    pub refused: &'a BTreeMap<String, String>,
     /// Live ones only.
     pub enforcers: &'a [Enforcer],
     pub facts: Facts,

@@ -5,13 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::namespaces::{differing, objects_of, ordered, other_objects, setting_out};
 use super::order::{self, Task, task};
 use super::{
-    Act, HISTORY_LIMIT, Observation, is_paused, moving, role_in_effect, settled, waiting, walking,
+    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Observation, is_paused, moving,
+    role_in_effect, settled, waiting, walking,
 };
 use crate::api::{
     Blocked, HistoryEntry, Outcome, Phase, SiteStatus, Step, StepDuration, StepName, StepState,
     Transition,
 };
-use crate::guard::Overrides;
+use crate::guard::{GuardId, Overrides};
 use crate::role::Roles;
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
@@ -208,13 +209,7 @@ fn walk(
                 }
             }
         } else {
-            StepOutcome {
-                total: step.total,
-                done: step.done,
-                doing: "labelling the namespaces",
-                act: Some(Act::Label(labels)),
-                ..StepOutcome::default()
-            }
+            label(observation, step, labels)
         };
         let step = &mut transition.steps[index];
         step.total = outcome.total;
@@ -237,6 +232,37 @@ fn walk(
             status.phase = Some(Phase::Stalled);
         }
         return Some(act);
+    }
+}
+
+/// Has the namespaces say what is ordered. Where one refuses that, the walk does not go ahead: what is in it would be left
+/// behind unseen.
+fn label(
+    observation: &Observation<'_>,
+    step: &Step,
+    labels: Vec<EnrolledNamespace>,
+) -> StepOutcome {
+    let blocked: Vec<Blocked> = labels
+        .iter()
+        .filter_map(|namespace| {
+            let (name, why) = observation.refused.get_key_value(&namespace.name)?;
+            Some(Blocked {
+                guard: GuardId::NotConforming.to_string(),
+                object: Some(format!("{name}/namespaces/{name}")),
+                message: format!(
+                    "its roles cannot be written: {why}; find who refuses that, or take it out: kubectl failover unenroll {name}"
+                ),
+            })
+        })
+        .take(BLOCKED_LIMIT)
+        .collect();
+    StepOutcome {
+        total: step.total,
+        done: step.done,
+        doing: "labelling the namespaces",
+        stalled: !blocked.is_empty(),
+        blocked,
+        act: Some(Act::Label(labels)),
     }
 }
 

@@ -244,6 +244,30 @@ fn an_override_counts_for_the_walk_that_it_was_ordered_with_alone() {
 }
 
 #[test]
+fn a_namespace_that_refuses_its_roles_holds_the_walk_and_is_named() {
+    let mut world = settled_primary();
+    world.refused.insert("shop".into(), "denied".into());
+    world.order(Role::Secondary, "r1", &[]);
+    while !matches!(world.step(), Act::Label(_)) {}
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    let step = &world.status().transition.as_ref().unwrap().steps[1];
+    assert_eq!(step.name, StepName::Traffic);
+    assert_eq!(
+        step.blocked[0].object.as_deref(),
+        Some("shop/namespaces/shop")
+    );
+    assert_eq!(
+        world.roles()[0].traffic,
+        Some(Role::Secondary),
+        "the others go on"
+    );
+    assert_eq!(world.roles()[1].traffic, Some(Role::Primary));
+    world.refused.clear();
+    world.settle();
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 2]);
+}
+
+#[test]
 fn a_look_that_was_made_before_counts_no_more() {
     let mut world = settled_primary();
     world.in_the_way.insert(StepName::PodsGone, vec!["a"]);

@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) namespaces: Vec<EnrolledNamespace>,
     pub(super) objects: BTreeMap<String, ObjectRoles>,
     pub(super) outside: Vec<String>,
+    /// Namespaces that keep the roles they have.
+    pub(super) refused: BTreeMap<String, String>,
     pub(super) enforcers: Vec<Enforcer>,
     pub(super) facts: Facts,
     pub(super) sweep: Option<SweepReport>,
@@ -59,6 +61,7 @@ impl World {
             namespaces: vec![],
             objects: BTreeMap::new(),
             outside: vec![],
+            refused: BTreeMap::new(),
             enforcers: vec![],
             facts: Facts {
                 webhook_configured: true,
@@ -124,6 +127,7 @@ impl World {
             namespaces: &self.namespaces,
             objects: &self.objects,
             outside: &self.outside,
+            refused: &self.refused,
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
@@ -141,6 +145,9 @@ impl World {
             Act::WriteStatus(status) => self.site.status = Some((**status).clone()),
             Act::Label(namespaces) => {
                 for wanted in namespaces {
+                    if self.refused.contains_key(&wanted.name) {
+                        continue;
+                    }
                     let namespace = self
                         .namespaces
                         .iter_mut()

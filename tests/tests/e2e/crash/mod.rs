@@ -4,6 +4,7 @@
 //! The writes pass a [`Turnstile`] that closes at the one in question. What the cluster went through is told by etcd's own
 //! revisions, see [`order`].
 
+mod middle;
 mod order;
 
 use std::process::Stdio;

@@ -134,6 +134,7 @@ impl Book {
             namespaces: &namespaces,
             objects: &BTreeMap::from([(NAMES[0].to_owned(), objects(question.exempt))]),
             outside: &[],
+            refused: &BTreeMap::new(),
             enforcers: &enforcers,
             facts: Facts {
                 webhook_configured: true,
