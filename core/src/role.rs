@@ -145,6 +145,11 @@ impl Roles {
         }
     }
 
+    /// Whether any layer has this role.
+    pub fn has(&self, role: Role) -> bool {
+        Layer::ALL.iter().any(|layer| self.of(*layer) == Some(role))
+    }
+
     /// The role that all layers share, if they do.
     pub fn uniform(&self) -> Option<Role> {
         let first = self.volumes?;

@@ -120,19 +120,21 @@ pub(super) fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Ve
 }
 
 /// The registry as a walk sets out from these layers. Of the namespaces that came since the last one it takes those along
-/// that are where the layers are. One that is live, while some layer of the site is secondary already, would find its volumes
-/// secondary under its pods.
+/// that are where the layers are, or live where all of these are. One that is not would find its volumes secondary under its
+/// pods, or its pods over volumes that are not primary yet.
 pub(super) fn setting_out(
     observation: &Observation<'_>,
     status: &SiteStatus,
     from: Roles,
 ) -> Vec<String> {
+    let is_live =
+        |roles: &Roles| from.uniform() == Some(Role::Primary) && !roles.has(Role::Secondary);
     let mut names = registry(observation, status);
     names.retain(|name| {
         let enrolled = observation.namespaces.iter().find(|n| n.name == *name);
+        let roles = enrolled.map(|namespace| &namespace.state.roles);
         status.namespaces.contains(name)
-            || from.uniform() == Some(Role::Primary)
-            || enrolled.is_some_and(|namespace| namespace.state.roles == from)
+            || roles.is_some_and(|roles| *roles == from || is_live(roles))
     });
     names
 }

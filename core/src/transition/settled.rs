@@ -8,8 +8,8 @@ use crate::role::{Layer, Role, Roles};
 
 /// Begins the walk of namespaces that came, from the layers as they are there. To a secondary they may come live: their
 /// volumes must not turn before their pods are gone. To a primary they come live and are only labelled, unless the walk that
-/// took them to a secondary was turned round in its middle. Those that say already what is ordered were created empty, with
-/// the roles in the same write.
+/// took them to a secondary was turned round in its middle.
+/// Those that say already what is ordered were created empty, with the roles in the same write.
 pub(super) fn take_over(
     observation: &Observation<'_>,
     status: &mut SiteStatus,
@@ -17,9 +17,7 @@ pub(super) fn take_over(
     let to = status.layers.uniform()?;
     let walks = |roles: &Roles| match to {
         Role::Secondary => *roles != status.layers,
-        Role::Primary => Layer::ALL
-            .iter()
-            .any(|layer| roles.of(*layer) == Some(Role::Secondary)),
+        Role::Primary => roles.has(Role::Secondary),
     };
     let came: Vec<_> = observation
         .namespaces

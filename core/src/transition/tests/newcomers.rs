@@ -77,3 +77,26 @@ fn one_whose_demotion_is_turned_round_is_walked_back() {
     );
     assert_eq!(world.roles(), [Roles::all(Role::Primary); 2]);
 }
+
+#[test]
+fn one_that_is_halfway_down_is_not_taken_along_by_a_walk_of_those_that_are_live() {
+    let mut world = settled_secondary();
+    world.enrol("api");
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.settle();
+    world.order(Role::Primary, "r1", &["peer-unknown"]);
+    while world.roles()[1] != Roles::all(Role::Primary) {
+        world.step();
+    }
+    // Begins its steps anew, with every layer primary.
+    world.compile("shop", "web", Some(ObjectRole::Exempt));
+    world.in_the_way.clear();
+    world.acts.clear();
+    world.settle();
+    let volumes_alone = Roles {
+        volumes: Some(Role::Primary),
+        ..Roles::all(Role::Secondary)
+    };
+    assert_eq!(said(&world, "api")[1], volumes_alone);
+    assert_eq!(world.roles(), [Roles::all(Role::Primary); 2]);
+}

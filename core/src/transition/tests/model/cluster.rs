@@ -259,7 +259,8 @@ impl Cluster {
             Event::DeadlinesPass => self.late = true,
             Event::Order(role) => {
                 self.left.orders -= 1;
-                self.order(exploration, role, &["peer-unknown"]);
+                let id = format!("order-{}", self.left.orders);
+                self.order(exploration, role, id, vec!["peer-unknown".to_owned()]);
             }
             Event::Repeat => {
                 self.left.repeats -= 1;
@@ -270,7 +271,9 @@ impl Cluster {
                     "replication-unconfirmed",
                     "workloads-unavailable",
                 ];
-                self.order(exploration, self.site.site.spec.role, &waits);
+                let id = format!("repeat-{}", self.left.repeats);
+                let role = self.site.site.spec.role;
+                self.order(exploration, role, id, waits.map(str::to_owned).to_vec());
             }
             Event::Enrol => {
                 self.left.newcomers -= 1;
@@ -305,16 +308,21 @@ impl Cluster {
         }
     }
 
-    pub(super) fn order(&mut self, exploration: &Exploration, role: Role, overrides: &[&str]) {
-        let Left {
-            orders, repeats, ..
-        } = self.left;
-        let order = Order::Role {
-            role,
-            id: format!("{orders}-{repeats}-{}", overrides.len()),
-            overrides: overrides.iter().map(|o| (*o).to_owned()).collect(),
-        };
-        self.change_spec(exploration, order);
+    pub(super) fn order(
+        &mut self,
+        exploration: &Exploration,
+        role: Role,
+        id: String,
+        overrides: Vec<String>,
+    ) {
+        self.change_spec(
+            exploration,
+            Order::Role {
+                role,
+                id,
+                overrides,
+            },
+        );
     }
 
     fn change_spec(&mut self, exploration: &Exploration, order: Order) {

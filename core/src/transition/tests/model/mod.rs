@@ -241,13 +241,13 @@ fn a_namespace_that_comes_at_any_moment() {
     Exploration {
         from: &[Role::Primary, Role::Secondary],
         left: Left {
-            orders: 2,
+            orders: 3,
             newcomers: 1,
             ..Left::default()
         },
         ..Exploration::default()
     }
-    .assert_sound(35_000);
+    .assert_sound(140_000);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whether a state has a way out: left to itself with one leader that lives. What is broken stays broken, and then a person
 //! overrides what the walk names; where nothing is, it finds its way alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::RwLock;
 
 use super::Exploration;
@@ -9,8 +9,11 @@ use super::cluster::{Cluster, Event, Leader, Left};
 use super::decision::{Deed, Liberty};
 use crate::role::Roles;
 
-/// A state on its way to rest, and what has been overridden by then.
-type Milestone = (Cluster, BTreeSet<String>);
+/// A state on its way to rest, and how often the order has been repeated by then.
+type Milestone = (Cluster, u8);
+
+/// More guards than that cannot hold one after the other, of a walk and of that of newcomers after it.
+const REPEATS: u8 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct WaysOut(RwLock<HashMap<Milestone, bool>>);
@@ -25,10 +28,10 @@ impl WaysOut {
         if cluster.site.site.spec.paused.is_some() {
             cluster.happen(exploration, Event::Resume);
         }
-        let mut overridden = BTreeSet::from(["peer-unknown".to_owned()]);
+        let mut repeats = 0;
         let mut trail: Vec<Milestone> = Vec::new();
         let exists = loop {
-            let milestone = (cluster.clone(), overridden.clone());
+            let milestone = (cluster.clone(), repeats);
             if let Some(known) = self.0.read().unwrap().get(&milestone) {
                 break *known;
             }
@@ -42,14 +45,11 @@ impl WaysOut {
             } else if !cluster.late {
                 cluster.happen(exploration, Event::DeadlinesPass);
             } else {
-                let before = overridden.len();
-                if !cluster.each(|_, _, reality| reality.broken.is_none()) {
-                    overridden.extend(cluster.site.held_by());
-                }
-                if overridden.len() == before {
+                let whole = cluster.each(|_, _, reality| reality.broken.is_none());
+                if whole || repeats == REPEATS || !cluster.orders_again(exploration, repeats) {
                     break false;
                 }
-                cluster.orders_again(exploration, &overridden);
+                repeats += 1;
             }
         };
         let mut known = self.0.write().unwrap();
@@ -77,9 +77,19 @@ impl Cluster {
         self.happen(exploration, Event::See);
     }
 
-    /// Orders the same again, with the overrides that the walk has named, and no others.
-    fn orders_again(&mut self, exploration: &Exploration, overrides: &BTreeSet<String>) {
-        let overrides: Vec<_> = overrides.iter().map(String::as_str).collect();
-        self.order(exploration, self.site.site.spec.role, &overrides);
+    /// Orders the same again, with the overrides that the walk has named by now. `false`: that would be nothing new.
+    fn orders_again(&mut self, exploration: &Exploration, repeats: u8) -> bool {
+        let asked = self.site.asked();
+        let held: Vec<_> = self.site.held_by();
+        if held.iter().all(|guard| asked.contains(guard)) {
+            return false;
+        }
+        let mut overrides = [asked, &held, &["peer-unknown".to_owned()]].concat();
+        overrides.sort();
+        overrides.dedup();
+        let role = self.site.site.spec.role;
+        let id = format!("again-{repeats}");
+        self.order(exploration, role, id, overrides);
+        true
     }
 }
