@@ -179,6 +179,22 @@ impl Process {
             .ok()
     }
 
+    /// What it has used of the cores so far.
+    pub fn cpu_time(&self) -> Duration {
+        /// `USER_HZ`, which Linux promises to userspace.
+        const TICKS_PER_SECOND: u64 = 100;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th after it.
+        let after = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = after
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(&self.spec.log).unwrap_or_default()
     }

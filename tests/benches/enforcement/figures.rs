@@ -1,7 +1,6 @@
 //! Durations of one thing done many times.
 
 use std::fmt;
-use std::fs;
 use std::time::Duration;
 
 use testbed::process::Process;
@@ -50,25 +49,10 @@ pub(crate) struct CpuTime(Duration);
 
 impl CpuTime {
     pub(crate) fn of(process: &Process) -> Self {
-        Self(cpu_time(process))
+        Self(process.cpu_time())
     }
 
     pub(crate) fn used_by(&self, process: &Process) -> Duration {
-        cpu_time(process).saturating_sub(self.0)
+        process.cpu_time().saturating_sub(self.0)
     }
-}
-
-fn cpu_time(process: &Process) -> Duration {
-    /// USER_HZ, which Linux promises to userspace.
-    const TICKS_PER_SECOND: u64 = 100;
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap_or_default();
-    // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th after it.
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<u64>().ok())
-        .sum();
-    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }

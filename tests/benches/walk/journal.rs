@@ -1,0 +1,105 @@
+//! A walk as its journal tells it, on the clock of whoever watches: the journal's own times are full seconds.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use failover_core::api::{Site, Step, StepName, StepState};
+use futures::StreamExt as _;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client};
+
+/// One step, as it was seen.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) name: StepName,
+    pub(crate) began: Instant,
+    pub(crate) ended: Option<Instant>,
+    /// Objects that it was about, and those that it changed.
+    pub(crate) total: i64,
+    pub(crate) changed: i64,
+    /// What it did, one after the other, and for how long.
+    pub(crate) doing: Vec<(String, Duration)>,
+    seen: Instant,
+}
+
+/// Watches until the walk that comes next has ended.
+pub(crate) async fn follow(client: Client) -> Vec<Passed> {
+    let sites: Api<Site> = Api::all(client);
+    let stream = watcher(sites, watcher::Config::default())
+        .default_backoff()
+        .applied_objects();
+    let mut stream = pin!(stream);
+    let mut steps: Vec<Passed> = vec![];
+    let mut newest_before = None;
+    loop {
+        let status = stream.next().await.unwrap().unwrap().status;
+        let (now, status) = (Instant::now(), status.unwrap_or_default());
+        let newest = status.history.first();
+        let before = newest_before.get_or_insert_with(|| newest.map(|entry| entry.id.clone()));
+        let walked = newest.filter(|entry| Some(&entry.id) != before.as_ref());
+        match (&status.transition, walked) {
+            (Some(transition), _) => {
+                for step in &transition.steps {
+                    note(&mut steps, step, now);
+                }
+            }
+            // Its last steps end together with it.
+            (None, Some(entry)) => {
+                let known: i64 = steps.iter().map(|passed| passed.changed).sum();
+                if let Some(last) = steps.last_mut() {
+                    last.changed += entry.objects - known;
+                }
+                for passed in steps.iter_mut().filter(|passed| passed.ended.is_none()) {
+                    passed.until(now);
+                    passed.ended = Some(now);
+                }
+                return steps;
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
+    if step.state == StepState::Pending {
+        return;
+    }
+    if !steps.iter().any(|passed| passed.name == step.name) {
+        steps.push(Passed {
+            name: step.name,
+            began: now,
+            ended: None,
+            total: 0,
+            changed: 0,
+            doing: vec![],
+            seen: now,
+        });
+    }
+    let found = steps.iter_mut().find(|passed| passed.name == step.name);
+    let Some(passed) = found.filter(|passed| passed.ended.is_none()) else {
+        return;
+    };
+    passed.until(now);
+    passed.total = step.total;
+    passed.changed = step.changed;
+    if step.state == StepState::Done {
+        passed.ended = Some(now);
+    } else if passed
+        .doing
+        .last()
+        .is_none_or(|(doing, _)| *doing != step.doing)
+    {
+        passed.doing.push((step.doing.clone(), Duration::ZERO));
+    }
+}
+
+impl Passed {
+    /// It went on with what it did.
+    fn until(&mut self, now: Instant) {
+        if let Some((_, lasted)) = self.doing.last_mut() {
+            *lasted += now - self.seen;
+        }
+        self.seen = now;
+    }
+}

@@ -1,0 +1,53 @@
+//! A walk, step by step.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::journal::Passed;
+use crate::world::World;
+
+/// Each step: how long it took, and of that what passed until the world was as the step waits for it to be. The rest is ours.
+pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
+    println!("  step         seconds  waiting  objects  changed  doing");
+    let (mut waited, mut walked) = (Duration::ZERO, Duration::ZERO);
+    for step in steps {
+        let took = step
+            .ended
+            .map_or(Duration::ZERO, |ended| ended - step.began);
+        let done = world.done_at(step.name);
+        let waiting = done.map(|at| at.saturating_duration_since(step.began).min(took));
+        waited += waiting.unwrap_or_default();
+        walked += took;
+        println!(
+            "  {:<12} {:>7} {:>8} {:>8} {:>8}  {}",
+            step.name.as_str(),
+            seconds(took),
+            waiting.map_or_else(String::new, seconds),
+            step.total,
+            step.changed,
+            doing(step)
+        );
+    }
+    let before = steps.first().map(|step| step.began - ordered);
+    println!(
+        "  {} s of {} s were waiting for the world; {} s passed from the order to the first step",
+        seconds(waited),
+        seconds(walked),
+        seconds(before.unwrap_or_default()),
+    );
+}
+
+fn doing(step: &Passed) -> String {
+    let mut sums: BTreeMap<&str, Duration> = BTreeMap::new();
+    for (doing, lasted) in &step.doing {
+        *sums.entry(doing).or_default() += *lasted;
+    }
+    let told = sums
+        .iter()
+        .map(|(doing, lasted)| format!("{doing} {}", seconds(*lasted)));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64())
+}
