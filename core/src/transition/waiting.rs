@@ -32,7 +32,8 @@ pub(super) fn go_on(
     let overdue = observation.now >= begun + deadline(observation, step.name);
     // An override gives up waiting, it does not skip it: what ends in time by itself is never run over.
     let waived = overdue && overrides.waive(guard, &report.blocked, report.left);
-    if report.left == 0 || waived {
+    let passes = report.left == 0 || waived;
+    if passes && is_recent(observation, report) {
         return StepOutcome {
             total,
             done,
@@ -45,7 +46,7 @@ pub(super) fn go_on(
         done,
         doing: "waiting",
         blocked: report.blocked.clone(),
-        stalled: overdue,
+        stalled: overdue && !passes,
         act: Some(if observation.now < next {
             Act::Wait { until: next }
         } else {
@@ -87,7 +88,10 @@ pub(super) fn ask(
     let seen = report.blocked.iter().filter(|b| !overrides.waives(b));
     blocked.extend(seen.cloned());
     if blocked.is_empty() {
-        return StepOutcome::default();
+        return StepOutcome {
+            act: (!is_recent(observation, report)).then_some(Act::Look(look)),
+            ..StepOutcome::default()
+        };
     }
     blocked.truncate(super::BLOCKED_LIMIT);
     let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
@@ -133,6 +137,14 @@ fn fresh<'a>(observation: &Observation<'a>, step: &Step, look: &Look) -> Option<
     observation
         .look
         .filter(|report| report.look == *look && report.finished_at >= begun)
+}
+
+/// How old what was seen may be to let a walk go on. It ages where a walk does not go on at once: while the site is paused, or
+/// the journal cannot be written.
+const RECENT: SignedDuration = SignedDuration::from_secs(10);
+
+fn is_recent(observation: &Observation<'_>, report: &LookReport) -> bool {
+    observation.now.duration_since(report.finished_at) <= RECENT
 }
 
 fn deadline(observation: &Observation<'_>, step: StepName) -> SignedDuration {

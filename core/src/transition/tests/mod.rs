@@ -568,6 +568,26 @@ fn a_paused_site_does_not_move_until_the_pause_ends() {
 }
 
 #[test]
+fn what_was_seen_before_a_pause_lets_nothing_go_on_after_it() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.order(Role::Secondary, "r1", &["pods-running=shop/things/a"]);
+    world.settle();
+    world.site.spec.paused = Some(Pause::default());
+    world.settle();
+    world.now += SignedDuration::from_hours(72);
+    world.in_the_way.insert(StepName::PodsGone, vec!["a", "b"]);
+    world.site.spec.paused = None;
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    assert_eq!(
+        world.status().layers.volumes,
+        Some(Role::Primary),
+        "b came during the pause"
+    );
+}
+
+#[test]
 fn history_keeps_the_last_twenty() {
     let mut world = settled_primary();
     for i in 0..25 {
