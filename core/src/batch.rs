@@ -20,8 +20,15 @@ pub fn missed_run(cron_job: &Value, now: Timestamp) -> Option<Timestamp> {
         Some(seconds) => last.max(now.checked_sub(SignedDuration::from_secs(seconds)).ok()?),
         None => last,
     };
-    let schedule = crontab(spec["schedule"].as_str()?, spec["timeZone"].as_str())?;
-    latest_between(&schedule, earliest, now)
+    let schedule = spec["schedule"].as_str()?;
+    match schedule.trim().strip_prefix("@every ") {
+        Some(interval) => latest_multiple(interval, earliest, now),
+        None => latest_between(
+            &crontab(schedule, spec["timeZone"].as_str())?,
+            earliest,
+            now,
+        ),
+    }
 }
 
 /// Whether a Job has been held since it was created, and so runs only on consent.
@@ -52,6 +59,18 @@ fn crontab(schedule: &str, time_zone: Option<&str>) -> Option<cronexpr::Crontab>
     let zone = prefix.or(time_zone).unwrap_or("UTC");
     // `?` is the same as `*` to Kubernetes.
     cronexpr::parse_crontab(&format!("{} {zone}", spelled.replace('?', "*"))).ok()
+}
+
+/// The last run in `(after, until]` of one that comes back after an interval, which is a whole number of seconds to Kubernetes.
+fn latest_multiple(interval: &str, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
+    let interval = interval
+        .trim()
+        .parse::<SignedDuration>()
+        .ok()?
+        .as_secs()
+        .max(1);
+    let runs = until.duration_since(after).as_secs() / interval;
+    (runs > 0).then(|| after + SignedDuration::from_secs(runs * interval))
 }
 
 /// The last run in `(after, until]`. Runs may lie seconds or years apart, so it is looked for by halves, instead of walking
@@ -106,6 +125,8 @@ mod tests {
         Some("2026-03-01T11:00:00Z")
     )]
     #[case::macro_("@hourly", None, None, Some("2026-03-01T12:00:00Z"))]
+    #[case::every_so_often("@every 1h30m", None, None, Some("2026-03-01T12:00:00Z"))]
+    #[case::every_so_often_not_due_since("@every 8760h", None, None, None)]
     #[case::unreadable("whenever", None, None, None)]
     fn names_the_run_that_would_start_at_once(
         #[case] schedule: &str,
