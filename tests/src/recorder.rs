@@ -140,12 +140,28 @@ async fn watch(kind: String, api: Api<DynamicObject>, mut version: String, noted
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
                 WatchEvent::Deleted(object) => (object, true),
                 WatchEvent::Bookmark(_) => continue,
+                WatchEvent::Error(status) if status.code == 410 => {
+                    version = caught_up(&kind, &api, &version, &noted).await;
+                    break;
+                }
                 WatchEvent::Error(error) => panic!("{kind}: {error:?}"),
             };
             version = object.resource_version().unwrap_or_default();
             noted.take(&kind, &object, deleted);
         }
     }
+}
+
+/// An API server that was restarted does not know what was stored before. While it was away nothing was: what there is by
+/// now follows on what was seen last.
+async fn caught_up(kind: &str, api: &Api<DynamicObject>, version: &str, noted: &Notes) -> String {
+    let seen = version.parse().unwrap_or_default();
+    let list = api.list(&ListParams::default()).await;
+    let list = list.expect("a kind that is served");
+    for object in list.items.iter().filter(|object| number(object) > seen) {
+        noted.take(kind, object, false);
+    }
+    list.metadata.resource_version.unwrap_or_default()
 }
 
 fn number(object: &DynamicObject) -> u64 {

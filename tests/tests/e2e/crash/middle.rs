@@ -1,13 +1,15 @@
 //! What happens in the middle of a walk: the API server or etcd restarts, another order comes, a leader is frozen and wakes
 //! up late. The walk is held where it waits for pods, or for the driver of a volume, for as long as a test wants.
 
+use std::time::Duration;
+
 use failover_core::Role;
 use failover_core::api::{StepName, StepState};
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use testbed::csi_addons::Rpc;
-use testbed::eventually;
 use testbed::recorder::Recorder;
+use testbed::{eventually, eventually_within};
 
 use super::{Bed, DEMOTE, NAMESPACE, PROMOTE, order};
 
@@ -46,7 +48,9 @@ impl Bed {
     }
 
     async fn until_done(&self, role: Role) {
-        eventually(&format!("a site that is {role}"), || async {
+        // KWOK and csi-addons come back to an API server that was away in their own time.
+        let patience = Duration::from_secs(180);
+        eventually_within(patience, &format!("a site that is {role}"), || async {
             if self.is_done(role).await {
                 Ok(())
             } else {

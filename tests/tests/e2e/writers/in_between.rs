@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use failover_core::Layer;
 use testbed::site::{Options, Site};
 use testbed::{eventually, eventually_within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,16 +20,16 @@ async fn an_autoscaler_that_is_faster_than_the_sweep_makes_nobody_forget_the_cou
     drop(Row::found(&site, Writer::Autoscaler).await);
     let observer = Observer::start(site.client()).await;
 
-    let order = [DEMOTE, &["--wait=false"]].concat();
+    // All layers in one step: it is known which labels come first.
+    let order = [DEMOTE, &["--mode=unsafe", "--wait=false"]].concat();
     site.controller.kill();
     site.failover(&order).await.expect(0);
     let row = Row::founded(&site, Writer::Autoscaler);
     let namespace = row.writer.namespace();
-    let label = ["label", "namespace", &namespace, "--overwrite"];
-    let secondary = "failover.dev/workloads=secondary";
-    site.kubectl(&[&label[..], &[secondary]].concat())
-        .await
-        .expect(0);
+    let mut label = vec!["label", "namespace", &namespace, "--overwrite"];
+    let secondary = Layer::ALL.map(|layer| format!("{}=secondary", layer.label()));
+    label.extend(secondary.iter().map(String::as_str));
+    site.kubectl(&label).await.expect(0);
     for cell in &row.cells {
         row.ask(cell, 4).await;
         row.until_scaled(cell).await;
@@ -42,7 +43,7 @@ async fn an_autoscaler_that_is_faster_than_the_sweep_makes_nobody_forget_the_cou
     for cell in &row.cells {
         assert!(cell.is_passive(&row.stored(cell).await.unwrap()));
     }
-    site.failover(PROMOTE).await.expect(0);
+    site.failover(testbed::site::PROMOTE).await.expect(0);
     for cell in &row.cells {
         until_active(&row, cell, 4, &cell.key()).await;
     }

@@ -1,5 +1,6 @@
 //! A writer with a namespace of its own and an object of every kind it writes.
 
+use failover_core::names::ALLOW_DELETION_ANNOTATION;
 use failover_core::rule::Reach;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
@@ -253,7 +254,16 @@ async fn replace(api: &Api<DynamicObject>, name: &str, activation: &Value) -> An
     .await
 }
 
+/// On purpose: what replicates a volume is not deleted from a standby by mistake.
 async fn delete(api: &Api<DynamicObject>, name: &str) {
+    let meant = json!({"metadata": {"annotations": {ALLOW_DELETION_ANNOTATION: "true"}}});
+    match api
+        .patch(name, &PatchParams::default(), &Patch::Merge(meant))
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.code == 404 => return,
+        result => drop(result.unwrap()),
+    }
     match api.delete(name, &DeleteParams::background()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => return,
         result => drop(result.unwrap()),
