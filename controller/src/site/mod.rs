@@ -36,6 +36,7 @@ pub mod status;
 pub mod survey;
 pub mod sweep;
 pub mod sweeping;
+pub mod work;
 
 #[cfg(test)]
 mod bed;

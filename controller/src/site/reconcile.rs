@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use failover_core::api::{Site, SiteStatus};
 use failover_core::compile::{Compiled, Held};
-use failover_core::namespace::ObjectRoles;
 use failover_core::transition::{
-    Act, Deadlines, EnrolledNamespace, Look, LookReport, Observation, SweepReport, decide,
-    is_paused, on_the_walk,
+    Act, Deadlines, EnrolledNamespace, Look, Observation, decide, is_paused, on_the_walk,
 };
 use failover_core::{Layer, NamespaceState};
 use jiff::{SignedDuration, Timestamp};
@@ -20,34 +18,28 @@ use kube::api::Api;
 use tokio::time::Instant;
 
 use super::caches::Caches;
-use super::compiling::{self, in_force};
+use super::compiling;
 use super::enforcers;
 use super::events::Events;
 use super::gate::Gate;
 use super::label::{self, NamespaceMeta};
-use super::look::{LookError, Looker, Scene};
-use super::looking::Looking;
+use super::look::{Looker, Scene};
 use super::news::{self, News};
 use super::observe::{Observer, Seen};
 use super::policies;
 use super::progress::{self, Progress};
 use super::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
 use super::status;
-use super::sweep::{SweepError, Sweeper, Swept};
-use super::sweeping::{self, Sweeping};
+use super::sweep::Sweeper;
+use super::work::{Finished, Next, Work};
 use crate::args::SiteArgs;
 use crate::metrics::{GuardLabels, Metrics};
 use failover_core::causes::causes;
 
-/// How often a running sweep's progress is written.
-const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
 /// A time to wait for that is past already must not make the loop spin.
 const SHORTEST_REST: Duration = Duration::from_millis(50);
-
-/// When to take the next turn, unless something changes before.
-type Next = Instant;
 
 /// What a reconciler is made of.
 #[derive(Debug)]
@@ -99,8 +91,7 @@ impl Parts {
 pub struct Reconciler {
     client: Client,
     observer: Observer,
-    sweeper: Sweeper,
-    looker: Looker,
+    work: Work,
     deadlines: Deadlines,
     events: Events,
     metrics: Metrics,
@@ -109,27 +100,16 @@ pub struct Reconciler {
     leases: Api<Lease>,
     sweep_every: Duration,
     now: fn() -> Timestamp,
-    report: Option<SweepReport>,
-    /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
-    swept_objects: BTreeMap<String, ObjectRoles>,
     /// Namespaces that refused their roles when those were last written, and why.
     refused: BTreeMap<String, String>,
     /// What has been told to be held back, and still is.
     told_held: BTreeSet<Held>,
-    sweeping: Option<Sweeping>,
-    /// What the last look found.
-    look_report: Option<LookReport>,
-    looking: Option<Looking>,
-    /// Runs on from one failed sweep or look to the next, which begins no sooner than `not_before`.
-    backoff: backon::ExponentialBackoff,
-    not_before: Instant,
 }
 
 impl std::fmt::Debug for Reconciler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reconciler")
-            .field("report", &self.report)
-            .field("sweeping", &self.sweeping)
+            .field("work", &self.work)
             .finish_non_exhaustive()
     }
 }
@@ -153,23 +133,15 @@ impl Reconciler {
             leases: Api::namespaced(client.clone(), &lease_namespace),
             client,
             observer: Observer::new(caches, forget_after),
-            sweeper,
-            looker,
+            work: Work::new(sweeper, looker, metrics.clone(), now),
             deadlines,
             events,
             metrics,
             gate,
             sweep_every,
             now,
-            report: None,
-            swept_objects: BTreeMap::new(),
             refused: BTreeMap::new(),
             told_held: BTreeSet::new(),
-            sweeping: None,
-            look_report: None,
-            looking: None,
-            backoff: backoff(),
-            not_before: Instant::now(),
         }
     }
 
@@ -206,30 +178,20 @@ impl Reconciler {
 
     /// Waits for a reason to take another turn.
     async fn rest(&mut self, next: Next) {
-        let swept = async {
-            match &mut self.sweeping {
-                Some(sweeping) => sweeping.finish().await,
-                None => std::future::pending().await,
-            }
+        let finished = tokio::select! {
+            finished = self.work.finish() => finished,
+            () = self.observer.changed() => None,
+            () = tokio::time::sleep_until(next) => None,
         };
-        let looked = async {
-            match &mut self.looking {
-                Some(looking) => looking.finish().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            result = swept => self.finish_sweep(result).await,
-            result = looked => self.finish_look(result),
-            () = self.observer.changed() => {}
-            () = tokio::time::sleep_until(next) => {}
+        if let Some(finished) = finished {
+            self.tell_of_sweep(&finished).await;
         }
     }
 
     async fn turn(&mut self) -> Result<Next, TurnError> {
         let now = Instant::now();
         let Some(seen) = self.observer.look(now, (self.now)()) else {
-            self.stop_work();
+            self.work.stop();
             self.metrics.forget_site();
             return Ok(now + self.sweep_every);
         };
@@ -238,30 +200,33 @@ impl Reconciler {
             compiling::compiled(&self.client, &seen, self.observer.exempt_labels()).await;
         match self.decide(&seen, &compiled) {
             Act::WriteStatus(mut status) => {
-                if let Some(sweeping) = &self.sweeping {
-                    progress::put(&mut status, sweeping.progress.read());
+                if let Some(progress) = self.work.progress() {
+                    progress::put(&mut status, progress);
                 }
                 self.write_status(&seen.site, *status).await?;
                 Ok(now)
             }
             Act::Label(desired) => {
-                self.stop_work();
+                self.work.stop();
                 self.label(&seen, desired).await?;
                 Ok(now)
             }
             Act::Sweep { step, layers } => {
-                self.looking = None;
                 self.tell(&seen, &compiled).await;
-                let next = self.sweep(&seen, step, layers).await?;
+                let (next, show) = self.work.sweep(&seen, step, layers);
+                if show {
+                    self.show_progress(&seen.site).await?;
+                }
                 Ok(earliest(next, seen.live.until))
             }
             Act::Look(look) => {
-                self.sweeping = None;
                 self.tell(&seen, &compiled).await;
-                Ok(earliest(self.look(&seen, look), seen.live.until))
+                let next = self.work.look(look, |look| scene(&seen, look));
+                let next = next.unwrap_or(now + self.sweep_every);
+                Ok(earliest(next, seen.live.until))
             }
             Act::Wait { until } => {
-                self.stop_work();
+                self.work.stop();
                 enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
                 self.tell(&seen, &compiled).await;
                 self.release(&seen).await?;
@@ -270,18 +235,6 @@ impl Reconciler {
                 Ok(next.max(now + SHORTEST_REST))
             }
         }
-    }
-
-    fn stop_work(&mut self) {
-        self.sweeping = None;
-        self.looking = None;
-    }
-
-    /// The last sweep, where it still says how objects stand.
-    fn report(&self, seen: &Seen) -> Option<&SweepReport> {
-        self.report
-            .as_ref()
-            .filter(|_| self.swept_objects == in_force(&seen.enrolled))
     }
 
     fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {
@@ -297,8 +250,8 @@ impl Reconciler {
             refused: &self.refused,
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
-            sweep: self.report(seen),
-            look: self.look_report.as_ref(),
+            sweep: self.work.report(&seen.enrolled),
+            look: self.work.look_report(),
             deadlines: self.deadlines,
             sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
             now: seen.at,
@@ -332,7 +285,8 @@ impl Reconciler {
         let step = seen.site.status.as_ref().map(|status| status.step);
         // One of a walk's own layers says nothing of the others.
         let report = self
-            .report(seen)
+            .work
+            .report(&seen.enrolled)
             .filter(|report| Some(report.step) == step && report.layers == Layer::ALL);
         let results = &compiled.policies;
         let written = policies::tell(&self.client, &seen.policies, results, report, seen.at).await;
@@ -371,6 +325,7 @@ impl Reconciler {
         let leaving: Vec<EnrolledNamespace> =
             seen.left_behind.iter().map(|n| label::leaving(n)).collect();
         let swept = self
+            .work
             .sweeper
             .sweep(&leaving, &seen.rules, &Progress::default())
             .await?;
@@ -402,148 +357,39 @@ impl Reconciler {
         }
     }
 
-    /// Starts the sweep that is due, or shows how far the running one has come.
-    async fn sweep(
-        &mut self,
-        seen: &Seen,
-        step: i64,
-        layers: &'static [Layer],
-    ) -> Result<Next, TurnError> {
-        let now = Instant::now();
-        let Some(sweeping) = self.sweeping.as_mut().filter(|sweeping| {
-            sweeping.step == step
-                && sweeping.layers == layers
-                && sweeping.objects == in_force(&seen.enrolled)
-        }) else {
-            self.sweeping = None;
-            if now < self.not_before {
-                return Ok(self.not_before);
+    async fn show_progress(&mut self, site: &Site) -> Result<(), TurnError> {
+        let mut status = site.status.clone().unwrap_or_default();
+        match self.work.progress() {
+            Some(progress) if progress::put(&mut status, progress) => {
+                self.write_status(site, status).await
             }
-            self.sweeping = Some(Sweeping::start(
-                &self.sweeper,
-                &seen.enrolled,
-                &seen.rules,
-                step,
-                layers,
-            ));
-            return Ok(now + PROGRESS_EVERY);
-        };
-        if now < sweeping.shown + PROGRESS_EVERY {
-            return Ok(sweeping.shown + PROGRESS_EVERY);
-        }
-        sweeping.shown = now;
-        let mut status = seen.site.status.clone().unwrap_or_default();
-        if progress::put(&mut status, sweeping.progress.read()) {
-            self.write_status(&seen.site, status).await?;
-        }
-        Ok(now + PROGRESS_EVERY)
-    }
-
-    /// Starts the look that is due, unless it is under way.
-    fn look(&mut self, seen: &Seen, look: Look) -> Next {
-        let now = Instant::now();
-        if self.looking.as_ref().is_none_or(|l| l.look != look) {
-            self.looking = None;
-            if now < self.not_before {
-                return self.not_before;
-            }
-            let scene = Scene {
-                to: seen.site.spec.role,
-                namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
-                rules: seen.rules.clone(),
-            };
-            self.looking = Some(Looking::start(&self.looker, look, scene));
-        }
-        now + self.sweep_every
-    }
-
-    fn finish_look(&mut self, result: Result<LookReport, LookError>) {
-        self.looking = None;
-        match result.map_err(TurnError::from) {
-            Ok(report) => {
-                self.backoff = backoff();
-                self.look_report = Some(report);
-            }
-            Err(error) => {
-                let delay = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
-                self.not_before = Instant::now() + delay;
-                self.metrics.reconcile_errors.inc();
-                tracing::error!(
-                    error = causes(&error),
-                    "cannot go on for now; looking again in {delay:.1?}"
-                );
-            }
+            Some(_) | None => Ok(()),
         }
     }
 
-    async fn finish_sweep(&mut self, result: Result<Swept, SweepError>) {
-        let Some(sweeping) = self.sweeping.take() else {
+    /// What a sweep corrected outside a transition; those have news of their own.
+    async fn tell_of_sweep(&mut self, finished: &Finished) {
+        let Some(seen) = self.observer.look(Instant::now(), finished.at) else {
             return;
         };
-        sweeping::count(
-            &self.metrics,
-            sweeping.layers,
-            result.as_ref(),
-            sweeping.took(),
-        );
-        match result.map_err(TurnError::from) {
-            Ok(swept) => {
-                self.backoff = backoff();
-                self.swept_objects.clone_from(&sweeping.objects);
-                self.take_report(sweeping, &swept).await;
-            }
-            Err(error) => {
-                let delay = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
-                self.not_before = Instant::now() + delay;
-                self.metrics.reconcile_errors.inc();
-                tracing::error!(
-                    error = causes(&error),
-                    "not all objects are swept; sweeping again in {delay:.1?}"
-                );
-            }
-        }
-    }
-
-    async fn take_report(&mut self, sweeping: Sweeping, swept: &Swept) {
-        let step = sweeping.step;
-        let now = (self.now)();
-        let first = self
-            .report
-            .as_ref()
-            .is_none_or(|report| report.step != step);
-        if first || swept.changed() > 0 || swept.left > 0 {
-            tracing::info!(
-                step,
-                objects = swept.total,
-                by_webhook = swept.readmitted,
-                by_controller = swept.rewritten,
-                left = swept.left,
-                milliseconds = u64::try_from(sweeping.took().as_millis()).unwrap_or(u64::MAX),
-                "swept"
-            );
-        }
-        for blocked in &swept.blocked {
-            tracing::warn!(
-                object = blocked.object.as_deref().unwrap_or_default(),
-                "does not conform: {}",
-                blocked.message
-            );
-        }
-        self.report = Some(sweeping.report(self.report.as_ref(), swept, now));
-        let Some(seen) = self.observer.look(Instant::now(), now) else {
+        let status = seen.site.status.as_ref();
+        if status.is_some_and(|status| status.transition.is_some()) {
             return;
-        };
-        let in_transition = seen
-            .site
-            .status
-            .as_ref()
-            .is_some_and(|status| status.transition.is_some());
-        let news: Vec<News> = if in_transition {
-            vec![]
-        } else {
-            news::of_sweep(swept, first).into_iter().collect()
-        };
-        self.events.publish(&seen.site, &news, now).await;
+        }
+        let news = news::of_sweep(&finished.swept, finished.first);
+        let news: Vec<News> = news.into_iter().collect();
+        self.events.publish(&seen.site, &news, finished.at).await;
+    }
+}
+
+/// What the walk under way is about.
+fn scene(seen: &Seen, look: &Look) -> Scene {
+    let status = seen.site.status.as_ref();
+    let walk = status.and_then(|status| status.transition.as_ref());
+    Scene {
+        to: walk.map_or(seen.site.spec.role, |walk| walk.to),
+        namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
+        rules: seen.rules.clone(),
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 
-use super::look::LookError;
 use super::status::StatusError;
 use super::sweep::SweepError;
 
@@ -23,8 +22,6 @@ pub enum TurnError {
     },
     #[error("the sweep was cut short")]
     Sweep(#[from] SweepError),
-    #[error("cannot see what the step waits for")]
-    Look(#[from] LookError),
 }
 
 impl TurnError {
@@ -36,10 +33,7 @@ impl TurnError {
                 source: kube::Error::Api(status),
                 ..
             } => status.code == 409,
-            Self::Status(StatusError::Request(_))
-            | Self::Label { .. }
-            | Self::Sweep(_)
-            | Self::Look(_) => false,
+            Self::Status(StatusError::Request(_)) | Self::Label { .. } | Self::Sweep(_) => false,
         }
     }
 }

@@ -1,0 +1,223 @@
+//! The sweep or the look under way, at most one of them, and what the last ones found.
+//!
+//! Polled by the loop while it rests; dropped where it decides otherwise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use failover_core::Layer;
+use failover_core::causes::causes;
+use failover_core::namespace::ObjectRoles;
+use failover_core::transition::{EnrolledNamespace, Look, LookReport, SweepReport};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::compiling::in_force;
+use super::look::{LookError, Looker, Scene};
+use super::looking::Looking;
+use super::observe::Seen;
+use super::setback::{LONGEST_BACKOFF, backoff};
+use super::sweep::{SweepError, Sweeper, Swept};
+use super::sweeping::{self, Sweeping};
+use crate::metrics::Metrics;
+
+/// How often a running sweep's progress is written.
+const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
+
+/// When to take the next turn, unless something changes before.
+pub type Next = Instant;
+
+pub struct Work {
+    pub sweeper: Sweeper,
+    looker: Looker,
+    metrics: Metrics,
+    /// For what is written down.
+    now: fn() -> Timestamp,
+    report: Option<SweepReport>,
+    /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
+    swept_objects: BTreeMap<String, ObjectRoles>,
+    look_report: Option<LookReport>,
+    sweeping: Option<Sweeping>,
+    looking: Option<Looking>,
+    /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
+    backoff: backon::ExponentialBackoff,
+    not_before: Instant,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work")
+            .field("report", &self.report)
+            .field("sweeping", &self.sweeping)
+            .field("look_report", &self.look_report)
+            .field("looking", &self.looking)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A sweep that has come to its end.
+#[derive(Debug)]
+pub struct Finished {
+    pub swept: Swept,
+    /// Since the roles changed, or a controller took over.
+    pub first: bool,
+    pub at: Timestamp,
+}
+
+impl Work {
+    pub fn new(sweeper: Sweeper, looker: Looker, metrics: Metrics, now: fn() -> Timestamp) -> Self {
+        Self {
+            sweeper,
+            looker,
+            metrics,
+            now,
+            report: None,
+            swept_objects: BTreeMap::new(),
+            look_report: None,
+            sweeping: None,
+            looking: None,
+            backoff: backoff(),
+            not_before: Instant::now(),
+        }
+    }
+
+    pub fn stop(&mut self) {
+        self.sweeping = None;
+        self.looking = None;
+    }
+
+    /// The last sweep, where it still says how the objects of these namespaces stand.
+    pub fn report(&self, enrolled: &[EnrolledNamespace]) -> Option<&SweepReport> {
+        self.report
+            .as_ref()
+            .filter(|_| self.swept_objects == in_force(enrolled))
+    }
+
+    /// What the last look found.
+    pub fn look_report(&self) -> Option<&LookReport> {
+        self.look_report.as_ref()
+    }
+
+    /// How far the sweep under way has come: how many objects there are, and how many need nothing more.
+    pub fn progress(&self) -> Option<(i64, i64)> {
+        self.sweeping.as_ref().map(|s| s.progress.read())
+    }
+
+    /// Starts the sweep that is due, or goes on with it; the second: its progress is to be shown now.
+    pub fn sweep(&mut self, seen: &Seen, step: i64, layers: &'static [Layer]) -> (Next, bool) {
+        let now = Instant::now();
+        self.looking = None;
+        let under_way = self.sweeping.as_mut().filter(|sweeping| {
+            sweeping.step == step
+                && sweeping.layers == layers
+                && sweeping.objects == in_force(&seen.enrolled)
+        });
+        let Some(sweeping) = under_way else {
+            self.sweeping = None;
+            if now < self.not_before {
+                return (self.not_before, false);
+            }
+            let (sweeper, rules) = (&self.sweeper, &seen.rules);
+            let sweeping = Sweeping::start(sweeper, &seen.enrolled, rules, step, layers);
+            self.sweeping = Some(sweeping);
+            return (now + PROGRESS_EVERY, false);
+        };
+        if now < sweeping.shown + PROGRESS_EVERY {
+            return (sweeping.shown + PROGRESS_EVERY, false);
+        }
+        sweeping.shown = now;
+        (now + PROGRESS_EVERY, true)
+    }
+
+    /// Starts the look that is due, or goes on with it; `None`: until it is finished.
+    pub fn look(&mut self, look: Look, scene: impl FnOnce(&Look) -> Scene) -> Option<Next> {
+        self.sweeping = None;
+        if self.looking.as_ref().is_some_and(|l| l.look == look) {
+            return None;
+        }
+        self.looking = None;
+        if Instant::now() < self.not_before {
+            return Some(self.not_before);
+        }
+        let scene = scene(&look);
+        self.looking = Some(Looking::start(&self.looker, look, scene));
+        None
+    }
+
+    /// Waits until what is under way has come to its end, and remembers what it found; for ever where nothing is.
+    pub async fn finish(&mut self) -> Option<Finished> {
+        if let Some(sweeping) = &mut self.sweeping {
+            let result = sweeping.finish().await;
+            self.finish_sweep(result)
+        } else if let Some(looking) = &mut self.looking {
+            let result = looking.finish().await;
+            self.finish_look(result);
+            None
+        } else {
+            std::future::pending().await
+        }
+    }
+
+    fn finish_look(&mut self, result: Result<LookReport, LookError>) {
+        self.looking = None;
+        match result {
+            Ok(report) => {
+                self.backoff = backoff();
+                self.look_report = Some(report);
+            }
+            Err(error) => self.put_off("what the step waits for cannot be seen", &error),
+        }
+    }
+
+    fn finish_sweep(&mut self, result: Result<Swept, SweepError>) -> Option<Finished> {
+        let sweeping = self.sweeping.take()?;
+        let (layers, took) = (sweeping.layers, sweeping.took());
+        sweeping::count(&self.metrics, layers, result.as_ref(), took);
+        match result {
+            Ok(swept) => {
+                self.backoff = backoff();
+                self.swept_objects.clone_from(&sweeping.objects);
+                Some(self.take_report(&sweeping, swept))
+            }
+            Err(error) => {
+                self.put_off("not all objects are swept", &error);
+                None
+            }
+        }
+    }
+
+    fn put_off(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let delay = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
+        self.not_before = Instant::now() + delay;
+        self.metrics.reconcile_errors.inc();
+        tracing::error!(error = causes(error), "{what}; trying again in {delay:.1?}");
+    }
+
+    fn take_report(&mut self, sweeping: &Sweeping, swept: Swept) -> Finished {
+        let (step, at) = (sweeping.step, (self.now)());
+        let first = self
+            .report
+            .as_ref()
+            .is_none_or(|report| report.step != step);
+        if first || swept.changed() > 0 || swept.left > 0 {
+            tracing::info!(
+                step,
+                objects = swept.total,
+                by_webhook = swept.readmitted,
+                by_controller = swept.rewritten,
+                left = swept.left,
+                milliseconds = u64::try_from(sweeping.took().as_millis()).unwrap_or(u64::MAX),
+                "swept"
+            );
+        }
+        for blocked in &swept.blocked {
+            tracing::warn!(
+                object = blocked.object.as_deref().unwrap_or_default(),
+                "does not conform: {}",
+                blocked.message
+            );
+        }
+        self.report = Some(sweeping.report(self.report.as_ref(), &swept, at));
+        Finished { swept, first, at }
+    }
+}
