@@ -1,0 +1,211 @@
+//! The steps in their order, what each waits for, and what lets it go on.
+
+use jiff::SignedDuration;
+
+use super::*;
+
+/// The layers that are primary at each moment of a walk, and what is looked at between them.
+fn path(world: &mut World) -> Vec<String> {
+    world.acts.clear();
+    world.settle();
+    let told = |act: &Act| match act {
+        Act::Label(namespaces) => {
+            let roles = namespaces[0].state.roles;
+            let live = |layer: &Layer| roles.of(*layer) == Some(Role::Primary);
+            let live: Vec<_> = Layer::ALL
+                .into_iter()
+                .filter(live)
+                .map(Layer::as_str)
+                .collect();
+            Some(format!("[{}]", live.join(" ")))
+        }
+        Act::Look(look) => Some(look.at.as_str().to_owned()),
+        _ => None,
+    };
+    world.acts.iter().filter_map(told).collect()
+}
+
+#[test]
+fn each_layer_waits_for_the_one_before() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &[]);
+    assert_eq!(
+        path(&mut world),
+        [
+            "guards",
+            "[volumes workloads gitops]",
+            "[volumes workloads]",
+            "[volumes]",
+            "podsGone",
+            "[]",
+            "replication",
+        ]
+    );
+    world.order(Role::Primary, "r2", &["peer-unknown"]);
+    assert_eq!(
+        path(&mut world),
+        [
+            "guards",
+            "[volumes]",
+            "replication",
+            "cronJobs",
+            "[volumes workloads gitops]",
+            "available",
+            "[volumes workloads gitops traffic]",
+        ]
+    );
+}
+
+#[test]
+fn an_unsafe_site_moves_all_layers_at_once_and_still_asks_its_guards() {
+    let mut world = settled_primary();
+    world.site.spec.mode = crate::api::Mode::Unsafe;
+    world.in_the_way.insert(StepName::Guards, vec!["agent"]);
+    world.order(Role::Secondary, "r1", &[]);
+    assert_eq!(path(&mut world), ["guards"]);
+    assert_eq!(world.blocked_by(), ["uncovered-workloads"]);
+    world.order(Role::Secondary, "r2", &["uncovered-workloads"]);
+    assert_eq!(path(&mut world), ["guards", "[]"]);
+}
+
+#[test]
+fn consent_to_batch_work_is_part_of_the_order() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.order(Role::Primary, "r2", &["peer-unknown"]);
+    let request = world.site.spec.request.as_mut().unwrap();
+    (request.run_missed, request.run_held_jobs) = (true, true);
+    let path = path(&mut world);
+    assert!(!path.contains(&"cronJobs".to_owned()), "{path:?}");
+    let jobs = path.iter().position(|step| step == "jobs").unwrap();
+    assert_eq!(path[jobs - 1], "[volumes workloads gitops]");
+}
+
+#[rstest::rstest]
+#[case(Role::Secondary, StepName::PodsGone, "pods-running", Deadlines::default().pods_gone)]
+#[case(Role::Secondary, StepName::Replication, "replication-unconfirmed", Deadlines::default().replication)]
+#[case(Role::Primary, StepName::Replication, "replication-unconfirmed", Deadlines::default().replication)]
+#[case(Role::Primary, StepName::Available, "workloads-unavailable", Deadlines::default().available)]
+fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
+    #[case] to: Role,
+    #[case] at: StepName,
+    #[case] guard: &str,
+    #[case] deadline: SignedDuration,
+) {
+    let mut world = settled_primary();
+    if to == Role::Primary {
+        world.order(Role::Secondary, "r0", &[]);
+        world.settle();
+    }
+    world.in_the_way.insert(at, vec!["a", "b"]);
+    world.order(to, "r1", &["peer-unknown"]);
+    assert_eq!(world.settle(), world.now + LOOK_AGAIN);
+    assert_ne!(world.status().phase, Some(Phase::Stalled));
+    assert_eq!(
+        world.blocked_by(),
+        [guard, guard],
+        "what is waited for is named"
+    );
+    let held = world.status().layers;
+    world.now += deadline;
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    assert_eq!(world.status().layers, held);
+
+    let mut passed = world.clone();
+    passed.in_the_way.clear();
+    passed.now += LOOK_AGAIN;
+    passed.settle();
+    assert_eq!(
+        passed.status().phase,
+        Some(Phase::Stable),
+        "goes on by itself"
+    );
+
+    let one = format!("{guard}=shop/things/a");
+    world.order(to, "r2", &["peer-unknown", &one]);
+    world.settle();
+    assert_eq!(world.status().layers, held, "b is in the way still");
+    let other = format!("{guard}=shop/things/b");
+    world.order(to, "r3", &["peer-unknown", &one, &other]);
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stable));
+    assert_eq!(world.status().layers, Roles::all(to));
+}
+
+#[test]
+fn an_override_given_ahead_gives_up_waiting_but_does_not_skip_it() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.order(Role::Secondary, "r1", &["pods-running"]);
+    world.settle();
+    assert_eq!(world.status().layers.volumes, Some(Role::Primary));
+    world.now += Deadlines::default().pods_gone;
+    world.settle();
+    assert_eq!(world.status().layers, Roles::all(Role::Secondary));
+}
+
+#[test]
+fn an_override_counts_for_the_walk_that_it_was_ordered_with_alone() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &["pods-running"]);
+    world.settle();
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.enrol("api");
+    world.settle();
+    world.now += Deadlines::default().pods_gone;
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    assert_ne!(world.roles()[0].volumes, Some(Role::Secondary));
+
+    world.order(Role::Secondary, "r2", &["pods-running"]);
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stable));
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 3]);
+    let newest = &world.status().history[0];
+    assert_eq!(
+        (newest.id.as_str(), &newest.namespaces[..]),
+        ("r2", &["api".to_owned()][..])
+    );
+}
+
+#[test]
+fn a_namespace_that_refuses_its_roles_holds_the_walk_and_is_named() {
+    let mut world = settled_primary();
+    world.refused.insert("shop".into(), "denied".into());
+    world.order(Role::Secondary, "r1", &[]);
+    while !matches!(world.step(), Act::Label(_)) {}
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    let step = &world.status().transition.as_ref().unwrap().steps[1];
+    assert_eq!(step.name, StepName::Traffic);
+    assert_eq!(
+        step.blocked[0].object.as_deref(),
+        Some("shop/namespaces/shop")
+    );
+    assert_eq!(
+        world.roles()[0].traffic,
+        Some(Role::Secondary),
+        "the others go on"
+    );
+    assert_eq!(world.roles()[1].traffic, Some(Role::Primary));
+    world.refused.clear();
+    world.settle();
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 2]);
+}
+
+#[test]
+fn a_look_that_was_made_before_counts_no_more() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.in_the_way.clear();
+    // Turned round and back: pods may have come in between.
+    world.order(Role::Primary, "r2", &["peer-unknown"]);
+    world.settle();
+    world.in_the_way.insert(StepName::PodsGone, vec!["b"]);
+    world.order(Role::Secondary, "r3", &[]);
+    world.settle();
+    assert_eq!(world.status().layers.volumes, Some(Role::Primary));
+}
