@@ -2,6 +2,7 @@
 //! with the rights of a person.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use failover_core::names::{LEADER_LEASE, SYSTEM_NAMESPACE};
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use kube::{Client, Config};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{LeaseArgs, SiteArgs};
@@ -19,6 +21,24 @@ use crate::site::caches::Caches;
 use crate::site::gate::Gate;
 use crate::site::reconcile::{Parts, Reconciler};
 
+/// How long everything may take to be seen for the first time.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// The longest name that an Event may have been reported by.
+const LONGEST_NAME: usize = 128;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BreakGlassError {
+    #[error("the Lease of the controllers cannot be read")]
+    Lease(#[source] kube::Error),
+    #[error("no client can be made")]
+    Client(#[source] kube::Error),
+    #[error(
+        "not everything could be watched within {SEEN_WITHIN:?}: see the warnings for what, and get the right to"
+    )]
+    Unseen,
+}
+
 /// Carries out what the Site orders until `stop` is cancelled. `name` says who does.
 ///
 /// As a candidate for the leader Lease: a controller that comes back waits, and goes on from the journal once the Lease is
@@ -27,25 +47,28 @@ pub async fn carry_out(
     config: &Config,
     name: &str,
     stop: &CancellationToken,
-) -> Result<(), kube::Error> {
-    let clients = Clients::new(config)?;
-    let args = SiteArgs::default();
+) -> Result<(), BreakGlassError> {
+    let clients = Clients::new(config).map_err(BreakGlassError::Client)?;
+    let (site, lease) = (SiteArgs::default(), LeaseArgs::default());
     let mut watches = JoinSet::new();
-    let caches = Caches::start(&clients.watches, &args.lease_namespace, &mut watches);
+    let caches = Caches::start(&clients.watches, &site.lease_namespace, &mut watches);
+    // Before the Lease: who cannot see must not keep a controller from leading.
+    timeout(SEEN_WITHIN, caches.synced())
+        .await
+        .map_err(|_| BreakGlassError::Unseen)?;
     let client = &clients.requests;
     let metrics = Metrics::new();
+    let name: String = name.chars().take(LONGEST_NAME).collect();
     let work = || async {
-        caches.synced().await;
-        let parts = Parts::new(client, &caches, &metrics, Gate::default(), name, &args);
+        let parts = Parts::new(client, &caches, &metrics, Gate::default(), &name, &site);
         Reconciler::new(client.clone(), parts).run().await
     };
-    if has_lease(client).await? {
-        let terms = LeaseArgs::default().terms();
+    if has_lease(client).await.map_err(BreakGlassError::Lease)? {
         let elector = Elector::new(
             client.clone(),
             SYSTEM_NAMESPACE,
-            name,
-            terms,
+            &name,
+            lease.terms(),
             Timestamp::now,
         );
         match elector.run(stop, work).await {

@@ -191,7 +191,7 @@ impl Reconciler {
     async fn turn(&mut self) -> Result<Next, TurnError> {
         let now = Instant::now();
         let Some(seen) = self.observer.look(now, (self.now)()) else {
-            self.work.stop();
+            self.work.forget();
             self.metrics.forget_site();
             return Ok(now + self.sweep_every);
         };

@@ -86,6 +86,13 @@ impl Work {
         self.looking = None;
     }
 
+    /// There is no Site any more: what was found under it says nothing of the next one.
+    pub fn forget(&mut self) {
+        self.stop();
+        self.report = None;
+        self.look_report = None;
+    }
+
     /// The last sweep, where it still says how the objects of these namespaces stand.
     pub fn report(&self, enrolled: &[EnrolledNamespace]) -> Option<&SweepReport> {
         self.report

@@ -16,6 +16,11 @@ use crate::rule::Rule;
 const BY_GITOPS: &str = "request.userInfo.username.matches('^system:serviceaccount:[^:]+:\
                          (kustomize-controller|helm-controller|argocd-application-controller|argocd-applicationset-controller)$')";
 
+/// Deleted by a part of the cluster, of which a group is the controller.
+const GOES_WITH_ITS_GROUP: &str = "request.userInfo.username.startsWith('system:serviceaccount:') && !variables.byGitOps \
+    && dyn(oldObject)[?'metadata'][?'ownerReferences'].orValue([]).exists(owner, \
+    dyn(owner)[?'kind'].orValue(dyn('')) == 'VolumeGroupReplication' && dyn(owner)[?'controller'].orValue(dyn(false)) == true)";
+
 /// The policy and its binding, for a rule about volumes.
 pub(super) fn guard(rule: &Rule) -> Option<[Value; 2]> {
     if rule.layer != Layer::Volumes {
@@ -43,13 +48,15 @@ pub(super) fn guard(rule: &Rule) -> Option<[Value; 2]> {
         "goesAnyway",
         "namespaceObject.?metadata.?deletionTimestamp.hasValue() || dyn(oldObject)[?'metadata'][?'deletionTimestamp'].hasValue()",
     ));
+    // What a group has made goes with it: csi-addons takes it away itself, and the group's own deletion is what is guarded.
+    variables.push(variable("goesWithItsGroup", GOES_WITH_ITS_GROUP));
     let what = format!(
         " may not be deleted, as its replication would end with it: promote the site first, or annotate it with \
          {ALLOW_DELETION_ANNOTATION}=true and delete it by hand (ClusterRole failover-operator)"
     );
     let validation = json!({
         "expression":
-            "variables.role in ['primary', 'exempt'] || variables.goesAnyway \
+            "variables.role in ['primary', 'exempt'] || variables.goesAnyway || variables.goesWithItsGroup \
              || (variables.annotated && !variables.byGitOps \
              && authorizer.group('failover.dev').resource('sites').check('enforce').allowed())",
         "message": format!("what replicates a volume{what}"),

@@ -4,7 +4,7 @@
 use super::namespaces::{order, ordered};
 use super::walk::{StepOutcome, count, later, rise};
 use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
-use crate::api::{Blocked, SiteStatus, Transition};
+use crate::api::{Blocked, SiteStatus, Step, Transition};
 use crate::guard::{GuardId, Overrides};
 use crate::role::Layer;
 
@@ -35,10 +35,11 @@ pub(super) fn go_on(
     layers: &'static [Layer],
     observation: &Observation<'_>,
     status: &SiteStatus,
+    step: &Step,
     overrides: &Overrides,
 ) -> StepOutcome {
     enforcers(observation, status, overrides)
-        .unwrap_or_else(|| sweep(layers, observation, status, overrides))
+        .unwrap_or_else(|| sweep(layers, observation, status, step, overrides))
 }
 
 /// Until every live enforcer has seen what is ordered; `None`: it has.
@@ -53,12 +54,17 @@ fn enforcers(
         .iter()
         .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
         .collect();
-    if silent.is_empty() || overrides.allows(GuardId::EnforcerSilent) {
+    if silent.is_empty() {
         return None;
     }
     let total = count(observation.enforcers);
     let raised = status.step_at.as_ref().map_or(observation.now, |t| t.0);
     let deadline = raised + ENFORCER_DEADLINE;
+    let stalled = observation.now >= deadline;
+    // Those that are merely not there yet are not left behind.
+    if stalled && overrides.allows(GuardId::EnforcerSilent) {
+        return None;
+    }
     let blocked: Vec<Blocked> = silent
         .iter()
         .take(BLOCKED_LIMIT)
@@ -71,7 +77,6 @@ fn enforcers(
             ),
         })
         .collect();
-    let stalled = observation.now >= deadline;
     Some(StepOutcome {
         total,
         done: total - count(&silent),
@@ -94,6 +99,7 @@ fn sweep(
     layers: &'static [Layer],
     observation: &Observation<'_>,
     status: &SiteStatus,
+    step: &Step,
     overrides: &Overrides,
 ) -> StepOutcome {
     let again = Act::Sweep {
@@ -111,7 +117,11 @@ fn sweep(
         };
     };
     let (total, done) = (report.total, report.total - report.left);
-    if overrides.waive(GuardId::NotConforming, &report.blocked, report.left) {
+    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
+    // What has only lost a race is not left behind: it is for those that a second sweep cannot bring in line either.
+    let again_in_vain = report.finished_at >= begun + SWEEP_RETRY
+        && overrides.waive(GuardId::NotConforming, &report.blocked, report.left);
+    if report.left == 0 || again_in_vain {
         return StepOutcome {
             total,
             done,

@@ -47,12 +47,23 @@ pub(super) fn go_on(
         doing: "waiting",
         blocked: report.blocked.clone(),
         stalled: overdue && !passes,
-        act: Some(if observation.now < next {
-            Act::Wait { until: next }
-        } else {
+        act: Some(if observation.now >= next {
             Act::Look(look)
+        } else {
+            sweep_meanwhile(observation, status).unwrap_or(Act::Wait { until: next })
         }),
     }
+}
+
+/// A wait may be long, and what moved before may stray meanwhile: what is waited for would then never come about.
+fn sweep_meanwhile(observation: &Observation<'_>, status: &SiteStatus) -> Option<Act> {
+    let swept = observation.sweep.is_some_and(|report| {
+        report.step == status.step && observation.now < report.finished_at + observation.sweep_every
+    });
+    (!swept).then_some(Act::Sweep {
+        step: status.step,
+        layers: &Layer::ALL,
+    })
 }
 
 /// The guards, and what they need to be looked at first.
@@ -95,30 +106,29 @@ pub(super) fn ask(
     }
     blocked.truncate(super::BLOCKED_LIMIT);
     let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
-    // What is in force is swept all the same: a guard may hold for days.
-    let swept = observation
-        .sweep
-        .is_some_and(|report| report.covers(&Layer::ALL, status));
+    // A guard may hold for days.
+    let sweep = status
+        .layers
+        .uniform()
+        .and_then(|_| sweep_meanwhile(observation, status));
     StepOutcome {
         total: super::walk::count(&blocked),
         done: 0,
         doing: "asking",
         blocked,
         stalled: true,
-        act: Some(if !swept && status.layers.uniform().is_some() {
-            Act::Sweep {
-                step: status.step,
-                layers: &Layer::ALL,
-            }
-        } else if observation.now < next {
-            Act::Wait {
-                until: next.min(later(observation)),
-            }
-        } else {
+        act: Some(if observation.now >= next {
             Act::Look(look)
+        } else {
+            sweep.unwrap_or(Act::Wait {
+                until: next.min(later(observation)),
+            })
         }),
     }
 }
+
+/// How long batch work may take to be written.
+const SETTLED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// How often guards that hold are asked again.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -131,12 +141,14 @@ fn look(status: &SiteStatus, transition: &Transition, at: StepName) -> Look {
     }
 }
 
-/// The last look, where it was made for this step, under these roles, since the step began.
+/// The last look, where it was made for this step, under these roles, since the step began: as far as that can be told, since
+/// another leader's clock may be ahead of ours.
 fn fresh<'a>(observation: &Observation<'a>, step: &Step, look: &Look) -> Option<&'a LookReport> {
     let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
-    observation
-        .look
-        .filter(|report| report.look == *look && report.finished_at >= begun)
+    observation.look.filter(|report| {
+        let since = report.finished_at >= begun || begun > observation.now;
+        report.look == *look && since
+    })
 }
 
 /// How old what was seen may be to let a walk go on. It ages where a walk does not go on at once: while the site is paused, or
@@ -153,7 +165,7 @@ fn deadline(observation: &Observation<'_>, step: StepName) -> SignedDuration {
         StepName::PodsGone => deadlines.pods_gone,
         StepName::Replication => deadlines.replication,
         StepName::Available => deadlines.available,
-        // What is to be written there is written, or it is not.
-        _ => SignedDuration::ZERO,
+        // Somebody else may have written it first, or the API server was busy.
+        _ => SETTLED_WITHIN,
     }
 }

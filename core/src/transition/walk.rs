@@ -29,6 +29,7 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
             until: until.map_or_else(|| later(observation), |t| t.0),
         };
     }
+    count_on(observation, status);
     start_if_ordered(observation, status);
     follow_objects(observation, status);
     loop {
@@ -45,6 +46,20 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
         }
     }
 }
+
+/// A Site that is new counts on from the one that was before it: replicas report the numbers that the Namespaces still say,
+/// and would seem to have seen what is only to be ordered.
+fn count_on(observation: &Observation<'_>, status: &mut SiteStatus) {
+    if status.step == 0 {
+        let said = observation.namespaces.iter().filter_map(|n| n.state.step);
+        // Whoever may write a Namespace of a primary may write any number.
+        let plausible = said.filter(|step| (0..LARGEST_STEP).contains(step));
+        status.step = plausible.max().unwrap_or_default();
+    }
+}
+
+/// No site comes so far in its life.
+const LARGEST_STEP: i64 = 1 << 40;
 
 /// Gives a change of what is in force of single objects a number of its own, so that enforcers are waited for and a sweep
 /// follows. A namespace that has not reached the present number gets the change with it.
@@ -203,7 +218,7 @@ fn walk(
         let outcome = if labels.is_empty() {
             match task {
                 Task::Ask => waiting::ask(observation, status, transition, step, &overrides),
-                Task::Move(layers) => moving::go_on(layers, observation, status, &overrides),
+                Task::Move(layers) => moving::go_on(layers, observation, status, step, &overrides),
                 Task::Wait(guard) => {
                     waiting::go_on(observation, status, transition, step, guard, &overrides)
                 }

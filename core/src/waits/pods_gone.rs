@@ -138,12 +138,27 @@ fn not_down(workload: &Value) -> Option<String> {
     }
 }
 
-/// Whether its controller says that it has not seen the present spec. Not all say so.
+/// Whether its controller says that it has not seen the present spec. Those that always say what they have seen, and say
+/// nothing, have not seen it at all; of a Job it shows when it has been suspended.
 fn is_unobserved(object: &Value) -> bool {
     let observed = object
         .pointer("/status/observedGeneration")
         .and_then(Value::as_i64);
-    observed.is_some_and(|observed| observed < number(object, "/metadata/generation"))
+    match (observed, object["kind"].as_str().unwrap_or_default()) {
+        (Some(observed), _) => observed < number(object, "/metadata/generation"),
+        (None, "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController") => true,
+        (None, "Job") => {
+            let by_another = object["spec"]["managedBy"].is_string();
+            let ended = ["Complete", "Failed"]
+                .iter()
+                .any(|kind| condition(object, kind) == Some("True"));
+            object["spec"]["suspend"] == true
+                && !by_another
+                && !ended
+                && condition(object, "Suspended") != Some("True")
+        }
+        (None, _) => false,
+    }
 }
 
 /// The highest pod of an ordered StatefulSet that is to come down, where it is not ready and none is on its way out: its

@@ -22,7 +22,7 @@ fn object(kind: &str, name: &str, owner: Option<&str>) -> Value {
     json!({
         "kind": kind,
         "metadata": {"namespace": "shop", "name": name, "uid": name, "generation": 2, "ownerReferences": owners},
-        "spec": {}, "status": {},
+        "spec": {}, "status": {"observedGeneration": 2},
     })
 }
 
@@ -95,7 +95,7 @@ fn a_pod_on_its_way_out_runs_until_it_is_gone_and_many_are_summed_up() {
 #[case::down(json!({"observedGeneration": 2, "replicas": 0}), None)]
 #[case::not_counted_down(json!({"observedGeneration": 2, "replicas": 3}), Some("3 of its replicas"))]
 #[case::not_seen(json!({"observedGeneration": 1, "replicas": 0}), Some("has not seen"))]
-#[case::job(json!({"active": 1}), Some("1 of its replicas"))]
+#[case::job(json!({"observedGeneration": 2, "active": 1}), Some("1 of its replicas"))]
 fn a_workload_is_down_when_its_own_controller_says_so(
     #[case] status: Value,
     #[case] says: Option<&str>,
@@ -281,4 +281,18 @@ fn an_ordered_set_is_helped_from_its_highest_unready_pod(
     assert_eq!(of(&db), expected);
     db["spec"]["podManagementPolicy"] = json!("Parallel");
     assert_eq!(of(&db), []);
+}
+
+#[rstest]
+#[case::a_deployment_nobody_has_seen(json!({"kind": "Deployment", "metadata": {"generation": 1}, "spec": {"replicas": 0}}), false)]
+#[case::a_kind_that_says_nothing(json!({"kind": "VirtualMachine", "metadata": {"generation": 1}, "spec": {}}), true)]
+#[case::a_job_that_may_be_starting(json!({"kind": "Job", "spec": {"suspend": true}, "status": {}}), false)]
+#[case::a_job_that_is_suspended(json!({"kind": "Job", "spec": {"suspend": true}, "status": {"conditions": [{"type": "Suspended", "status": "True"}]}}), true)]
+#[case::a_job_that_has_ended(json!({"kind": "Job", "spec": {"suspend": true}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}), true)]
+#[case::a_job_of_another_controller(json!({"kind": "Job", "spec": {"suspend": true, "managedBy": "example.org/queue"}}), true)]
+fn what_its_controller_has_not_seen_may_still_start(
+    #[case] workload: Value,
+    #[case] is_down: bool,
+) {
+    assert_eq!(not_down(&workload).is_none(), is_down);
 }

@@ -19,13 +19,13 @@ impl Looker {
         let missed = all
             .iter()
             .filter(|ruled| is_resumed(ruled) && batch::missed_run(&ruled.object, now).is_some());
-        let mark = json!({ "status": { "lastScheduleTime": seconds(now) } });
+        let mark = json!({ "lastScheduleTime": seconds(now) });
         let mut found = Found::default();
         for ruled in missed {
             found.total += 1;
             let written = self
                 .objects(&ruled.reference, "batch/v1")
-                .merge_status(&ruled.reference.name, &mark)
+                .merge_status(&ruled.reference.name, &on_version(ruled, "status", &mark))
                 .await;
             found.in_the_way.extend(unsettled(
                 ruled,
@@ -42,13 +42,13 @@ impl Looker {
         let held = all
             .iter()
             .filter(|ruled| ruled.role == Some(Role::Primary) && batch::is_held(&ruled.object));
-        let run = json!({ "spec": { "suspend": false } });
+        let run = json!({ "suspend": false });
         let mut found = Found::default();
         for ruled in held {
             found.total += 1;
             let written = self
                 .objects(&ruled.reference, "batch/v1")
-                .merge(&ruled.reference.name, &run)
+                .merge(&ruled.reference.name, &on_version(ruled, "spec", &run))
                 .await;
             found
                 .in_the_way
@@ -94,6 +94,12 @@ fn unsettled(ruled: &Ruled, what: &str, written: Result<Value, ObjectError>) -> 
             "",
         )),
     }
+}
+
+/// The change, of the version that was seen and of no other: a leader that comes to it late changes nothing.
+fn on_version(ruled: &Ruled, part: &str, change: &Value) -> Value {
+    let version = &ruled.object["metadata"]["resourceVersion"];
+    json!({ "metadata": { "resourceVersion": version }, part: change })
 }
 
 /// As Kubernetes writes times.

@@ -90,7 +90,12 @@ impl Looker {
                     guard: guard(look.at, scene.to).to_string(),
                     object: None,
                     message: format!(
-                        "cannot list {what}: {message} ({status}); give the controller the right to"
+                        "cannot list {what}: {message} ({status}){}",
+                        if status == 403 {
+                            "; give the controller the right to"
+                        } else {
+                            ""
+                        }
                     ),
                 }],
             },

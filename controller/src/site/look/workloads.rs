@@ -50,12 +50,25 @@ impl Looker {
         )?;
         let owners = [replica_sets, replication_controllers, jobs].concat();
         // Last, so that nothing can have come of what was listed before.
-        let (pods, nodes, claims, attachments) = futures::try_join!(
-            self.of_namespaces(PODS, names()),
-            self.of_cluster(NODES),
-            self.of_namespaces(CLAIMS, names()),
-            self.of_cluster(ATTACHMENTS),
-        )?;
+        let pods = self.of_namespaces(PODS, names()).await?;
+        let failed = |pod: &Value| pod["status"]["phase"] == "Failed";
+        let nodes = async {
+            if pods.iter().any(failed) {
+                self.of_cluster(NODES).await
+            } else {
+                Ok(vec![])
+            }
+        };
+        let of_volumes = async {
+            if volumes.is_empty() {
+                return Ok((vec![], vec![]));
+            }
+            futures::try_join!(
+                self.of_namespaces(CLAIMS, names()),
+                self.of_cluster(ATTACHMENTS)
+            )
+        };
+        let (nodes, (claims, attachments)) = futures::try_join!(nodes, of_volumes)?;
         let workloads: Vec<_> = workloads
             .iter()
             .filter(|ruled| ruled.role == Some(Role::Secondary))

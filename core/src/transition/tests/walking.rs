@@ -135,6 +135,41 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
 }
 
 #[test]
+fn what_moved_is_kept_in_line_while_a_walk_waits() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.order(Role::Secondary, "r1", &[]);
+    let mut until = world.settle();
+    world.acts.clear();
+    let begun = world.now;
+    while world.now < begun + EVERY * 3 {
+        world.now = until;
+        until = world.settle();
+    }
+    let sweeps = world
+        .acts
+        .iter()
+        .filter(|act| matches!(act, Act::Sweep { layers, .. } if *layers == Layer::ALL));
+    assert_eq!(sweeps.count(), 3);
+}
+
+#[test]
+fn a_clock_that_is_behind_the_last_leaders_does_not_make_it_look_without_rest() {
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.now -= SignedDuration::from_hours(1);
+    (world.look, world.sweep) = (None, None);
+    let until = world.settle();
+    assert!(until > world.now);
+    world.in_the_way.clear();
+    world.now = until;
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Stable));
+}
+
+#[test]
 fn an_override_given_ahead_gives_up_waiting_but_does_not_skip_it() {
     let mut world = settled_primary();
     world.in_the_way.insert(StepName::PodsGone, vec!["a"]);

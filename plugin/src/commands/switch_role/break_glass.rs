@@ -2,7 +2,7 @@
 
 use std::io;
 
-use failover_controller::break_glass::carry_out;
+use failover_controller::break_glass::{BreakGlassError, carry_out};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -49,7 +49,7 @@ pub(super) async fn nobody_leads(session: &Session<'_>) -> Result<(), Failure> {
 
 /// The loop, running here. Dropping it stops it.
 pub(super) struct BreakGlass {
-    work: JoinHandle<Result<(), kube::Error>>,
+    work: JoinHandle<Result<(), BreakGlassError>>,
     stop: CancellationToken,
     _stops: DropGuard,
 }

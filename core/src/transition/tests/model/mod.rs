@@ -247,7 +247,7 @@ fn a_namespace_that_comes_at_any_moment() {
         },
         ..Exploration::default()
     }
-    .assert_sound(140_000);
+    .assert_sound(130_000);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn what_fails_for_a_while_or_for_good_and_is_overridden() {
         },
         ..Exploration::default()
     }
-    .assert_sound(140_000);
+    .assert_sound(130_000);
 }
 
 #[test]
