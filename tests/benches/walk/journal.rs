@@ -15,8 +15,8 @@ pub(crate) struct Passed {
     pub(crate) name: StepName,
     pub(crate) began: Instant,
     pub(crate) ended: Option<Instant>,
-    /// Objects that it was about, and those that it changed.
-    pub(crate) total: i64,
+    /// Objects that it was about; not known of those that ended together with the walk.
+    pub(crate) total: Option<i64>,
     pub(crate) changed: i64,
     /// What it did, one after the other, and for how long.
     pub(crate) doing: Vec<(String, Duration)>,
@@ -52,6 +52,7 @@ pub(crate) async fn follow(client: Client) -> Vec<Passed> {
                 }
                 for passed in steps.iter_mut().filter(|passed| passed.ended.is_none()) {
                     passed.until(now);
+                    passed.total = None;
                     passed.ended = Some(now);
                 }
                 return steps;
@@ -70,7 +71,7 @@ fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
             name: step.name,
             began: now,
             ended: None,
-            total: 0,
+            total: None,
             changed: 0,
             doing: vec![],
             seen: now,
@@ -81,7 +82,7 @@ fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
         return;
     };
     passed.until(now);
-    passed.total = step.total;
+    passed.total = Some(step.total);
     passed.changed = step.changed;
     if step.state == StepState::Done {
         passed.ended = Some(now);

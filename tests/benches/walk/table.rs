@@ -23,7 +23,8 @@ pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
             step.name.as_str(),
             seconds(took),
             waiting.map_or_else(String::new, seconds),
-            step.total,
+            step.total
+                .map_or_else(String::new, |total| total.to_string()),
             step.changed,
             doing(step)
         );
