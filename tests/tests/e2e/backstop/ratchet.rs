@@ -64,8 +64,12 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
         }
 
         println!("{object}: changed otherwise, and deactivated once more");
-        let label = Patch::Merge(json!({"metadata": {"labels": {"touched": "yes"}}}));
-        api.patch(name_of(&manifest), &PatchParams::default(), &label)
+        // What replicates a volume is deleted only on purpose.
+        let touched = Patch::Merge(json!({"metadata": {
+            "labels": {"touched": "yes"},
+            "annotations": {names::ALLOW_DELETION_ANNOTATION: "true"},
+        }}));
+        api.patch(name_of(&manifest), &PatchParams::default(), &touched)
             .await
             .unwrap();
         api.delete(name_of(&manifest), &DeleteParams::default())
