@@ -98,7 +98,7 @@ async fn turned_over(site: &mut Site) {
     site.failover_as(OPERATOR, &unenroll).await.expect(0);
 }
 
-/// Two pods that never become ready: the set's controller waits for the lower one before it takes the higher one down.
+/// One pod that has failed, and two that never become ready: the set's controller waits for the lower one before it takes the higher one down.
 async fn an_ordered_set_that_is_stuck(site: &Site) {
     for name in ["stuck-0", "stuck-1"] {
         let pod = serde_json::json!({
@@ -108,6 +108,25 @@ async fn an_ordered_set_that_is_stuck(site: &Site) {
         });
         site.apply_as_person(&pod).await.unwrap();
     }
+    // One that has failed: whether it runs on all the same, its node tells.
+    let failed = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": "shop", "name": "failed", "labels": {"failover.dev/enforce": "disabled"}},
+        "spec": {"containers": [{"name": "main", "image": "example.org/failed"}]},
+    });
+    site.apply_as_person(&failed).await.unwrap();
+    let phase = r#"{"status":{"phase":"Failed"}}"#;
+    let patch = [
+        "patch",
+        "pod",
+        "failed",
+        "-n=shop",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        phase,
+    ];
+    site.kubectl(&patch).await.expect(0);
     let set = fixtures::stateful_set("shop", "stuck", 2);
     site.apply_as_flux(&set).await.unwrap();
     eventually("the set to own both pods", || async {
