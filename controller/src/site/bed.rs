@@ -74,7 +74,7 @@ impl Bed {
         // Up as soon as it is wanted, gone as soon as it is not.
         api.put(
             WEB,
-            json!({ "metadata": {}, "spec": { "replicas": 3 }, "status": { "availableReplicas": 3 } }),
+            json!({ "metadata": {}, "spec": { "replicas": 3 }, "status": { "observedGeneration": 1, "availableReplicas": 3 } }),
         );
         // A controller starts once its caches have synced.
         tokio::time::sleep(LAG * 10).await;

@@ -429,7 +429,7 @@ async fn namespaces_come_and_go_while_settled() {
     );
     bed.api.put(
         "/apis/apps/v1/namespaces/late/deployments/api",
-        json!({ "metadata": {}, "spec": { "replicas": 2 } }),
+        json!({ "metadata": {}, "spec": { "replicas": 2 }, "status": { "observedGeneration": 1 } }),
     );
     bed.until("enrolled", |status| {
         status.namespaces == ["late", "shop"] && is_ready(status)
