@@ -65,12 +65,7 @@ impl LeaseArgs {
 impl Default for LeaseArgs {
     /// As without any flag, the environment considered.
     fn default() -> Self {
-        #[derive(Parser)]
-        struct Nothing {
-            #[command(flatten)]
-            lease: LeaseArgs,
-        }
-        Nothing::parse_from([""]).lease
+        without_flags()
     }
 }
 
@@ -100,12 +95,7 @@ pub struct SiteArgs {
 impl Default for SiteArgs {
     /// As without any flag, the environment considered.
     fn default() -> Self {
-        #[derive(Parser)]
-        struct Nothing {
-            #[command(flatten)]
-            site: SiteArgs,
-        }
-        Nothing::parse_from([""]).site
+        without_flags()
     }
 }
 
@@ -180,6 +170,13 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// What a group of flags says where none is given: its defaults, and the environment.
+fn without_flags<A: clap::Args>() -> A {
+    let command = A::augment_args(clap::Command::new(env!("CARGO_PKG_NAME")));
+    let matches = command.get_matches_from([""]);
+    A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// `15s`, `2m`, `1m30s`.
