@@ -45,13 +45,14 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Blocked, EnforcerStatus, Phase, Site, SiteStatus, StepName};
+use crate::api::{Blocked, EnforcerStatus, Pause, Phase, Site, SiteStatus, StepName};
 use crate::guard::Facts;
 use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::{Layer, Role};
 
 pub use moving::SWEEPING;
 pub use namespaces::on_the_walk;
+pub use order::guard_of;
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
 /// a replica that dies in the meantime has dropped out by then.
@@ -226,12 +227,15 @@ pub fn role_in_effect(status: &SiteStatus, namespaces: &[EnrolledNamespace]) -> 
     })
 }
 
+/// The pause that the site is in at this time.
+pub fn pause(site: &Site, now: Timestamp) -> Option<&Pause> {
+    let lasts = |pause: &&Pause| pause.until.as_ref().is_none_or(|until| until.0 > now);
+    site.spec.paused.as_ref().filter(lasts)
+}
+
 /// Whether the site is paused at this time.
 pub fn is_paused(site: &Site, now: Timestamp) -> bool {
-    site.spec
-        .paused
-        .as_ref()
-        .is_some_and(|pause| pause.until.as_ref().is_none_or(|until| until.0 > now))
+    pause(site, now).is_some()
 }
 
 /// Follows which enforcers there are and what they have seen. When they were last seen moves on with every heartbeat, and

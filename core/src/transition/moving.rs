@@ -2,8 +2,8 @@
 //! observed, so that nothing of it needs to be remembered.
 
 use super::namespaces::{order, ordered};
-use super::walk::{StepOutcome, count, later, rise};
-use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
+use super::walk::{StepOutcome, begun, count, later, rise};
+use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Enforcer, Observation, SWEEP_RETRY};
 use crate::api::{Blocked, SiteStatus, Step, Transition};
 use crate::guard::{GuardId, Overrides};
 use crate::role::Layer;
@@ -49,11 +49,7 @@ fn enforcers(
     overrides: &Overrides,
 ) -> Option<StepOutcome> {
     let enrolled = count(observation.namespaces);
-    let silent: Vec<_> = observation
-        .enforcers
-        .iter()
-        .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
-        .collect();
+    let silent = silent(observation, status);
     if silent.is_empty() {
         return None;
     }
@@ -93,6 +89,16 @@ fn enforcers(
     })
 }
 
+/// The live enforcers that have not seen the present number everywhere.
+pub(super) fn silent<'a>(observation: &Observation<'a>, status: &SiteStatus) -> Vec<&'a Enforcer> {
+    let enrolled = count(observation.namespaces);
+    observation
+        .enforcers
+        .iter()
+        .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
+        .collect()
+}
+
 /// Until a sweep of these layers under their roles has found nothing that does not conform. How the others stand does not
 /// hold it: they have their own steps.
 fn sweep(
@@ -117,9 +123,8 @@ fn sweep(
         };
     };
     let (total, done) = (report.total, report.total - report.left);
-    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
     // What has only lost a race is not left behind: it is for those that a second sweep cannot bring in line either.
-    let again_in_vain = report.finished_at >= begun + SWEEP_RETRY
+    let again_in_vain = report.finished_at >= begun(observation, step) + SWEEP_RETRY
         && overrides.waive(GuardId::NotConforming, &report.blocked, report.left);
     if report.left == 0 || again_in_vain {
         return StepOutcome {

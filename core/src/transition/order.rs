@@ -32,6 +32,16 @@ pub(super) fn task(step: StepName, to: Role) -> Task {
     }
 }
 
+/// The guard under which a step holds when what it waits for cannot even be looked at.
+pub fn guard_of(step: StepName, to: Role) -> GuardId {
+    match (task(step, to), to) {
+        (Task::Wait(guard), _) => guard,
+        (Task::Ask, Role::Secondary) => GuardId::UncoveredWorkloads,
+        (Task::Ask, Role::Primary) => GuardId::VolumeNotSynced,
+        (Task::Move(_), _) => GuardId::NotConforming,
+    }
+}
+
 /// The steps of a transition, none of them begun.
 pub(super) fn steps(transition: &Transition) -> Vec<Step> {
     names(transition)

@@ -1,7 +1,8 @@
 //! No transition: hold what is, take in namespaces that came, sweep now and then.
 
+use super::moving::silent;
 use super::namespaces::{differing, registry};
-use super::walk::{begin, count, rise};
+use super::walk::{begin, rise, sweep_all};
 use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
 use crate::api::{Phase, SiteStatus, Transition};
 use crate::role::{Layer, Role, Roles};
@@ -90,18 +91,12 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
             if observation.now < due {
                 Act::Wait { until: due }
             } else {
-                Act::Sweep {
-                    step: status.step,
-                    layers: &Layer::ALL,
-                }
+                sweep_all(status)
             }
         }
         _ => match catching_up(observation, status) {
             Some(until) => Act::Wait { until },
-            None => Act::Sweep {
-                step: status.step,
-                layers: &Layer::ALL,
-            },
+            None => sweep_all(status),
         },
     }
 }
@@ -109,11 +104,7 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
 /// Until when a live enforcer is waited for that has not seen the present number yet. After that the sweep goes ahead: it
 /// writes what the webhook does not.
 fn catching_up(observation: &Observation<'_>, status: &SiteStatus) -> Option<jiff::Timestamp> {
-    let enrolled = count(observation.namespaces);
     let until = status.step_at.as_ref()?.0 + ENFORCER_DEADLINE;
-    let behind = observation
-        .enforcers
-        .iter()
-        .any(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled));
+    let behind = !silent(observation, status).is_empty();
     (behind && observation.now < until).then_some(until)
 }

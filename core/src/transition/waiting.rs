@@ -2,11 +2,10 @@
 
 use jiff::SignedDuration;
 
-use super::walk::{StepOutcome, later};
+use super::walk::{StepOutcome, begun, later, sweep_all};
 use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
 use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
 use crate::guard::{self, GuardId, Overrides};
-use crate::role::Layer;
 
 pub(super) fn go_on(
     observation: &Observation<'_>,
@@ -28,8 +27,7 @@ pub(super) fn go_on(
         };
     };
     let (total, done) = (report.total, report.total - report.left);
-    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
-    let overdue = observation.now >= begun + deadline(observation, step.name);
+    let overdue = observation.now >= begun(observation, step) + deadline(observation, step.name);
     // An override gives up waiting, it does not skip it: what ends in time by itself is never run over.
     let waived = overdue && overrides.waive(guard, &report.blocked, report.left);
     let passes = report.left == 0 || waived;
@@ -60,10 +58,7 @@ fn sweep_meanwhile(observation: &Observation<'_>, status: &SiteStatus) -> Option
     let swept = observation.sweep.is_some_and(|report| {
         report.step == status.step && observation.now < report.finished_at + observation.sweep_every
     });
-    (!swept).then_some(Act::Sweep {
-        step: status.step,
-        layers: &Layer::ALL,
-    })
+    (!swept).then(|| sweep_all(status))
 }
 
 /// The guards, and what they need to be looked at first.
@@ -88,14 +83,7 @@ pub(super) fn ask(
         &observation.facts,
         overrides,
     );
-    let mut blocked: Vec<Blocked> = standing
-        .into_iter()
-        .map(|hold| Blocked {
-            guard: hold.guard.to_string(),
-            object: hold.object,
-            message: format!("{}; {}", hold.message, hold.hint),
-        })
-        .collect();
+    let mut blocked: Vec<Blocked> = standing.into_iter().map(Blocked::from).collect();
     let seen = report.blocked.iter().filter(|b| !overrides.waives(b));
     blocked.extend(seen.cloned());
     if blocked.is_empty() {
@@ -144,7 +132,7 @@ fn look(status: &SiteStatus, transition: &Transition, at: StepName) -> Look {
 /// The last look, where it was made for this step, under these roles, since the step began: as far as that can be told, since
 /// another leader's clock may be ahead of ours.
 fn fresh<'a>(observation: &Observation<'a>, step: &Step, look: &Look) -> Option<&'a LookReport> {
-    let begun = step.started_at.as_ref().map_or(observation.now, |t| t.0);
+    let begun = begun(observation, step);
     observation.look.filter(|report| {
         let since = report.finished_at >= begun || begun > observation.now;
         report.look == *look && since

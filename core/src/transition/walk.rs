@@ -1,11 +1,12 @@
 //! The walk itself: [`next`] moves the journal on as far as the world allows and names the act that follows.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::namespaces::{differing, objects_of, ordered, other_objects, setting_out};
 use super::order::{self, Task, task};
 use super::{
-    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Observation, is_paused, moving,
+    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Observation, moving, pause,
     role_in_effect, settled, waiting, walking,
 };
 use crate::api::{
@@ -13,18 +14,13 @@ use crate::api::{
     Transition,
 };
 use crate::guard::{GuardId, Overrides};
-use crate::role::Roles;
+use crate::role::{Layer, Roles};
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
-    if is_paused(observation.site, observation.now) {
+    if let Some(pause) = pause(observation.site, observation.now) {
         status.phase = Some(Phase::Paused);
-        let until = observation
-            .site
-            .spec
-            .paused
-            .as_ref()
-            .and_then(|p| p.until.as_ref());
+        let until = pause.until.as_ref();
         return Act::Wait {
             until: until.map_or_else(|| later(observation), |t| t.0),
         };
@@ -322,8 +318,21 @@ fn finish(
     }
 }
 
+/// A sweep of everything, under the roles that there are now.
+pub(super) fn sweep_all(status: &SiteStatus) -> Act {
+    Act::Sweep {
+        step: status.step,
+        layers: &Layer::ALL,
+    }
+}
+
+/// When a step began; one that is only about to begins now.
+pub(super) fn begun(observation: &Observation<'_>, step: &Step) -> Timestamp {
+    step.started_at.as_ref().map_or(observation.now, |t| t.0)
+}
+
 /// When to look again where nothing is expected: what was observed may have missed something.
-pub(super) fn later(observation: &Observation<'_>) -> jiff::Timestamp {
+pub(super) fn later(observation: &Observation<'_>) -> Timestamp {
     observation.now + observation.sweep_every
 }
 

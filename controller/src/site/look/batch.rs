@@ -2,9 +2,8 @@
 
 use failover_core::api::Blocked;
 use failover_core::guard::GuardId;
-use failover_core::plan::ObjectRef;
 use failover_core::rewrite::rewrite_stored;
-use failover_core::{Layer, Role, batch};
+use failover_core::{Role, batch};
 use serde_json::{Value, json};
 
 use super::listed::Ruled;
@@ -24,7 +23,7 @@ impl Looker {
         for ruled in missed {
             found.total += 1;
             let written = self
-                .objects(&ruled.reference, "batch/v1")
+                .objects(ruled)
                 .merge_status(&ruled.reference.name, &on_version(ruled, "status", &mark))
                 .await;
             found.in_the_way.extend(unsettled(
@@ -47,7 +46,7 @@ impl Looker {
         for ruled in held {
             found.total += 1;
             let written = self
-                .objects(&ruled.reference, "batch/v1")
+                .objects(ruled)
                 .merge(&ruled.reference.name, &on_version(ruled, "spec", &run))
                 .await;
             found
@@ -58,18 +57,14 @@ impl Looker {
     }
 
     async fn of_kind(&self, scene: &Scene, resource: &str) -> Result<Vec<Ruled>, LookError> {
-        let mut all = self.of_layer(scene, Layer::Workloads).await?;
-        all.retain(|ruled| ruled.rule.group == "batch" && ruled.rule.resource == resource);
-        Ok(all)
+        self.of_rules(scene, |rule| {
+            rule.group == "batch" && rule.resource == resource
+        })
+        .await
     }
 
-    fn objects(&self, reference: &ObjectRef, api_version: &str) -> Objects {
-        Objects::at(
-            &self.client,
-            api_version,
-            &reference.resource,
-            Some(&reference.namespace),
-        )
+    fn objects(&self, ruled: &Ruled) -> Objects {
+        Objects::new(&self.client, &ruled.rule, &ruled.reference.namespace)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lists, each in one piece.
 
 use failover_core::plan::{ObjectRef, role_of};
-use failover_core::{Layer, Role, Rule};
+use failover_core::{Role, Rule};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
@@ -31,46 +31,24 @@ pub(super) struct Kind {
     pub(super) name: &'static str,
 }
 
-pub(super) const PODS: Kind = Kind {
-    api_version: "v1",
-    resource: "pods",
-    name: "Pod",
-};
-pub(super) const NODES: Kind = Kind {
-    api_version: "v1",
-    resource: "nodes",
-    name: "Node",
-};
-pub(super) const CLAIMS: Kind = Kind {
-    api_version: "v1",
-    resource: "persistentvolumeclaims",
-    name: "PersistentVolumeClaim",
-};
-pub(super) const REPLICATION_CONTROLLERS: Kind = Kind {
-    api_version: "v1",
-    resource: "replicationcontrollers",
-    name: "ReplicationController",
-};
-pub(super) const REPLICA_SETS: Kind = Kind {
-    api_version: "apps/v1",
-    resource: "replicasets",
-    name: "ReplicaSet",
-};
-pub(super) const DAEMON_SETS: Kind = Kind {
-    api_version: "apps/v1",
-    resource: "daemonsets",
-    name: "DaemonSet",
-};
-pub(super) const JOBS: Kind = Kind {
-    api_version: "batch/v1",
-    resource: "jobs",
-    name: "Job",
-};
-pub(super) const ATTACHMENTS: Kind = Kind {
-    api_version: "storage.k8s.io/v1",
-    resource: "volumeattachments",
-    name: "VolumeAttachment",
-};
+const fn kind(api_version: &'static str, resource: &'static str, name: &'static str) -> Kind {
+    Kind {
+        api_version,
+        resource,
+        name,
+    }
+}
+
+pub(super) const PODS: Kind = kind("v1", "pods", "Pod");
+pub(super) const NODES: Kind = kind("v1", "nodes", "Node");
+pub(super) const CLAIMS: Kind = kind("v1", "persistentvolumeclaims", "PersistentVolumeClaim");
+pub(super) const REPLICATION_CONTROLLERS: Kind =
+    kind("v1", "replicationcontrollers", "ReplicationController");
+pub(super) const REPLICA_SETS: Kind = kind("apps/v1", "replicasets", "ReplicaSet");
+pub(super) const DAEMON_SETS: Kind = kind("apps/v1", "daemonsets", "DaemonSet");
+pub(super) const JOBS: Kind = kind("batch/v1", "jobs", "Job");
+pub(super) const ATTACHMENTS: Kind =
+    kind("storage.k8s.io/v1", "volumeattachments", "VolumeAttachment");
 
 /// An object that a rule reaches, with the role that it has now.
 #[derive(Clone, Debug)]
@@ -113,18 +91,18 @@ impl Looker {
             .await
     }
 
-    /// What moves with the walk: the objects of a layer that take the role of their layer.
-    pub(super) async fn of_layer(
+    /// What moves with the walk: the objects of these rules that take the role of their layer.
+    pub(super) async fn of_rules(
         &self,
         scene: &Scene,
-        layer: Layer,
+        wanted: impl Fn(&Rule) -> bool,
     ) -> Result<Vec<Ruled>, LookError> {
-        let rules = discovery::served(&self.client, &scene.rules).await?;
-        let of_layer: Vec<_> = rules.into_iter().filter(|r| r.layer == layer).collect();
+        let served = discovery::served(&self.client, &scene.rules).await?;
+        let rules: Vec<_> = served.into_iter().filter(wanted).collect();
         let lists: Vec<_> = scene
             .namespaces
             .iter()
-            .flat_map(|namespace| of_layer.iter().map(move |rule| (namespace, rule)))
+            .flat_map(|namespace| rules.iter().map(move |rule| (namespace, rule)))
             .map(|(namespace, rule)| async move {
                 let objects = Objects::new(&self.client, rule, &namespace.name);
                 let what = format!("{} in namespace {}", rule.group_resource(), namespace.name);

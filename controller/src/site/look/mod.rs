@@ -18,7 +18,8 @@ mod workloads;
 
 use failover_core::api::{Blocked, StepName};
 use failover_core::guard::GuardId;
-use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport};
+use failover_core::plan::ObjectRef;
+use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport, guard_of};
 use failover_core::{Role, RuleSet};
 use jiff::Timestamp;
 use kube::Client;
@@ -87,7 +88,7 @@ impl Looker {
             }) => Found {
                 total: 1,
                 in_the_way: vec![Blocked {
-                    guard: guard(look.at, scene.to).to_string(),
+                    guard: guard_of(look.at, scene.to).to_string(),
                     object: None,
                     message: format!(
                         "cannot list {what}: {message} ({status}){}",
@@ -133,33 +134,8 @@ impl Looker {
     }
 }
 
-/// The guard under which a step holds when it cannot even be looked at.
-fn guard(at: StepName, to: Role) -> GuardId {
-    match (at, to) {
-        (StepName::Guards, Role::Secondary) => GuardId::UncoveredWorkloads,
-        (StepName::Guards, Role::Primary) => GuardId::VolumeNotSynced,
-        (StepName::PodsGone, _) => GuardId::PodsRunning,
-        (StepName::Replication, _) => GuardId::ReplicationUnconfirmed,
-        (StepName::Available, _) => GuardId::WorkloadsUnavailable,
-        (StepName::CronJobs | StepName::Jobs, _) => GuardId::BatchUnsettled,
-        (
-            StepName::Traffic
-            | StepName::Gitops
-            | StepName::Workloads
-            | StepName::Volumes
-            | StepName::Layers,
-            _,
-        ) => GuardId::NotConforming,
-    }
-}
-
 /// What is said of an object that is in the way.
-fn blocked(
-    guard: GuardId,
-    object: &failover_core::plan::ObjectRef,
-    what: &str,
-    hint: &str,
-) -> Blocked {
+fn blocked(guard: GuardId, object: &ObjectRef, what: &str, hint: &str) -> Blocked {
     let separator = if hint.is_empty() { "" } else { "; " };
     Blocked {
         guard: guard.to_string(),

@@ -3,7 +3,7 @@
 
 use failover_core::guard::{GuardId, of_volume};
 use failover_core::waits::replication;
-use failover_core::{Layer, Role};
+use failover_core::{Layer, Role, Rule};
 
 use super::listed::Ruled;
 use super::{Found, LookError, Looker, Scene, blocked};
@@ -48,8 +48,8 @@ impl Looker {
     }
 
     async fn replicated(&self, scene: &Scene) -> Result<Vec<Ruled>, LookError> {
-        let mut volumes = self.of_layer(scene, Layer::Volumes).await?;
-        volumes.retain(|ruled| ruled.rule.group == replication::GROUP);
-        Ok(volumes)
+        let replicates =
+            |rule: &Rule| rule.layer == Layer::Volumes && rule.group == replication::GROUP;
+        self.of_rules(scene, replicates).await
     }
 }

@@ -39,10 +39,12 @@ impl Looker {
     /// would if it were ready.
     pub(super) async fn pods_gone(&self, scene: &Scene) -> Result<Found, LookError> {
         let names = || scene.namespaces.iter().map(|n| n.name.as_str());
-        let (workloads, volumes) = futures::try_join!(
-            self.of_layer(scene, Layer::Workloads),
-            self.of_layer(scene, Layer::Volumes),
-        )?;
+        let held = [Layer::Workloads, Layer::Volumes];
+        let ruled = self.of_rules(scene, |rule| held.contains(&rule.layer));
+        let (workloads, volumes): (Vec<_>, Vec<_>) = ruled
+            .await?
+            .into_iter()
+            .partition(|ruled| ruled.rule.layer == Layer::Workloads);
         let (replica_sets, replication_controllers, jobs) = futures::try_join!(
             self.of_namespaces(REPLICA_SETS, names()),
             self.of_namespaces(REPLICATION_CONTROLLERS, names()),
@@ -126,7 +128,8 @@ impl Looker {
 
     /// What was restored and is not up yet.
     pub(super) async fn available(&self, scene: &Scene) -> Result<Found, LookError> {
-        let workloads = self.of_layer(scene, Layer::Workloads).await?;
+        let workloads = self.of_rules(scene, |rule| rule.layer == Layer::Workloads);
+        let workloads = workloads.await?;
         let restored: Vec<_> = workloads
             .iter()
             .filter(|ruled| ruled.role == Some(Role::Primary) && available::counts(&ruled.object))
