@@ -5,7 +5,7 @@ use std::time::Duration;
 use failover_core::Role;
 use failover_core::guard::{GuardId, Hold};
 use failover_core::namespace::{Enforcement, may_enrol};
-use failover_core::transition::is_paused;
+use failover_core::transition::pause;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -265,13 +265,7 @@ fn not_taken_over(view: &View, after: &str, left: &str, watch: &Watch<'_>) -> Fa
         "labelled, but not taken over after {after}: {left}"
     ));
     let now = jiff::Timestamp::now();
-    if let Some(pause) = view
-        .site
-        .spec
-        .paused
-        .as_ref()
-        .filter(|_| is_paused(&view.site, now))
-    {
+    if let Some(pause) = pause(&view.site, now) {
         return failure
             .details([format!("the site is {}", paused(pause, now))])
             .next("nothing moves until it is resumed: kubectl failover resume");

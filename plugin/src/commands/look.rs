@@ -2,7 +2,7 @@
 
 use failover_core::api::Site;
 use failover_core::guard::{self, Facts, Hold};
-use failover_core::transition::{EnrolledNamespace, is_paused, role_in_effect};
+use failover_core::transition::{EnrolledNamespace, pause, role_in_effect};
 use failover_core::waits::replication;
 use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
@@ -106,13 +106,7 @@ pub async fn preview(
 /// Says so where the site is paused: nothing that is asked of it comes about until that ends.
 pub fn warn_of_pause(session: &Session<'_>, view: &View) {
     let now = jiff::Timestamp::now();
-    if let Some(pause) = view
-        .site
-        .spec
-        .paused
-        .as_ref()
-        .filter(|_| is_paused(&view.site, now))
-    {
+    if let Some(pause) = pause(&view.site, now) {
         session.screen.warn(&format!(
             "site {} is {}; nothing moves until: kubectl failover resume",
             view.name(),

@@ -1,7 +1,7 @@
 //! `pause` and `resume`: write `Site.spec.paused`, and wait until the controller has taken it up.
 
 use failover_core::api::{Pause, Phase, Site};
-use failover_core::transition::is_paused;
+use failover_core::transition::{is_paused, pause as pause_of};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
@@ -246,11 +246,9 @@ fn sentence(written: &Written, now: Timestamp) -> String {
         };
         return format!("site {site} {would}resumed{was}{goes_on}");
     };
-    let instead = stands
-        .filter(|_| is_paused(before, now))
-        .map_or_else(String::new, |old| {
-            format!("; before, it was {}", paused(old, now))
-        });
+    let instead = pause_of(before, now).map_or_else(String::new, |old| {
+        format!("; before, it was {}", paused(old, now))
+    });
     let stands_still = if is_moving(before) {
         format!("; the {noun} stands still where it is")
     } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use failover_core::api::{Site, Step, StepName, StepState, Transition};
-use failover_core::transition::is_paused;
+use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
 use super::picture::{advice, whole};
@@ -78,16 +78,15 @@ impl News {
     }
 
     fn pause(&mut self, name: &str, site: &Site, now: Timestamp) -> Option<Line> {
-        let is_so = is_paused(site, now);
-        if is_so == self.paused {
+        let pause = pause(site, now);
+        if pause.is_some() == self.paused {
             return None;
         }
-        self.paused = is_so;
-        let pause = site.spec.paused.clone().unwrap_or_default();
-        Some(if is_so {
+        self.paused = pause.is_some();
+        Some(if let Some(pause) = pause {
             let text = format!(
                 "site {name}: {}; nothing moves until: kubectl failover resume",
-                paused(&pause, now)
+                paused(pause, now)
             );
             Line::new(Tone::Warning, text)
         } else {

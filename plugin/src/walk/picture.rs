@@ -1,7 +1,7 @@
 //! The whole walk at one moment, a line a step.
 
 use failover_core::api::{Site, Step, StepState, Transition};
-use failover_core::transition::is_paused;
+use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Line, count, paused, way_on, what};
@@ -19,7 +19,7 @@ pub(super) fn of_site(site: &Site, now: Timestamp) -> Vec<Line> {
         return Vec::new();
     };
     let mut lines = picture(&site.spec.site_name, transition, now);
-    if let Some(pause) = site.spec.paused.as_ref().filter(|_| is_paused(site, now)) {
+    if let Some(pause) = pause(site, now) {
         let text = format!(
             "  {}; nothing moves until: kubectl failover resume",
             paused(pause, now)

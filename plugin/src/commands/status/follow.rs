@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use failover_core::transition::is_paused;
+use failover_core::transition::pause;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -70,10 +70,7 @@ fn out_of_time(
         return Failure::timed_out(format!("{error}, for the rest of {after}"));
     }
     let now = Timestamp::now();
-    let pause = site
-        .filter(|site| is_paused(site, now))
-        .and_then(|site| site.spec.paused.as_ref());
-    if let Some(pause) = pause {
+    if let Some(pause) = site.and_then(|site| pause(site, now)) {
         return Failure::timed_out(format!(
             "not done after {after}: the site is {}",
             paused(pause, now)

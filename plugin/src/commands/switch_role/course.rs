@@ -2,7 +2,7 @@
 
 use failover_core::api::{Mode, RoleRequest, Site, Transition};
 use failover_core::guard::{self, GuardId, Hold, Overrides};
-use failover_core::transition::is_paused;
+use failover_core::transition::pause;
 use failover_core::{Epoch, Role};
 use jiff::Timestamp;
 
@@ -50,15 +50,14 @@ pub(super) fn course(view: &View, wish: &Wish, now: Timestamp) -> Result<Course,
     } else if spec.role == role && !running {
         return Ok(Course::Settled);
     }
-    let is_paused = is_paused(&view.site, now);
+    let pause = pause(&view.site, now);
     // Who paused a walk because it goes wrong must be able to turn it round before it goes on.
-    if is_paused && !wish.abort {
-        let pause = spec.paused.clone().unwrap_or_default();
+    if let Some(pause) = pause.filter(|_| !wish.abort) {
         return Err(Failure::refused(format!(
             "{} of site {} is refused, and nothing was changed: the site is {}, so nothing would move",
             words(role).noun,
             spec.site_name,
-            paused(&pause, now),
+            paused(pause, now),
         ))
         .next("resume it first: kubectl failover resume"));
     }
@@ -69,7 +68,7 @@ pub(super) fn course(view: &View, wish: &Wish, now: Timestamp) -> Result<Course,
         overrides: wish.typed.clone(),
         inherited: Vec::new(),
         against: None,
-        when_resumed: is_paused,
+        when_resumed: pause.is_some(),
     };
     if spec.role == role {
         let standing_order = Standing::of(&view.site);

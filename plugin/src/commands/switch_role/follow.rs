@@ -5,7 +5,7 @@ use std::time::Duration;
 use failover_core::Role;
 use failover_core::api::{HistoryEntry, Pause, StepName, StepState};
 use failover_core::guard::{GuardId, Overrides};
-use failover_core::transition::is_paused;
+use failover_core::transition::pause;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -136,7 +136,7 @@ impl<'a> Following<'a> {
                 Seen::Site(site) => {
                     self.caveat = caveat(&site);
                     let now = Timestamp::now();
-                    self.paused = site.spec.paused.clone().filter(|_| is_paused(&site, now));
+                    self.paused = pause(&site, now).cloned();
                     let sight = sight(&site, &self.order.request.id, self.role);
                     if let Sight::Superseded(by) = &sight {
                         return Err(self.superseded(by));
