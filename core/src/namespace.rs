@@ -156,6 +156,13 @@ pub struct NamespaceState {
     pub step: Option<i64>,
 }
 
+/// An enrolled Namespace and its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnrolledNamespace {
+    pub name: String,
+    pub state: NamespaceState,
+}
+
 /// A label or annotation that does not say what it should. The rest of the state is used; the part in question counts as
 /// absent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -122,6 +122,8 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
     bed.until_settled("down").await;
 
     let mut order = policy("primary", 2);
+    order["spec"]["request"] =
+        json!({ "id": "up", "reason": "drill", "overrides": ["peer-unknown"] });
     order["status"] = bed.api.get(POLICY)["status"].clone();
     bed.api.put(POLICY, order);
     bed.until("told", |_| {
@@ -129,6 +131,12 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
     })
     .await;
     assert_eq!(bed.replicas(), 3);
+    let told = events(&bed, "TransitionStarted");
+    assert!(
+        told.iter().any(|note| note
+            == "FailoverPolicy shop/web: secondary to primary, epoch 1, request up: drill (overrides peer-unknown)"),
+        "{told:?}"
+    );
     bed.api.take_writes();
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(bed.api.take_writes(), [""; 0], "nothing is said twice");

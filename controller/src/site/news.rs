@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use failover_core::api::{
-    HistoryEntry, Outcome, SiteStatus, Step, StepName, StepState, Transition,
+    FailoverPolicyStatus, HistoryEntry, Outcome, SiteStatus, Step, StepName, StepState, Transition,
 };
 use failover_core::compile::Held;
 use failover_core::guard::GuardId;
@@ -36,8 +36,39 @@ impl News {
     }
 }
 
-/// What is new in a status.
-pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<News> {
+/// What a Site or a FailoverPolicy says of its walks.
+#[derive(Clone, Copy, Debug)]
+pub struct Journal<'a> {
+    transition: Option<&'a Transition>,
+    history: &'a [HistoryEntry],
+}
+
+impl<'a> Journal<'a> {
+    pub fn of_site(status: &'a SiteStatus) -> Self {
+        Self {
+            transition: status.transition.as_ref(),
+            history: &status.history,
+        }
+    }
+
+    pub fn of_policy(status: &'a FailoverPolicyStatus) -> Self {
+        Self {
+            transition: status.transition.as_ref(),
+            history: &status.history,
+        }
+    }
+}
+
+/// What is new in the journal of a policy.
+pub fn of_policy(policy: &str, before: Journal<'_>, after: Journal<'_>) -> Vec<News> {
+    let told = of_walk(before, after).into_iter().map(|news| News {
+        note: format!("FailoverPolicy {policy}: {}", news.note),
+        ..news
+    });
+    told.collect()
+}
+
+fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<News> {
     let mut news = Vec::new();
     let ended = after
         .history
@@ -46,19 +77,25 @@ pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<News> {
     let mut ended: Vec<_> = ended.map(finished).collect();
     ended.reverse();
     news.extend(ended);
-    if let Some(transition) = &after.transition {
-        let old = before
-            .transition
-            .as_ref()
-            .filter(|old| old.id == transition.id && old.to == transition.to);
-        if old.is_none() {
-            news.push(started(transition));
-        }
-        for step in &transition.steps {
-            let before = old.and_then(|old| old.steps.iter().find(|s| s.name == step.name));
-            news.extend(of_step(transition, before, step));
-        }
+    let Some(transition) = after.transition else {
+        return news;
+    };
+    let old = before
+        .transition
+        .filter(|old| old.id == transition.id && old.to == transition.to);
+    if old.is_none() {
+        news.push(started(transition));
     }
+    for step in &transition.steps {
+        let before = old.and_then(|old| old.steps.iter().find(|s| s.name == step.name));
+        news.extend(of_step(transition, before, step));
+    }
+    news
+}
+
+/// What is new in a status.
+pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<News> {
+    let mut news = of_walk(Journal::of_site(before), Journal::of_site(after));
     let came: Vec<_> = after
         .namespaces
         .iter()
@@ -87,12 +124,9 @@ pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<News> {
 }
 
 /// The guards that hold now and did not before.
-pub fn guards_that_came_to_hold(before: &SiteStatus, after: &SiteStatus) -> BTreeSet<String> {
-    let holding = |status: &SiteStatus| -> BTreeSet<String> {
-        let steps = status
-            .transition
-            .iter()
-            .flat_map(|transition| &transition.steps);
+pub fn guards_that_came_to_hold(before: Journal<'_>, after: Journal<'_>) -> BTreeSet<String> {
+    let holding = |journal: Journal<'_>| -> BTreeSet<String> {
+        let steps = journal.transition.iter().flat_map(|walk| &walk.steps);
         // What a step waits for is named too, and holds nothing yet.
         steps
             .filter(|step| step.state == StepState::Blocked)
@@ -365,10 +399,29 @@ mod tests {
         let other = held("no-enforcement", "x");
         assert_eq!(reasons(&peer, &other), ["GuardHeld"]);
         assert_eq!(
-            guards_that_came_to_hold(&peer, &other),
+            guards_that_came_to_hold(Journal::of_site(&peer), Journal::of_site(&other)),
             BTreeSet::from(["no-enforcement".to_owned()])
         );
-        assert!(guards_that_came_to_hold(&peer, &peer).is_empty());
+        let journal = Journal::of_site(&peer);
+        assert!(guards_that_came_to_hold(journal, journal).is_empty());
+    }
+
+    #[test]
+    fn the_walk_of_a_policy_is_told_by_its_name() {
+        let before = FailoverPolicyStatus::default();
+        let begun: FailoverPolicyStatus =
+            serde_json::from_value(json!({ "transition": transition("1", &json!([])) })).unwrap();
+        let (before, begun) = (Journal::of_policy(&before), Journal::of_policy(&begun));
+        let news = of_policy("shop/web", before, begun);
+        assert_eq!(
+            news,
+            [News::normal(
+                "TransitionStarted",
+                "FailoverPolicy shop/web: primary to secondary, epoch 3, request 1 by jo: drill"
+                    .into()
+            )]
+        );
+        assert_eq!(of_policy("shop/web", begun, begun), []);
     }
 
     #[test]

@@ -1,43 +1,101 @@
-//! Telling each FailoverPolicy what became of it.
+//! FailoverPolicies: each is told what became of it, and walks where it orders a state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use failover_core::api::FailoverPolicy;
+use failover_core::api::{FailoverPolicy, FailoverPolicyStatus};
 use failover_core::causes::causes;
-use failover_core::compile::{Enforced, PolicyResult, policy_status};
+use failover_core::compile::{Compiled, ObjectKey, PolicyResult};
 use failover_core::names::CONTROLLER_MANAGER;
-use failover_core::transition::SweepReport;
+use failover_core::transition::{EnrolledNamespace, Look, Observation, PolicyAct, decide_policy};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
 
+use super::look::{Moving, Scene};
+use super::observe::Seen;
+
 /// How many are written at once.
 const AT_ONCE: usize = 8;
 
-/// Writes the status of each policy of which there is something new to say, on the version it was decided on. Returns the
-/// answers, each with what it replaced. One that cannot be written holds nothing up, and is tried again at the next look.
-pub async fn tell(
-    client: &Client,
+/// What is to be done for all policies.
+#[derive(Debug, Default)]
+pub struct Decided {
+    /// Their journals come first.
+    pub writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
+    /// What their walks wait for.
+    pub looks: Vec<Look>,
+    /// When to decide again, if nothing happens before.
+    pub until: Option<Timestamp>,
+}
+
+/// `namespace/name`.
+pub fn name_of(policy: &FailoverPolicy) -> String {
+    let namespace = policy.namespace().unwrap_or_default();
+    format!("{namespace}/{}", policy.name_any())
+}
+
+/// Decides for each policy. `observe` gives what there is to decide on, with the last look that was made for it.
+pub fn decide<'a>(
     policies: &[Arc<FailoverPolicy>],
     results: &[PolicyResult],
-    report: Option<&SweepReport>,
-    now: Timestamp,
-) -> Vec<(Arc<FailoverPolicy>, FailoverPolicy)> {
-    let astray = report.map(astray);
-    let enforced = astray.as_deref().map_or(Enforced::NotYet, Enforced::Swept);
-    let news: Vec<_> = policies
-        .iter()
-        .filter_map(|policy| {
-            let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-            let result = results
-                .iter()
-                .find(|r| r.namespace == namespace && r.name == name)?;
-            let status = policy_status(policy, result, enforced, now);
-            (policy.status.as_ref() != Some(&status)).then(|| (Arc::clone(policy), status))
-        })
+    observe: impl Fn(&str) -> Observation<'a>,
+) -> Decided {
+    let mut decided = Decided::default();
+    for policy in policies {
+        let name = name_of(policy);
+        let mut results = results.iter();
+        let Some(result) = results.find(|r| name == format!("{}/{}", r.namespace, r.name)) else {
+            continue;
+        };
+        match decide_policy(&observe(&name), policy, result) {
+            PolicyAct::WriteStatus(status) => {
+                decided.writes.push((Arc::clone(policy), *status));
+            }
+            PolicyAct::Look(look) => decided.looks.push(look),
+            PolicyAct::Wait { until } => {
+                decided.until = Some(decided.until.map_or(until, |other| other.min(until)));
+            }
+        }
+    }
+    decided
+}
+
+/// What the walk of a policy is about: the objects that it names and that are not refused it.
+pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
+    let is_it = |name: &str| look.policy.as_deref() == Some(name);
+    let mut policies = seen.policies.iter();
+    let policy = policies.find(|policy| is_it(&name_of(policy)));
+    let mut results = compiled.policies.iter();
+    let result = results.find(|found| is_it(&format!("{}/{}", found.namespace, found.name)));
+    let resources = result.iter().flat_map(|found| &found.resources);
+    let objects: BTreeSet<ObjectKey> = resources
+        .filter(|found| found.refused.is_none())
+        .filter_map(|found| found.object.clone())
         .collect();
-    let answers: Vec<_> = futures::stream::iter(news)
+    let touched = |namespace: &&EnrolledNamespace| {
+        objects
+            .iter()
+            .any(|object| object.namespace == namespace.name)
+    };
+    Scene {
+        to: policy
+            .and_then(|policy| policy.spec.desired_state)
+            .unwrap_or(seen.site.spec.role),
+        namespaces: seen.enrolled.iter().filter(touched).cloned().collect(),
+        moving: Moving::Named(objects),
+        rules: seen.rules.clone(),
+    }
+}
+
+/// Writes each status on the version it was decided on. Returns the answers, each with what it replaced. One that cannot be
+/// written holds nothing up but its own walk, and is tried again at the next look.
+pub async fn write_all(
+    client: &Client,
+    writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
+) -> Vec<(Arc<FailoverPolicy>, FailoverPolicy)> {
+    let answers: Vec<_> = futures::stream::iter(writes)
         .map(|(policy, status)| {
             let client = client.clone();
             async move {
@@ -55,11 +113,7 @@ pub async fn tell(
             // Changed or gone: the watch tells.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
             Err(error) => tracing::warn!(
-                policy = format!(
-                    "{}/{}",
-                    policy.namespace().unwrap_or_default(),
-                    policy.name_any()
-                ),
+                policy = name_of(&policy),
                 error = causes(&error),
                 "cannot write the status of a FailoverPolicy; going on without"
             ),
@@ -71,7 +125,7 @@ pub async fn tell(
 async fn write(
     client: &Client,
     policy: &FailoverPolicy,
-    status: failover_core::api::FailoverPolicyStatus,
+    status: FailoverPolicyStatus,
 ) -> kube::Result<FailoverPolicy> {
     let namespace = policy.namespace().unwrap_or_default();
     let api: Api<FailoverPolicy> = Api::namespaced(client.clone(), &namespace);
@@ -84,11 +138,4 @@ async fn write(
     };
     api.replace_status(&policy.name_any(), &params, &policy)
         .await
-}
-
-fn astray(report: &SweepReport) -> Vec<(String, String)> {
-    let named = |blocked: &failover_core::api::Blocked| {
-        Some((blocked.object.clone()?, blocked.message.clone()))
-    };
-    report.blocked.iter().filter_map(named).collect()
 }

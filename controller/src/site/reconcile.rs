@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
 use failover_core::compile::{Compiled, Held};
 use failover_core::transition::{
     Act, Deadlines, EnrolledNamespace, Look, Observation, decide, is_paused, on_the_walk,
 };
-use failover_core::{Layer, NamespaceState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
@@ -23,8 +23,8 @@ use super::enforcers;
 use super::events::Events;
 use super::gate::Gate;
 use super::label::{self, NamespaceMeta};
-use super::look::{Looker, Scene};
-use super::news::{self, News};
+use super::look::{Looker, Moving, Scene};
+use super::news::{self, Journal, News};
 use super::observe::{Observer, Seen};
 use super::policies;
 use super::progress::{self, Progress};
@@ -213,6 +213,7 @@ impl Reconciler {
             }
             Act::Sweep { step, layers } => {
                 self.tell(&seen, &compiled).await;
+                self.walk_policies(&seen, &compiled).await;
                 let (next, show) = self.work.sweep(&seen, step, layers);
                 if show {
                     self.show_progress(&seen.site).await?;
@@ -221,15 +222,25 @@ impl Reconciler {
             }
             Act::Look(look) => {
                 self.tell(&seen, &compiled).await;
+                self.walk_policies(&seen, &compiled).await;
                 let next = self.work.look(look, |look| scene(&seen, look));
                 let next = next.unwrap_or(now + self.sweep_every);
                 Ok(earliest(next, seen.live.until))
             }
             Act::Wait { until } => {
-                self.work.stop();
                 enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
                 self.tell(&seen, &compiled).await;
+                let policies = self.walk_policies(&seen, &compiled).await;
+                // What a policy waits for is looked at where the site has nothing to do.
+                match self.work.next_look(policies.looks) {
+                    Some(look) => {
+                        let scene = |look: &Look| policies::scene(&seen, &compiled, look);
+                        self.work.look(look, scene);
+                    }
+                    None => self.work.stop(),
+                }
                 self.release(&seen).await?;
+                let until = policies.until.map_or(until, |other| other.min(until));
                 let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
                 let next = earliest(now + rest.min(self.sweep_every), seen.live.until);
                 Ok(next.max(now + SHORTEST_REST))
@@ -242,8 +253,19 @@ impl Reconciler {
         if let Some(status) = &mut site.status {
             progress::take_out(status);
         }
-        decide(&Observation {
-            site: &site,
+        decide(&self.observation(seen, compiled, &site, None))
+    }
+
+    /// What there is to decide on: for the site, or for a policy.
+    fn observation<'a>(
+        &'a self,
+        seen: &'a Seen,
+        compiled: &'a Compiled,
+        site: &'a Site,
+        policy: Option<&str>,
+    ) -> Observation<'a> {
+        Observation {
+            site,
             namespaces: &seen.enrolled,
             objects: &compiled.objects,
             outside: &seen.outside,
@@ -251,11 +273,11 @@ impl Reconciler {
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.work.report(&seen.enrolled),
-            look: self.work.look_report(),
+            look: self.work.look_report(policy),
             deadlines: self.deadlines,
             sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
             now: seen.at,
-        })
+        }
     }
 
     async fn write_status(&mut self, site: &Site, status: SiteStatus) -> Result<(), TurnError> {
@@ -265,38 +287,53 @@ impl Reconciler {
         self.metrics.show(&written);
         let after = written.status.clone().unwrap_or_default();
         self.metrics.walks.count_ended(&before, &after);
-        for guard in news::guards_that_came_to_hold(&before, &after) {
-            self.metrics
-                .guard_refusals
-                .get_or_create(&GuardLabels { guard })
-                .inc();
-        }
+        self.count_guards(Journal::of_site(&before), Journal::of_site(&after));
         self.events
             .publish(&written, &news::of_status(&before, &after), (self.now)())
             .await;
         Ok(())
     }
 
-    /// Tells policies what became of them, and the site what is held back.
+    fn count_guards(&self, before: Journal<'_>, after: Journal<'_>) {
+        for guard in news::guards_that_came_to_hold(before, after) {
+            self.metrics
+                .guard_refusals
+                .get_or_create(&GuardLabels { guard })
+                .inc();
+        }
+    }
+
+    /// Tells the site what is held back.
     async fn tell(&mut self, seen: &Seen, compiled: &Compiled) {
         if is_paused(&seen.site, seen.at) {
             return;
-        }
-        let step = seen.site.status.as_ref().map(|status| status.step);
-        // One of a walk's own layers says nothing of the others.
-        let report = self
-            .work
-            .report(&seen.enrolled)
-            .filter(|report| Some(report.step) == step && report.layers == Layer::ALL);
-        let results = &compiled.policies;
-        let written = policies::tell(&self.client, &seen.policies, results, report, seen.at).await;
-        for (replaced, answer) in written {
-            self.observer.wrote_policy(&replaced, answer);
         }
         let news = news::of_held(&self.told_held, &compiled.held);
         self.told_held = compiled.held.iter().cloned().collect();
         let news: Vec<News> = news.into_iter().collect();
         self.events.publish(&seen.site, &news, seen.at).await;
+    }
+
+    /// Tells policies what became of them, and moves the walks of those that order a state on as far as the world allows.
+    /// Returns what is left to do for them.
+    async fn walk_policies(&mut self, seen: &Seen, compiled: &Compiled) -> policies::Decided {
+        let names: BTreeSet<String> = seen.policies.iter().map(|p| policies::name_of(p)).collect();
+        self.work.keep_looks(|name| names.contains(name));
+        let observe = |name: &str| self.observation(seen, compiled, &seen.site, Some(name));
+        let mut decided = policies::decide(&seen.policies, &compiled.policies, observe);
+        let writes = std::mem::take(&mut decided.writes);
+        for (replaced, answer) in policies::write_all(&self.client, writes).await {
+            // There is more to do now, but first of all for the site: the journal says what is to be in force.
+            decided.until = Some(seen.at);
+            let before = replaced.status.clone().unwrap_or_default();
+            let after = answer.status.clone().unwrap_or_default();
+            let (before, after) = (Journal::of_policy(&before), Journal::of_policy(&after));
+            self.count_guards(before, after);
+            let news = news::of_policy(&policies::name_of(&replaced), before, after);
+            self.events.publish(&seen.site, &news, seen.at).await;
+            self.observer.wrote_policy(&replaced, answer);
+        }
+        decided
     }
 
     async fn label(
@@ -389,6 +426,7 @@ fn scene(seen: &Seen, look: &Look) -> Scene {
     Scene {
         to: walk.map_or(seen.site.spec.role, |walk| walk.to),
         namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
+        moving: Moving::Layers,
         rules: seen.rules.clone(),
     }
 }

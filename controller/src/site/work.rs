@@ -36,7 +36,8 @@ pub struct Work {
     report: Option<SweepReport>,
     /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
     swept_objects: BTreeMap<String, ObjectRoles>,
-    look_report: Option<LookReport>,
+    /// The last look of the site's own walk, and of each policy's.
+    looks: BTreeMap<Option<String>, LookReport>,
     sweeping: Option<Sweeping>,
     looking: Option<Looking>,
     /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
@@ -49,7 +50,7 @@ impl std::fmt::Debug for Work {
         f.debug_struct("Work")
             .field("report", &self.report)
             .field("sweeping", &self.sweeping)
-            .field("look_report", &self.look_report)
+            .field("looks", &self.looks)
             .field("looking", &self.looking)
             .finish_non_exhaustive()
     }
@@ -73,7 +74,7 @@ impl Work {
             now,
             report: None,
             swept_objects: BTreeMap::new(),
-            look_report: None,
+            looks: BTreeMap::new(),
             sweeping: None,
             looking: None,
             backoff: backoff(),
@@ -90,7 +91,7 @@ impl Work {
     pub fn forget(&mut self) {
         self.stop();
         self.report = None;
-        self.look_report = None;
+        self.looks.clear();
     }
 
     /// The last sweep, where it still says how the objects of these namespaces stand.
@@ -100,9 +101,28 @@ impl Work {
             .filter(|_| self.swept_objects == in_force(enrolled))
     }
 
-    /// What the last look found.
-    pub fn look_report(&self) -> Option<&LookReport> {
-        self.look_report.as_ref()
+    /// What the last look found that was made for the site's own walk, or for a policy's.
+    pub fn look_report(&self, policy: Option<&str>) -> Option<&LookReport> {
+        self.looks.get(&policy.map(str::to_owned))
+    }
+
+    /// Forgets what was seen for policies that there are no more.
+    pub fn keep_looks(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.looks
+            .retain(|policy, _| policy.as_deref().is_none_or(&is_there));
+    }
+
+    /// Of the looks that are wanted, the one to make: that which is under way, or whose last one is the oldest.
+    pub fn next_look(&self, mut wanted: Vec<Look>) -> Option<Look> {
+        let under_way = self.looking.as_ref().map(|looking| &looking.look);
+        wanted.sort_by_key(|look| {
+            let last = self
+                .looks
+                .get(&look.policy)
+                .map(|report| report.finished_at);
+            (under_way != Some(look), last)
+        });
+        wanted.into_iter().next()
     }
 
     /// How far the sweep under way has come: how many objects there are, and how many need nothing more.
@@ -170,7 +190,7 @@ impl Work {
         match result {
             Ok(report) => {
                 self.backoff = backoff();
-                self.look_report = Some(report);
+                self.looks.insert(report.look.policy.clone(), report);
             }
             Err(error) => self.put_off("what the step waits for cannot be seen", &error),
         }

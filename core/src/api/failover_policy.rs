@@ -5,8 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::site::Mode;
-use crate::role::Role;
+use super::journal::{HistoryEntry, Transition};
+use super::site::{Mode, Phase, RoleRequest};
+use crate::role::{Epoch, Role};
 
 /// Names objects that follow the site, or that move on their own.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -23,6 +24,7 @@ use crate::role::Role;
     category = "failover",
     printcolumn(name = "Desired", type_ = "string", json_path = ".spec.desiredState"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -34,13 +36,21 @@ use crate::role::Role;
         json_path = ".metadata.creationTimestamp"
     )
 )]
+#[x_kube(
+    validation = ("!has(self.request) || !has(self.request.overrides) || self.request.overrides.size() == 0 || (has(self.request.reason) && self.request.reason != '')", "what is overridden needs a reason: set spec.request.reason")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverPolicySpec {
     /// The role of the named objects; absent: that of the site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<Role>,
+    /// Whether the walk waits between the layers.
     #[serde(default)]
     pub mode: Mode,
+    /// Who orders the state, why, and which guards are overridden. An id that has been taken up already counts for nothing: what
+    /// it overrode then is not overridden now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RoleRequest>,
     #[schemars(length(min = 1, max = 500))]
     pub managed_resources: Vec<ManagedResource>,
 }
@@ -100,6 +110,21 @@ impl ManagedKind {
 pub struct FailoverPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Absent where the objects follow the site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// How often its objects have been ordered to be primary. Never goes down.
+    #[serde(default, skip_serializing_if = "Epoch::is_zero")]
+    pub epoch: Epoch,
+    /// The id of the last request that was taken up. Its overrides count for the walk that was then begun, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_request: Option<String>,
+    /// The walk that is under way, or held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition: Option<Transition>,
+    /// The last 20 transitions, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ManagedResourceStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,4 +1,5 @@
-//! The journal of a [`Site`](super::Site): the walk that is under way, and those that have ended.
+//! The journal of a [`Site`](super::Site), and of a [`FailoverPolicy`](super::FailoverPolicy): the walk that is under way, and
+//! those that have ended.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
@@ -11,8 +12,8 @@ use crate::role::{Epoch, Role, Roles};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
-    /// The id of the request behind it, `birth-<site>` for the taking over of a new site, or `enrol-<number>` for that of
-    /// namespaces that came later.
+    /// The id of the request behind it, `birth-<site>` for the taking over of a new site, `enrol-<number>` for that of
+    /// namespaces that came later, or `generation-<number>` of a policy without a request.
     pub id: String,
     /// Absent where the roles were not known before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +37,7 @@ pub struct Transition {
     /// The namespaces that it takes over, while all others stay as they are; none: it is about all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
-    /// What has been ordered of each layer in those; where there are none, `status.layers` says it.
+    /// What has been ordered of each layer in those, or of the objects of a policy; of a site as a whole `status.layers` says it.
     #[serde(default, skip_serializing_if = "Roles::is_unknown")]
     pub layers: Roles,
     pub started_at: Time,

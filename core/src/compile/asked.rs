@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Held, Inputs, ObjectKey, the_rule};
 use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
-use crate::role::Role;
+use crate::role::{Layer, Role};
 
 /// What is asked of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,19 @@ pub(super) struct Ask {
     pub(super) policies: BTreeMap<Option<Role>, BTreeSet<String>>,
     /// A policy that orders `primary` was not refused this before.
     pub(super) fresh: bool,
+    /// For each policy that orders a state, whether its walk has come to the object's layer.
+    walked: Vec<bool>,
+}
+
+impl Ask {
+    /// Whether it is to have now what is ordered of it. It stands by as soon as one policy has it so, and is live only once all
+    /// have: what it needs may move with any of them.
+    pub(super) fn is_due(&self, ordered: Role) -> bool {
+        match ordered {
+            Role::Primary => self.walked.iter().all(|walked| *walked),
+            Role::Secondary => self.walked.iter().any(|walked| *walked),
+        }
+    }
 }
 
 /// What is asked of all.
@@ -50,6 +63,9 @@ impl Asked {
                     .or_default()
                     .insert(format!("{namespace}/{name}"));
                 ask.fresh |= state == Some(Role::Primary) && !was_refused(policy, resource, &key);
+                if let (Some(state), Some(rule)) = (state, the_rule(inputs.rules, &key.resource)) {
+                    ask.walked.push(has_ordered(policy, rule.layer, state));
+                }
             }
         }
         asked
@@ -60,6 +76,7 @@ impl Asked {
             exempt: false,
             policies: BTreeMap::new(),
             fresh: false,
+            walked: Vec::new(),
         };
         self.by_object.get(key).unwrap_or(&NOTHING)
     }
@@ -127,6 +144,16 @@ fn object(inputs: &Inputs<'_>, policy: &FailoverPolicy, named: &ManagedResource)
         resource: rule.resource.to_string(),
         name: named.name.clone(),
     })
+}
+
+/// Whether the walk of this very version of the policy has ordered a layer to have this role.
+fn has_ordered(policy: &FailoverPolicy, layer: Layer, role: Role) -> bool {
+    let journal = policy
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation == policy.metadata.generation)
+        .and_then(|status| status.transition.as_ref());
+    journal.is_some_and(|walk| walk.to == role && walk.layers.of(layer) == Some(role))
 }
 
 /// Whether this very version of the policy has been told that the object does not move. What it said then is no order any

@@ -13,6 +13,10 @@
 //! has put in force by hand stays for as long as the object asks for it, and a policy's `desiredState: primary` is an order
 //! (GitOps is kept from writing one by an admission policy).
 //!
+//! What a policy orders by `desiredState` is in force of an object once the policy's own walk has come to the object's layer
+//! (`crate::transition::decide_policy`): its journal, in the policy's status, says which layers those are. Until then the object
+//! stands as it stood.
+//!
 //! Nothing is remembered but what the cluster says: what is in force is read from the Namespace, and which orders have been
 //! refused from the policy's own status. So it does not matter in which order things arrive, or how often this runs.
 //!
@@ -21,7 +25,6 @@
 mod asked;
 mod next;
 mod room;
-mod status;
 
 #[cfg(test)]
 mod properties;
@@ -33,13 +36,11 @@ use std::fmt;
 
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
-use crate::namespace::{NamespaceState, ObjectRole, ObjectRoles, Standing};
-use crate::role::Role;
+use crate::namespace::{EnrolledNamespace, ObjectRole, ObjectRoles, Standing};
+use crate::role::{Layer, Role};
 use crate::rule::Rule;
-use crate::transition::EnrolledNamespace;
 
 use asked::Asked;
-pub use status::{Enforced, policy_status};
 
 /// An object as the annotation names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,8 +104,12 @@ pub struct PolicyResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceResult {
     pub resource: ManagedResource,
-    /// `None` where its namespace or kind is not known.
+    /// `None` where its namespace or kind is not known; then nothing is known of the rest either.
     pub object: Option<ObjectKey>,
+    /// What it moves with.
+    pub layer: Option<Layer>,
+    /// How it stands now.
+    pub stands: Option<Standing>,
     /// The role that it will have.
     pub state: Option<Role>,
     pub refused: Option<(ManagedResourceReason, String)>,
@@ -200,38 +205,46 @@ fn results(
     objects: &BTreeMap<String, ObjectRoles>,
     refused: &BTreeMap<ObjectKey, (ManagedResourceReason, String)>,
 ) -> Vec<PolicyResult> {
-    let after = |key: &ObjectKey| -> Option<Role> {
-        let namespace = inputs.namespaces.iter().find(|n| n.name == key.namespace)?;
-        let rule = the_rule(inputs.rules, &key.resource)?;
-        let state = NamespaceState {
-            objects: objects.get(&key.namespace)?.clone(),
-            ..namespace.state.clone()
-        };
-        match state.standing(rule, &key.name) {
-            Standing::Ruled(role) => Some(role),
-            Standing::Free | Standing::Unknown => None,
+    let found = |resource: &ManagedResource, key: ObjectKey| {
+        let namespace = inputs.namespaces.iter().find(|n| n.name == key.namespace);
+        let rule = the_rule(inputs.rules, &key.resource);
+        let (stands, will_stand) = namespace
+            .zip(rule)
+            .map(|(namespace, rule)| {
+                let state = &namespace.state;
+                let entry = objects
+                    .get(&key.namespace)
+                    .and_then(|objects| objects.get(&key.resource, &key.name));
+                let stands = state.standing(rule, &key.name);
+                (stands, state.standing_as(rule, entry))
+            })
+            .unzip();
+        ResourceResult {
+            resource: resource.clone(),
+            layer: rule.map(|rule| rule.layer),
+            stands,
+            state: match will_stand {
+                Some(Standing::Ruled(role)) => Some(role),
+                Some(Standing::Free | Standing::Unknown) | None => None,
+            },
+            refused: refused.get(&key).cloned(),
+            object: Some(key),
         }
     };
     let mut results: Vec<PolicyResult> = inputs
         .policies
         .iter()
         .map(|policy| {
-            let resources = asked::resources(inputs, policy).map(|(resource, named)| {
-                let resource = resource.clone();
-                match named {
-                    Ok(key) => ResourceResult {
-                        state: after(&key),
-                        refused: refused.get(&key).cloned(),
-                        object: Some(key),
-                        resource,
-                    },
-                    Err(refusal) => ResourceResult {
-                        resource,
-                        object: None,
-                        state: None,
-                        refused: Some(refusal),
-                    },
-                }
+            let resources = asked::resources(inputs, policy).map(|(resource, named)| match named {
+                Ok(key) => found(resource, key),
+                Err(refusal) => ResourceResult {
+                    resource: resource.clone(),
+                    object: None,
+                    layer: None,
+                    stands: None,
+                    state: None,
+                    refused: Some(refusal),
+                },
             });
             let (namespace, name) = asked::name_of(policy);
             PolicyResult {

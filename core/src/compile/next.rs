@@ -30,10 +30,7 @@ pub(super) fn next(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided
     let mut states = ask.policies.iter();
     match (states.next(), states.next()) {
         (Some(_), Some(_)) => conflict(subject, ask, key),
-        (Some((Some(Role::Secondary), _)), None) => Decided {
-            entry: Some(ObjectRole::Secondary),
-            ..Decided::default()
-        },
+        (Some((Some(Role::Secondary), _)), None) => demoted(subject, ask),
         (Some((Some(Role::Primary), _)), None) => promoted(subject, ask, key),
         (None | Some((None, _)), _) if ask.exempt => exempt(subject, ask, key),
         (Some((None, _)), None) => following(subject, key),
@@ -78,15 +75,34 @@ fn looseness(standing: Standing) -> u8 {
     }
 }
 
-/// `desiredState: primary`, which alone may open an object on a secondary.
+/// `desiredState: secondary`, once its walk is there.
+fn demoted(subject: &Subject<'_>, ask: &Ask) -> Decided {
+    let stands_by = subject.standing() == Standing::Ruled(Role::Secondary);
+    let due = stands_by || ask.is_due(Role::Secondary);
+    Decided {
+        entry: if due {
+            Some(ObjectRole::Secondary)
+        } else {
+            subject.current
+        },
+        ..Decided::default()
+    }
+}
+
+/// `desiredState: primary`, which alone may open an object on a secondary, and does so once its walk is there.
 fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
     let open = matches!(
         subject.standing(),
         Standing::Free | Standing::Ruled(Role::Primary)
     );
     if open || ask.fresh {
+        let due = open || ask.is_due(Role::Primary);
         return Decided {
-            entry: Some(ObjectRole::Primary),
+            entry: if due {
+                Some(ObjectRole::Primary)
+            } else {
+                subject.current
+            },
             ..Decided::default()
         };
     }

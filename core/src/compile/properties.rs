@@ -1,12 +1,11 @@
 //! What holds whatever is asked, by whom, and in which order.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 
 use super::*;
 use crate::api::{FailoverPolicySpec, ManagedKind};
-use crate::namespace::Enforcement;
+use crate::namespace::{Enforcement, NamespaceState};
 use crate::role::Roles;
 
 /// Two kinds: one that every enrolled namespace rules, one that only a policy reaches.
@@ -47,12 +46,7 @@ impl World {
                 .iter()
                 .find(|r| r.namespace == namespace && r.name == name)
                 .unwrap();
-            policy.status = Some(policy_status(
-                policy,
-                result,
-                Enforced::NotYet,
-                Timestamp::UNIX_EPOCH,
-            ));
+            tests::tell(policy, result);
         }
     }
 
@@ -104,8 +98,9 @@ fn entry() -> impl Strategy<Value = Option<ObjectRole>> {
     ]
 }
 
-fn policy(name: usize, state: Option<Role>, objects: &[usize]) -> FailoverPolicy {
-    FailoverPolicy {
+/// A policy whose walk has come to these layers.
+fn policy(name: usize, state: Option<Role>, objects: &[usize], walked: &[Layer]) -> FailoverPolicy {
+    let mut policy = FailoverPolicy {
         metadata: ObjectMeta {
             namespace: Some("shop".into()),
             name: Some(format!("policy-{name}")),
@@ -115,6 +110,7 @@ fn policy(name: usize, state: Option<Role>, objects: &[usize]) -> FailoverPolicy
         spec: FailoverPolicySpec {
             desired_state: state,
             mode: crate::api::Mode::Safe,
+            request: None,
             managed_resources: objects
                 .iter()
                 .map(|i| ManagedResource {
@@ -126,11 +122,17 @@ fn policy(name: usize, state: Option<Role>, objects: &[usize]) -> FailoverPolicy
                 .collect(),
         },
         status: None,
-    }
+    };
+    tests::walk_to(&mut policy, walked);
+    policy
 }
 
 fn named() -> impl Strategy<Value = Vec<usize>> {
     proptest::sample::subsequence(vec![0, 1, 2], 0..=3)
+}
+
+fn layers() -> impl Strategy<Value = Vec<Layer>> {
+    proptest::sample::subsequence(Layer::ALL.to_vec(), 0..=4)
 }
 
 prop_compose! {
@@ -140,7 +142,7 @@ prop_compose! {
         settled: bool,
         entries in [entry(), entry(), entry()],
         labels in named(),
-        policies in proptest::collection::vec((role(), named()), 0..3),
+        policies in proptest::collection::vec((role(), named(), layers()), 0..3),
     ) -> World {
         let mut state = NamespaceState {
             enforcement: Some(if enabled { Enforcement::Enabled } else { Enforcement::Policy }),
@@ -155,7 +157,7 @@ prop_compose! {
         World {
             namespace: EnrolledNamespace { name: "shop".into(), state },
             exempt: labels.into_iter().map(key).collect(),
-            policies: policies.iter().enumerate().map(|(i, (state, objects))| policy(i, *state, objects)).collect(),
+            policies: policies.iter().enumerate().map(|(i, (state, objects, walked))| policy(i, *state, objects, walked)).collect(),
             settled,
         }
     }
@@ -166,7 +168,7 @@ prop_compose! {
 enum Ask {
     Label(usize, bool),
     /// Creates, changes or deletes a policy. Not to `primary`: that is an order, and takes the right to give it.
-    Policy(usize, Option<(Option<Role>, Vec<usize>)>),
+    Policy(usize, Option<(Option<Role>, Vec<usize>, Vec<Layer>)>),
     Settled(bool),
 }
 
@@ -174,7 +176,8 @@ fn ask() -> impl Strategy<Value = Ask> {
     let state = prop_oneof![Just(None), Just(Some(Role::Secondary))];
     prop_oneof![
         (0..3usize, any::<bool>()).prop_map(|(i, on)| Ask::Label(i, on)),
-        (0..3usize, proptest::option::of((state, named()))).prop_map(|(i, p)| Ask::Policy(i, p)),
+        (0..3usize, proptest::option::of((state, named(), layers())))
+            .prop_map(|(i, p)| Ask::Policy(i, p)),
         any::<bool>().prop_map(Ask::Settled),
     ]
 }
@@ -192,8 +195,8 @@ impl World {
                 let name = format!("policy-{i}");
                 self.policies
                     .retain(|p| p.metadata.name.as_ref() != Some(&name));
-                if let Some((state, objects)) = wanted {
-                    self.policies.push(policy(*i, *state, objects));
+                if let Some((state, objects, walked)) = wanted {
+                    self.policies.push(policy(*i, *state, objects, walked));
                 }
             }
             Ask::Settled(settled) => self.settled = *settled,
@@ -227,13 +230,16 @@ proptest! {
     }
 
     /// On a secondary, what is open may close, and never the other way round: whatever labels and policies come and go.
-    /// A policy that orders `primary` may be there from the start; it was refused then, or is in force.
+    /// A policy that orders `primary` may be there from the start, and its walk is over; it was refused then, or is in force.
     #[test]
     fn no_sequence_of_requests_opens_a_secondary(
         mut world in world(),
         asks in proptest::collection::vec(ask(), 0..20),
     ) {
         world.namespace.state.roles = Roles::all(Role::Secondary);
+        for policy in &mut world.policies {
+            tests::walk_to(policy, &Layer::ALL);
+        }
         world.carry_out();
         let mut before = world.standings();
         for ask in &asks {
@@ -247,18 +253,20 @@ proptest! {
         }
     }
 
-    /// What an operator or an order has opened on a secondary stays so only for as long as the object, or a policy, asks.
+    /// What an operator or an order has opened on a secondary stays so only for as long as the object, or a policy, asks; or
+    /// until the walk of one that closes it comes there.
     #[test]
     fn what_is_open_on_a_secondary_is_asked_for(mut world in world()) {
         world.namespace.state.roles = Roles::all(Role::Secondary);
         world.carry_out();
         for (i, (_, resource, name)) in NAMED.iter().enumerate() {
+            let ordered = |role| world.policies.iter().any(|p| {
+                p.spec.desired_state == Some(role)
+                    && p.spec.managed_resources.iter().any(|r| r.name == *name)
+            });
             let asked = match world.namespace.state.objects.get(resource, name) {
-                Some(ObjectRole::Exempt) => world.exempt.contains(&key(i)),
-                Some(ObjectRole::Primary) => world.policies.iter().any(|p| {
-                    p.spec.desired_state == Some(Role::Primary)
-                        && p.spec.managed_resources.iter().any(|r| r.name == *name)
-                }),
+                Some(ObjectRole::Exempt) => world.exempt.contains(&key(i)) || ordered(Role::Secondary),
+                Some(ObjectRole::Primary) => ordered(Role::Primary) || ordered(Role::Secondary),
                 Some(ObjectRole::Site | ObjectRole::Secondary) | None => true,
             };
             prop_assert!(asked, "{}", key(i));
@@ -291,6 +299,9 @@ proptest! {
     fn on_a_primary_it_is_as_asked(mut world in world()) {
         world.namespace.state.roles = Roles::all(Role::Primary);
         world.settled = true;
+        for policy in &mut world.policies {
+            tests::walk_to(policy, &Layer::ALL);
+        }
         for (_, resource, name) in NAMED {
             if world.namespace.state.objects.get(resource, name) == Some(ObjectRole::Secondary) {
                 world.namespace.state.objects.remove(resource, name);
@@ -319,7 +330,7 @@ proptest! {
     /// Whatever names a policy gives, the annotation says nothing of objects that it does not name.
     #[test]
     fn names_cannot_forge_entries(name in "[-a-z0-9 =/.\n]{0,24}") {
-        let mut forged = policy(0, None, &[0]);
+        let mut forged = policy(0, None, &[0], &[]);
         forged.spec.managed_resources[0].name = name.clone();
         let world = World {
             namespace: EnrolledNamespace {

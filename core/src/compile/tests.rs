@@ -1,11 +1,10 @@
 //! Single cases, by name. What holds in all of them is in [`super::properties`].
 
-use jiff::Timestamp;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::namespace::Enforcement;
+use crate::namespace::{Enforcement, NamespaceState};
 use crate::role::Roles;
 
 const PRIMARY: Roles = roles(Role::Primary);
@@ -38,6 +37,7 @@ fn shop(enforcement: Enforcement, roles: Roles, objects: &str) -> EnrolledNamesp
     }
 }
 
+/// A policy whose walk, where it orders a state, has come to all layers.
 fn policy(name: &str, state: Option<&str>, resources: &[(&str, &str)]) -> FailoverPolicy {
     let resources: Vec<Value> = resources
         .iter()
@@ -51,7 +51,46 @@ fn policy(name: &str, state: Option<&str>, resources: &[(&str, &str)]) -> Failov
     if let Some(state) = state {
         policy["spec"]["desiredState"] = json!(state);
     }
-    serde_json::from_value(policy).unwrap()
+    let mut policy = serde_json::from_value(policy).unwrap();
+    walk_to(&mut policy, &Layer::ALL);
+    policy
+}
+
+/// The walk of the policy's present version has come to these layers.
+pub(super) fn walk_to(policy: &mut FailoverPolicy, layers: &[Layer]) {
+    let status = policy.status.get_or_insert_default();
+    status.observed_generation = policy.metadata.generation;
+    let Some(state) = policy.spec.desired_state else {
+        return;
+    };
+    let mut ordered = Roles::default();
+    for layer in layers {
+        ordered.set(*layer, Some(state));
+    }
+    let journal = json!({
+        "id": "r1", "to": state, "epoch": 1, "layers": ordered, "startedAt": "2026-01-01T00:00:00Z", "steps": [],
+    });
+    status.transition = Some(serde_json::from_value(journal).unwrap());
+}
+
+/// Tells a policy what became of it.
+pub(super) fn tell(policy: &mut FailoverPolicy, result: &PolicyResult) {
+    let own = policy.metadata.namespace.clone();
+    let resources = result.resources.iter().map(|found| {
+        let refused = found.refused.as_ref();
+        crate::api::ManagedResourceStatus {
+            kind: found.resource.kind,
+            name: found.resource.name.clone(),
+            namespace: found.resource.namespace.clone().or(own.clone()).unwrap(),
+            state: found.state,
+            since: None,
+            reason: refused.map(|(reason, _)| *reason),
+            error: refused.map(|(_, why)| why.clone()),
+        }
+    });
+    let status = policy.status.get_or_insert_default();
+    status.observed_generation = policy.metadata.generation;
+    status.resources = resources.collect();
 }
 
 const WEB: &[(&str, &str)] = &[("Deployment", "web")];
@@ -212,6 +251,57 @@ fn a_policy_that_orders(
     assert_eq!(objects(&run(&namespace, &[], policies, true)), expected);
 }
 
+#[rstest]
+#[case::to_secondary(PRIMARY, "", "secondary", Layer::Workloads)]
+#[case::to_primary(SECONDARY, "", "primary", Layer::Workloads)]
+#[case::where_it_stood_apart(SECONDARY, "deployments/web=primary", "secondary", Layer::Workloads)]
+fn what_a_policy_orders_waits_for_its_walk_to_come_to_the_layer(
+    #[case] roles: Roles,
+    #[case] in_force: &str,
+    #[case] order: &str,
+    #[case] layer: Layer,
+) {
+    let namespace = shop(Enforcement::Enabled, roles, in_force);
+    let others: Vec<Layer> = Layer::ALL.into_iter().filter(|l| *l != layer).collect();
+    let mut policy = policy("p", Some(order), WEB);
+    for ordered in [&[][..], &others] {
+        walk_to(&mut policy, ordered);
+        let compiled = run(&namespace, &[], &[&policy], true);
+        assert_eq!(objects(&compiled), in_force);
+        assert_eq!(reasons(&compiled), [None]);
+    }
+    walk_to(&mut policy, &[layer]);
+    let there = format!("deployments/web={order}");
+    assert_eq!(objects(&run(&namespace, &[], &[&policy], true)), there);
+    // What was ordered for another version of the policy is not ordered for this one.
+    policy.metadata.generation = Some(2);
+    assert_eq!(objects(&run(&namespace, &[], &[&policy], true)), in_force);
+}
+
+#[test]
+fn of_policies_that_agree_the_first_closes_an_object_and_the_last_opens_it() {
+    let both = |state| {
+        let ahead = policy("a", Some(state), WEB);
+        let mut behind = policy("b", Some(state), WEB);
+        walk_to(&mut behind, &[]);
+        (ahead, behind)
+    };
+    let (a, b) = both("secondary");
+    let namespace = shop(Enforcement::Enabled, PRIMARY, "");
+    assert_eq!(
+        objects(&run(&namespace, &[], &[&a, &b], true)),
+        "deployments/web=secondary"
+    );
+    let (a, mut b) = both("primary");
+    let namespace = shop(Enforcement::Enabled, SECONDARY, "");
+    assert_eq!(objects(&run(&namespace, &[], &[&a, &b], true)), "");
+    walk_to(&mut b, &Layer::ALL);
+    assert_eq!(
+        objects(&run(&namespace, &[], &[&a, &b], true)),
+        "deployments/web=primary"
+    );
+}
+
 #[test]
 fn an_order_counts_for_more_than_a_label() {
     let order = policy("p", Some("secondary"), WEB);
@@ -259,19 +349,17 @@ fn the_end_of_a_conflict_is_no_order() {
     let b = policy("b", Some("secondary"), WEB);
     let namespace = shop(Enforcement::Enabled, SECONDARY, "deployments/web=secondary");
     let told = run(&namespace, &[], &[&a, &b], true);
-    let status = policy_status(
-        &a,
-        &told.policies[0],
-        Enforced::NotYet,
-        Timestamp::UNIX_EPOCH,
-    );
-    a.status = Some(status);
+    tell(&mut a, &told.policies[0]);
     let alone = run(&namespace, &[], &[&a], true);
     assert_eq!(objects(&alone), "deployments/web=secondary");
     assert_eq!(reasons(&alone), [Some(ManagedResourceReason::Waiting)]);
 
     // Written anew it is one.
     a.metadata.generation = Some(3);
+    let anew = run(&namespace, &[], &[&a], true);
+    assert_eq!(reasons(&anew), [None]);
+    tell(&mut a, &anew.policies[0]);
+    walk_to(&mut a, &Layer::ALL);
     assert_eq!(
         objects(&run(&namespace, &[], &[&a], true)),
         "deployments/web=primary"
@@ -355,42 +443,4 @@ fn labels_without_end_cannot_make_a_namespace_unwritable() {
         compiled.held.len() + compiled.objects["shop"].iter().count(),
         5002
     );
-}
-
-#[test]
-fn a_policys_times_move_only_when_something_does() {
-    let mut order = policy("p", Some("secondary"), WEB);
-    let compiled = run(
-        &shop(Enforcement::Enabled, PRIMARY, ""),
-        &[],
-        &[&order],
-        true,
-    );
-    let at = |second| Timestamp::from_second(second).unwrap();
-    let status = |order: &FailoverPolicy, enforced, now| {
-        policy_status(order, &compiled.policies[0], enforced, at(now))
-    };
-
-    let first = status(&order, Enforced::NotYet, 100);
-    assert_eq!(first.conditions[0].reason, "Progressing");
-    assert_eq!(first.resources[0].state, Some(Role::Secondary));
-    order.status = Some(first.clone());
-    assert_eq!(status(&order, Enforced::NotYet, 200), first);
-
-    let swept = status(&order, Enforced::Swept(&[]), 300);
-    assert_eq!(swept.conditions[0].status, "True");
-    assert_eq!(swept.resources[0].since, first.resources[0].since);
-    order.status = Some(swept.clone());
-    let again = status(&order, Enforced::NotYet, 400);
-    assert_eq!(
-        again, swept,
-        "a controller that takes over takes nothing back"
-    );
-    let astray = [("shop/deployments/web".to_owned(), "refused".to_owned())];
-    let astray = status(&order, Enforced::Swept(&astray), 300);
-    assert_eq!(
-        astray.resources[0].reason,
-        Some(ManagedResourceReason::NotConforming)
-    );
-    assert_eq!(astray.conditions[0].status, "False");
 }

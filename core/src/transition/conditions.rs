@@ -3,11 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Observation;
-use crate::api::{Phase, SiteStatus, Step, StepState, condition};
+use crate::api::{Phase, SiteStatus, Step, StepState, Transition, condition};
 use crate::role::Layer;
 
 pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
     let enforced = enforced(observation, status);
+    let transition = status.transition.as_ref();
     let ready = match status.phase {
         Some(Phase::Stable) if enforced.holds == Some(true) => {
             Verdict::yes("Stable", "role and objects agree")
@@ -17,13 +18,17 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
             ..enforced.clone()
         },
         Some(Phase::Paused) => Verdict::no("Paused", "nothing moves until the site is resumed"),
-        Some(Phase::Stalled) => Verdict::no("Stalled", &blocked(status)),
-        Some(Phase::Demoting | Phase::Promoting) => Verdict::no("InTransition", &progress(status)),
+        Some(Phase::Stalled) => Verdict::no("Stalled", &blocked(transition)),
+        Some(Phase::Demoting | Phase::Promoting) => {
+            Verdict::no("InTransition", &progress(transition))
+        }
         None => Verdict::no("Unknown", "not yet looked at"),
     };
     let progressing = match status.phase {
-        Some(Phase::Demoting | Phase::Promoting) => Verdict::yes("InTransition", &progress(status)),
-        Some(Phase::Stalled) => Verdict::no("Stalled", &blocked(status)),
+        Some(Phase::Demoting | Phase::Promoting) => {
+            Verdict::yes("InTransition", &progress(transition))
+        }
+        Some(Phase::Stalled) => Verdict::no("Stalled", &blocked(transition)),
         Some(Phase::Paused) => Verdict::no("Paused", "nothing moves until the site is resumed"),
         Some(Phase::Stable) if enforced.reason == "Adopting" => {
             Verdict::yes("Adopting", &enforced.message)
@@ -96,8 +101,8 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
             "neither the webhook nor an admission policy is configured: run kubectl failover install",
         );
     }
-    if status.transition.is_some() {
-        return Verdict::no("InTransition", &progress(status));
+    if let transition @ Some(_) = status.transition.as_ref() {
+        return Verdict::no("InTransition", &progress(transition));
     }
     match observation
         .sweep
@@ -130,25 +135,21 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
     }
 }
 
-fn current(status: &SiteStatus) -> Option<&Step> {
-    status
-        .transition
-        .as_ref()?
-        .steps
-        .iter()
-        .find(|step| step.state != StepState::Done)
-}
-
-fn progress(status: &SiteStatus) -> String {
-    let to = status.transition.as_ref().map_or("", |t| t.to.as_str());
-    current(status).map_or_else(
+/// How far a walk has come.
+pub(super) fn progress(transition: Option<&Transition>) -> String {
+    let Some(transition) = transition else {
+        return String::new();
+    };
+    let to = transition.to;
+    current(transition).map_or_else(
         || format!("to {to}"),
         |step| format!("to {to}: step {}", step.name.as_str()),
     )
 }
 
-fn blocked(status: &SiteStatus) -> String {
-    let Some(step) = current(status) else {
+/// What a walk is held by.
+pub(super) fn blocked(transition: Option<&Transition>) -> String {
+    let Some(step) = transition.and_then(current) else {
         return String::new();
     };
     let all: Vec<_> = step
@@ -160,6 +161,11 @@ fn blocked(status: &SiteStatus) -> String {
         })
         .collect();
     all.join("; ")
+}
+
+fn current(transition: &Transition) -> Option<&Step> {
+    let mut steps = transition.steps.iter();
+    steps.find(|step| step.state != StepState::Done)
 }
 
 /// Sets a condition; the time of its last transition moves only when its status does.

@@ -34,6 +34,7 @@ mod conditions;
 mod moving;
 mod namespaces;
 mod order;
+mod policy;
 mod settled;
 mod waiting;
 mod walk;
@@ -47,12 +48,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Blocked, EnforcerStatus, Pause, Phase, Site, SiteStatus, StepName};
 use crate::guard::Facts;
-use crate::namespace::{NamespaceState, ObjectRoles};
+use crate::namespace::ObjectRoles;
 use crate::role::{Layer, Role};
 
+pub use crate::namespace::EnrolledNamespace;
 pub use moving::SWEEPING;
 pub use namespaces::on_the_walk;
 pub use order::guard_of;
+pub use policy::{PolicyAct, decide_policy};
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
 /// a replica that dies in the meantime has dropped out by then.
@@ -69,13 +72,6 @@ pub const HISTORY_LIMIT: usize = 20;
 
 /// The most objects that a step names as blocking it.
 pub const BLOCKED_LIMIT: usize = 10;
-
-/// An enrolled Namespace and its state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnrolledNamespace {
-    pub name: String,
-    pub state: NamespaceState,
-}
 
 /// A live webhook replica, as its Lease reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +116,8 @@ pub struct Look {
     pub step: i64,
     /// The transition that asks.
     pub transition: String,
+    /// The policy whose walk that is, as `namespace/name`; none: the site's own.
+    pub policy: Option<String>,
 }
 
 /// What a look found.

@@ -43,7 +43,7 @@ pub(super) fn go_on(
 }
 
 /// Until every live enforcer has seen what is ordered; `None`: it has.
-fn enforcers(
+pub(super) fn enforcers(
     observation: &Observation<'_>,
     status: &SiteStatus,
     overrides: &Overrides,

@@ -10,12 +10,11 @@ use crate::guard::{self, GuardId, Overrides};
 pub(super) fn go_on(
     observation: &Observation<'_>,
     status: &SiteStatus,
-    transition: &Transition,
+    look: Look,
     step: &Step,
     guard: GuardId,
     overrides: &Overrides,
 ) -> StepOutcome {
-    let look = look(status, transition, step.name);
     let Some(report) = fresh(observation, step, &look) else {
         return StepOutcome {
             total: step.total,
@@ -66,10 +65,10 @@ pub(super) fn ask(
     observation: &Observation<'_>,
     status: &SiteStatus,
     transition: &Transition,
+    look: Look,
     step: &Step,
     overrides: &Overrides,
 ) -> StepOutcome {
-    let look = look(status, transition, step.name);
     let Some(report) = fresh(observation, step, &look) else {
         return StepOutcome {
             doing: "asking",
@@ -120,14 +119,6 @@ const SETTLED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// How often guards that hold are asked again.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
-
-fn look(status: &SiteStatus, transition: &Transition, at: StepName) -> Look {
-    Look {
-        at,
-        step: status.step,
-        transition: transition.id.clone(),
-    }
-}
 
 /// The last look, where it was made for this step, under these roles, since the step began: as far as that can be told, since
 /// another leader's clock may be ahead of ours.

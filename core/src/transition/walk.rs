@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::namespaces::{differing, objects_of, ordered, other_objects, setting_out};
 use super::order::{self, Task, task};
 use super::{
-    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Observation, moving, pause,
+    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Look, Observation, moving, pause,
     role_in_effect, settled, waiting, walking,
 };
 use crate::api::{
@@ -65,15 +65,14 @@ fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
     });
     if changed {
         rise(observation, status);
-        verify_anew(status);
+        if let Some(transition) = &mut status.transition {
+            verify_anew(transition);
+        }
     }
 }
 
 /// What a walk has waited for and verified counts no more: it goes through its steps again, from the layers as they are.
-fn verify_anew(status: &mut SiteStatus) {
-    let Some(transition) = &mut status.transition else {
-        return;
-    };
+pub(super) fn verify_anew(transition: &mut Transition) {
     let asks = |step: &Step| task(step.name, transition.to) == Task::Ask;
     for step in &mut transition.steps {
         if !asks(step) {
@@ -128,7 +127,7 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
         None => {}
     }
     let (namespaces, layers) = newcomers;
-    status.transition = Some(begin(Transition {
+    let mut transition = begin(Transition {
         id,
         from,
         requested_by: request.requested_by,
@@ -140,15 +139,13 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
         namespaces,
         layers,
         ..settled::blank(observation)
-    }));
-    go_on_waiting(status, &waited);
+    });
+    go_on_waiting(&mut transition, &waited);
+    status.transition = Some(transition);
 }
 
 /// An order that repeats a running one, to override what holds it, does not begin its waits anew.
-fn go_on_waiting(status: &mut SiteStatus, waited: &[Step]) {
-    let Some(transition) = &mut status.transition else {
-        return;
-    };
+pub(super) fn go_on_waiting(transition: &mut Transition, waited: &[Step]) {
     for step in &mut transition.steps {
         let waits = matches!(task(step.name, transition.to), Task::Wait(_));
         let before = waited.iter().find(|before| before.name == step.name);
@@ -212,38 +209,59 @@ fn walk(
         };
         let step = &transition.steps[index];
         let outcome = if labels.is_empty() {
+            let look = Look {
+                at: step.name,
+                step: status.step,
+                transition: transition.id.clone(),
+                policy: None,
+            };
             match task {
-                Task::Ask => waiting::ask(observation, status, transition, step, &overrides),
+                Task::Ask => waiting::ask(observation, status, transition, look, step, &overrides),
                 Task::Move(layers) => moving::go_on(layers, observation, status, step, &overrides),
                 Task::Wait(guard) => {
-                    waiting::go_on(observation, status, transition, step, guard, &overrides)
+                    waiting::go_on(observation, status, look, step, guard, &overrides)
                 }
             }
         } else {
             label(observation, step, labels)
         };
         let step = &mut transition.steps[index];
-        step.total = outcome.total;
-        step.done = outcome.done;
-        outcome.doing.clone_into(&mut step.doing);
-        step.blocked = outcome.blocked;
-        let Some(act) = outcome.act else {
-            step.state = StepState::Done;
-            step.doing = String::new();
+        let Some(act) = note(observation, step, outcome) else {
             step.changed = observation
                 .sweep
                 .filter(|report| step.number == Some(report.step))
                 .map_or(0, |report| report.changed);
-            step.finished_at = Some(Time(observation.now));
             continue;
         };
-        step.state = StepState::Running;
-        if outcome.stalled {
-            step.state = StepState::Blocked;
+        if step.state == StepState::Blocked {
             status.phase = Some(Phase::Stalled);
         }
         return Some(act);
     }
+}
+
+/// Notes in the journal where a step stands, and returns what there is to do for it; nothing: it is done.
+pub(super) fn note(
+    observation: &Observation<'_>,
+    step: &mut Step,
+    outcome: StepOutcome,
+) -> Option<Act> {
+    step.total = outcome.total;
+    step.done = outcome.done;
+    step.blocked = outcome.blocked;
+    if outcome.act.is_none() {
+        step.state = StepState::Done;
+        step.doing = String::new();
+        step.finished_at = Some(Time(observation.now));
+        return None;
+    }
+    outcome.doing.clone_into(&mut step.doing);
+    step.state = if outcome.stalled {
+        StepState::Blocked
+    } else {
+        StepState::Running
+    };
+    outcome.act
 }
 
 /// Has the namespaces say what is ordered. Where one refuses that, the walk does not go ahead: what is in it would be left
@@ -284,6 +302,22 @@ fn finish(
     transition: &Transition,
     outcome: Outcome,
 ) {
+    record(observation, &mut status.history, transition, outcome);
+    if outcome == Outcome::Succeeded {
+        status
+            .namespaces
+            .extend(transition.namespaces.iter().cloned());
+        status.namespaces.sort();
+    }
+}
+
+/// Puts a transition into a history.
+pub(super) fn record(
+    observation: &Observation<'_>,
+    history: &mut Vec<HistoryEntry>,
+    transition: &Transition,
+    outcome: Outcome,
+) {
     let took = |step: &Step| {
         let (from, to) = (step.started_at.as_ref()?, step.finished_at.as_ref()?);
         Some(StepDuration {
@@ -291,7 +325,7 @@ fn finish(
             seconds: to.0.duration_since(from.0).as_secs(),
         })
     };
-    status.history.insert(
+    history.insert(
         0,
         HistoryEntry {
             id: transition.id.clone(),
@@ -309,13 +343,7 @@ fn finish(
             outcome,
         },
     );
-    status.history.truncate(HISTORY_LIMIT);
-    if outcome == Outcome::Succeeded {
-        status
-            .namespaces
-            .extend(transition.namespaces.iter().cloned());
-        status.namespaces.sort();
-    }
+    history.truncate(HISTORY_LIMIT);
 }
 
 /// A sweep of everything, under the roles that there are now.

@@ -1,5 +1,7 @@
 //! FailoverPolicies: enrolling single objects, and moving one application on its own.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use failover_core::api::{FailoverPolicy, ManagedResourceReason};
 use kube::Api;
 use kube::api::DeleteParams;
@@ -31,8 +33,18 @@ async fn site(role: &'static str, enroll: &[&str]) -> Site {
 }
 
 async fn apply(site: &Site, name: &str, state: Option<&str>) {
-    let policy = fixtures::failover_policy("shop", name, state, WEB);
+    let mut policy = fixtures::failover_policy("shop", name, state, WEB);
+    if state == Some("primary") {
+        policy["spec"]["request"] = order();
+    }
     site.apply_as_person(&policy).await.unwrap();
+}
+
+/// That there is no other site that could be asked.
+fn order() -> Value {
+    static ORDERS: AtomicU32 = AtomicU32::new(0);
+    let id = ORDERS.fetch_add(1, Ordering::Relaxed).to_string();
+    json!({ "id": id, "reason": "drill", "overrides": ["peer-unknown"] })
 }
 
 async fn delete(site: &Site, name: &str) {
@@ -138,6 +150,18 @@ async fn with_a_state_it_moves_one_application_alone_in_both_directions() {
 
     // ... in neither direction.
     site.failover(DEMOTE).await.expect(0);
+    let unasked = fixtures::failover_policy("shop", "p", Some("primary"), WEB);
+    site.apply_as_person(&unasked).await.unwrap();
+    eventually("the peer to be asked for", || async {
+        let status = site.failover(&["status"]).await.expect(0);
+        if status.stdout.contains("peer-unknown") && status.stdout.contains("Stalled") {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    assert_eq!(replicas(&site, "web").await, json!(0));
     apply(&site, "p", Some("primary")).await;
     until_replicas(&site, "web", 3).await;
     told(&site, "p", ("True", "Enforced"), Some("primary")).await;

@@ -241,6 +241,67 @@ async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overri
     assert_eq!(history[0].reason, "drill");
 }
 
+/// An application that is moved on its own is waited for alike, and its walk outlives its controller.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_waits_for_the_pods_of_what_it_names() {
+    let mut site = site("1s").await;
+    with_application(&site, 1).await;
+    let other = fixtures::deployment(NAMESPACE, "other", 1);
+    site.apply_as_flux(&other).await.unwrap();
+    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    let named = [("Deployment", "web"), ("VolumeReplication", "data")];
+    let mut order = fixtures::failover_policy(NAMESPACE, "web", Some("secondary"), &named);
+    site.apply_as_person(&order).await.unwrap();
+    let policies: Api<api::FailoverPolicy> = Api::namespaced(site.client(), NAMESPACE);
+    let told = async |phase| {
+        eventually(&format!("the policy to be {phase:?}"), || async {
+            let status = policies.get("web").await.unwrap().status;
+            let status = status.unwrap_or_default();
+            if status.phase == Some(phase) {
+                Ok(status)
+            } else {
+                Err(format!("{status:?}"))
+            }
+        })
+        .await
+    };
+    let held = told(Phase::Stalled).await;
+    let message = &held.conditions[0].message;
+    assert!(
+        message.starts_with("pods-running (shop/deployments/web): ")
+            && message.contains("claim data is mounted by pod web-"),
+        "{message}"
+    );
+    site.controller.kill();
+    site.controller.restart().unwrap();
+    let request = json!({
+        "id": "r1", "reason": "node-0 is off",
+        "overrides": ["pods-running=shop/volumereplications/data", "replication-unconfirmed"],
+    });
+    order["spec"]["request"] = request.clone();
+    site.apply_as_person(&order).await.unwrap();
+    eventually("the order to be taken up", || async {
+        let status = policies.get("web").await.unwrap().status.unwrap();
+        match status.observed_request.as_deref() {
+            Some("r1") => Ok(()),
+            _ => Err(format!("{status:?}")),
+        }
+    })
+    .await;
+    // One of the two is not overridden.
+    told(Phase::Stalled).await;
+    volume_is(&site, "primary").await;
+
+    order["spec"]["request"] = json!({ "id": "r2", "reason": "node-0 is off", "overrides": ["pods-running", "replication-unconfirmed"] });
+    site.apply_as_person(&order).await.unwrap();
+    let done = told(Phase::Stable).await;
+    volume_is(&site, "secondary").await;
+    assert_eq!(done.history[0].id, "r2");
+    let api = site.api_of(&other).await.unwrap();
+    let others = api.get("other").await.unwrap().data["spec"]["replicas"].clone();
+    assert_eq!(others, json!(1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_that_have_ended_hold_nothing() {
     let site = site("30s").await;

@@ -91,7 +91,7 @@ impl Looker {
             .await
     }
 
-    /// What moves with the walk: the objects of these rules that take the role of their layer.
+    /// What moves with the walk, of these rules.
     pub(super) async fn of_rules(
         &self,
         scene: &Scene,
@@ -109,7 +109,7 @@ impl Looker {
                 let all = all(&objects, &rule.kind, &what).await?;
                 let ruled = all.into_iter().filter_map(|object| {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                    let moves = rule.reaches(&object) && namespace.state.follows_layer(rule, name);
+                    let moves = rule.reaches(&object) && scene.has(namespace, rule, name);
                     moves.then(|| Ruled {
                         rule: rule.clone(),
                         reference: ObjectRef::of(rule, &namespace.name, &object),

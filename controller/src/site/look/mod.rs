@@ -16,11 +16,14 @@ mod listed;
 mod volumes;
 mod workloads;
 
+use std::collections::BTreeSet;
+
 use failover_core::api::{Blocked, StepName};
+use failover_core::compile::ObjectKey;
 use failover_core::guard::GuardId;
 use failover_core::plan::ObjectRef;
 use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport, guard_of};
-use failover_core::{Role, RuleSet};
+use failover_core::{Role, Rule, RuleSet};
 use jiff::Timestamp;
 use kube::Client;
 
@@ -51,7 +54,31 @@ pub struct Scene {
     pub to: Role,
     /// The namespaces that are on it, with the roles they have now.
     pub namespaces: Vec<EnrolledNamespace>,
+    pub moving: Moving,
     pub rules: RuleSet,
+}
+
+/// Which objects of those namespaces are on the walk.
+#[derive(Clone, Debug)]
+pub enum Moving {
+    /// What takes the role of its layer.
+    Layers,
+    /// What a policy names.
+    Named(BTreeSet<ObjectKey>),
+}
+
+impl Scene {
+    /// Whether an object is on the walk.
+    fn has(&self, namespace: &EnrolledNamespace, rule: &Rule, name: &str) -> bool {
+        match &self.moving {
+            Moving::Layers => namespace.state.follows_layer(rule, name),
+            Moving::Named(objects) => objects.contains(&ObjectKey {
+                namespace: namespace.name.clone(),
+                resource: rule.resource.to_string(),
+                name: name.to_owned(),
+            }),
+        }
+    }
 }
 
 /// What was found.
@@ -114,6 +141,10 @@ impl Looker {
 
     async fn find(&self, at: StepName, scene: &Scene) -> Result<Found, LookError> {
         match (at, scene.to) {
+            // What a policy does not name goes on as it is.
+            (StepName::Guards, Role::Secondary) if matches!(scene.moving, Moving::Named(_)) => {
+                Ok(Found::default())
+            }
             (StepName::Guards, Role::Secondary) => self.uncovered(scene).await,
             (StepName::Guards, Role::Primary) => self.unfit_volumes(scene).await,
             (StepName::PodsGone, _) => self.pods_gone(scene).await,

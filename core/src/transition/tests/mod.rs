@@ -3,6 +3,7 @@
 mod documented;
 mod model;
 mod newcomers;
+mod policies;
 mod property;
 mod walking;
 mod world;

@@ -122,7 +122,12 @@ impl World {
     }
 
     pub(super) fn decide(&self) -> Act {
-        decide(&Observation {
+        decide(&self.observation(self.look.as_ref()))
+    }
+
+    /// What there is to decide on, with the last look that was made for whoever decides.
+    pub(super) fn observation<'a>(&'a self, look: Option<&'a LookReport>) -> Observation<'a> {
+        Observation {
             site: &self.site,
             namespaces: &self.namespaces,
             objects: &self.objects,
@@ -131,11 +136,11 @@ impl World {
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
-            look: self.look.as_ref(),
+            look,
             deadlines: Deadlines::default(),
             sweep_every: EVERY,
             now: self.now,
-        })
+        }
     }
 
     /// One decision and its effect.
@@ -181,7 +186,7 @@ impl World {
         act
     }
 
-    fn looked(&self, look: &Look) -> LookReport {
+    pub(super) fn looked(&self, look: &Look) -> LookReport {
         let found = self.in_the_way.get(&look.at).cloned().unwrap_or_default();
         let guard = match look.at {
             StepName::Guards => "uncovered-workloads",

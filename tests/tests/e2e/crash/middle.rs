@@ -11,6 +11,7 @@ use testbed::csi_addons::Rpc;
 use testbed::recorder::Recorder;
 use testbed::{eventually, eventually_within};
 
+use super::order::Whose;
 use super::{Bed, DEMOTE, NAMESPACE, PROMOTE, order};
 
 impl Bed {
@@ -51,7 +52,7 @@ impl Bed {
         // KWOK and csi-addons come back to an API server that was away in their own time.
         let patience = Duration::from_secs(180);
         eventually_within(patience, &format!("a site that is {role}"), || async {
-            if self.is_done(role).await {
+            if self.is_done(role, Whose::Site).await {
                 Ok(())
             } else {
                 Err(format!("{:?}", self.status().await))
@@ -67,7 +68,7 @@ impl Bed {
 }
 
 async fn kept(recorder: Recorder) {
-    let violations = order::violations(&recorder.finish().await, NAMESPACE);
+    let violations = order::violations(&recorder.finish().await, NAMESPACE, Whose::Site);
     assert_eq!(violations, [""; 0]);
 }
 

@@ -6,6 +6,7 @@
 
 mod middle;
 mod order;
+mod policy;
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use testbed::site::{Deadlines, Options, Site};
 use testbed::turnstile::{Side, Turnstile};
 use testbed::{eventually_within, fixtures, identity};
 use tokio::task::JoinSet;
+
+use order::Whose;
 
 const NAMESPACE: &str = "shop";
 
@@ -96,6 +99,22 @@ impl Bed {
         bed
     }
 
+    /// From now on the controller's writes pass the turnstile.
+    async fn through_the_turnstile(&mut self) {
+        let account = identity::service_account_at(
+            &self.site.plane,
+            names::SYSTEM_NAMESPACE,
+            names::CONTROLLER_SERVICE_ACCOUNT,
+            &self.turnstile.url(),
+        )
+        .await
+        .unwrap();
+        let controller = &mut self.site.controller;
+        controller
+            .restart_as(|spec| spec.env("KUBECONFIG", account))
+            .unwrap();
+    }
+
     async fn status(&self) -> api::SiteStatus {
         let sites: Api<api::Site> = Api::all(self.site.client());
         let site = sites.get(names::SITE).await.unwrap();
@@ -103,7 +122,10 @@ impl Bed {
     }
 
     /// Whether the last order has been carried out to its end.
-    async fn is_done(&self, role: Role) -> bool {
+    async fn is_done(&self, role: Role, whose: Whose) -> bool {
+        if whose == Whose::Policy {
+            return self.policy_is_done(role).await;
+        }
         let status = self.status().await;
         status.transition.is_none()
             && status.layers.uniform() == Some(role)
@@ -112,7 +134,13 @@ impl Bed {
 
     /// Orders, has `life` begin until the order is carried out, and each time kills it at its next write. How many lives that
     /// took.
-    async fn killed_at_every_write(&mut self, role: Role, side: Side, life: &mut Life) -> usize {
+    async fn killed_at_every_write(
+        &mut self,
+        role: Role,
+        whose: Whose,
+        side: Side,
+        life: &mut Life,
+    ) -> usize {
         let recorder = Recorder::start(&self.site.client(), order::kinds()).await;
         let mut writes = vec![];
         for _ in 0..LIVES {
@@ -121,7 +149,7 @@ impl Bed {
             self.turnstile.close_at(passing, side);
             life.begin(self);
             let done = async {
-                while !self.is_done(role).await {
+                while !self.is_done(role, whose).await {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             };
@@ -134,10 +162,14 @@ impl Bed {
             writes.push(write);
         }
         self.turnstile.open();
-        let status = self.status().await;
-        assert!(self.is_done(role).await, "{writes:#?}\n{status:#?}");
-        assert_eq!(status.history[0].outcome, Outcome::Succeeded);
-        let violations = order::violations(&recorder.finish().await, NAMESPACE);
+        let history = match whose {
+            Whose::Site => self.status().await.history,
+            Whose::Policy => self.policy_status().await.history,
+        };
+        let done = self.is_done(role, whose).await;
+        assert!(done, "{writes:#?}\n{history:#?}");
+        assert_eq!(history[0].outcome, Outcome::Succeeded);
+        let violations = order::violations(&recorder.finish().await, NAMESPACE, whose);
         assert_eq!(violations, [""; 0], "{writes:#?}");
         writes.len()
     }
@@ -190,24 +222,14 @@ fn mounting(mut workload: Value, claim: &str) -> Value {
 /// The whole way there and back, walked by controllers that live for one write.
 async fn there_and_back(side: Side) {
     let mut bed = Bed::new().await;
-    let account = identity::service_account_at(
-        &bed.site.plane,
-        names::SYSTEM_NAMESPACE,
-        names::CONTROLLER_SERVICE_ACCOUNT,
-        &bed.turnstile.url(),
-    )
-    .await
-    .unwrap();
-    bed.site
-        .controller
-        .restart_as(|spec| spec.env("KUBECONFIG", account))
-        .unwrap();
+    bed.through_the_turnstile().await;
     for (order, role) in [(DEMOTE, Role::Secondary), (PROMOTE, Role::Primary)] {
         bed.site.controller.kill();
         let order = [order, &["--wait=false"]].concat();
         bed.site.failover(&order).await.expect(0);
+        let life = &mut Life::Controller;
         let lives = bed
-            .killed_at_every_write(role, side, &mut Life::Controller)
+            .killed_at_every_write(role, Whose::Site, side, life)
             .await;
         assert!(lives >= STEPS, "only {lives} writes");
         assert!(bed.volume.stands_as(role));
@@ -242,7 +264,9 @@ async fn a_person_who_breaks_the_glass_can_be_killed_at_any_write(
         tries: JoinSet::new(),
     };
     let side = Side::After;
-    let lives = bed.killed_at_every_write(role, side, &mut person).await;
+    let lives = bed
+        .killed_at_every_write(role, Whose::Site, side, &mut person)
+        .await;
     assert!(lives >= STEPS, "only {lives} writes");
     assert!(bed.volume.stands_as(role));
 }
@@ -254,7 +278,7 @@ async fn without_waiting_the_order_is_not_kept() {
     let recorder = Recorder::start(&bed.site.client(), order::kinds()).await;
     let order = [DEMOTE, &["--mode=unsafe"]].concat();
     bed.site.failover(&order).await.expect(0);
-    let violations = order::violations(&recorder.finish().await, NAMESPACE);
+    let violations = order::violations(&recorder.finish().await, NAMESPACE, Whose::Site);
     assert!(
         violations
             .iter()

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use failover_core::NamespaceState;
-use failover_core::api::{Site, SiteStatus};
+use failover_core::api::{FailoverPolicy, FailoverPolicyStatus, Site, SiteStatus};
+use failover_core::namespace::ObjectRole;
 use failover_core::role::{Layer, Role, Roles};
 use failover_core::waits::{available, replication};
+use failover_core::{NamespaceState, RuleSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::ApiResource;
 use serde_json::Value;
@@ -20,13 +21,35 @@ pub(super) fn kinds() -> Vec<ApiResource> {
     let mut kinds = history::kinds();
     kinds.push(ApiResource::erase::<Pod>(&()));
     kinds.push(ApiResource::erase::<Site>(&()));
+    kinds.push(ApiResource::erase::<FailoverPolicy>(&()));
     kinds
+}
+
+/// Whose walk it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Site,
+    /// That of the one policy there is: it names everything in the namespace.
+    Policy,
+}
+
+impl Whose {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Site => "sites.failover.dev",
+            Self::Policy => "failoverpolicies.failover.dev",
+        }
+    }
 }
 
 /// The cluster as it was at one revision.
 #[derive(Default)]
 struct Moment {
-    status: SiteStatus,
+    /// What the journal has ordered.
+    ordered: Roles,
+    /// The journal says that the walk has come to its end as a secondary.
+    reached_secondary: bool,
+    /// What is in force.
     roles: Roles,
     pods: BTreeSet<String>,
     volumes: BTreeMap<String, Value>,
@@ -34,13 +57,13 @@ struct Moment {
 }
 
 /// Everything that was ever out of order in a namespace. `revisions` are in the order in which they were stored.
-pub(super) fn violations(revisions: &[Revision], namespace: &str) -> Vec<String> {
+pub(super) fn violations(revisions: &[Revision], namespace: &str, whose: Whose) -> Vec<String> {
     let mut found = history::violations(revisions);
     let mut moment = Moment::default();
-    let first = revisions.partition_point(|r| r.number <= first_change(revisions));
+    let first = revisions.partition_point(|r| r.number <= first_change(revisions, whose));
     for (i, revision) in revisions.iter().enumerate() {
         let before = moment.roles;
-        moment.take(revision, namespace);
+        moment.take(revision, namespace, whose);
         if i >= first {
             let wrong = moment.wrong(before);
             found.extend(wrong.map(|what| format!("revision {}: {what}", revision.number)));
@@ -49,20 +72,34 @@ pub(super) fn violations(revisions: &[Revision], namespace: &str) -> Vec<String>
     found
 }
 
-/// Until the Site first changes, what there is comes in the order in which it was last written.
-fn first_change(revisions: &[Revision]) -> u64 {
-    let of_site = revisions.iter().filter(|r| r.kind == "sites.failover.dev");
-    of_site.map(|r| r.number).min().unwrap_or_default()
+/// Until the journal first changes, what there is comes in the order in which it was last written.
+fn first_change(revisions: &[Revision], whose: Whose) -> u64 {
+    let of_journal = revisions.iter().filter(|r| r.kind == whose.kind());
+    of_journal.map(|r| r.number).min().unwrap_or_default()
+}
+
+/// The role of each layer in a namespace, where those that a policy gives to objects count for the layer as a whole.
+fn roles(state: &NamespaceState) -> Roles {
+    let mut roles = state.roles;
+    let rules = RuleSet::built_in();
+    for (resource, _, stands) in state.objects.iter() {
+        let rule = rules.iter().find(|rule| rule.resource == resource);
+        let role = match stands {
+            ObjectRole::Primary => Role::Primary,
+            ObjectRole::Secondary => Role::Secondary,
+            ObjectRole::Site | ObjectRole::Exempt => continue,
+        };
+        roles.set(rule.expect("only ruled kinds").layer, Some(role));
+    }
+    roles
 }
 
 impl Moment {
-    fn take(&mut self, revision: &Revision, namespace: &str) {
+    fn take(&mut self, revision: &Revision, namespace: &str, whose: Whose) {
         let object = revision.object.clone();
-        if revision.kind == "sites.failover.dev" {
-            let status = object.as_ref().map(|site| site["status"].clone());
-            self.status = status
-                .and_then(|status| serde_json::from_value(status).ok())
-                .unwrap_or_default();
+        if revision.kind == whose.kind() {
+            let status = object.as_ref().map(|journal| journal["status"].clone());
+            self.note(status.unwrap_or_default(), whose);
         }
         if revision.kind == "namespaces" && revision.name == namespace {
             let namespace: Option<Namespace> =
@@ -70,7 +107,7 @@ impl Moment {
             let metadata = namespace.unwrap_or_default().metadata;
             let (state, _) =
                 NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
-            self.roles = state.roles;
+            self.roles = roles(&state);
         }
         if revision.namespace != namespace {
             return;
@@ -99,6 +136,28 @@ impl Moment {
                 self.workloads.insert(key, workload);
             }
             _ => {}
+        }
+    }
+
+    fn note(&mut self, status: Value, whose: Whose) {
+        match whose {
+            Whose::Site => {
+                let status: SiteStatus = serde_json::from_value(status).unwrap_or_default();
+                self.ordered = status.layers;
+                self.reached_secondary =
+                    status.transition.is_none() && status.layers.uniform() == Some(Role::Secondary);
+            }
+            Whose::Policy => {
+                let status: FailoverPolicyStatus =
+                    serde_json::from_value(status).unwrap_or_default();
+                let last = status.history.first().map(|walk| walk.to);
+                self.reached_secondary =
+                    status.transition.is_none() && last == Some(Role::Secondary);
+                self.ordered = status
+                    .transition
+                    .map(|walk| walk.layers)
+                    .unwrap_or_default();
+            }
         }
     }
 
@@ -146,15 +205,13 @@ impl Moment {
         }
         for layer in Layer::ALL {
             let role = self.roles.of(layer);
-            if role != before.of(layer) && role != self.status.layers.of(layer) {
+            if role != before.of(layer) && role != self.ordered.of(layer) {
                 wrong.push(format!(
                     "{layer} is {role:?}, which the journal has not ordered"
                 ));
             }
         }
-        let reached = self.status.transition.is_none()
-            && self.status.layers.uniform() == Some(Role::Secondary);
-        if reached {
+        if self.reached_secondary {
             wrong.extend(unconfirmed(Role::Secondary).map(|why| format!("done before {why}")));
         }
         wrong.into_iter()

@@ -197,6 +197,7 @@ pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Optio
             at,
             step: CURRENT,
             transition: transition.id.clone(),
+            policy: None,
         },
         total: 1,
         left: i64::try_from(blocked.len()).unwrap(),

@@ -2,27 +2,37 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::PolicyResult;
+use super::Subject;
 use crate::api::{
-    FailoverPolicy, FailoverPolicyStatus, ManagedResourceReason, ManagedResourceStatus, condition,
+    FailoverPolicy, FailoverPolicyStatus, ManagedResourceReason, ManagedResourceStatus, Phase,
+    StepName, StepState, condition,
 };
+use crate::role::Layer;
+use crate::transition::conditions::{blocked, progress};
 
 /// How far what is in force has been carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enforced<'a> {
+enum Enforced<'a> {
     /// Not every object has been swept under it yet.
     NotYet,
     /// Swept; these objects, as `namespace/resource/name`, do not agree, each with why.
     Swept(&'a [(String, String)]),
 }
 
-/// The status of a policy, with what it said before: times move only where something has changed.
-pub fn policy_status(
-    policy: &FailoverPolicy,
-    result: &PolicyResult,
-    enforced: Enforced<'_>,
-    now: jiff::Timestamp,
-) -> FailoverPolicyStatus {
+/// Brings what is said of each object, and of all together, to what is so now. Times move only where something has changed.
+pub(super) fn tell(subject: &Subject<'_>, status: &mut FailoverPolicyStatus) {
+    let (policy, result, now) = (subject.policy, subject.result, subject.observation.now);
+    let site = subject.observation.site.status.as_ref();
+    let report = subject
+        .observation
+        .sweep
+        .filter(|report| site.is_some_and(|site| report.covers(&Layer::ALL, site)));
+    let astray: Option<Vec<_>> = report.map(|report| {
+        let blocked = report.blocked.iter();
+        let named = blocked.filter_map(|b| Some((b.object.clone()?, b.message.clone())));
+        named.collect()
+    });
+    let enforced = astray.as_deref().map_or(Enforced::NotYet, Enforced::Swept);
     let before = policy.status.clone().unwrap_or_default();
     let own = policy.metadata.namespace.clone().unwrap_or_default();
     let resources: Vec<ManagedResourceStatus> = result
@@ -60,12 +70,35 @@ pub fn policy_status(
             }
         })
         .collect();
-    let ready = ready(policy, &resources, enforced, &before, now);
-    FailoverPolicyStatus {
-        observed_generation: policy.metadata.generation,
-        resources,
-        conditions: vec![ready],
+    let walk = walk(status);
+    let ready = ready(policy, walk, &resources, enforced, &before, now);
+    status.observed_generation = policy.metadata.generation;
+    status.resources = resources;
+    status.conditions = vec![ready];
+}
+
+/// Reason and message of a walk that is under way.
+fn walk(status: &FailoverPolicyStatus) -> Option<(&'static str, String)> {
+    let transition = status.transition.as_ref()?;
+    let mut steps = transition.steps.iter();
+    let step = steps.find(|step| step.state != StepState::Done)?;
+    if status.phase != Some(Phase::Stalled) {
+        let doing = if step.doing == super::STANDS_STILL {
+            format!(", {}", super::STANDS_STILL)
+        } else {
+            String::new()
+        };
+        return Some((
+            "Progressing",
+            format!("{}{doing}", progress(Some(transition))),
+        ));
     }
+    let how = if step.name == StepName::Guards {
+        " (of a policy: in spec.request.overrides, under a new spec.request.id)"
+    } else {
+        ""
+    };
+    Some(("Stalled", format!("{}{how}", blocked(Some(transition)))))
 }
 
 /// Whether this very version of the policy has been told anything.
@@ -79,6 +112,7 @@ fn stands(policy: &FailoverPolicy, before: &FailoverPolicyStatus) -> bool {
 
 fn ready(
     policy: &FailoverPolicy,
+    walk: Option<(&'static str, String)>,
     resources: &[ManagedResourceStatus],
     enforced: Enforced<'_>,
     before: &FailoverPolicyStatus,
@@ -86,8 +120,9 @@ fn ready(
 ) -> Condition {
     let failing: Vec<&ManagedResourceStatus> =
         resources.iter().filter(|r| r.reason.is_some()).collect();
-    let (status, reason, message) = match (failing.first(), enforced) {
-        (Some(first), _) => {
+    let (status, reason, message) = match (walk, failing.first(), enforced) {
+        (Some((reason, message)), _, _) => ("False", reason, message),
+        (None, Some(first), _) => {
             let more = match failing.len() {
                 1 => String::new(),
                 n => format!(" (and {} more)", n - 1),
@@ -97,15 +132,17 @@ fn ready(
             ("False", reason, format!("{error}{more}"))
         }
         // A controller that has just taken over has not seen for itself; what it finds unchanged is as it was told.
-        (None, Enforced::NotYet) if before.resources == resources && stands(policy, before) => {
+        (None, None, Enforced::NotYet)
+            if before.resources == resources && stands(policy, before) =>
+        {
             return before.conditions[0].clone();
         }
-        (None, Enforced::NotYet) => (
+        (None, None, Enforced::NotYet) => (
             "False",
             "Progressing",
             "not every object has been swept yet".to_owned(),
         ),
-        (None, Enforced::Swept(_)) => (
+        (None, None, Enforced::Swept(_)) => (
             "True",
             "Enforced",
             "every object stands as it is to".to_owned(),

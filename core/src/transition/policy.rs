@@ -1,0 +1,385 @@
+//! The walk of a FailoverPolicy with a `desiredState`: its objects move on their own, through the same steps as a site.
+//!
+//! ```text
+//!   decide_policy(observation, policy, what compile made of it)
+//!        ├─► WriteStatus   the journal, before anything is done: which layers of its objects are ordered
+//!        ├─► Look          at what a step waits for, of its objects alone
+//!        └─► Wait          until something changes, or a time
+//! ```
+//!
+//! What the journal orders is brought into force by [`compile`](crate::compile), and from there on by the site's own [`decide`]:
+//! it labels, waits for the enforcers and sweeps, for all policies together. While the site itself walks, policies stand still
+//! where they are.
+//!
+//! A walk begins where an object does not stand as the policy orders, whatever the reason: a new order, an object that was
+//! added to it, one that somebody has let go. What stands so already is not moved back meanwhile. So a walk that is turned round,
+//! or whose policy is written anew, simply begins again, with no layer ordered.
+//!
+//! [`decide`]: super::decide
+
+mod status;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::moving::{SWEEPING, enforcers};
+use super::order::{Task, task};
+use super::walk::{
+    StepOutcome, begin, begun, count, go_on_waiting, later, note, record, verify_anew,
+};
+use super::{
+    Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Look, Observation, SWEEP_RETRY, is_paused, settled,
+    waiting, walking,
+};
+use crate::api::{
+    Blocked, FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, Step, StepState,
+    Transition,
+};
+use crate::compile::{PolicyResult, ResourceResult};
+use crate::guard::{GuardId, Overrides};
+use crate::namespace::Standing;
+use crate::role::{Layer, Role, Roles};
+
+/// The next thing to do for a policy. After each, observe and decide anew.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PolicyAct {
+    /// Write the status, with the resourceVersion it was decided on.
+    WriteStatus(Box<FailoverPolicyStatus>),
+    /// Look at what a step waits for.
+    Look(Look),
+    /// Nothing, until something changes or until this time.
+    Wait { until: Timestamp },
+}
+
+/// Decides what to do next for a policy. `observation.look` is the last look that was made for it.
+pub fn decide_policy(
+    observation: &Observation<'_>,
+    policy: &FailoverPolicy,
+    result: &PolicyResult,
+) -> PolicyAct {
+    let before = policy.status.clone().unwrap_or_default();
+    let mut status = before.clone();
+    let subject = Subject {
+        observation,
+        policy,
+        result,
+    };
+    let act = if is_paused(observation.site, observation.now) {
+        status.phase = status.phase.and(Some(Phase::Paused));
+        None
+    } else {
+        let act = subject.next(&mut status);
+        status::tell(&subject, &mut status);
+        act
+    };
+    if status != before {
+        return PolicyAct::WriteStatus(Box::new(status));
+    }
+    match act {
+        Some(Act::Look(look)) => PolicyAct::Look(look),
+        Some(Act::Wait { until }) => PolicyAct::Wait { until },
+        // The rest is the site's.
+        _ => PolicyAct::Wait {
+            until: later(observation),
+        },
+    }
+}
+
+/// A policy, and everything that decides about it.
+#[derive(Clone, Copy, Debug)]
+struct Subject<'a> {
+    observation: &'a Observation<'a>,
+    policy: &'a FailoverPolicy,
+    result: &'a PolicyResult,
+}
+
+/// What a policy does while the site itself walks.
+const STANDS_STILL: &str = "waiting for the site's own walk to end";
+
+impl Subject<'_> {
+    /// Brings `status` to what is so now, and returns what to do once that is written.
+    fn next(&self, status: &mut FailoverPolicyStatus) -> Option<Act> {
+        let site = self.observation.site.status.as_ref()?;
+        let Some(desired) = self.policy.spec.desired_state else {
+            self.end(status, Outcome::Superseded);
+            status.phase = None;
+            return None;
+        };
+        self.start_if_ordered(desired, status);
+        status.phase = Some(walking(desired));
+        let Some(mut transition) = status.transition.take() else {
+            status.phase = Some(Phase::Stable);
+            return None;
+        };
+        let act = if site.transition.is_none() && site.layers.uniform().is_some() {
+            self.walk(site, status, &mut transition)
+        } else {
+            let mut steps = transition.steps.iter_mut();
+            if let Some(step) = steps.find(|step| step.state != StepState::Done) {
+                STANDS_STILL.clone_into(&mut step.doing);
+            }
+            Some(Act::Wait {
+                until: later(self.observation),
+            })
+        };
+        status.transition = Some(transition);
+        if act.is_none() {
+            self.end(status, Outcome::Succeeded);
+            status.phase = Some(Phase::Stable);
+        }
+        act
+    }
+
+    fn end(&self, status: &mut FailoverPolicyStatus, outcome: Outcome) -> Option<Transition> {
+        let ended = status.transition.take()?;
+        record(self.observation, &mut status.history, &ended, outcome);
+        Some(ended)
+    }
+
+    /// Starts a walk where the policy orders another one than is journalled, or an object does not stand as it orders.
+    fn start_if_ordered(&self, desired: Role, status: &mut FailoverPolicyStatus) {
+        let (spec, generation) = (&self.policy.spec, self.policy.metadata.generation);
+        let known = status.observed_request.as_ref();
+        let request = spec.request.clone();
+        let request = request.filter(|request| known != Some(&request.id));
+        if let Some(request) = &request {
+            status.observed_request = Some(request.id.clone());
+        }
+        let request = request.unwrap_or_default();
+        if let Some(running) = &mut status.transition
+            && running.to == desired
+            && request.id.is_empty()
+        {
+            // What it names may be another matter now.
+            if status.observed_generation != generation {
+                running.layers = Roles::default();
+                verify_anew(running);
+            }
+            return;
+        }
+        let superseded = self.end(status, Outcome::Superseded);
+        let repeated = superseded.filter(|superseded| superseded.to == desired);
+        if repeated.is_none() && self.lagging().next().is_none() {
+            return;
+        }
+        if desired == Role::Primary {
+            status.epoch = status.epoch.next();
+        }
+        let id = if request.id.is_empty() {
+            format!("generation-{}", generation.unwrap_or_default())
+        } else {
+            request.id
+        };
+        let mut transition = begin(Transition {
+            id,
+            from: Some(desired.opposite()),
+            to: desired,
+            epoch: status.epoch,
+            mode: spec.mode,
+            requested_by: request.requested_by,
+            reason: request.reason,
+            overrides: request.overrides,
+            run_missed: request.run_missed,
+            run_held_jobs: request.run_held_jobs,
+            planned: !request.unplanned,
+            ..settled::blank(self.observation)
+        });
+        if let Some(repeated) = repeated {
+            go_on_waiting(&mut transition, &repeated.steps);
+        }
+        status.transition = Some(transition);
+    }
+
+    /// Walks on. `None`: the last step is done.
+    fn walk(
+        &self,
+        site: &SiteStatus,
+        status: &mut FailoverPolicyStatus,
+        transition: &mut Transition,
+    ) -> Option<Act> {
+        let overrides = Overrides::parse_known(&transition.overrides);
+        loop {
+            let mut steps = transition.steps.iter();
+            let index = steps.position(|step| step.state != StepState::Done)?;
+            let task = task(transition.steps[index].name, transition.to);
+            if transition.steps[index].state == StepState::Pending {
+                self.enter(task, transition, index);
+            }
+            let step = &transition.steps[index];
+            let look = Look {
+                at: step.name,
+                step: site.step,
+                transition: transition.id.clone(),
+                policy: Some(self.name()),
+            };
+            let observation = self.observation;
+            let outcome = match task {
+                Task::Ask => waiting::ask(observation, site, transition, look, step, &overrides),
+                Task::Move(layers) => self.go_on(layers, site, step, &overrides),
+                Task::Wait(guard) => {
+                    waiting::go_on(observation, site, look, step, guard, &overrides)
+                }
+            };
+            let step = &mut transition.steps[index];
+            if let Some(act) = note(observation, step, outcome) {
+                if step.state == StepState::Blocked {
+                    status.phase = Some(Phase::Stalled);
+                }
+                return Some(act);
+            }
+        }
+    }
+
+    /// Begins a step. Layers are ordered; they come into force once that is written.
+    fn enter(&self, task: Task, transition: &mut Transition, index: usize) {
+        let step = &mut transition.steps[index];
+        step.state = StepState::Running;
+        step.started_at.get_or_insert(Time(self.observation.now));
+        if let Task::Move(layers) = task {
+            let moving = self.lagging().filter(|found| is_of(found, layers));
+            step.changed = i64::try_from(moving.count()).unwrap_or(i64::MAX);
+            for layer in layers {
+                transition.layers.set(*layer, Some(transition.to));
+            }
+        }
+    }
+
+    /// What is left to do once layers are ordered: their objects' roles come into force, enforcers see them, a sweep finds that
+    /// the objects agree.
+    fn go_on(
+        &self,
+        layers: &[Layer],
+        site: &SiteStatus,
+        step: &Step,
+        overrides: &Overrides,
+    ) -> StepOutcome {
+        let named = self.result.resources.iter();
+        let named = named.filter(|found| found.refused.is_none() && is_of(found, layers));
+        let objects: Vec<String> = named.filter_map(reference).collect();
+        let total = count(&objects);
+        let ahead: Vec<&ResourceResult> = self
+            .lagging()
+            .filter(|found| is_of(found, layers))
+            .collect();
+        if !ahead.is_empty() {
+            return self.coming_into_force(&ahead, total, step);
+        }
+        if let Some(waiting) = enforcers(self.observation, site, overrides) {
+            return waiting;
+        }
+        let report = self
+            .observation
+            .sweep
+            .filter(|report| report.covers(&Layer::ALL, site));
+        let Some(report) = report else {
+            return StepOutcome {
+                total,
+                doing: SWEEPING,
+                act: Some(Act::Wait {
+                    until: later(self.observation),
+                }),
+                ..StepOutcome::default()
+            };
+        };
+        let own = |blocked: &&Blocked| {
+            let object = blocked.object.as_ref();
+            object.is_some_and(|object| objects.contains(object))
+        };
+        // Of those that are not named any may be ours.
+        let all_are_named = report.left == count(&report.blocked);
+        let blocked: Vec<Blocked> = if all_are_named {
+            report.blocked.iter().filter(own).cloned().collect()
+        } else {
+            report.blocked.clone()
+        };
+        let left = if all_are_named {
+            count(&blocked)
+        } else {
+            report.left
+        };
+        let again_in_vain = report.finished_at >= begun(self.observation, step) + SWEEP_RETRY
+            && overrides.waive(GuardId::NotConforming, &blocked, left);
+        if left == 0 || again_in_vain {
+            return StepOutcome {
+                total,
+                done: (total - left).max(0),
+                ..StepOutcome::default()
+            };
+        }
+        StepOutcome {
+            total,
+            done: (total - left).max(0),
+            doing: SWEEPING,
+            blocked,
+            stalled: true,
+            act: Some(Act::Wait {
+                until: report.finished_at + SWEEP_RETRY,
+            }),
+        }
+    }
+
+    /// Until what is ordered is what the objects' Namespaces say.
+    fn coming_into_force(&self, ahead: &[&ResourceResult], total: i64, step: &Step) -> StepOutcome {
+        let deadline = begun(self.observation, step) + ENFORCER_DEADLINE;
+        let stalled = self.observation.now >= deadline;
+        let why = |found: &ResourceResult| {
+            let namespace = &found.object.as_ref()?.namespace;
+            let refused = self.observation.refused.get(namespace);
+            Some(Blocked {
+                guard: GuardId::NotConforming.to_string(),
+                object: reference(found),
+                message: refused.map_or_else(
+                    || "its role is not in force yet: another policy that names it too has not come so far; see kubectl get failoverpolicies -A".to_owned(),
+                    |why| format!("its role cannot be written to namespace {namespace}: {why}"),
+                ),
+            })
+        };
+        StepOutcome {
+            total,
+            done: total - count(ahead),
+            doing: "bringing it into force",
+            blocked: if stalled {
+                let named = ahead.iter().filter_map(|found| why(found));
+                named.take(BLOCKED_LIMIT).collect()
+            } else {
+                vec![]
+            },
+            stalled,
+            act: Some(Act::Wait {
+                until: if stalled {
+                    later(self.observation)
+                } else {
+                    deadline
+                },
+            }),
+        }
+    }
+
+    /// The objects that do not stand as the policy orders, and are to.
+    fn lagging(&self) -> impl Iterator<Item = &ResourceResult> {
+        let desired = self.policy.spec.desired_state;
+        let resources = self.result.resources.iter();
+        resources.filter(move |found| {
+            let elsewhere = match found.stands {
+                Some(Standing::Ruled(role)) => Some(role) != desired,
+                // Where nothing reaches it, it is live.
+                Some(Standing::Free) => desired == Some(Role::Secondary),
+                // Its namespace is only just being taken over.
+                Some(Standing::Unknown) | None => false,
+            };
+            elsewhere && found.refused.is_none()
+        })
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.result.namespace, self.result.name)
+    }
+}
+
+fn is_of(found: &ResourceResult, layers: &[Layer]) -> bool {
+    found.layer.is_some_and(|layer| layers.contains(&layer))
+}
+
+fn reference(found: &ResourceResult) -> Option<String> {
+    found.object.as_ref().map(ToString::to_string)
+}

@@ -1,0 +1,499 @@
+//! FailoverPolicies that move their objects on their own, in the small model of a cluster.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::RuleSet;
+use crate::api::{FailoverPolicy, FailoverPolicyStatus, ManagedResourceReason};
+use crate::compile::{Inputs, compile};
+use crate::namespace::Standing;
+use crate::transition::{LookReport, PolicyAct, decide_policy};
+
+/// An application of one object a layer.
+const WEB: [(&str, &str, &str); 4] = [
+    ("VolumeReplication", "volumereplications", "data"),
+    ("Deployment", "deployments", "web"),
+    ("HelmRelease", "helmreleases", "web"),
+    ("VirtualService", "virtualservices", "web"),
+];
+const VOLUME: usize = 0;
+const WORKLOAD: usize = 1;
+const RELEASE: usize = 2;
+const ROUTE: usize = 3;
+
+/// A site on which policies move single objects.
+#[derive(Clone, Debug)]
+struct Shop {
+    world: World,
+    policies: Vec<FailoverPolicy>,
+    /// The last look of each policy.
+    looks: Vec<Option<LookReport>>,
+    /// How the objects have stood, whenever that changed.
+    stood: Vec<[Standing; 4]>,
+}
+
+impl Shop {
+    /// Settled in this role.
+    fn new(role: Role) -> Self {
+        let mut world = World::new(role, &["shop"]);
+        world.settle();
+        let mut shop = Self {
+            world,
+            policies: vec![],
+            looks: vec![],
+            stood: vec![],
+        };
+        shop.stood = vec![shop.standings()];
+        shop
+    }
+
+    /// A policy that names these objects of the application comes.
+    fn policy(&mut self, name: &str, objects: &[usize]) -> usize {
+        let policy = json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+            "metadata": { "namespace": "shop", "name": name, "generation": 1 },
+            "spec": { "managedResources": resources(objects) },
+        });
+        self.policies.push(serde_json::from_value(policy).unwrap());
+        self.looks.push(None);
+        self.policies.len() - 1
+    }
+
+    fn order(&mut self, policy: usize, role: Role, request: Option<(&str, &[&str])>) {
+        self.write(policy, |spec| {
+            spec.desired_state = Some(role);
+            spec.request = request.map(|(id, overrides)| crate::api::RoleRequest {
+                id: id.into(),
+                reason: "drill".into(),
+                overrides: overrides.iter().map(|o| (*o).to_owned()).collect(),
+                ..crate::api::RoleRequest::default()
+            });
+        });
+    }
+
+    fn name(&mut self, policy: usize, objects: &[usize]) {
+        let named = serde_json::from_value(resources(objects)).unwrap();
+        self.write(policy, |spec| spec.managed_resources = named);
+    }
+
+    fn write(&mut self, policy: usize, change: impl FnOnce(&mut crate::api::FailoverPolicySpec)) {
+        let policy = &mut self.policies[policy];
+        change(&mut policy.spec);
+        policy.metadata.generation = policy.metadata.generation.map(|g| g + 1);
+    }
+
+    /// One turn of the controller; the answer: nothing was left to do.
+    fn turn(&mut self) -> bool {
+        let policies: Vec<&FailoverPolicy> = self.policies.iter().collect();
+        let compiled = compile(&Inputs {
+            namespaces: &self.world.namespaces,
+            exempt: &BTreeSet::new(),
+            policies: &policies,
+            rules: &RuleSet::built_in(),
+            settled: true,
+        });
+        self.world.objects = compiled.objects;
+        let mut rests = matches!(self.world.step(), Act::Wait { .. });
+        for i in 0..self.policies.len() {
+            let policy = &self.policies[i];
+            let name = policy.metadata.name.as_deref().unwrap();
+            let mut results = compiled.policies.iter();
+            let result = results.find(|result| result.name == name).unwrap();
+            let observation = self.world.observation(self.looks[i].as_ref());
+            match decide_policy(&observation, policy, result) {
+                PolicyAct::WriteStatus(status) => {
+                    self.policies[i].status = Some(*status);
+                    rests = false;
+                }
+                PolicyAct::Look(look) => {
+                    self.looks[i] = Some(self.world.looked(&look));
+                    rests = false;
+                }
+                PolicyAct::Wait { .. } => {}
+            }
+        }
+        let standings = self.standings();
+        if self.stood.last() != Some(&standings) {
+            self.stood.push(standings);
+        }
+        rests
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            if self.turn() {
+                return;
+            }
+        }
+        panic!("never comes to rest: {:#?}", self.policies);
+    }
+
+    /// Time passes, and what there is to do then is done.
+    fn later(&mut self, seconds: i64) {
+        self.world.now += SignedDuration::from_secs(seconds);
+        self.settle();
+    }
+
+    fn standings(&self) -> [Standing; 4] {
+        let rules = RuleSet::built_in();
+        let state = &self.world.namespaces[0].state;
+        WEB.map(|(_, resource, name)| {
+            let rule = rules.iter().find(|rule| rule.resource == resource);
+            state.standing(rule.unwrap(), name)
+        })
+    }
+
+    fn status(&self, policy: usize) -> &FailoverPolicyStatus {
+        self.policies[policy].status.as_ref().unwrap()
+    }
+
+    /// Condition, reason and message of Ready.
+    fn ready(&self, policy: usize) -> (&str, &str, &str) {
+        let ready = &self.status(policy).conditions[0];
+        (&ready.status, &ready.reason, &ready.message)
+    }
+
+    /// The objects in the order in which they came to stand so.
+    fn order_of(&self, role: Role) -> Vec<usize> {
+        let mut order = vec![];
+        for standings in &self.stood {
+            for (object, standing) in standings.iter().enumerate() {
+                if *standing == Standing::Ruled(role) && !order.contains(&object) {
+                    order.push(object);
+                }
+            }
+        }
+        order
+    }
+}
+
+fn resources(objects: &[usize]) -> serde_json::Value {
+    let named = objects.iter().map(|i| WEB[*i]);
+    named
+        .map(|(kind, _, name)| json!({ "kind": kind, "name": name }))
+        .collect()
+}
+
+const ALL: &[usize] = &[VOLUME, WORKLOAD, RELEASE, ROUTE];
+const PEER: &[&str] = &["peer-unknown"];
+
+#[test]
+fn it_demotes_its_objects_layer_by_layer_and_leaves_the_site_alone() {
+    let mut shop = Shop::new(Role::Primary);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Secondary, Some(("r1", &[])));
+    shop.settle();
+    assert_eq!(
+        shop.order_of(Role::Secondary),
+        [ROUTE, RELEASE, WORKLOAD, VOLUME]
+    );
+    assert_eq!(shop.world.roles(), [Roles::all(Role::Primary)]);
+    let status = shop.status(policy);
+    assert_eq!(status.phase, Some(Phase::Stable));
+    assert_eq!(shop.ready(policy).1, "Enforced");
+    let walk = &status.history[0];
+    assert_eq!(
+        (walk.id.as_str(), walk.to, walk.outcome, walk.objects),
+        ("r1", Role::Secondary, Outcome::Succeeded, 4)
+    );
+    let steps: Vec<_> = walk.steps.iter().map(|step| step.name.as_str()).collect();
+    let expected = [
+        "guards",
+        "traffic",
+        "gitops",
+        "workloads",
+        "podsGone",
+        "volumes",
+        "replication",
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn its_promotion_asks_for_the_peer_and_goes_the_other_way() {
+    let mut shop = Shop::new(Role::Secondary);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Primary, None);
+    shop.settle();
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    let (ready, reason, message) = shop.ready(policy);
+    assert_eq!((ready, reason), ("False", "Stalled"));
+    assert!(
+        message.starts_with("peer-unknown: ") && message.contains("spec.request.overrides"),
+        "{message}"
+    );
+
+    shop.order(policy, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    assert_eq!(shop.order_of(Role::Primary)[0], VOLUME);
+    assert_eq!(shop.order_of(Role::Primary)[3], ROUTE);
+    assert_eq!(shop.status(policy).phase, Some(Phase::Stable));
+    assert_eq!(shop.status(policy).epoch, crate::Epoch(2), "one a claim");
+}
+
+#[test]
+fn what_a_request_overrode_once_it_does_not_override_again() {
+    let mut shop = Shop::new(Role::Secondary);
+    let policy = shop.policy("web", ALL);
+    let request = Some(("r1", PEER));
+    shop.order(policy, Role::Primary, request);
+    shop.settle();
+    shop.order(policy, Role::Secondary, request);
+    shop.settle();
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    shop.order(policy, Role::Primary, request);
+    shop.settle();
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    assert_eq!(shop.status(policy).phase, Some(Phase::Stalled));
+}
+
+#[test]
+fn its_volumes_wait_for_its_pods_until_an_override_that_gives_up_waiting() {
+    let mut shop = Shop::new(Role::Primary);
+    shop.world
+        .in_the_way
+        .insert(StepName::PodsGone, vec!["web-1"]);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Secondary, None);
+    shop.settle();
+    assert_eq!(shop.ready(policy).1, "Progressing");
+    shop.later(121);
+    let (_, reason, message) = shop.ready(policy);
+    assert_eq!(
+        (reason, message),
+        ("Stalled", "pods-running (shop/things/web-1): is in the way")
+    );
+    assert_eq!(shop.standings()[VOLUME], Standing::Ruled(Role::Primary));
+
+    shop.order(policy, Role::Secondary, Some(("r1", &["pods-running"])));
+    shop.settle();
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    let outcomes: Vec<_> = shop
+        .status(policy)
+        .history
+        .iter()
+        .map(|h| h.outcome)
+        .collect();
+    assert_eq!(outcomes, [Outcome::Succeeded, Outcome::Superseded]);
+}
+
+#[test]
+fn turned_round_in_the_middle_it_goes_back_from_where_it_is() {
+    let mut shop = Shop::new(Role::Primary);
+    shop.world
+        .in_the_way
+        .insert(StepName::PodsGone, vec!["web-1"]);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Secondary, None);
+    shop.settle();
+    shop.stood.clear();
+    shop.order(policy, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Primary); 4]);
+    let volume = |standings: &[Standing; 4]| standings[VOLUME] == Standing::Ruled(Role::Primary);
+    assert!(shop.stood.iter().all(volume), "{:?}", shop.stood);
+}
+
+#[test]
+fn an_object_that_is_added_walks_while_the_others_stay() {
+    let mut shop = Shop::new(Role::Secondary);
+    let policy = shop.policy("web", &[VOLUME, WORKLOAD]);
+    shop.order(policy, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    shop.stood.clear();
+    shop.name(policy, ALL);
+    shop.settle();
+    // Nobody has said anything of the peer for these.
+    assert_eq!(shop.status(policy).phase, Some(Phase::Stalled));
+    shop.order(policy, Role::Primary, Some(("r2", PEER)));
+    shop.settle();
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Primary); 4]);
+    let live =
+        |s: &[Standing; 4]| s[VOLUME] == s[WORKLOAD] && s[VOLUME] == Standing::Ruled(Role::Primary);
+    assert!(shop.stood.iter().all(live), "{:?}", shop.stood);
+}
+
+#[test]
+fn an_object_that_is_added_behind_the_walk_is_waited_for() {
+    let mut shop = Shop::new(Role::Primary);
+    shop.world
+        .in_the_way
+        .insert(StepName::Replication, vec!["other"]);
+    let policy = shop.policy("web", &[ROUTE]);
+    shop.order(policy, Role::Secondary, None);
+    shop.settle();
+    // All layers are ordered by now; the pods of what comes are there.
+    shop.world
+        .in_the_way
+        .insert(StepName::PodsGone, vec!["web-1"]);
+    shop.name(policy, ALL);
+    shop.settle();
+    let [volume, workload, ..] = shop.standings();
+    assert_eq!(workload, Standing::Ruled(Role::Secondary));
+    assert_eq!(volume, Standing::Ruled(Role::Primary));
+    shop.world.in_the_way.clear();
+    shop.later(10);
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+}
+
+#[test]
+fn it_stands_still_while_the_site_walks_and_goes_on_after() {
+    let mut shop = Shop::new(Role::Primary);
+    shop.world.in_the_way.insert(StepName::PodsGone, vec!["x"]);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Secondary, None);
+    shop.settle();
+    shop.world.order(Role::Secondary, "s1", &[]);
+    shop.settle();
+    let message = shop.ready(policy).2;
+    assert!(message.ends_with(STANDING_STILL), "{message}");
+    shop.world.in_the_way.clear();
+    shop.later(10);
+    assert_eq!(shop.world.roles(), [Roles::all(Role::Secondary)]);
+    assert_eq!(shop.status(policy).phase, Some(Phase::Stable));
+    assert_eq!(shop.status(policy).history[0].outcome, Outcome::Succeeded);
+}
+
+const STANDING_STILL: &str = "waiting for the site's own walk to end";
+
+#[test]
+fn of_two_that_promote_what_both_name_the_faster_waits_and_says_for_whom() {
+    let mut shop = Shop::new(Role::Secondary);
+    let (fast, slow) = (shop.policy("fast", ALL), shop.policy("slow", &[WORKLOAD]));
+    shop.order(fast, Role::Primary, Some(("r1", PEER)));
+    shop.order(slow, Role::Primary, None);
+    shop.settle();
+    shop.later(31);
+    assert_eq!(shop.standings()[WORKLOAD], Standing::Ruled(Role::Secondary));
+    let message = shop.ready(fast).2;
+    assert!(message.contains("another policy"), "{message}");
+    shop.order(slow, Role::Primary, Some(("r2", PEER)));
+    shop.later(1);
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Primary); 4]);
+}
+
+#[test]
+fn an_object_that_will_not_conform_holds_the_walk_of_its_own_policy_alone() {
+    let mut shop = Shop::new(Role::Primary);
+    shop.world.stubborn = 1; // shop/deployments/stubborn-0
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Secondary, None);
+    shop.settle();
+    assert_eq!(shop.status(policy).phase, Some(Phase::Stable));
+    // Of more than are named any may be its own.
+    shop.world.stubborn = 11;
+    shop.order(policy, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    assert_eq!(shop.status(policy).phase, Some(Phase::Stalled));
+    assert!(shop.ready(policy).2.starts_with("not-conforming"));
+}
+
+#[test]
+fn without_a_state_there_is_no_walk_and_one_under_way_ends() {
+    let mut shop = Shop::new(Role::Primary);
+    shop.world
+        .in_the_way
+        .insert(StepName::PodsGone, vec!["web-1"]);
+    let policy = shop.policy("web", ALL);
+    shop.settle();
+    assert_eq!(shop.status(policy).phase, None);
+    shop.order(policy, Role::Secondary, None);
+    shop.settle();
+    shop.write(policy, |spec| spec.desired_state = None);
+    shop.settle();
+    assert_eq!(shop.status(policy).phase, None);
+    assert!(shop.status(policy).transition.is_none());
+    let refused = shop.status(policy).resources[WORKLOAD].reason;
+    assert_eq!(refused, Some(ManagedResourceReason::Waiting));
+}
+
+/// What happens to a controller and its cluster.
+#[derive(Clone, Debug)]
+enum Event {
+    Turn,
+    /// Killed and started again: what it held in memory is gone.
+    Crash,
+    Order(Role, bool),
+    Name(Vec<usize>),
+    Site(Role),
+    InTheWay(bool),
+    Time(i64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let role = || prop_oneof![Just(Role::Primary), Just(Role::Secondary)];
+    let named = proptest::sample::subsequence(ALL.to_vec(), 1..=4);
+    prop_oneof![
+        16 => Just(Event::Turn),
+        1 => Just(Event::Crash),
+        2 => (role(), any::<bool>()).prop_map(|(role, over)| Event::Order(role, over)),
+        1 => named.prop_map(Event::Name),
+        1 => role().prop_map(Event::Site),
+        1 => any::<bool>().prop_map(Event::InTheWay),
+        1 => (0i64..100).prop_map(Event::Time),
+    ]
+}
+
+proptest! {
+    /// While one policy names the application as a whole: no workload is live over a volume that is not, no traffic comes to
+    /// workloads that are not live, whatever is ordered of policy and site in whatever order; and in the end it stands as ordered.
+    #[test]
+    fn whatever_happens_its_objects_stand_in_the_safe_order(
+        site in prop_oneof![Just(Role::Primary), Just(Role::Secondary)],
+        events in proptest::collection::vec(event(), 0..120),
+    ) {
+        let mut shop = Shop::new(site);
+        let policy = shop.policy("web", ALL);
+        let mut orders = 0;
+        let mut whole = true;
+        for event in events {
+            match event {
+                Event::Turn => { shop.turn(); }
+                Event::Crash => {
+                    shop.world.sweep = None;
+                    shop.world.look = None;
+                    shop.looks[policy] = None;
+                }
+                Event::Order(role, over) => {
+                    orders += 1;
+                    let id = format!("p{orders}");
+                    let overrides = if over { PEER } else { &[] };
+                    shop.order(policy, role, Some((&id, overrides)));
+                }
+                Event::Name(objects) => {
+                    // What it names no more follows the site, by itself.
+                    whole = false;
+                    shop.name(policy, &objects);
+                }
+                Event::Site(role) if role != shop.world.site.spec.role => {
+                    orders += 1;
+                    shop.world.order(role, &format!("s{orders}"), PEER);
+                }
+                Event::Site(_) => {}
+                Event::InTheWay(true) => { shop.world.in_the_way.insert(StepName::PodsGone, vec!["x"]); }
+                Event::InTheWay(false) => { shop.world.in_the_way.clear(); }
+                Event::Time(seconds) => shop.world.now += SignedDuration::from_secs(seconds),
+            }
+            if whole {
+                let live = shop.standings().map(|standing| standing == Standing::Ruled(Role::Primary));
+                prop_assert!(live[VOLUME] || !live[WORKLOAD], "{:?}", shop.standings());
+                prop_assert!(live[WORKLOAD] || !live[ROUTE], "{:?}", shop.standings());
+            }
+        }
+        // Nothing is in the way for ever, and somebody has seen to the peer.
+        shop.world.in_the_way.clear();
+        shop.name(policy, ALL);
+        if let Some(role) = shop.policies[policy].spec.desired_state {
+            shop.order(policy, role, Some(("last", PEER)));
+            for _ in 0..3 {
+                shop.later(60);
+            }
+            prop_assert_eq!(shop.standings(), [Standing::Ruled(role); 4]);
+            prop_assert_eq!(shop.status(policy).phase, Some(Phase::Stable));
+        }
+    }
+}
