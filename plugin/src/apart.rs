@@ -73,6 +73,7 @@ pub fn compiled(
         policies: &policies,
         rules: &requests.rules,
         settled: true,
+        unused: &BTreeSet::new(),
     })
 }
 

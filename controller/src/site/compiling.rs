@@ -14,9 +14,15 @@ use super::observe::Seen;
 
 /// Compiles. Asks the API server only where an exemption that is in force seems not to be asked for any more: an operator
 /// labels the object first and then writes the Namespace, and the watch that tells of the Namespace may be the faster one.
-pub async fn compiled(client: &Client, seen: &Seen, labels: &ExemptLabels) -> Compiled {
+/// `unused` are volumes that nothing uses.
+pub async fn compiled(
+    client: &Client,
+    seen: &Seen,
+    labels: &ExemptLabels,
+    unused: &BTreeSet<ObjectKey>,
+) -> Compiled {
     let mut exempt = labels.asked();
-    let first = once(seen, &exempt);
+    let first = once(seen, &exempt, unused);
     if first.unasked.is_empty() {
         return first;
     }
@@ -25,10 +31,10 @@ pub async fn compiled(client: &Client, seen: &Seen, labels: &ExemptLabels) -> Co
             exempt.insert(key);
         }
     }
-    once(seen, &exempt)
+    once(seen, &exempt, unused)
 }
 
-fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>) -> Compiled {
+fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>, unused: &BTreeSet<ObjectKey>) -> Compiled {
     let policies: Vec<&FailoverPolicy> = seen.policies.iter().map(AsRef::as_ref).collect();
     compile(&Inputs {
         namespaces: &seen.enrolled,
@@ -36,6 +42,7 @@ fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>) -> Compiled {
         policies: &policies,
         rules: &seen.rules,
         settled: Settled::of(&seen.site).is_some() && !is_paused(&seen.site, seen.at),
+        unused,
     })
 }
 

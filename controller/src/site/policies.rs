@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use failover_core::Role;
 use failover_core::api::{FailoverPolicy, FailoverPolicyStatus};
 use failover_core::causes::causes;
 use failover_core::compile::{Compiled, ObjectKey, PolicyResult};
 use failover_core::names::CONTROLLER_MANAGER;
-use failover_core::transition::{EnrolledNamespace, Look, Observation, PolicyAct, decide_policy};
+use failover_core::transition::{
+    Closing, EnrolledNamespace, Look, Observation, PolicyAct, Whose, decide_policy,
+};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::{Api, PostParams};
@@ -30,6 +33,21 @@ pub struct Decided {
     pub until: Option<Timestamp>,
 }
 
+impl Decided {
+    /// What is to be done for volumes that wait to close, too.
+    pub fn also(&mut self, closing: Option<Closing>) {
+        match closing {
+            Some(Closing::Look(look)) => self.looks.push(look),
+            Some(Closing::Wait { until }) => self.wait(until),
+            Some(Closing::Unused) | None => {}
+        }
+    }
+
+    fn wait(&mut self, until: Timestamp) {
+        self.until = Some(self.until.map_or(until, |other| other.min(until)));
+    }
+}
+
 /// `namespace/name`.
 pub fn name_of(policy: &FailoverPolicy) -> String {
     let namespace = policy.namespace().unwrap_or_default();
@@ -40,7 +58,7 @@ pub fn name_of(policy: &FailoverPolicy) -> String {
 pub fn decide<'a>(
     policies: &[Arc<FailoverPolicy>],
     results: &[PolicyResult],
-    observe: impl Fn(&str) -> Observation<'a>,
+    observe: impl Fn(&Whose) -> Observation<'a>,
 ) -> Decided {
     let mut decided = Decided::default();
     for policy in policies {
@@ -49,22 +67,25 @@ pub fn decide<'a>(
         let Some(result) = results.find(|r| name == format!("{}/{}", r.namespace, r.name)) else {
             continue;
         };
-        match decide_policy(&observe(&name), policy, result) {
+        let whose = Whose::Policy(name);
+        match decide_policy(&observe(&whose), policy, result) {
             PolicyAct::WriteStatus(status) => {
                 decided.writes.push((Arc::clone(policy), *status));
             }
             PolicyAct::Look(look) => decided.looks.push(look),
-            PolicyAct::Wait { until } => {
-                decided.until = Some(decided.until.map_or(until, |other| other.min(until)));
-            }
+            PolicyAct::Wait { until } => decided.wait(until),
         }
     }
     decided
 }
 
-/// What the walk of a policy is about: the objects that it names and that are not refused it.
+/// What a look is about that is not the site's own: the objects that a policy names and that are not refused it, or volumes
+/// that wait to close.
 pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
-    let is_it = |name: &str| look.policy.as_deref() == Some(name);
+    if look.whose == Whose::Nobody {
+        return named(seen, Role::Secondary, compiled.closing.clone());
+    }
+    let is_it = |name: &str| look.whose == Whose::Policy(name.to_owned());
     let mut policies = seen.policies.iter();
     let policy = policies.find(|policy| is_it(&name_of(policy)));
     let mut results = compiled.policies.iter();
@@ -74,15 +95,24 @@ pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
         .filter(|found| found.refused.is_none())
         .filter_map(|found| found.object.clone())
         .collect();
+    named(
+        seen,
+        policy
+            .and_then(|policy| policy.spec.desired_state)
+            .unwrap_or(seen.site.spec.role),
+        objects,
+    )
+}
+
+/// What a look at these objects finds them in.
+fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
     let touched = |namespace: &&EnrolledNamespace| {
         objects
             .iter()
             .any(|object| object.namespace == namespace.name)
     };
     Scene {
-        to: policy
-            .and_then(|policy| policy.spec.desired_state)
-            .unwrap_or(seen.site.spec.role),
+        to,
         namespaces: seen.enrolled.iter().filter(touched).cloned().collect(),
         moving: Moving::Named(objects),
         rules: seen.rules.clone(),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
-use failover_core::compile::{Compiled, Held};
+use failover_core::compile::{Compiled, Held, ObjectKey};
 use failover_core::transition::{
-    Act, Deadlines, EnrolledNamespace, Look, Observation, decide, is_paused, on_the_walk,
+    Act, Closing, Deadlines, EnrolledNamespace, Look, Observation, Whose, closing, decide,
+    is_paused, on_the_walk,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -196,8 +197,7 @@ impl Reconciler {
             return Ok(now + self.sweep_every);
         };
         self.metrics.show(&seen.site);
-        let compiled =
-            compiling::compiled(&self.client, &seen, self.observer.exempt_labels()).await;
+        let (compiled, closing) = self.compiled(&seen).await;
         match self.decide(&seen, &compiled) {
             Act::WriteStatus(mut status) => {
                 if let Some(progress) = self.work.progress() {
@@ -230,8 +230,9 @@ impl Reconciler {
             Act::Wait { until } => {
                 enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
                 self.tell(&seen, &compiled).await;
-                let policies = self.walk_policies(&seen, &compiled).await;
-                // What a policy waits for is looked at where the site has nothing to do.
+                let mut policies = self.walk_policies(&seen, &compiled).await;
+                policies.also(closing);
+                // What they wait for is looked at where the site has nothing to do.
                 match self.work.next_look(policies.looks) {
                     Some(look) => {
                         let scene = |look: &Look| policies::scene(&seen, &compiled, look);
@@ -248,21 +249,39 @@ impl Reconciler {
         }
     }
 
+    /// What is to be in force of single objects, and what there is to do for volumes that would close but are used.
+    async fn compiled(&mut self, seen: &Seen) -> (Compiled, Option<Closing>) {
+        let compiled = self.compiled_with(seen, &BTreeSet::new()).await;
+        if compiled.closing.is_empty() {
+            return (compiled, None);
+        }
+        let observation = self.observation(seen, &compiled, &seen.site, &Whose::Nobody);
+        match closing(&observation, &compiled.closing) {
+            Closing::Unused => (self.compiled_with(seen, &compiled.closing).await, None),
+            more => (compiled, Some(more)),
+        }
+    }
+
+    async fn compiled_with(&mut self, seen: &Seen, unused: &BTreeSet<ObjectKey>) -> Compiled {
+        let labels = self.observer.exempt_labels();
+        compiling::compiled(&self.client, seen, labels, unused).await
+    }
+
     fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {
         let mut site = (*seen.site).clone();
         if let Some(status) = &mut site.status {
             progress::take_out(status);
         }
-        decide(&self.observation(seen, compiled, &site, None))
+        decide(&self.observation(seen, compiled, &site, &Whose::Site))
     }
 
-    /// What there is to decide on: for the site, or for a policy.
+    /// What there is to decide on, on this behalf.
     fn observation<'a>(
         &'a self,
         seen: &'a Seen,
         compiled: &'a Compiled,
         site: &'a Site,
-        policy: Option<&str>,
+        whose: &Whose,
     ) -> Observation<'a> {
         Observation {
             site,
@@ -273,7 +292,7 @@ impl Reconciler {
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.work.report(&seen.enrolled),
-            look: self.work.look_report(policy),
+            look: self.work.look_report(whose),
             deadlines: self.deadlines,
             sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
             now: seen.at,
@@ -319,7 +338,7 @@ impl Reconciler {
     async fn walk_policies(&mut self, seen: &Seen, compiled: &Compiled) -> policies::Decided {
         let names: BTreeSet<String> = seen.policies.iter().map(|p| policies::name_of(p)).collect();
         self.work.keep_looks(|name| names.contains(name));
-        let observe = |name: &str| self.observation(seen, compiled, &seen.site, Some(name));
+        let observe = |whose: &Whose| self.observation(seen, compiled, &seen.site, whose);
         let mut decided = policies::decide(&seen.policies, &compiled.policies, observe);
         let writes = std::mem::take(&mut decided.writes);
         for (replaced, answer) in policies::write_all(&self.client, writes).await {

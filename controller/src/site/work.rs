@@ -8,7 +8,7 @@ use std::time::Duration;
 use failover_core::Layer;
 use failover_core::causes::causes;
 use failover_core::namespace::ObjectRoles;
-use failover_core::transition::{EnrolledNamespace, Look, LookReport, SweepReport};
+use failover_core::transition::{EnrolledNamespace, Look, LookReport, SweepReport, Whose};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -36,8 +36,8 @@ pub struct Work {
     report: Option<SweepReport>,
     /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
     swept_objects: BTreeMap<String, ObjectRoles>,
-    /// The last look of the site's own walk, and of each policy's.
-    looks: BTreeMap<Option<String>, LookReport>,
+    /// The last looks.
+    looks: BTreeMap<Whose, LookReport>,
     sweeping: Option<Sweeping>,
     looking: Option<Looking>,
     /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
@@ -101,25 +101,24 @@ impl Work {
             .filter(|_| self.swept_objects == in_force(enrolled))
     }
 
-    /// What the last look found that was made for the site's own walk, or for a policy's.
-    pub fn look_report(&self, policy: Option<&str>) -> Option<&LookReport> {
-        self.looks.get(&policy.map(str::to_owned))
+    /// What the last look found that was made on this behalf.
+    pub fn look_report(&self, whose: &Whose) -> Option<&LookReport> {
+        self.looks.get(whose)
     }
 
     /// Forgets what was seen for policies that there are no more.
     pub fn keep_looks(&mut self, is_there: impl Fn(&str) -> bool) {
-        self.looks
-            .retain(|policy, _| policy.as_deref().is_none_or(&is_there));
+        self.looks.retain(|whose, _| match whose {
+            Whose::Policy(name) => is_there(name),
+            Whose::Site | Whose::Nobody => true,
+        });
     }
 
     /// Of the looks that are wanted, the one to make: that which is under way, or whose last one is the oldest.
     pub fn next_look(&self, mut wanted: Vec<Look>) -> Option<Look> {
         let under_way = self.looking.as_ref().map(|looking| &looking.look);
         wanted.sort_by_key(|look| {
-            let last = self
-                .looks
-                .get(&look.policy)
-                .map(|report| report.finished_at);
+            let last = self.looks.get(&look.whose).map(|report| report.finished_at);
             (under_way != Some(look), last)
         });
         wanted.into_iter().next()
@@ -190,7 +189,7 @@ impl Work {
         match result {
             Ok(report) => {
                 self.backoff = backoff();
-                self.looks.insert(report.look.policy.clone(), report);
+                self.looks.insert(report.look.whose.clone(), report);
             }
             Err(error) => self.put_off("what the step waits for cannot be seen", &error),
         }

@@ -17,6 +17,9 @@
 //! (`crate::transition::decide_policy`): its journal, in the policy's status, says which layers those are. Until then the object
 //! stands as it stood.
 //!
+//! What nothing orders to be live any more closes at once, but for volumes: those wait until nothing uses them
+//! (`crate::transition::closing`).
+//!
 //! Nothing is remembered but what the cluster says: what is in force is read from the Namespace, and which orders have been
 //! refused from the policy's own status. So it does not matter in which order things arrive, or how often this runs.
 //!
@@ -68,6 +71,8 @@ pub struct Inputs<'a> {
     /// The site has settled in its role. While it moves nothing is loosened: what leaves enforcement now would miss what
     /// the move is about to do.
     pub settled: bool,
+    /// Volumes that are known not to be used by anything: only these close without a walk.
+    pub unused: &'a BTreeSet<ObjectKey>,
 }
 
 /// What is to be in force, and what is not.
@@ -79,6 +84,8 @@ pub struct Compiled {
     pub held: Vec<Held>,
     /// Sorted by namespace and name.
     pub policies: Vec<PolicyResult>,
+    /// Volumes that nothing orders to be live any more, and that close once nothing uses them.
+    pub closing: BTreeSet<ObjectKey>,
     /// Exemptions that were in force and of which no label was given: see that there is none before they end.
     pub unasked: BTreeSet<ObjectKey>,
 }
@@ -134,6 +141,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
                     rule,
                     current,
                     settled: inputs.settled,
+                    unused: inputs.unused.contains(&key),
                 },
                 asked.of(&key),
                 &key,
@@ -149,6 +157,9 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
                 None => {
                     objects.remove(&key.resource, &key.name);
                 }
+            }
+            if decided.closes_later {
+                compiled.closing.insert(key.clone());
             }
             if let Some(why) = decided.held {
                 compiled.held.push(Held {

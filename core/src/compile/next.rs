@@ -4,7 +4,7 @@ use super::ObjectKey;
 use super::asked::Ask;
 use crate::api::ManagedResourceReason;
 use crate::namespace::{NamespaceState, ObjectRole, Standing};
-use crate::role::Role;
+use crate::role::{Layer, Role};
 use crate::rule::Rule;
 
 /// An object as it stands.
@@ -15,6 +15,8 @@ pub(super) struct Subject<'a> {
     /// What is in force of it.
     pub(super) current: Option<ObjectRole>,
     pub(super) settled: bool,
+    /// It is a volume that nothing uses.
+    pub(super) unused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -23,10 +25,35 @@ pub(super) struct Decided {
     pub(super) held: Option<String>,
     /// What the policies that name it are told.
     pub(super) refused: Option<(ManagedResourceReason, String)>,
+    /// It stays live only until nothing uses it any more.
+    pub(super) closes_later: bool,
 }
 
 /// Decides about one object. See the module's documentation.
 pub(super) fn next(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+    let decided = asked_for(subject, ask, key);
+    let closes = decided.entry != subject.current
+        && subject.is_live()
+        && subject.state.standing_as(subject.rule, decided.entry)
+            == Standing::Ruled(Role::Secondary);
+    // Of what is ordered to be secondary, its walk has seen that nothing uses it.
+    let walked = ask.policies.keys().eq([&Some(Role::Secondary)]);
+    if !closes || subject.rule.layer != Layer::Volumes || walked || subject.unused {
+        return decided;
+    }
+    let why = format!(
+        "{}/{} stays primary until nothing uses it any more: nothing orders it to be; a FailoverPolicy with desiredState: secondary turns it by force, with the override pods-running",
+        key.resource, key.name
+    );
+    Decided {
+        entry: subject.current,
+        held: Some(why),
+        refused: decided.refused,
+        closes_later: true,
+    }
+}
+
+fn asked_for(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
     let mut states = ask.policies.iter();
     match (states.next(), states.next()) {
         (Some(_), Some(_)) => conflict(subject, ask, key),
@@ -41,6 +68,11 @@ pub(super) fn next(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided
 impl Subject<'_> {
     fn standing(&self) -> Standing {
         self.state.standing_as(self.rule, self.current)
+    }
+
+    fn is_live(&self) -> bool {
+        let standing = self.standing();
+        matches!(standing, Standing::Free | Standing::Ruled(Role::Primary))
     }
 
     fn layer(&self) -> Option<Role> {
@@ -91,10 +123,7 @@ fn demoted(subject: &Subject<'_>, ask: &Ask) -> Decided {
 
 /// `desiredState: primary`, which alone may open an object on a secondary, and does so once its walk is there.
 fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
-    let open = matches!(
-        subject.standing(),
-        Standing::Free | Standing::Ruled(Role::Primary)
-    );
+    let open = subject.is_live();
     if open || ask.fresh {
         let due = open || ask.is_due(Role::Primary);
         return Decided {
@@ -114,6 +143,7 @@ fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
         entry: subject.current,
         held: Some(why.clone()),
         refused: Some((ManagedResourceReason::Waiting, why)),
+        ..Decided::default()
     }
 }
 
@@ -121,10 +151,7 @@ fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
 fn exempt(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
     let named = !ask.policies.is_empty();
     let is_exempt = subject.current == Some(ObjectRole::Exempt);
-    let open = matches!(
-        subject.standing(),
-        Standing::Free | Standing::Ruled(Role::Primary)
-    );
+    let open = subject.is_live();
     let on_primary = subject.settled && subject.layer() == Some(Role::Primary);
     if is_exempt || (on_primary && open) {
         let refused = named.then(|| {
@@ -133,8 +160,8 @@ fn exempt(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
         });
         return Decided {
             entry: Some(ObjectRole::Exempt),
-            held: None,
             refused,
+            ..Decided::default()
         };
     }
     let mut decided = if named {
@@ -168,6 +195,7 @@ fn following(subject: &Subject<'_>, key: &ObjectKey) -> Decided {
         entry,
         held: Some(why.clone()),
         refused: Some((ManagedResourceReason::Waiting, why)),
+        ..Decided::default()
     }
 }
 
@@ -186,7 +214,7 @@ fn unasked(subject: &Subject<'_>, key: &ObjectKey) -> Decided {
     Decided {
         entry,
         held,
-        refused: None,
+        ..Decided::default()
     }
 }
 
@@ -229,5 +257,6 @@ fn conflict(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
         entry,
         held: Some(why.clone()),
         refused: Some((ManagedResourceReason::Conflict, why)),
+        ..Decided::default()
     }
 }

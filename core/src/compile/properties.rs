@@ -32,6 +32,7 @@ impl World {
             policies: &policies,
             rules: &RuleSet::built_in(),
             settled: self.settled,
+            unused: &BTreeSet::new(),
         })
     }
 

@@ -115,6 +115,7 @@ fn run(
         policies,
         rules: &RuleSet::built_in(),
         settled,
+        unused: &BTreeSet::new(),
     })
 }
 
@@ -300,6 +301,42 @@ fn of_policies_that_agree_the_first_closes_an_object_and_the_last_opens_it() {
         objects(&run(&namespace, &[], &[&a, &b], true)),
         "deployments/web=primary"
     );
+}
+
+#[rstest]
+#[case::its_policy_is_gone("primary", None)]
+#[case::its_policy_follows_the_site_now("primary", Some(None))]
+#[case::its_exemption_is_gone("exempt", None)]
+fn a_volume_that_nothing_orders_to_be_live_closes_once_nothing_uses_it(
+    #[case] stood: &str,
+    #[case] policy_says: Option<Option<&str>>,
+) {
+    let in_force = format!("volumereplications/data={stood}");
+    let namespace = shop(Enforcement::Enabled, SECONDARY, &in_force);
+    let policy = policy_says.map(|state| policy("p", state, &[("VolumeReplication", "data")]));
+    let policies: Vec<&FailoverPolicy> = policy.iter().collect();
+    let volume = ObjectKey {
+        namespace: "shop".into(),
+        resource: "volumereplications".into(),
+        name: "data".into(),
+    };
+    let compiled = |unused: BTreeSet<ObjectKey>| {
+        compile(&Inputs {
+            namespaces: std::slice::from_ref(&namespace),
+            exempt: &BTreeSet::new(),
+            policies: &policies,
+            rules: &RuleSet::built_in(),
+            settled: true,
+            unused: &unused,
+        })
+    };
+    let used = compiled(BTreeSet::new());
+    assert_eq!(objects(&used), in_force);
+    assert_eq!(used.closing, BTreeSet::from([volume.clone()]));
+    assert!(used.held[0].why.contains("until nothing uses it"));
+    let unused = compiled(BTreeSet::from([volume]));
+    assert!(!objects(&unused).contains(stood), "{}", objects(&unused));
+    assert!(unused.closing.is_empty());
 }
 
 #[test]

@@ -30,6 +30,7 @@
 //!
 //! Doubt stalls a walk, it never turns it round: only a new order does, from the layers as they are.
 
+mod closing;
 mod conditions;
 mod moving;
 mod namespaces;
@@ -52,6 +53,7 @@ use crate::namespace::ObjectRoles;
 use crate::role::{Layer, Role};
 
 pub use crate::namespace::EnrolledNamespace;
+pub use closing::{Closing, closing};
 pub use moving::SWEEPING;
 pub use namespaces::on_the_walk;
 pub use order::guard_of;
@@ -116,8 +118,18 @@ pub struct Look {
     pub step: i64,
     /// The transition that asks.
     pub transition: String,
-    /// The policy whose walk that is, as `namespace/name`; none: the site's own.
-    pub policy: Option<String>,
+    pub whose: Whose,
+}
+
+/// On whose behalf a look is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Whose {
+    #[default]
+    Site,
+    /// `namespace/name`.
+    Policy(String),
+    /// That of volumes which nothing orders to be live any more, see [`closing`].
+    Nobody,
 }
 
 /// What a look found.

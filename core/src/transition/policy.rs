@@ -28,8 +28,8 @@ use super::walk::{
     StepOutcome, begin, begun, count, go_on_waiting, later, note, record, verify_anew,
 };
 use super::{
-    Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Look, Observation, SWEEP_RETRY, is_paused, settled,
-    waiting, walking,
+    Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Look, Observation, SWEEP_RETRY, Whose, is_paused,
+    settled, waiting, walking,
 };
 use crate::api::{
     Blocked, FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, Step, StepState,
@@ -210,7 +210,7 @@ impl Subject<'_> {
                 at: step.name,
                 step: site.step,
                 transition: transition.id.clone(),
-                policy: Some(self.name()),
+                whose: Whose::Policy(self.name()),
             };
             let observation = self.observation;
             let outcome = match task {

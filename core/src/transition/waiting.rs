@@ -134,7 +134,7 @@ fn fresh<'a>(observation: &Observation<'a>, step: &Step, look: &Look) -> Option<
 /// the journal cannot be written.
 const RECENT: SignedDuration = SignedDuration::from_secs(10);
 
-fn is_recent(observation: &Observation<'_>, report: &LookReport) -> bool {
+pub(super) fn is_recent(observation: &Observation<'_>, report: &LookReport) -> bool {
     observation.now.duration_since(report.finished_at) <= RECENT
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::namespaces::{differing, objects_of, ordered, other_objects, setting_out};
 use super::order::{self, Task, task};
 use super::{
-    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Look, Observation, moving, pause,
+    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Look, Observation, Whose, moving, pause,
     role_in_effect, settled, waiting, walking,
 };
 use crate::api::{
@@ -213,7 +213,7 @@ fn walk(
                 at: step.name,
                 step: status.step,
                 transition: transition.id.clone(),
-                policy: None,
+                whose: Whose::Site,
             };
             match task {
                 Task::Ask => waiting::ask(observation, status, transition, look, step, &overrides),

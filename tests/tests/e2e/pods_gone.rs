@@ -302,6 +302,73 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
     assert_eq!(others, json!(1));
 }
 
+/// Its policy is the only thing that keeps it live on a standby. When that goes, so does the application, in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
+    let mut site = site("30s").await;
+    with_application(&site, 1).await;
+    site.failover(DEMOTE).await.expect(0);
+    let named = [("Deployment", "web"), ("VolumeReplication", "data")];
+    let mut order = fixtures::failover_policy(NAMESPACE, "web", Some("primary"), &named);
+    order["spec"]["request"] = json!({
+        "id": "r1", "reason": "drill",
+        "overrides": ["peer-unknown", "volume-not-synced", "replication-unconfirmed"],
+    });
+    site.apply_as_person(&order).await.unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(site.client(), NAMESPACE);
+    let pods = async |wanted: i32, available: bool| {
+        eventually(&format!("{wanted} of web"), || async {
+            let web = deployments.get("web").await.unwrap();
+            let status = web.status.clone().unwrap_or_default();
+            let up = status.available_replicas.unwrap_or_default() == wanted;
+            if web.spec.as_ref().and_then(|s| s.replicas) == Some(wanted) && (up || !available) {
+                Ok(())
+            } else {
+                Err(format!("{:?}", status))
+            }
+        })
+        .await;
+    };
+    pods(1, true).await;
+    volume_is(&site, "primary").await;
+
+    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    let policies: Api<api::FailoverPolicy> = Api::namespaced(site.client(), NAMESPACE);
+    policies
+        .delete("web", &DeleteParams::default())
+        .await
+        .unwrap();
+    pods(0, false).await;
+    eventually("the volume to be told as held back", || async {
+        let status = site.failover(&["status"]).await.expect(0);
+        if status
+            .stdout
+            .contains("stays primary until nothing uses it")
+        {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    volume_is(&site, "primary").await;
+    site.kwok.as_mut().unwrap().signal(Signal::SIGCONT);
+    site.until_in_force(NAMESPACE, "").await;
+    eventually("a volume that stands by", || async {
+        let api = site
+            .api_of(&fixtures::volume_replication(NAMESPACE, "data"))
+            .await
+            .unwrap();
+        let state = api.get("data").await.unwrap().data["spec"]["replicationState"].clone();
+        if state == "secondary" {
+            Ok(())
+        } else {
+            Err(state)
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_that_have_ended_hold_nothing() {
     let site = site("30s").await;

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::*;
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, FailoverPolicyStatus, ManagedResourceReason};
-use crate::compile::{Inputs, compile};
+use crate::compile::{Compiled, Inputs, ObjectKey, compile};
 use crate::namespace::Standing;
-use crate::transition::{LookReport, PolicyAct, decide_policy};
+use crate::transition::{Closing, LookReport, PolicyAct, closing, decide_policy};
 
 /// An application of one object a layer.
 const WEB: [(&str, &str, &str); 4] = [
@@ -32,6 +32,8 @@ struct Shop {
     policies: Vec<FailoverPolicy>,
     /// The last look of each policy.
     looks: Vec<Option<LookReport>>,
+    /// The last one at volumes that nothing orders to be live any more.
+    closing_look: Option<LookReport>,
     /// How the objects have stood, whenever that changed.
     stood: Vec<[Standing; 4]>,
 }
@@ -45,6 +47,7 @@ impl Shop {
             world,
             policies: vec![],
             looks: vec![],
+            closing_look: None,
             stood: vec![],
         };
         shop.stood = vec![shop.standings()];
@@ -88,16 +91,22 @@ impl Shop {
 
     /// One turn of the controller; the answer: nothing was left to do.
     fn turn(&mut self) -> bool {
-        let policies: Vec<&FailoverPolicy> = self.policies.iter().collect();
-        let compiled = compile(&Inputs {
-            namespaces: &self.world.namespaces,
-            exempt: &BTreeSet::new(),
-            policies: &policies,
-            rules: &RuleSet::built_in(),
-            settled: true,
-        });
+        let mut compiled = self.compiled(&BTreeSet::new());
+        let observation = self.world.observation(self.closing_look.as_ref());
+        let mut closing_look = None;
+        if !compiled.closing.is_empty() {
+            match closing(&observation, &compiled.closing) {
+                Closing::Unused => compiled = self.compiled(&compiled.closing),
+                Closing::Look(look) => closing_look = Some(look),
+                Closing::Wait { .. } => {}
+            }
+        }
         self.world.objects = compiled.objects;
         let mut rests = matches!(self.world.step(), Act::Wait { .. });
+        if let Some(look) = closing_look.filter(|_| rests) {
+            self.closing_look = Some(self.world.looked(&look));
+            rests = false;
+        }
         for i in 0..self.policies.len() {
             let policy = &self.policies[i];
             let name = policy.metadata.name.as_deref().unwrap();
@@ -121,6 +130,23 @@ impl Shop {
             self.stood.push(standings);
         }
         rests
+    }
+
+    fn compiled(&self, unused: &BTreeSet<ObjectKey>) -> Compiled {
+        let policies: Vec<&FailoverPolicy> = self.policies.iter().collect();
+        compile(&Inputs {
+            namespaces: &self.world.namespaces,
+            exempt: &BTreeSet::new(),
+            policies: &policies,
+            rules: &RuleSet::built_in(),
+            settled: true,
+            unused,
+        })
+    }
+
+    fn delete_policies(&mut self) {
+        self.policies.clear();
+        self.looks.clear();
     }
 
     fn settle(&mut self) {
@@ -409,6 +435,52 @@ fn without_a_state_there_is_no_walk_and_one_under_way_ends() {
     assert!(shop.status(policy).transition.is_none());
     let refused = shop.status(policy).resources[WORKLOAD].reason;
     assert_eq!(refused, Some(ManagedResourceReason::Waiting));
+}
+
+#[test]
+fn once_nothing_orders_them_to_be_live_volumes_close_after_all_else_when_nothing_uses_them() {
+    let mut shop = Shop::new(Role::Secondary);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    shop.world
+        .in_the_way
+        .insert(StepName::PodsGone, vec!["web-1"]);
+    shop.delete_policies();
+    shop.settle();
+    shop.later(600);
+    let mut stands = [Standing::Ruled(Role::Secondary); 4];
+    stands[VOLUME] = Standing::Ruled(Role::Primary);
+    assert_eq!(shop.standings(), stands);
+    let held = shop.compiled(&BTreeSet::new()).held;
+    assert!(
+        held[0]
+            .why
+            .starts_with("volumereplications/data stays primary until nothing uses it"),
+        "{held:?}"
+    );
+    shop.world.in_the_way.clear();
+    shop.later(3);
+    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+}
+
+#[test]
+fn what_was_seen_of_volumes_too_long_ago_closes_none() {
+    let mut shop = Shop::new(Role::Secondary);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    shop.delete_policies();
+    // Until it has been looked at what uses them; then nothing comes about for a while.
+    while shop.closing_look.is_none() {
+        shop.turn();
+    }
+    shop.world.now += SignedDuration::from_secs(11);
+    shop.world
+        .in_the_way
+        .insert(StepName::PodsGone, vec!["web-1"]);
+    shop.settle();
+    assert_eq!(shop.standings()[VOLUME], Standing::Ruled(Role::Primary));
 }
 
 /// What happens to a controller and its cluster.

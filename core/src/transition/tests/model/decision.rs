@@ -9,7 +9,7 @@ use crate::guard::GuardId;
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::Layer;
 use crate::transition::order::{Task, task};
-use crate::transition::{EnrolledNamespace, Look, LookReport, SweepReport};
+use crate::transition::{EnrolledNamespace, Look, LookReport, SweepReport, Whose};
 
 /// What a sweep or a look has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,7 +197,7 @@ pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Optio
             at,
             step: CURRENT,
             transition: transition.id.clone(),
-            policy: None,
+            whose: Whose::Site,
         },
         total: 1,
         left: i64::try_from(blocked.len()).unwrap(),
