@@ -304,17 +304,17 @@ fn of_policies_that_agree_the_first_closes_an_object_and_the_last_opens_it() {
 }
 
 #[rstest]
-#[case::its_policy_is_gone("primary", None)]
-#[case::its_policy_follows_the_site_now("primary", Some(None))]
-#[case::its_exemption_is_gone("exempt", None)]
+#[case::its_policy_is_gone("primary", false)]
+#[case::its_policy_follows_the_site_now("primary", true)]
+#[case::its_exemption_is_gone("exempt", false)]
 fn a_volume_that_nothing_orders_to_be_live_closes_once_nothing_uses_it(
     #[case] stood: &str,
-    #[case] policy_says: Option<Option<&str>>,
+    #[case] is_named: bool,
 ) {
     let in_force = format!("volumereplications/data={stood}");
     let namespace = shop(Enforcement::Enabled, SECONDARY, &in_force);
-    let policy = policy_says.map(|state| policy("p", state, &[("VolumeReplication", "data")]));
-    let policies: Vec<&FailoverPolicy> = policy.iter().collect();
+    let policy = policy("p", None, &[("VolumeReplication", "data")]);
+    let policies: &[&FailoverPolicy] = if is_named { &[&policy] } else { &[] };
     let volume = ObjectKey {
         namespace: "shop".into(),
         resource: "volumereplications".into(),
@@ -324,7 +324,7 @@ fn a_volume_that_nothing_orders_to_be_live_closes_once_nothing_uses_it(
         compile(&Inputs {
             namespaces: std::slice::from_ref(&namespace),
             exempt: &BTreeSet::new(),
-            policies: &policies,
+            policies,
             rules: &RuleSet::built_in(),
             settled: true,
             unused: &unused,

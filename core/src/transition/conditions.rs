@@ -1,5 +1,7 @@
 //! What the status says in conditions: derived anew from the rest of it at every decision.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Observation;
@@ -62,7 +64,7 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
 #[derive(Clone)]
 struct Verdict {
     holds: Option<bool>,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
 }
 
@@ -70,7 +72,7 @@ impl Verdict {
     fn yes(reason: &'static str, message: &str) -> Self {
         Self {
             holds: Some(true),
-            reason,
+            reason: Cow::Borrowed(reason),
             message: message.to_owned(),
         }
     }
@@ -78,7 +80,7 @@ impl Verdict {
     fn no(reason: &'static str, message: &str) -> Self {
         Self {
             holds: Some(false),
-            reason,
+            reason: Cow::Borrowed(reason),
             message: message.to_owned(),
         }
     }
@@ -86,7 +88,7 @@ impl Verdict {
     fn unknown(reason: &'static str, message: &str) -> Self {
         Self {
             holds: None,
-            reason,
+            reason: Cow::Borrowed(reason),
             message: message.to_owned(),
         }
     }
@@ -108,10 +110,12 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
         .sweep
         .filter(|report| report.covers(&Layer::ALL, status))
     {
-        None => Verdict::no(
-            "Adopting",
-            "not every enrolled namespace has been swept yet",
-        ),
+        None => as_told(observation, status).unwrap_or_else(|| {
+            Verdict::no(
+                "Adopting",
+                "not every enrolled namespace has been swept yet",
+            )
+        }),
         Some(report) if report.left > 0 => {
             let names: Vec<_> = report
                 .blocked
@@ -133,6 +137,19 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
         ),
         Some(_) => Verdict::yes("Enforced", "every object conforms"),
     }
+}
+
+/// A controller that has just taken over has not seen for itself; what it finds unchanged is as it was told.
+fn as_told(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict> {
+    let before = observation.site.status.as_ref()?;
+    let unchanged = before.transition.is_none() && before.step == status.step;
+    let mut told = before.conditions.iter();
+    let told = told.find(|condition| condition.type_ == condition::ENFORCED)?;
+    (unchanged && observation.sweep.is_none()).then(|| Verdict {
+        holds: Some(told.status == "True"),
+        reason: Cow::Owned(told.reason.clone()),
+        message: told.message.clone(),
+    })
 }
 
 /// How far a walk has come.
@@ -183,7 +200,7 @@ fn set(status: &mut SiteStatus, kind: &str, verdict: Verdict, generation: Option
     let condition = Condition {
         type_: kind.to_owned(),
         status: value.to_owned(),
-        reason: verdict.reason.to_owned(),
+        reason: verdict.reason.into_owned(),
         message: verdict.message,
         observed_generation: generation,
         last_transition_time: since,

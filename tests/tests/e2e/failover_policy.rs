@@ -11,10 +11,11 @@ use testbed::{eventually, fixtures};
 
 const WEB: &[(&str, &str)] = &[("Deployment", "web")];
 
-/// A site with Deployments `web` and `api` of three in the namespace `shop`.
+/// A site with Deployments `web` and `api` of three in the namespace `shop`, whose pods run.
 async fn site(role: &'static str, enroll: &[&str]) -> Site {
     let site = Site::start(Options {
         role,
+        nodes: 1,
         ..Options::default()
     })
     .await

@@ -34,6 +34,23 @@ fn a_new_primary_site_is_labelled_and_asks_no_peer() {
 }
 
 #[test]
+fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
+    let mut world = settled_primary();
+    world.sweep = None;
+    assert!(
+        matches!(world.step(), Act::Sweep { .. }),
+        "nothing is written"
+    );
+    assert_eq!(world.condition(condition::ENFORCED).0, "True");
+    // What it finds changed is not as it was told.
+    world.sweep = None;
+    world.compile("shop", "web", Some(ObjectRole::Exempt));
+    world.step();
+    let told = world.condition(condition::ENFORCED);
+    assert_eq!(told, ("False", "Adopting"));
+}
+
+#[test]
 fn a_demotion_labels_sweeps_and_is_recorded_with_who_and_why() {
     let mut world = settled_primary();
     let step = world.status().step;
