@@ -324,7 +324,7 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
             if web.spec.as_ref().and_then(|s| s.replicas) == Some(wanted) && (up || !available) {
                 Ok(())
             } else {
-                Err(format!("{:?}", status))
+                Err(format!("{status:?}"))
             }
         })
         .await;

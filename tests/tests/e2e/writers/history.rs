@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use failover_core::namespace::Standing;
 use failover_core::rule::Rule;
 use failover_core::{NamespaceState, Role, RuleSet};
 use k8s_openapi::api::core::v1::Namespace;
@@ -96,7 +97,7 @@ impl History {
         self.events.push((revision.number, event));
     }
 
-    /// No object became more active while its layer was not primary, nor passive while it was.
+    /// No object became more active while it was not primary, nor passive while it was.
     fn violations(&self) -> Vec<String> {
         let mut events = self.events.clone();
         events.sort_by_key(|(revision, _)| *revision);
@@ -119,10 +120,11 @@ impl History {
                     let (Some(after), Some(state)) = (values, namespaces.get(&namespace)) else {
                         continue;
                     };
-                    if state.enforcement.is_none() {
-                        continue;
-                    }
-                    let role = state.roles.of(rule.layer);
+                    let role = match state.standing(&rule, &name) {
+                        Standing::Ruled(role) => Some(role),
+                        Standing::Unknown => None,
+                        Standing::Free => continue,
+                    };
                     for (i, field) in rule.fields.iter().enumerate() {
                         let after = after[i].as_ref();
                         let before = before.as_ref().map(|values| values[i].as_ref());
@@ -137,8 +139,8 @@ impl History {
                         };
                         if wrong {
                             violations.push(format!(
-                                "{namespace}/{}/{name}: {} went from {before:?} to {after:?} at revision {revision} while {} was {role:?}",
-                                rule.resource, field.pointer, rule.layer.label(),
+                                "{namespace}/{}/{name}: {} went from {before:?} to {after:?} at revision {revision} while it was {role:?}",
+                                rule.resource, field.pointer,
                             ));
                         }
                     }
