@@ -59,7 +59,7 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
     if !told_to_end {
         return later;
     }
-    let again = last.map_or(observation.now, |report| report.finished_at + LOOK_AGAIN);
+    let again = last.map_or(observation.now, |report| report.finished_at + LOOK_AGAIN.1);
     if observation.now < again {
         Closing::Wait { until: again }
     } else {

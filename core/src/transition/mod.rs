@@ -66,8 +66,13 @@ pub const ENFORCER_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 /// How long after a sweep that left something a new one is made.
 pub const SWEEP_RETRY: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long after a look that found something in the way another one is made.
-pub const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+/// How long after a look that found something in the way another one is made: an eighth of the time that has been waited
+/// already, but no sooner than the first and no later than the second. What takes a moment is noticed at once, and what takes
+/// minutes is not looked at all the time.
+pub const LOOK_AGAIN: (SignedDuration, SignedDuration) = (
+    SignedDuration::from_millis(250),
+    SignedDuration::from_secs(5),
+);
 
 /// How many past transitions are kept.
 pub const HISTORY_LIMIT: usize = 20;

@@ -26,7 +26,8 @@ pub(super) fn go_on(
         };
     };
     let (total, done) = (report.total, report.total - report.left);
-    let overdue = observation.now >= begun(observation, step) + deadline(observation, step.name);
+    let begun = begun(observation, step);
+    let overdue = observation.now >= begun + deadline(observation, step.name);
     // An override gives up waiting, it does not skip it: what ends in time by itself is never run over.
     let waived = overdue && overrides.waive(guard, &report.blocked, report.left);
     let passes = report.left == 0 || waived;
@@ -37,7 +38,8 @@ pub(super) fn go_on(
             ..StepOutcome::default()
         };
     }
-    let next = report.finished_at + LOOK_AGAIN;
+    let waited = report.finished_at.duration_since(begun);
+    let next = report.finished_at + (waited / 8).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1);
     StepOutcome {
         total,
         done,

@@ -460,7 +460,7 @@ fn once_nothing_orders_them_to_be_live_volumes_close_after_all_else_when_nothing
         "{held:?}"
     );
     shop.world.in_the_way.clear();
-    shop.later(3);
+    shop.later(5);
     assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
 }
 

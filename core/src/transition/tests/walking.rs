@@ -100,7 +100,7 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
     }
     world.in_the_way.insert(at, vec!["a", "b"]);
     world.order(to, "r1", &["peer-unknown"]);
-    assert_eq!(world.settle(), world.now + LOOK_AGAIN);
+    assert_eq!(world.settle(), world.now + LOOK_AGAIN.0);
     assert_ne!(world.status().phase, Some(Phase::Stalled));
     assert_eq!(
         world.blocked_by(),
@@ -115,7 +115,7 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
 
     let mut passed = world.clone();
     passed.in_the_way.clear();
-    passed.now += LOOK_AGAIN;
+    passed.now += LOOK_AGAIN.1;
     passed.settle();
     assert_eq!(
         passed.status().phase,
