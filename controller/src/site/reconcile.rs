@@ -233,18 +233,18 @@ impl Reconciler {
                 let mut policies = self.walk_policies(&seen, &compiled).await;
                 policies.also(closing);
                 // What they wait for is looked at where the site has nothing to do.
-                match self.work.next_look(policies.looks) {
-                    Some(look) => {
-                        let scene = |look: &Look| policies::scene(&seen, &compiled, look);
-                        self.work.look(look, scene);
-                    }
-                    None => self.work.stop(),
-                }
+                let put_off = if let Some(look) = self.work.next_look(policies.looks) {
+                    let scene = |look: &Look| policies::scene(&seen, &compiled, look);
+                    self.work.look(look, scene)
+                } else {
+                    self.work.stop();
+                    None
+                };
                 self.release(&seen).await?;
                 let until = policies.until.map_or(until, |other| other.min(until));
                 let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
                 let next = earliest(now + rest.min(self.sweep_every), seen.live.until);
-                Ok(next.max(now + SHORTEST_REST))
+                Ok(earliest(next, put_off).max(now + SHORTEST_REST))
             }
         }
     }

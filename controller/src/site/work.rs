@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use failover_core::Layer;
+use failover_core::api::SiteStatus;
 use failover_core::causes::causes;
 use failover_core::namespace::ObjectRoles;
 use failover_core::transition::{EnrolledNamespace, Look, LookReport, SweepReport, Whose};
@@ -132,6 +133,15 @@ impl Work {
     /// Starts the sweep that is due, or goes on with it; the second: its progress is to be shown now.
     pub fn sweep(&mut self, seen: &Seen, step: i64, layers: &'static [Layer]) -> (Next, bool) {
         let now = Instant::now();
+        let walks = |status: &SiteStatus| status.transition.is_some();
+        let looking = self.looking.as_ref();
+        if looking.is_some_and(|looking| looking.look.whose != Whose::Site)
+            && !seen.site.status.as_ref().is_some_and(walks)
+        {
+            // A settled site's sweeps come again and again. One that takes longer than what is between them must not be all
+            // that ever happens.
+            return (now + PROGRESS_EVERY, false);
+        }
         self.looking = None;
         let under_way = self.sweeping.as_mut().filter(|sweeping| {
             sweeping.step == step

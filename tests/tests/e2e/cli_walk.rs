@@ -6,8 +6,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use failover_core::api::{self, Outcome, Phase, StepName, StepState};
-use failover_core::{Role, names};
+use failover_core::Role;
+use failover_core::api::{Outcome, Phase, StepName, StepState};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use nix::sys::signal::{Signal, kill};
@@ -69,17 +69,9 @@ async fn until_available(site: &Site, wanted: i32) {
     .await;
 }
 
-async fn stored(site: &Site) -> api::Site {
-    Api::all(site.client()).get(names::SITE).await.unwrap()
-}
-
-async fn status(site: &Site) -> api::SiteStatus {
-    stored(site).await.status.unwrap_or_default()
-}
-
 async fn until_at(site: &Site, name: StepName, state: StepState) {
     eventually(&format!("step {name:?} {state:?}"), || async {
-        let walk = status(site).await.transition.ok_or("no walk".to_owned())?;
+        let walk = site.status().await.transition.ok_or("no walk".to_owned())?;
         let here = walk
             .steps
             .iter()
@@ -96,7 +88,7 @@ async fn until_at(site: &Site, name: StepName, state: StepState) {
 /// Until the step that is under way says what it waits for.
 async fn until_waiting_for_something(site: &Site) {
     eventually("something in the way", || async {
-        let walk = status(site).await.transition.ok_or("no walk".to_owned())?;
+        let walk = site.status().await.transition.ok_or("no walk".to_owned())?;
         let named = walk.steps.iter().any(|s| !s.blocked.is_empty());
         if named {
             Ok(())
@@ -109,7 +101,7 @@ async fn until_waiting_for_something(site: &Site) {
 
 async fn until_phase(site: &Site, wanted: Phase) {
     eventually(&format!("phase {wanted:?}"), || async {
-        let status = status(site).await;
+        let status = site.status().await;
         if status.phase == Some(wanted) {
             Ok(())
         } else {
@@ -217,7 +209,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
         &output.stderr,
         "pods-running (shop/deployments/web): pod web-",
     );
-    let first = stored(&site).await.spec.request.unwrap().id;
+    let first = site.stored().await.spec.request.unwrap().id;
 
     for (given, code, told) in [
         ("pods-runing", 2, "is not a guard: the guards are"),
@@ -233,7 +225,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
         let output = site.failover(&line).await.expect(code);
         says(&output.stderr, told);
     }
-    assert_eq!(stored(&site).await.spec.request.unwrap().id, first);
+    assert_eq!(site.stored().await.spec.request.unwrap().id, first);
 
     // The same order again is joined; it stalls, and the command says so at once and goes on following.
     let join = begin(&site, &[DEMOTE, &["--timeout", "30s"]].concat());
@@ -294,7 +286,7 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
     let output = site.failover(&pause).await.expect(0);
     says(&output.stdout, "site east paused by admin until");
     says(&output.stdout, "the demotion stands still where it is");
-    let until = stored(&site).await.spec.paused.unwrap().until.unwrap().0;
+    let until = site.stored().await.spec.paused.unwrap().until.unwrap().0;
     thaw(&mut site);
 
     let shown = site.failover(&["status"]).await.expect(0);
@@ -316,7 +308,7 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
     says(&output.stderr, "site east: paused by admin until");
     says(&output.stderr, "the volumes look odd");
     says(&output.stderr, "site east: resumed");
-    let done = &status(&site).await.history[0];
+    let done = &site.status().await.history[0];
     assert!(
         done.finished_at.0 >= until,
         "{done:?}, paused until {until}"
@@ -376,18 +368,18 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
         &output.stderr,
         "an order to become primary by admin: west did not come up has taken the place",
     );
-    assert_eq!(status(&site).await.phase, Some(Phase::Paused));
+    assert_eq!(site.status().await.phase, Some(Phase::Paused));
 
     thaw(&mut site);
     let output = site.failover(&["resume"]).await.expect(0);
     says(&output.stdout, "the promotion goes on");
     site.failover(&["status", "-w"]).await.expect(0);
-    let site_now = stored(&site).await;
+    let site_now = site.stored().await;
     assert_eq!(site_now.spec.role, Role::Primary);
-    assert!(site_now.spec.epoch > status(&site).await.history[1].epoch);
+    assert!(site_now.spec.epoch > site.status().await.history[1].epoch);
     until_available(&site, 2).await;
 
-    let history = status(&site).await.history;
+    let history = site.status().await.history;
     let told: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
     assert_eq!(
         told,
@@ -425,7 +417,7 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
         &output.stderr,
         "workloads-unavailable (shop/deployments/web): 0 of 2 replicas are available",
     );
-    let before = stored(&site).await;
+    let before = site.stored().await;
     assert_eq!(before.status.unwrap().layers.traffic, Some(Role::Secondary));
 
     let abort = begin(
@@ -445,14 +437,14 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
         &output.stdout,
         "site east: promotion turned round, demoted to secondary in",
     );
-    let after = stored(&site).await;
+    let after = site.stored().await;
     assert_eq!(
         after.spec.epoch, before.spec.epoch,
         "who stands back claims nothing"
     );
     let wide = site.failover(&["history", "-o", "wide"]).await.expect(0);
     says(&wide.stdout, "the images are missing");
-    let history = status(&site).await.history;
+    let history = site.status().await.history;
     let told: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
     assert_eq!(
         told,

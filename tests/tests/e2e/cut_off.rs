@@ -215,10 +215,7 @@ async fn a_promotion_without_peer_is_refused_and_changes_nothing() {
     })
     .await
     .unwrap();
-    let before = Api::<api::Site>::all(site.client())
-        .get(names::SITE)
-        .await
-        .unwrap();
+    let before = site.stored().await;
     let refused = site
         .failover(&["promote", "--yes", "--reason", "drill"])
         .await
@@ -227,10 +224,7 @@ async fn a_promotion_without_peer_is_refused_and_changes_nothing() {
         refused.stderr.contains("peer-unknown") && refused.stderr.contains("--override"),
         "{refused:?}"
     );
-    let after = Api::<api::Site>::all(site.client())
-        .get(names::SITE)
-        .await
-        .unwrap();
+    let after = site.stored().await;
     assert_eq!(before.spec, after.spec);
 
     // Nor by writing the order without the CLI.

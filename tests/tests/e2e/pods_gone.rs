@@ -1,7 +1,6 @@
 //! What a demotion waits for before it turns the volumes: everything that could still write has ended.
 
 use failover_core::api::{self, Blocked, Phase, StepName};
-use failover_core::names;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -101,20 +100,10 @@ async fn ordered(site: &Site, order: &[&str]) {
         .expect(0);
 }
 
-async fn status(site: &Site) -> api::SiteStatus {
-    let sites: Api<api::Site> = Api::all(site.client());
-    sites
-        .get(names::SITE)
-        .await
-        .unwrap()
-        .status
-        .unwrap_or_default()
-}
-
 /// Waits until the walk is held where pods are waited for; by what.
 async fn held(site: &Site) -> Vec<Blocked> {
     eventually("a walk that waits for pods in vain", || async {
-        let status = status(site).await;
+        let status = site.status().await;
         let steps = status.transition.iter().flat_map(|walk| &walk.steps);
         let step = steps
             .into_iter()
@@ -147,7 +136,7 @@ async fn volume_is(site: &Site, state: &str) {
 
 async fn until_demoted(site: &Site) {
     eventually("a site that is demoted", || async {
-        let status = status(site).await;
+        let status = site.status().await;
         if status.phase == Some(Phase::Stable) && status.transition.is_none() {
             Ok(())
         } else {
@@ -194,7 +183,7 @@ async fn volumes_wait_for_the_last_pod() {
             .await
             .unwrap();
         eventually("the pod to be gone from what is waited for", || async {
-            let status = status(&site).await;
+            let status = site.status().await;
             let told = format!("{:?}", status.transition);
             if told.contains(pod.as_str()) {
                 Err(told)
@@ -230,7 +219,7 @@ async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overri
 
     site.failover(&[DEMOTE, overrides].concat()).await.expect(0);
     until_demoted(&site).await;
-    let history = &status(&site).await.history;
+    let history = &site.status().await.history;
     assert!(
         history[0]
             .overrides

@@ -203,11 +203,10 @@ async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
     site.kubectl(&["delete", "namespace", "shop"])
         .await
         .expect(0);
-    let sites: Api<failover_core::api::Site> = Api::all(site.client());
     eventually(
         "the enforcers and the controller to have seen it go",
         || async {
-            let status = sites.get(names::SITE).await.unwrap().status.unwrap();
+            let status = site.status().await;
             let gone = status
                 .enforcers
                 .iter()

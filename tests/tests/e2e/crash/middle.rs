@@ -36,7 +36,7 @@ impl Bed {
 
     async fn until_at(&self, name: StepName) {
         eventually(&format!("a walk at {name:?}"), || async {
-            let walk = self.status().await.transition;
+            let walk = self.site.status().await.transition;
             let steps = walk.iter().flat_map(|walk| &walk.steps);
             let mut here = steps.filter(|s| s.name == name && s.state == StepState::Running);
             // It has looked, and waits.
@@ -55,7 +55,7 @@ impl Bed {
             if self.is_done(role, Whose::Site).await {
                 Ok(())
             } else {
-                Err(format!("{:?}", self.status().await))
+                Err(format!("{:?}", self.site.status().await))
             }
         })
         .await;

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use failover_core::Role;
-use failover_core::api::{self, Outcome, Phase};
+use failover_core::api::{Outcome, Phase};
 use failover_core::names;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -115,18 +115,12 @@ impl Bed {
             .unwrap();
     }
 
-    async fn status(&self) -> api::SiteStatus {
-        let sites: Api<api::Site> = Api::all(self.site.client());
-        let site = sites.get(names::SITE).await.unwrap();
-        site.status.unwrap_or_default()
-    }
-
     /// Whether the last order has been carried out to its end.
     async fn is_done(&self, role: Role, whose: Whose) -> bool {
         if whose == Whose::Policy {
             return self.policy_is_done(role).await;
         }
-        let status = self.status().await;
+        let status = self.site.status().await;
         status.transition.is_none()
             && status.layers.uniform() == Some(role)
             && status.phase == Some(Phase::Stable)
@@ -148,11 +142,14 @@ impl Bed {
             let passing = usize::from(side == Side::Before);
             self.turnstile.close_at(passing, side);
             life.begin(self);
-            let done = async {
-                while !self.is_done(role, whose).await {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            };
+            let done =
+                eventually_within(Duration::from_secs(180), "an end of the walk", || async {
+                    if self.is_done(role, whose).await {
+                        Ok(())
+                    } else {
+                        Err(writes.clone())
+                    }
+                });
             let closed = tokio::select! {
                 write = self.turnstile.closed() => Some(write),
                 () = done => None,
@@ -163,7 +160,7 @@ impl Bed {
         }
         self.turnstile.open();
         let history = match whose {
-            Whose::Site => self.status().await.history,
+            Whose::Site => self.site.status().await.history,
             Whose::Policy => self.policy_status().await.history,
         };
         let done = self.is_done(role, whose).await;

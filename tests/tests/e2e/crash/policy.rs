@@ -61,7 +61,7 @@ async fn a_policy_walks_on_whichever_write_its_controller_is_killed_after() {
             .await;
         assert!(lives >= STEPS, "only {lives} writes");
         assert!(bed.volume.stands_as(role));
-        let site = bed.status().await;
+        let site = bed.site.status().await;
         assert_eq!(site.layers.uniform(), Some(Role::Primary));
     }
 }

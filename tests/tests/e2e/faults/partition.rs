@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use failover_core::{Role, api, names};
-use kube::Api;
+use failover_core::Role;
 use testbed::{eventually, fixtures};
 
 use super::{Bed, NAMESPACE, metric};
@@ -55,9 +54,8 @@ async fn when_silent(bed: &Bed) -> Instant {
 
 /// When the controller no longer waits for it.
 async fn when_given_up(bed: &Bed) -> Instant {
-    let sites: Api<api::Site> = Api::all(bed.site.client());
     eventually("a site without enforcers", || async {
-        let status = sites.get(names::SITE).await.unwrap().status.unwrap();
+        let status = bed.site.status().await;
         if status.enforcers.is_empty() {
             Ok(Instant::now())
         } else {

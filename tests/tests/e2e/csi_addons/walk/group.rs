@@ -2,6 +2,7 @@
 
 use failover_core::api::StepName;
 use testbed::csi_addons::Rpc;
+use testbed::eventually;
 
 use super::{Bed, NAMESPACE, Wait};
 
@@ -44,4 +45,29 @@ async fn a_group_is_waited_for_by_its_volume_too() {
         "Enable", "Promote", "Demote", "Demote", "Resync", "Enable", "Promote",
     ];
     assert_eq!(group.told(), calls);
+
+    println!("on a standby it goes by who means it, and takes along what was made for it");
+    bed.order(&["demote"]).await.expect(0);
+    let kubectl = async |arguments: &[&str]| {
+        let arguments = [arguments, &["-n", NAMESPACE]].concat();
+        bed.site.kubectl(&arguments).await
+    };
+    let (it, delete) = ("volumegroupreplication/group", ["delete", "--wait=false"]);
+    let delete = [&delete[..], &[it]].concat();
+    let refused = kubectl(&delete).await.expect(1);
+    assert!(refused.stderr.contains("allow-deletion"), "{refused:?}");
+    kubectl(&["annotate", it, "failover.dev/allow-deletion=true"])
+        .await
+        .expect(0);
+    kubectl(&delete).await.expect(0);
+    eventually("the group and its volume to be gone", || async {
+        let kinds = "volumegroupreplications,volumereplications";
+        let left = kubectl(&["get", kinds, "-o", "name"]).await.expect(0);
+        if left.stdout.is_empty() {
+            Ok(())
+        } else {
+            Err(left)
+        }
+    })
+    .await;
 }

@@ -6,8 +6,7 @@ mod group;
 mod there_and_back;
 mod unconfirmed;
 
-use failover_core::api::{Phase, Site as SiteObject, Step, StepName};
-use failover_core::names;
+use failover_core::api::{Phase, Step, StepName};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
@@ -88,13 +87,13 @@ impl Bed {
     }
 
     async fn phase(&self) -> Option<Phase> {
-        self.status().await.phase
+        self.site.status().await.phase
     }
 
     /// Waits until a step of the walk waits for this object.
     async fn waits(&self, at: StepName, object: &str) {
         eventually("a step that waits", || async {
-            let transition = self.status().await.transition;
+            let transition = self.site.status().await.transition;
             let steps = transition.map_or(vec![], |transition| transition.steps);
             let waits = |step: &Step| {
                 let mut blocked = step.blocked.iter();
@@ -107,11 +106,6 @@ impl Bed {
             }
         })
         .await;
-    }
-
-    async fn status(&self) -> failover_core::api::SiteStatus {
-        let sites: Api<SiteObject> = Api::all(self.site.client());
-        sites.get(names::SITE).await.unwrap().status.unwrap()
     }
 
     async fn pods(&self) -> usize {

@@ -1,12 +1,14 @@
 //! A whole site: control plane, CRDs, nodes, and kubectl-failover installed by its own CLI, webhook and controller running
 //! as processes with the tokens of their own ServiceAccounts.
 
+mod told;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use failover_core::names;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, PatchParams};
 use kube::{Api, Client};
 use rustls::pki_types::CertificateDer;
@@ -357,57 +359,6 @@ impl Site {
             &PatchParams::apply("kubectl").force(),
         )
         .await
-    }
-
-    /// What is in force of single objects of a namespace, as its annotation says.
-    pub async fn objects_in_force(&self, namespace: &str) -> String {
-        let namespaces: Api<Namespace> = Api::all(self.client());
-        let namespace = namespaces
-            .get_metadata(namespace)
-            .await
-            .expect("the namespace is there");
-        let annotations = namespace.metadata.annotations.unwrap_or_default();
-        annotations
-            .get(names::OBJECTS_ANNOTATION)
-            .cloned()
-            .unwrap_or_default()
-    }
-
-    /// Waits until just this is in force of single objects of a namespace, and every object has been swept under it.
-    pub async fn until_in_force(&self, namespace: &str, objects: &str) {
-        crate::eventually(&format!("{objects:?} in force"), || async {
-            let found = self.objects_in_force(namespace).await;
-            if found == objects { Ok(()) } else { Err(found) }
-        })
-        .await;
-        self.until_ready().await;
-    }
-
-    /// Waits until the site's condition Ready is True.
-    pub async fn until_ready(&self) {
-        let sites: Api<failover_core::api::Site> = Api::all(self.client());
-        crate::eventually("a ready site", || async {
-            let site = sites
-                .get(names::SITE)
-                .await
-                .map_err(|error| error.to_string())?;
-            let status = site.status.unwrap_or_default();
-            let ready = status
-                .conditions
-                .iter()
-                .any(|c| c.type_ == "Ready" && c.status == "True" && c.reason == "Stable");
-            let enforcer = !status.enforcers.is_empty();
-            if ready && enforcer {
-                Ok(())
-            } else {
-                Err(format!(
-                    "{status:?}\n{}\n{}",
-                    self.controller.log_tail(),
-                    self.webhook.log_tail()
-                ))
-            }
-        })
-        .await;
     }
 
     /// An API for objects given as JSON.
