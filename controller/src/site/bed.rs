@@ -1,6 +1,7 @@
 //! A cluster of a few lines for tests of the loop: an API server, and caches that lag behind it as watches do.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) struct Bed {
     pub(super) api: FakeApi,
     pub(super) caches: Caches,
     pub(super) metrics: Metrics,
+    /// The watch of FailoverPolicies hangs.
+    pub(super) policies_hang: Arc<AtomicBool>,
     /// Ends with the bed.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) feed: AbortOnDropHandle<()>,
@@ -59,7 +62,8 @@ impl Bed {
     /// A site in this role with the enrolled namespace `shop` and a Deployment of three in it; nothing done yet.
     pub(super) async fn new(role: &str) -> Self {
         let api = FakeApi::new();
-        let (caches, feed) = follow(&api);
+        let policies_hang = Arc::new(AtomicBool::new(false));
+        let (caches, feed) = follow(&api, Arc::clone(&policies_hang));
         api.put(HOOK, json!({ "metadata": {}, "webhooks": [{
             "name": "mutate.failover.dev", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None"
         }] }));
@@ -82,6 +86,7 @@ impl Bed {
             api,
             caches,
             metrics: Metrics::new(),
+            policies_hang,
             feed,
         }
     }
@@ -165,7 +170,10 @@ pub(super) fn is_ready(status: &SiteStatus) -> bool {
 }
 
 /// Caches that learn of every change a little later.
-pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
+pub(super) fn follow(
+    api: &FakeApi,
+    policies_hang: Arc<AtomicBool>,
+) -> (Caches, AbortOnDropHandle<()>) {
     fn empty<K>() -> (reflector::Store<K>, Writer<K>)
     where
         K: kube::Resource<DynamicType = ()> + Clone + 'static,
@@ -218,7 +226,9 @@ pub(super) fn follow(api: &FakeApi) -> (Caches, AbortOnDropHandle<()>) {
             } else if path.contains("/leases/") {
                 apply(&mut lease_writer, object);
             } else if path.contains("/failoverpolicies/") {
-                apply(&mut policy_writer, object);
+                if !policies_hang.load(Ordering::Relaxed) {
+                    apply(&mut policy_writer, object);
+                }
             } else if path == HOOK {
                 apply(&mut webhook_writer, object);
             } else {

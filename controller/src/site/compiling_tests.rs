@@ -1,13 +1,14 @@
 //! What is asked of single objects, from the label or the policy to the object, with the loop as it runs.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use failover_core::RuleSet;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::site::bed::{Bed, SHOP, WEB, is_ready};
+use crate::site::bed::{Bed, LAG, SHOP, WEB, is_ready};
 
 const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
 
@@ -140,6 +141,52 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
     bed.api.take_writes();
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(bed.api.take_writes(), [""; 0], "nothing is said twice");
+}
+
+/// The journal of single objects is their policy's. Whoever reads an old one, and all else as it is, would turn volumes and
+/// workloads back in one write.
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
+    let bed = Bed::new("primary").await;
+    let controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    drop(controller);
+    let policy = |state: &str, generation: i64| {
+        json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+            "metadata": { "namespace": "shop", "generation": generation },
+            "spec": { "desiredState": state, "managedResources": [{ "kind": "Deployment", "name": "web" }] }
+        })
+    };
+    // A demotion that has come to its last wait ...
+    let mut demoting = policy("secondary", 1);
+    demoting["status"] = json!({
+        "observedGeneration": 1, "phase": "Demoting",
+        "transition": {
+            "id": "r1", "from": "primary", "to": "secondary", "epoch": 0, "startedAt": "2026-01-01T00:00:00Z",
+            "layers": { "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" },
+            "steps": [{ "name": "replication", "state": "Running" }]
+        },
+        "resources": [{ "kind": "Deployment", "name": "web", "namespace": "shop", "state": "secondary" }]
+    });
+    bed.api.put(POLICY, demoting);
+    tokio::time::sleep(LAG * 20).await;
+    // ... was turned round by an order, and by a leader that has carried that out. This one has not heard of it.
+    bed.policies_hang.store(true, Ordering::Relaxed);
+    bed.api.put(POLICY, policy("primary", 2));
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["annotations"]["failover.dev/objects"] = json!("deployments/web=primary");
+    bed.api.put(SHOP, shop);
+    let _controller = bed.controller();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(in_force_in_shop(&bed), "deployments/web=primary");
+    assert_eq!(bed.replicas(), 3);
+
+    // It hears of it.
+    bed.policies_hang.store(false, Ordering::Relaxed);
+    bed.api.put(POLICY, policy("primary", 3));
+    bed.until("settled", is_ready).await;
+    assert_eq!(in_force_in_shop(&bed), "deployments/web=primary");
 }
 
 #[tokio::test(start_paused = true)]

@@ -211,8 +211,8 @@ impl State {
         let from: usize = parameter("continue").map_or(0, |token| token.parse().unwrap());
         let all: Vec<&Value> = self
             .objects
-            .range(format!("{path}/")..)
-            .take_while(|(p, _)| p.starts_with(&format!("{path}/")))
+            .iter()
+            .filter(|(p, _)| is_listed(p, path))
             .map(|(_, o)| o)
             .filter(|o| {
                 // The only selector that is ever asked with.
@@ -327,6 +327,18 @@ impl State {
 }
 
 /// Whether a path names one object, and not a collection.
+/// Whether an object is among those of a list: of one namespace, or of all.
+fn is_listed(object: &str, list: &str) -> bool {
+    let (Some((version, kind)), Some((of, _))) = (list.rsplit_once('/'), object.rsplit_once('/'))
+    else {
+        return false;
+    };
+    let in_namespace = of
+        .strip_prefix(version)
+        .and_then(|rest| rest.strip_prefix("/namespaces/")?.split_once('/'));
+    of == list || in_namespace.is_some_and(|(_, of_kind)| of_kind == kind)
+}
+
 fn is_object(path: &str) -> bool {
     let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
     let after_version = if segments[0] == "api" { 2 } else { 3 };

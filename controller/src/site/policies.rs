@@ -39,7 +39,7 @@ impl Decided {
         match closing {
             Some(Closing::Look(look)) => self.looks.push(look),
             Some(Closing::Wait { until }) => self.wait(until),
-            Some(Closing::Unused) | None => {}
+            Some(Closing::Unused(_)) | None => {}
         }
     }
 

@@ -9,7 +9,7 @@ use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
 use failover_core::compile::{Compiled, Held, ObjectKey};
 use failover_core::transition::{
-    Act, Closing, Deadlines, EnrolledNamespace, Look, Observation, Whose, closing, decide,
+    Act, Closing, Deadlines, EnrolledNamespace, Look, Observation, Refusal, Whose, closing, decide,
     is_paused, on_the_walk,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -102,7 +102,7 @@ pub struct Reconciler {
     sweep_every: Duration,
     now: fn() -> Timestamp,
     /// Namespaces that refused their roles when those were last written, and why.
-    refused: BTreeMap<String, String>,
+    refused: BTreeMap<String, Refusal>,
     /// What has been told to be held back, and still is.
     told_held: BTreeSet<Held>,
 }
@@ -257,7 +257,7 @@ impl Reconciler {
         }
         let observation = self.observation(seen, &compiled, &seen.site, &Whose::Nobody);
         match closing(&observation, &compiled.closing) {
-            Closing::Unused => (self.compiled_with(seen, &compiled.closing).await, None),
+            Closing::Unused(unused) => (self.compiled_with(seen, &unused).await, None),
             more => (compiled, Some(more)),
         }
     }
@@ -292,6 +292,7 @@ impl Reconciler {
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.work.report(&seen.enrolled),
+            sweep_failed: self.work.sweep_failed(),
             look: self.work.look_report(whose),
             deadlines: self.deadlines,
             sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
@@ -362,7 +363,15 @@ impl Reconciler {
     ) -> Result<(), TurnError> {
         let gate = self.gate.clone();
         let _moving = gate.moving().await;
-        status::confirm(&self.client, &seen.site).await?;
+        status::confirm(&self.client, [&*seen.site]).await?;
+        let stands = |namespace: &&EnrolledNamespace| {
+            let desired = desired.iter().find(|n| n.name == namespace.name);
+            desired.is_none_or(|desired| desired.state.objects == namespace.state.objects)
+        };
+        if !seen.enrolled.iter().all(|namespace| stands(&namespace)) {
+            // What is to be in force of single objects is what the journals of policies order.
+            status::confirm(&self.client, seen.policies.iter().map(AsRef::as_ref)).await?;
+        }
         let writes = desired.into_iter().filter_map(|desired| {
             Some((
                 Arc::clone(seen.namespaces.get(&desired.name)?),
@@ -406,7 +415,9 @@ impl Reconciler {
         for (replaced, answer) in written.answers {
             self.observer.wrote_namespace(&replaced, answer);
         }
-        self.refused = written.failed.iter().filter_map(refusal).collect();
+        let at = (self.now)();
+        let refusals = written.failed.iter();
+        self.refused = refusals.filter_map(|failed| refusal(failed, at)).collect();
         match written.failed.into_iter().next() {
             Some((namespace, source)) => Err(TurnError::Label { namespace, source }),
             None => Ok(()),
@@ -451,10 +462,11 @@ fn scene(seen: &Seen, look: &Look) -> Scene {
 }
 
 /// Why a Namespace refuses to be written; nothing where it has only changed meanwhile, or the API server is away.
-fn refusal((namespace, error): &(String, kube::Error)) -> Option<(String, String)> {
+fn refusal((namespace, error): &(String, kube::Error), at: Timestamp) -> Option<(String, Refusal)> {
     match error {
         kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 409 => {
-            Some((namespace.clone(), status.message.clone()))
+            let why = status.message.clone();
+            Some((namespace.clone(), Refusal { why, at }))
         }
         _ => None,
     }

@@ -479,7 +479,8 @@ async fn a_namespace_that_refuses_its_labels_does_not_keep_the_others_up() {
 #[tokio::test(start_paused = true)]
 async fn without_a_site_nothing_is_touched() {
     let api = FakeApi::new();
-    let (caches, feed) = follow(&api);
+    let policies_hang = Arc::default();
+    let (caches, feed) = follow(&api, Arc::clone(&policies_hang));
     api.put(
         SHOP,
         json!({ "metadata": { "labels": { "failover.dev/workloads": "secondary" } } }),
@@ -488,6 +489,7 @@ async fn without_a_site_nothing_is_touched() {
         api,
         caches,
         metrics: Metrics::new(),
+        policies_hang,
         feed,
     };
     let _controller = bed.controller();

@@ -1,17 +1,20 @@
 //! Writing the journal.
 
+use std::collections::HashSet;
+use std::fmt::Debug;
+
 use failover_core::api::{Site, SiteStatus};
 use failover_core::names::CONTROLLER_MANAGER;
-use kube::Client;
-use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, PostParams};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// The Site has changed since it was read: what was decided no longer counts.
-    #[error("the Site changed in the meantime")]
+    /// The Site, or a policy, has changed since it was read: what was decided no longer counts.
+    #[error("what was decided on changed in the meantime")]
     Conflict,
-    #[error("cannot read the Site, or write its status")]
+    #[error("cannot read the journals, or write the Site's")]
     Request(#[source] kube::Error),
 }
 
@@ -35,20 +38,31 @@ pub async fn write(client: &Client, site: &Site, status: SiteStatus) -> Result<S
         })
 }
 
-/// Whether `site` is still the newest version: asked of the API server, which answers such a list from no cache. The version
-/// of a Namespace does not tell whether the journal has moved on since: by a Site that comes later than the labels that
-/// follow from it, a layer would be turned back.
-pub async fn confirm(client: &Client, site: &Site) -> Result<(), StatusError> {
-    let sites: Api<Site> = Api::all(client.clone());
-    let stored = sites
+/// Whether these are all journals of their kind, and still the newest versions: asked of the API server, which answers such a list from no cache. The version
+/// of a Namespace does not tell whether the journal has moved on since: by one that comes later than the labels that follow from
+/// it, a layer would be turned back.
+pub async fn confirm<'a, K>(
+    client: &Client,
+    journals: impl IntoIterator<Item = &'a K>,
+) -> Result<(), StatusError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'a,
+{
+    let api: Api<K> = Api::all(client.clone());
+    let stored = api
         .list_metadata(&ListParams::default())
         .await
         .map_err(StatusError::Request)?;
-    let is_newest = stored
+    let stored: HashSet<_> = stored
         .items
         .iter()
-        .any(|stored| stored.resource_version() == site.resource_version());
-    if is_newest {
+        .map(|stored| (stored.uid(), stored.resource_version()))
+        .collect();
+    let read: HashSet<_> = journals
+        .into_iter()
+        .map(|read| (read.uid(), read.resource_version()))
+        .collect();
+    if read == stored {
         Ok(())
     } else {
         Err(StatusError::Conflict)

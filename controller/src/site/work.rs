@@ -41,6 +41,10 @@ pub struct Work {
     looks: BTreeMap<Whose, LookReport>,
     sweeping: Option<Sweeping>,
     looking: Option<Looking>,
+    /// The last sweep that was tried could not be made.
+    sweep_failed: bool,
+    /// When looks that failed were last tried.
+    failed_looks: BTreeMap<Whose, Timestamp>,
     /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
     backoff: backon::ExponentialBackoff,
     not_before: Instant,
@@ -78,6 +82,8 @@ impl Work {
             looks: BTreeMap::new(),
             sweeping: None,
             looking: None,
+            sweep_failed: false,
+            failed_looks: BTreeMap::new(),
             backoff: backoff(),
             not_before: Instant::now(),
         }
@@ -102,6 +108,11 @@ impl Work {
             .filter(|_| self.swept_objects == in_force(enrolled))
     }
 
+    /// Whether the last sweep that was tried could not be made.
+    pub fn sweep_failed(&self) -> bool {
+        self.sweep_failed
+    }
+
     /// What the last look found that was made on this behalf.
     pub fn look_report(&self, whose: &Whose) -> Option<&LookReport> {
         self.looks.get(whose)
@@ -109,17 +120,20 @@ impl Work {
 
     /// Forgets what was seen for policies that there are no more.
     pub fn keep_looks(&mut self, is_there: impl Fn(&str) -> bool) {
-        self.looks.retain(|whose, _| match whose {
+        let keep = |whose: &Whose| match whose {
             Whose::Policy(name) => is_there(name),
             Whose::Site | Whose::Nobody => true,
-        });
+        };
+        self.looks.retain(|whose, _| keep(whose));
+        self.failed_looks.retain(|whose, _| keep(whose));
     }
 
-    /// Of the looks that are wanted, the one to make: that which is under way, or whose last one is the oldest.
+    /// Of the looks that are wanted, the one to make: that which is under way, or which was tried longest ago.
     pub fn next_look(&self, mut wanted: Vec<Look>) -> Option<Look> {
         let under_way = self.looking.as_ref().map(|looking| &looking.look);
         wanted.sort_by_key(|look| {
-            let last = self.looks.get(&look.whose).map(|report| report.finished_at);
+            let seen = self.looks.get(&look.whose).map(|report| report.finished_at);
+            let last = seen.max(self.failed_looks.get(&look.whose).copied());
             (under_way != Some(look), last)
         });
         wanted.into_iter().next()
@@ -195,13 +209,18 @@ impl Work {
     }
 
     fn finish_look(&mut self, result: Result<LookReport, LookError>) {
-        self.looking = None;
+        let looking = self.looking.take();
         match result {
             Ok(report) => {
                 self.backoff = backoff();
                 self.looks.insert(report.look.whose.clone(), report);
             }
-            Err(error) => self.put_off("what the step waits for cannot be seen", &error),
+            Err(error) => {
+                let whose = looking.map(|looking| looking.look.whose);
+                self.failed_looks
+                    .extend(whose.map(|whose| (whose, (self.now)())));
+                self.put_off("what the step waits for cannot be seen", &error);
+            }
         }
     }
 
@@ -209,6 +228,7 @@ impl Work {
         let sweeping = self.sweeping.take()?;
         let (layers, took) = (sweeping.layers, sweeping.took());
         sweeping::count(&self.metrics, layers, result.as_ref(), took);
+        self.sweep_failed = result.is_err();
         match result {
             Ok(swept) => {
                 self.backoff = backoff();

@@ -80,7 +80,9 @@ pub struct ManagedResource {
 }
 
 /// The kinds a policy may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum ManagedKind {
     VolumeReplication,
     Deployment,
@@ -148,6 +150,14 @@ pub struct ManagedResourceStatus {
     pub reason: Option<ManagedResourceReason>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl ManagedResourceStatus {
+    /// Whether the policy does not move it at all. One that was moved and does not conform is another matter.
+    pub fn is_refused(&self) -> bool {
+        self.reason
+            .is_some_and(|reason| reason != ManagedResourceReason::NotConforming)
+    }
 }
 
 /// Why an object does not stand as a policy says.

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Held, Inputs, ObjectKey, the_rule};
-use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
-use crate::role::{Layer, Role};
+use crate::api::{
+    FailoverPolicy, FailoverPolicyStatus, ManagedResource, ManagedResourceReason,
+    ManagedResourceStatus, Transition,
+};
+use crate::role::Role;
 
 /// What is asked of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(super) struct Ask {
     pub(super) fresh: bool,
     /// For each policy that orders a state, whether its walk has come to the object's layer.
     walked: Vec<bool>,
+    /// The walk of one of them has begun to move.
+    pub(super) under_way: bool,
 }
 
 impl Ask {
@@ -64,7 +69,10 @@ impl Asked {
                     .insert(format!("{namespace}/{name}"));
                 ask.fresh |= state == Some(Role::Primary) && !was_refused(policy, resource, &key);
                 if let (Some(state), Some(rule)) = (state, the_rule(inputs.rules, &key.resource)) {
-                    ask.walked.push(has_ordered(policy, rule.layer, state));
+                    let walk = walk(policy, resource, &key).filter(|walk| walk.to == state);
+                    let ordered = walk.map(|walk| walk.layers).unwrap_or_default();
+                    ask.walked.push(ordered.of(rule.layer) == Some(state));
+                    ask.under_way |= !ordered.is_unknown();
                 }
             }
         }
@@ -77,6 +85,7 @@ impl Asked {
             policies: BTreeMap::new(),
             fresh: false,
             walked: Vec::new(),
+            under_way: false,
         };
         self.by_object.get(key).unwrap_or(&NOTHING)
     }
@@ -146,14 +155,29 @@ fn object(inputs: &Inputs<'_>, policy: &FailoverPolicy, named: &ManagedResource)
     })
 }
 
-/// Whether the walk of this very version of the policy has ordered a layer to have this role.
-fn has_ordered(policy: &FailoverPolicy, layer: Layer, role: Role) -> bool {
-    let journal = policy
-        .status
-        .as_ref()
-        .filter(|status| status.observed_generation == policy.metadata.generation)
-        .and_then(|status| status.transition.as_ref());
-    journal.is_some_and(|walk| walk.to == role && walk.layers.of(layer) == Some(role))
+/// The walk of this very version of a policy, if it is about this object: one that it did not name, or that was refused it, when
+/// it was journalled has not been waited for.
+fn walk<'a>(
+    policy: &'a FailoverPolicy,
+    named: &ManagedResource,
+    key: &ObjectKey,
+) -> Option<&'a Transition> {
+    let status = policy.status.as_ref()?;
+    let journalled = status.observed_generation == policy.metadata.generation
+        && told(status, named, key).is_some_and(|told| !told.is_refused());
+    status.transition.as_ref().filter(|_| journalled)
+}
+
+/// What a policy has last been told of an object.
+fn told<'a>(
+    status: &'a FailoverPolicyStatus,
+    named: &ManagedResource,
+    key: &ObjectKey,
+) -> Option<&'a ManagedResourceStatus> {
+    let mut resources = status.resources.iter();
+    resources.find(|told| {
+        (told.kind, &told.name, &told.namespace) == (named.kind, &named.name, &key.namespace)
+    })
 }
 
 /// Whether this very version of the policy has been told that the object does not move. What it said then is no order any
@@ -162,14 +186,12 @@ fn was_refused(policy: &FailoverPolicy, named: &ManagedResource, key: &ObjectKey
     let Some(status) = &policy.status else {
         return false;
     };
+    let told = told(status, named, key).and_then(|told| told.reason);
     status.observed_generation == policy.metadata.generation
-        && status.resources.iter().any(|told| {
-            (told.kind, &told.name, &told.namespace) == (named.kind, &named.name, &key.namespace)
-                && matches!(
-                    told.reason,
-                    Some(ManagedResourceReason::Conflict | ManagedResourceReason::Waiting)
-                )
-        })
+        && matches!(
+            told,
+            Some(ManagedResourceReason::Conflict | ManagedResourceReason::Waiting)
+        )
 }
 
 /// A DNS subdomain, as names of objects are.

@@ -36,13 +36,13 @@ pub(super) fn next(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided
         && subject.is_live()
         && subject.state.standing_as(subject.rule, decided.entry)
             == Standing::Ruled(Role::Secondary);
-    // Of what is ordered to be secondary, its walk has seen that nothing uses it.
+    // What a policy orders to be secondary closes when its walk has seen that nothing uses it.
     let walked = ask.policies.keys().eq([&Some(Role::Secondary)]);
     if !closes || subject.rule.layer != Layer::Volumes || walked || subject.unused {
         return decided;
     }
     let why = format!(
-        "{}/{} stays primary until nothing uses it any more: nothing orders it to be; a FailoverPolicy with desiredState: secondary turns it by force, with the override pods-running",
+        "{}/{} stays primary until nothing uses it any more: nothing orders it to be; kubectl describe its claim tells what does, and a FailoverPolicy with desiredState: secondary turns it all the same, with the override pods-running",
         key.resource, key.name
     );
     Decided {
@@ -123,15 +123,21 @@ fn demoted(subject: &Subject<'_>, ask: &Ask) -> Decided {
 
 /// `desiredState: primary`, which alone may open an object on a secondary, and does so once its walk is there.
 fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
-    let open = subject.is_live();
-    if open || ask.fresh {
-        let due = open || ask.is_due(Role::Primary);
+    let live = subject.is_live();
+    // A volume that no rule has reached may be secondary all the same: by hand, or as Git has it.
+    let open =
+        live && (subject.rule.layer != Layer::Volumes || subject.standing() != Standing::Free);
+    if live || ask.fresh {
+        let entry = if open || ask.is_due(Role::Primary) {
+            Some(ObjectRole::Primary)
+        } else if ask.under_way && subject.standing() == Standing::Ruled(Role::Secondary) {
+            // From now on it is this walk that waits for its volumes, not the site's.
+            Some(ObjectRole::Secondary)
+        } else {
+            subject.current
+        };
         return Decided {
-            entry: if due {
-                Some(ObjectRole::Primary)
-            } else {
-                subject.current
-            },
+            entry,
             ..Decided::default()
         };
     }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Observation;
+use super::namespaces::differing;
+use super::{Observation, Refusal};
 use crate::api::{Phase, SiteStatus, Step, StepState, Transition, condition};
 use crate::role::Layer;
 
@@ -106,6 +107,16 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
     if let transition @ Some(_) = status.transition.as_ref() {
         return Verdict::no("InTransition", &progress(transition));
     }
+    let refusing = differing(observation, status, None).into_iter();
+    let mut refusing = refusing.filter_map(|n| observation.refused.get_key_value(&n.name));
+    if let Some((name, Refusal { why, .. })) = refusing.next() {
+        return Verdict::no(
+            "Refused",
+            &format!(
+                "the roles of namespace {name} cannot be written: {why}; find who refuses that, or take it out: kubectl failover unenroll {name}"
+            ),
+        );
+    }
     match observation
         .sweep
         .filter(|report| report.covers(&Layer::ALL, status))
@@ -145,7 +156,8 @@ fn as_told(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict
     let unchanged = before.transition.is_none() && before.step == status.step;
     let mut told = before.conditions.iter();
     let told = told.find(|condition| condition.type_ == condition::ENFORCED)?;
-    (unchanged && observation.sweep.is_none()).then(|| Verdict {
+    let unseen = observation.sweep.is_none() && !observation.sweep_failed;
+    (unchanged && unseen).then(|| Verdict {
         holds: Some(told.status == "True"),
         reason: Cow::Owned(told.reason.clone()),
         message: told.message.clone(),

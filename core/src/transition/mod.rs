@@ -80,6 +80,14 @@ pub const HISTORY_LIMIT: usize = 20;
 /// The most objects that a step names as blocking it.
 pub const BLOCKED_LIMIT: usize = 10;
 
+/// Why a Namespace could not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub why: String,
+    /// When that was tried.
+    pub at: Timestamp,
+}
+
 /// A live webhook replica, as its Lease reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enforcer {
@@ -181,13 +189,15 @@ pub struct Observation<'a> {
     pub objects: &'a BTreeMap<String, ObjectRoles>,
     /// Names of all other Namespaces that there are.
     pub outside: &'a [String],
-    /// Namespaces whose roles could not be written when that was last tried, and why.
-    pub refused: &'a BTreeMap<String, String>,
+    /// Namespaces whose roles could not be written when that was last tried.
+    pub refused: &'a BTreeMap<String, Refusal>,
     /// Live ones only.
     pub enforcers: &'a [Enforcer],
     pub facts: Facts,
     /// The last sweep that this controller has finished, if any.
     pub sweep: Option<&'a SweepReport>,
+    /// It has tried to sweep, and could not.
+    pub sweep_failed: bool,
     /// The last look that it has finished, if any.
     pub look: Option<&'a LookReport>,
     pub deadlines: Deadlines,

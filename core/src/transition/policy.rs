@@ -13,27 +13,27 @@
 //!
 //! A walk begins where an object does not stand as the policy orders, whatever the reason: a new order, an object that was
 //! added to it, one that somebody has let go. What stands so already is not moved back meanwhile. So a walk that is turned round,
-//! or whose policy is written anew, simply begins again, with no layer ordered.
+//! or that is about other objects than it was when it was journalled, simply begins again: guards first, and no layer ordered.
 //!
 //! [`decide`]: super::decide
 
 mod status;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::moving::{SWEEPING, enforcers};
 use super::order::{Task, task};
-use super::walk::{
-    StepOutcome, begin, begun, count, go_on_waiting, later, note, record, verify_anew,
-};
+use super::walk::{StepOutcome, begin, begun, count, go_on_waiting, later, note, record};
 use super::{
     Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Look, Observation, SWEEP_RETRY, Whose, is_paused,
     settled, waiting, walking,
 };
 use crate::api::{
-    Blocked, FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, Step, StepState,
-    Transition,
+    Blocked, FailoverPolicy, FailoverPolicyStatus, ManagedKind, ManagedResourceReason, Outcome,
+    Phase, SiteStatus, Step, StepName, StepState, Transition,
 };
 use crate::compile::{PolicyResult, ResourceResult};
 use crate::guard::{GuardId, Overrides};
@@ -78,8 +78,8 @@ pub fn decide_policy(
     match act {
         Some(Act::Look(look)) => PolicyAct::Look(look),
         Some(Act::Wait { until }) => PolicyAct::Wait { until },
-        // The rest is the site's.
-        _ => PolicyAct::Wait {
+        // These are the site's: it sweeps when it is time to.
+        Some(Act::WriteStatus(_) | Act::Label(_) | Act::Sweep { .. }) | None => PolicyAct::Wait {
             until: later(observation),
         },
     }
@@ -139,21 +139,29 @@ impl Subject<'_> {
     /// Starts a walk where the policy orders another one than is journalled, or an object does not stand as it orders.
     fn start_if_ordered(&self, desired: Role, status: &mut FailoverPolicyStatus) {
         let (spec, generation) = (&self.policy.spec, self.policy.metadata.generation);
-        let known = status.observed_request.as_ref();
+        let counted = |id: &String| {
+            status.observed_request.as_ref() == Some(id)
+                || status.history.iter().any(|walk| walk.id == *id)
+        };
         let request = spec.request.clone();
-        let request = request.filter(|request| known != Some(&request.id));
+        let request = request.filter(|request| !counted(&request.id));
         if let Some(request) = &request {
             status.observed_request = Some(request.id.clone());
         }
         let request = request.unwrap_or_default();
-        if let Some(running) = &mut status.transition
-            && running.to == desired
-            && request.id.is_empty()
-        {
-            // What it names may be another matter now.
-            if status.observed_generation != generation {
-                running.layers = Roles::default();
-                verify_anew(running);
+        let is_about = self.is_about(status);
+        let goes_on = |running: &&mut Transition| running.to == desired && request.id.is_empty();
+        if let Some(running) = status.transition.as_mut().filter(goes_on) {
+            if status.observed_generation != generation || !is_about {
+                // Nothing of what it is about now has been asked or waited for.
+                *running = begin(Transition {
+                    mode: spec.mode,
+                    layers: Roles::default(),
+                    ..running.clone()
+                });
+            } else if is_held_by_guards(running) && self.stands(desired) {
+                // They have come there with their site.
+                self.end(status, Outcome::Succeeded);
             }
             return;
         }
@@ -188,6 +196,27 @@ impl Subject<'_> {
             go_on_waiting(&mut transition, &repeated.steps);
         }
         status.transition = Some(transition);
+    }
+
+    /// Whether what it has last been told of are the objects that it names and that are not refused it.
+    fn is_about(&self, status: &FailoverPolicyStatus) -> bool {
+        let told = status.resources.iter().filter(|told| !told.is_refused());
+        let told: BTreeSet<_> = told
+            .map(|told| (told.kind, told.namespace.as_str(), told.name.as_str()))
+            .collect();
+        let resources = self.result.resources.iter();
+        let objects = resources.filter(|found| found.refused.is_none());
+        let objects = objects.filter_map(|found| {
+            let (named, object) = (&found.resource, found.object.as_ref()?);
+            Some((named.kind, object.namespace.as_str(), named.name.as_str()))
+        });
+        objects.collect::<BTreeSet<_>>() == told
+    }
+
+    /// Whether all that it names stand so.
+    fn stands(&self, role: Role) -> bool {
+        let mut resources = self.result.resources.iter();
+        resources.all(|found| found.stands == Some(Standing::Ruled(role)))
     }
 
     /// Walks on. `None`: the last step is done.
@@ -257,12 +286,15 @@ impl Subject<'_> {
         let named = named.filter(|found| found.refused.is_none() && is_of(found, layers));
         let objects: Vec<String> = named.filter_map(reference).collect();
         let total = count(&objects);
+        if let Some(missing) = self.missing_volumes(layers, overrides) {
+            return missing;
+        }
         let ahead: Vec<&ResourceResult> = self
             .lagging()
             .filter(|found| is_of(found, layers))
             .collect();
-        if !ahead.is_empty() {
-            return self.coming_into_force(&ahead, total, step);
+        if let Some(waiting) = self.coming_into_force(&ahead, total, step, overrides) {
+            return waiting;
         }
         if let Some(waiting) = enforcers(self.observation, site, overrides) {
             return waiting;
@@ -318,11 +350,48 @@ impl Subject<'_> {
         }
     }
 
-    /// Until what is ordered is what the objects' Namespaces say.
-    fn coming_into_force(&self, ahead: &[&ResourceResult], total: i64, step: &Step) -> StepOutcome {
+    /// Volumes that it names and must not move hold a promotion: workloads would come over what is not primary.
+    fn missing_volumes(&self, layers: &[Layer], overrides: &Overrides) -> Option<StepOutcome> {
+        let promotes = self.policy.spec.desired_state == Some(Role::Primary);
+        if !promotes || !layers.contains(&Layer::Volumes) {
+            return None;
+        }
+        let resources = self.result.resources.iter();
+        let blocked: Vec<Blocked> = resources
+            .filter(|found| found.resource.kind == ManagedKind::VolumeReplication)
+            .filter_map(|found| {
+                let (reason, why) = found.refused.as_ref()?;
+                (*reason != ManagedResourceReason::Exempt).then(|| Blocked {
+                    guard: GuardId::NotConforming.to_string(),
+                    object: reference(found),
+                    message: format!("it is not promoted with the rest: {why}"),
+                })
+            })
+            .filter(|blocked| !overrides.waives(blocked))
+            .collect();
+        (!blocked.is_empty()).then(|| StepOutcome {
+            total: count(&blocked),
+            doing: "waiting for every volume to be its own",
+            blocked: blocked.into_iter().take(BLOCKED_LIMIT).collect(),
+            stalled: true,
+            act: Some(Act::Wait {
+                until: later(self.observation),
+            }),
+            ..StepOutcome::default()
+        })
+    }
+
+    /// Until what is ordered is what the objects' Namespaces say; `None`: it is.
+    fn coming_into_force(
+        &self,
+        ahead: &[&ResourceResult],
+        total: i64,
+        step: &Step,
+        overrides: &Overrides,
+    ) -> Option<StepOutcome> {
         let deadline = begun(self.observation, step) + ENFORCER_DEADLINE;
-        let stalled = self.observation.now >= deadline;
-        let why = |found: &ResourceResult| {
+        let overdue = self.observation.now >= deadline;
+        let why = |found: &&ResourceResult| {
             let namespace = &found.object.as_ref()?.namespace;
             let refused = self.observation.refused.get(namespace);
             Some(Blocked {
@@ -330,29 +399,35 @@ impl Subject<'_> {
                 object: reference(found),
                 message: refused.map_or_else(
                     || "its role is not in force yet: another policy that names it too has not come so far; see kubectl get failoverpolicies -A".to_owned(),
-                    |why| format!("its role cannot be written to namespace {namespace}: {why}"),
+                    |refusal| {
+                        let why = &refusal.why;
+                        format!("its role cannot be written to namespace {namespace}: {why}")
+                    },
                 ),
             })
         };
-        StepOutcome {
+        let mut blocked: Vec<Blocked> = ahead.iter().filter_map(why).collect();
+        if overdue {
+            blocked.retain(|blocked| !overrides.waives(blocked));
+        }
+        (!blocked.is_empty()).then(|| StepOutcome {
             total,
             done: total - count(ahead),
             doing: "bringing it into force",
-            blocked: if stalled {
-                let named = ahead.iter().filter_map(|found| why(found));
-                named.take(BLOCKED_LIMIT).collect()
+            blocked: if overdue {
+                blocked.into_iter().take(BLOCKED_LIMIT).collect()
             } else {
                 vec![]
             },
-            stalled,
+            stalled: overdue,
             act: Some(Act::Wait {
-                until: if stalled {
+                until: if overdue {
                     later(self.observation)
                 } else {
                     deadline
                 },
             }),
-        }
+        })
     }
 
     /// The objects that do not stand as the policy orders, and are to.
@@ -362,8 +437,10 @@ impl Subject<'_> {
         resources.filter(move |found| {
             let elsewhere = match found.stands {
                 Some(Standing::Ruled(role)) => Some(role) != desired,
-                // Where nothing reaches it, it is live.
-                Some(Standing::Free) => desired == Some(Role::Secondary),
+                // Where nothing reaches it, it is live; of a volume nobody knows.
+                Some(Standing::Free) => {
+                    desired == Some(Role::Secondary) || found.layer == Some(Layer::Volumes)
+                }
                 // Its namespace is only just being taken over.
                 Some(Standing::Unknown) | None => false,
             };
@@ -374,6 +451,11 @@ impl Subject<'_> {
     fn name(&self) -> String {
         format!("{}/{}", self.result.namespace, self.result.name)
     }
+}
+
+fn is_held_by_guards(walk: &Transition) -> bool {
+    let first = walk.steps.first();
+    first.is_some_and(|step| step.name == StepName::Guards && step.state == StepState::Blocked)
 }
 
 fn is_of(found: &ResourceResult, layers: &[Layer]) -> bool {

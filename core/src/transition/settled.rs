@@ -77,7 +77,7 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     }
     status.namespaces = registry(observation, status);
     let differing = differing(observation, status, None);
-    if !differing.is_empty() {
+    if !differing.iter().all(|n| refuses(observation, &n.name)) {
         return Act::Label(differing);
     }
     match observation.sweep {
@@ -99,6 +99,12 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
             None => sweep_all(status),
         },
     }
+}
+
+/// Whether a namespace has just refused its roles. It is tried again now and then, and keeps no other from being swept.
+fn refuses(observation: &Observation<'_>, name: &str) -> bool {
+    let refusal = observation.refused.get(name);
+    refusal.is_some_and(|refusal| observation.now < refusal.at + observation.sweep_every)
 }
 
 /// Until when a live enforcer is waited for that has not seen the present number yet. After that the sweep goes ahead: it

@@ -72,7 +72,7 @@ fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
 }
 
 /// What a walk has waited for and verified counts no more: it goes through its steps again, from the layers as they are.
-pub(super) fn verify_anew(transition: &mut Transition) {
+fn verify_anew(transition: &mut Transition) {
     let asks = |step: &Step| task(step.name, transition.to) == Task::Ask;
     for step in &mut transition.steps {
         if !asks(step) {
@@ -274,7 +274,8 @@ fn label(
     let blocked: Vec<Blocked> = labels
         .iter()
         .filter_map(|namespace| {
-            let (name, why) = observation.refused.get_key_value(&namespace.name)?;
+            let (name, refusal) = observation.refused.get_key_value(&namespace.name)?;
+            let why = &refusal.why;
             Some(Blocked {
                 guard: GuardId::NotConforming.to_string(),
                 object: Some(format!("{name}/namespaces/{name}")),

@@ -4,7 +4,9 @@ mod documented;
 mod model;
 mod newcomers;
 mod policies;
+mod policies_in_doubt;
 mod property;
+mod shop;
 mod walking;
 mod world;
 
@@ -42,12 +44,40 @@ fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
         "nothing is written"
     );
     assert_eq!(world.condition(condition::ENFORCED).0, "True");
+    // Nor is it for ever as it was told: it cannot see for itself.
+    world.sweep = None;
+    world.sweep_failed = true;
+    world.step();
+    assert_eq!(world.condition(condition::ENFORCED), ("False", "Adopting"));
+    world.sweep_failed = false;
+    world.settle();
     // What it finds changed is not as it was told.
     world.sweep = None;
     world.compile("shop", "web", Some(ObjectRole::Exempt));
     world.step();
     let told = world.condition(condition::ENFORCED);
     assert_eq!(told, ("False", "Adopting"));
+}
+
+#[test]
+fn a_namespace_that_refuses_what_is_in_force_keeps_no_other_from_being_swept() {
+    let mut world = settled_primary();
+    world.compile("shop", "web", Some(ObjectRole::Secondary));
+    world.refuse("shop");
+    let until = world.settle();
+    assert_eq!(until, world.now + EVERY);
+    assert_eq!(world.condition(condition::ENFORCED), ("False", "Refused"));
+    let of = |acts: &[Act], wanted: fn(&Act) -> bool| acts.iter().filter(|a| wanted(a)).count();
+    world.acts.clear();
+    world.now = until;
+    world.settle();
+    assert_eq!(of(&world.acts, |act| matches!(act, Act::Sweep { .. })), 1);
+    assert_eq!(of(&world.acts, |act| matches!(act, Act::Label(_))), 1);
+    world.refused.clear();
+    world.now += EVERY;
+    world.settle();
+    assert_eq!(world.in_force("shop"), "deployments/web=secondary");
+    assert_eq!(world.condition(condition::ENFORCED).0, "True");
 }
 
 #[test]

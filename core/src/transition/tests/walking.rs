@@ -208,7 +208,7 @@ fn an_override_counts_for_the_walk_that_it_was_ordered_with_alone() {
 #[test]
 fn a_namespace_that_refuses_its_roles_holds_the_walk_and_is_named() {
     let mut world = settled_primary();
-    world.refused.insert("shop".into(), "denied".into());
+    world.refuse("shop");
     world.order(Role::Secondary, "r1", &[]);
     while !matches!(world.step(), Act::Label(_)) {}
     assert_eq!(world.status().phase, Some(Phase::Stalled));

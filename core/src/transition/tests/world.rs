@@ -9,8 +9,8 @@ use crate::api::{Blocked, RoleRequest, Site, SiteSpec, SiteStatus, StepName};
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::{Role, Roles};
 use crate::transition::{
-    Act, Deadlines, Enforcer, EnrolledNamespace, Facts, Look, LookReport, Observation, SweepReport,
-    decide,
+    Act, Deadlines, Enforcer, EnrolledNamespace, Facts, Look, LookReport, Observation, Refusal,
+    SweepReport, decide,
 };
 
 /// A cluster in which acts have their effect at once.
@@ -21,10 +21,11 @@ pub(super) struct World {
     pub(super) objects: BTreeMap<String, ObjectRoles>,
     pub(super) outside: Vec<String>,
     /// Namespaces that keep the roles they have.
-    pub(super) refused: BTreeMap<String, String>,
+    pub(super) refused: BTreeMap<String, Refusal>,
     pub(super) enforcers: Vec<Enforcer>,
     pub(super) facts: Facts,
     pub(super) sweep: Option<SweepReport>,
+    pub(super) sweep_failed: bool,
     pub(super) look: Option<LookReport>,
     /// Objects that will not conform.
     pub(super) stubborn: i64,
@@ -68,6 +69,7 @@ impl World {
                 ..Facts::default()
             },
             sweep: None,
+            sweep_failed: false,
             look: None,
             stubborn: 0,
             in_the_way: BTreeMap::new(),
@@ -105,6 +107,15 @@ impl World {
         self.site.metadata.generation = self.site.metadata.generation.map(|g| g + 1);
     }
 
+    /// From now on this namespace keeps the roles it has.
+    pub(super) fn refuse(&mut self, namespace: &str) {
+        let refusal = Refusal {
+            why: "denied".into(),
+            at: self.now,
+        };
+        self.refused.insert(namespace.to_owned(), refusal);
+    }
+
     /// From now on this is to be in force of a Deployment.
     pub(super) fn compile(&mut self, namespace: &str, name: &str, role: Option<ObjectRole>) {
         let objects = self.objects.entry(namespace.to_owned()).or_default();
@@ -136,6 +147,7 @@ impl World {
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
+            sweep_failed: self.sweep_failed,
             look,
             deadlines: Deadlines::default(),
             sweep_every: EVERY,
@@ -150,7 +162,8 @@ impl World {
             Act::WriteStatus(status) => self.site.status = Some((**status).clone()),
             Act::Label(namespaces) => {
                 for wanted in namespaces {
-                    if self.refused.contains_key(&wanted.name) {
+                    if let Some(refusal) = self.refused.get_mut(&wanted.name) {
+                        refusal.at = self.now;
                         continue;
                     }
                     let namespace = self

@@ -141,6 +141,7 @@ impl Book {
                 ..Facts::default()
             },
             sweep: sweep.as_ref(),
+            sweep_failed: false,
             look: look.as_ref(),
             deadlines: Deadlines::default(),
             sweep_every: EVERY,

@@ -1,0 +1,294 @@
+//! FailoverPolicies where something changes behind their walk.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::shop::{ALL, PEER, ROUTE, Shop, VOLUME, WORKLOAD};
+use super::*;
+use crate::RuleSet;
+use crate::api::Mode;
+use crate::compile::ObjectKey;
+use crate::namespace::{Enforcement, Standing};
+use crate::transition::{Closing, LookReport, closing};
+
+fn in_way(shop: &mut Shop, at: StepName) {
+    shop.world.in_the_way.insert(at, vec!["x"]);
+}
+
+const PRIMARY: Standing = Standing::Ruled(Role::Primary);
+const SECONDARY: Standing = Standing::Ruled(Role::Secondary);
+
+#[test]
+fn a_conflict_that_goes_behind_the_walk_turns_no_volume_under_its_pods() {
+    let mut shop = Shop::new(Role::Primary);
+    in_way(&mut shop, StepName::Replication);
+    let a = shop.policy("a", ALL);
+    let b = shop.policy("b", &[VOLUME, WORKLOAD]);
+    shop.order(b, Role::Primary, None);
+    shop.settle();
+    shop.order(a, Role::Secondary, None);
+    shop.settle();
+    assert_eq!(shop.standings(), [PRIMARY, PRIMARY, SECONDARY, SECONDARY]);
+    in_way(&mut shop, StepName::PodsGone);
+    // Somebody deletes the other policy.
+    shop.policies.remove(b);
+    shop.looks.remove(b);
+    shop.settle();
+    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.stood);
+}
+
+#[test]
+fn workloads_do_not_come_over_a_volume_that_is_refused() {
+    let mut shop = Shop::new(Role::Secondary);
+    let tenant = shop.policy("tenant", &[VOLUME]);
+    shop.order(tenant, Role::Secondary, None);
+    let a = shop.policy("a", ALL);
+    shop.order(a, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    let [volume, workload, ..] = shop.standings();
+    assert!(
+        volume == PRIMARY || workload == SECONDARY,
+        "{:?}",
+        shop.standings()
+    );
+}
+
+#[test]
+fn of_a_volume_that_is_added_midway_guards_are_asked() {
+    let mut shop = Shop::new(Role::Secondary);
+    in_way(&mut shop, StepName::Available);
+    let a = shop.policy("a", &[WORKLOAD, ROUTE]);
+    shop.order(a, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    assert_eq!(shop.standings()[WORKLOAD], PRIMARY);
+    // The volume is degraded: a guard would hold it.
+    in_way(&mut shop, StepName::Guards);
+    shop.name(a, ALL);
+    shop.settle();
+    shop.later(30);
+    assert_eq!(shop.standings()[VOLUME], SECONDARY);
+}
+
+#[test]
+fn a_look_from_before_volumes_were_opened_again_closes_none() {
+    let mut shop = Shop::new(Role::Secondary);
+    let open = |shop: &mut Shop, id: &str| {
+        let a = shop.policy("a", ALL);
+        shop.write(a, |spec| spec.mode = Mode::Unsafe);
+        shop.order(a, Role::Primary, Some((id, PEER)));
+        shop.settle();
+        assert_eq!(shop.standings(), [PRIMARY; 4]);
+    };
+    open(&mut shop, "r1");
+    shop.delete_policies();
+    shop.settle();
+    assert_eq!(shop.standings(), [SECONDARY; 4]);
+    shop.world.now += SignedDuration::from_secs(4);
+    open(&mut shop, "r2");
+    in_way(&mut shop, StepName::PodsGone);
+    shop.world.now += SignedDuration::from_secs(4);
+    shop.delete_policies();
+    shop.settle();
+    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.stood);
+}
+
+#[test]
+fn a_policy_whose_objects_stand_as_it_orders_is_not_stalled_for_ever() {
+    let mut shop = Shop::new(Role::Secondary);
+    let a = shop.policy("a", ALL);
+    shop.order(a, Role::Primary, None);
+    shop.settle();
+    assert_eq!(shop.status(a).phase, Some(Phase::Stalled));
+    shop.world.order(Role::Primary, "s1", PEER);
+    shop.settle();
+    shop.later(600);
+    assert_eq!(shop.standings(), [PRIMARY; 4]);
+    assert_eq!(
+        shop.status(a).phase,
+        Some(Phase::Stable),
+        "{:?}",
+        shop.ready(a)
+    );
+}
+
+#[test]
+fn an_id_counts_once_also_after_another() {
+    let mut shop = Shop::new(Role::Secondary);
+    let a = shop.policy("a", ALL);
+    shop.order(a, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    shop.order(a, Role::Secondary, Some(("r2", &[])));
+    shop.settle();
+    shop.order(a, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    assert_eq!(shop.standings(), [SECONDARY; 4]);
+}
+
+#[test]
+fn a_look_that_began_before_an_edit_lets_no_volume_turn() {
+    let mut shop = Shop::new(Role::Primary);
+    in_way(&mut shop, StepName::PodsGone);
+    let a = shop.policy("a", &[WORKLOAD]);
+    shop.order(a, Role::Secondary, None);
+    shop.settle();
+    let look = shop.looks[a].clone().unwrap().look;
+    // A look begins (at what the policy named until now), then the volume is added.
+    shop.name(a, &[VOLUME, WORKLOAD]);
+    shop.looks[a] = None;
+    shop.turn();
+    shop.world.now += SignedDuration::from_secs(1);
+    // It ends: of the old objects nothing is in the way any more.
+    shop.looks[a] = Some(LookReport {
+        look,
+        total: 1,
+        left: 0,
+        blocked: vec![],
+        finished_at: shop.world.now,
+    });
+    shop.settle();
+    assert_eq!(shop.standings()[VOLUME], PRIMARY);
+}
+
+#[test]
+fn what_no_rule_reached_so_far_is_not_promoted_without_guards() {
+    let mut shop = Shop::new(Role::Secondary);
+    shop.world.namespaces[0].state.enforcement = Some(Enforcement::Policy);
+    shop.settle();
+    assert_eq!(shop.standings(), [Standing::Free; 4]);
+    let a = shop.policy("a", ALL);
+    // No request, nobody has said anything of the peer.
+    shop.order(a, Role::Primary, None);
+    shop.settle();
+    assert_ne!(
+        shop.standings()[VOLUME],
+        PRIMARY,
+        "{:?} {:?}",
+        shop.ready(a),
+        shop.status(a).epoch
+    );
+}
+
+#[test]
+fn a_namespace_that_comes_back_midway_is_not_closed_at_once() {
+    let mut shop = Shop::new(Role::Primary);
+    in_way(&mut shop, StepName::Replication);
+    let a = shop.policy("a", ALL);
+    shop.order(a, Role::Secondary, None);
+    shop.settle();
+    assert_eq!(shop.standings(), [SECONDARY; 4]);
+    let left = shop.world.namespaces.remove(0);
+    shop.world.outside.push(left.name);
+    shop.stood.clear();
+    shop.world.enrol("other");
+    for _ in 0..20 {
+        // `standings` reads the first namespace: "other" has nothing.
+        shop.turn();
+    }
+    // Its pods have come back outside enforcement.
+    in_way(&mut shop, StepName::PodsGone);
+    shop.world.namespaces.clear();
+    shop.world.outside.clear();
+    shop.world.enrol("shop");
+    shop.settle();
+    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.stood);
+}
+
+#[test]
+fn the_sites_promotion_brings_no_workload_over_a_volume_that_its_policy_waits_for() {
+    let mut shop = Shop::new(Role::Secondary);
+    in_way(&mut shop, StepName::Replication);
+    let a = shop.policy("a", ALL);
+    shop.order(a, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    assert_eq!(shop.standings(), [PRIMARY, SECONDARY, SECONDARY, SECONDARY]);
+    // The site's own look at volumes is about those that follow their layer: not this one (look/mod.rs, `Moving::Layers`).
+    let rules = RuleSet::built_in();
+    let rule = rules
+        .iter()
+        .find(|r| r.resource == "volumereplications")
+        .unwrap();
+    assert!(!shop.world.namespaces[0].state.follows_layer(rule, "data"));
+    shop.world.in_the_way.clear();
+    shop.world.order(Role::Primary, "s1", PEER);
+    for _ in 0..200 {
+        shop.world.objects = shop.compiled(&BTreeSet::new()).objects;
+        if matches!(shop.world.step(), Act::Wait { .. }) {
+            break;
+        }
+    }
+    assert_eq!(
+        shop.standings()[WORKLOAD],
+        SECONDARY,
+        "its volume was never confirmed: {:?}",
+        shop.standings()
+    );
+}
+
+#[test]
+fn what_does_not_come_into_force_can_be_overridden() {
+    let mut shop = Shop::new(Role::Secondary);
+    let (fast, slow) = (shop.policy("fast", ALL), shop.policy("slow", &[WORKLOAD]));
+    let overrides: &[&str] = &["peer-unknown", "not-conforming"];
+    shop.order(fast, Role::Primary, Some(("r1", overrides)));
+    shop.order(slow, Role::Primary, None);
+    shop.settle();
+    shop.later(31);
+    shop.later(600);
+    let mut stands = [PRIMARY; 4];
+    stands[WORKLOAD] = SECONDARY;
+    assert_eq!(shop.standings(), stands, "{:?}", shop.ready(fast));
+}
+
+#[test]
+fn a_namespace_that_comes_back_midway_is_not_opened_at_once() {
+    let mut shop = Shop::new(Role::Secondary);
+    in_way(&mut shop, StepName::Available);
+    let a = shop.policy("a", ALL);
+    shop.order(a, Role::Primary, Some(("r1", PEER)));
+    shop.settle();
+    shop.world.namespaces.clear();
+    shop.world.enrol("other");
+    for _ in 0..20 {
+        shop.turn();
+    }
+    // The volume has gone stale meanwhile.
+    in_way(&mut shop, StepName::Guards);
+    in_way(&mut shop, StepName::Replication);
+    shop.world.namespaces.clear();
+    shop.world.enrol("shop");
+    shop.stood.clear();
+    shop.settle();
+    shop.later(30);
+    assert_ne!(shop.standings()[WORKLOAD], PRIMARY, "{:?}", shop.stood);
+}
+
+#[test]
+fn a_volume_that_waits_to_close_is_not_kept_by_another() {
+    let mut shop = Shop::new(Role::Secondary);
+    shop.policy("a", &[VOLUME]);
+    let key = |name: &str| ObjectKey {
+        namespace: "shop".into(),
+        resource: "volumereplications".into(),
+        name: name.into(),
+    };
+    let volumes: BTreeSet<_> = [key("free"), key("used")].into();
+    let observation = shop.world.observation(None);
+    let Closing::Look(look) = closing(&observation, &volumes) else {
+        panic!()
+    };
+    let report = LookReport {
+        look,
+        total: 2,
+        left: 1,
+        blocked: vec![Blocked {
+            guard: "pods-running".into(),
+            object: Some("shop/volumereplications/used".into()),
+            message: String::new(),
+        }],
+        finished_at: shop.world.now,
+    };
+    let observation = shop.world.observation(Some(&report));
+    let free = BTreeSet::from([key("free")]);
+    assert_eq!(closing(&observation, &volumes), Closing::Unused(free));
+}

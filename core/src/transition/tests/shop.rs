@@ -1,0 +1,209 @@
+//! A site on which FailoverPolicies move single objects, in the small model of a cluster.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::World;
+use crate::RuleSet;
+use crate::api::{FailoverPolicy, FailoverPolicySpec, FailoverPolicyStatus, RoleRequest};
+use crate::compile::{Compiled, Inputs, ObjectKey, compile};
+use crate::namespace::Standing;
+use crate::role::Role;
+use crate::transition::{Act, Closing, LookReport, PolicyAct, closing, decide_policy};
+
+/// An application of one object a layer.
+pub(super) const WEB: [(&str, &str, &str); 4] = [
+    ("VolumeReplication", "volumereplications", "data"),
+    ("Deployment", "deployments", "web"),
+    ("HelmRelease", "helmreleases", "web"),
+    ("VirtualService", "virtualservices", "web"),
+];
+pub(super) const VOLUME: usize = 0;
+pub(super) const WORKLOAD: usize = 1;
+pub(super) const RELEASE: usize = 2;
+pub(super) const ROUTE: usize = 3;
+
+/// A site on which policies move single objects.
+#[derive(Clone, Debug)]
+pub(super) struct Shop {
+    pub(super) world: World,
+    pub(super) policies: Vec<FailoverPolicy>,
+    /// The last look of each policy.
+    pub(super) looks: Vec<Option<LookReport>>,
+    /// The last one at volumes that nothing orders to be live any more.
+    pub(super) closing_look: Option<LookReport>,
+    /// How the objects have stood, whenever that changed.
+    pub(super) stood: Vec<[Standing; 4]>,
+}
+
+impl Shop {
+    /// Settled in this role.
+    pub(super) fn new(role: Role) -> Self {
+        let mut world = World::new(role, &["shop"]);
+        world.settle();
+        let mut shop = Self {
+            world,
+            policies: vec![],
+            looks: vec![],
+            closing_look: None,
+            stood: vec![],
+        };
+        shop.stood = vec![shop.standings()];
+        shop
+    }
+
+    /// A policy that names these objects of the application comes.
+    pub(super) fn policy(&mut self, name: &str, objects: &[usize]) -> usize {
+        let policy = json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+            "metadata": { "namespace": "shop", "name": name, "generation": 1 },
+            "spec": { "managedResources": resources(objects) },
+        });
+        self.policies.push(serde_json::from_value(policy).unwrap());
+        self.looks.push(None);
+        self.policies.len() - 1
+    }
+
+    pub(super) fn order(&mut self, policy: usize, role: Role, request: Option<(&str, &[&str])>) {
+        self.write(policy, |spec| {
+            spec.desired_state = Some(role);
+            spec.request = request.map(|(id, overrides)| RoleRequest {
+                id: id.into(),
+                reason: "drill".into(),
+                overrides: overrides.iter().map(|o| (*o).to_owned()).collect(),
+                ..RoleRequest::default()
+            });
+        });
+    }
+
+    pub(super) fn name(&mut self, policy: usize, objects: &[usize]) {
+        let named = serde_json::from_value(resources(objects)).unwrap();
+        self.write(policy, |spec| spec.managed_resources = named);
+    }
+
+    pub(super) fn write(&mut self, policy: usize, change: impl FnOnce(&mut FailoverPolicySpec)) {
+        let policy = &mut self.policies[policy];
+        change(&mut policy.spec);
+        policy.metadata.generation = policy.metadata.generation.map(|g| g + 1);
+    }
+
+    /// One turn of the controller; the answer: nothing was left to do.
+    pub(super) fn turn(&mut self) -> bool {
+        let mut compiled = self.compiled(&BTreeSet::new());
+        let observation = self.world.observation(self.closing_look.as_ref());
+        let mut closing_look = None;
+        if !compiled.closing.is_empty() {
+            match closing(&observation, &compiled.closing) {
+                Closing::Unused(unused) => compiled = self.compiled(&unused),
+                Closing::Look(look) => closing_look = Some(look),
+                Closing::Wait { .. } => {}
+            }
+        }
+        self.world.objects = compiled.objects;
+        let mut rests = matches!(self.world.step(), Act::Wait { .. });
+        if let Some(look) = closing_look.filter(|_| rests) {
+            self.closing_look = Some(self.world.looked(&look));
+            rests = false;
+        }
+        for i in 0..self.policies.len() {
+            let policy = &self.policies[i];
+            let name = policy.metadata.name.as_deref().unwrap();
+            let mut results = compiled.policies.iter();
+            let result = results.find(|result| result.name == name).unwrap();
+            let observation = self.world.observation(self.looks[i].as_ref());
+            match decide_policy(&observation, policy, result) {
+                PolicyAct::WriteStatus(status) => {
+                    self.policies[i].status = Some(*status);
+                    rests = false;
+                }
+                PolicyAct::Look(look) => {
+                    self.looks[i] = Some(self.world.looked(&look));
+                    rests = false;
+                }
+                PolicyAct::Wait { .. } => {}
+            }
+        }
+        let standings = self.standings();
+        if self.stood.last() != Some(&standings) {
+            self.stood.push(standings);
+        }
+        rests
+    }
+
+    pub(super) fn compiled(&self, unused: &BTreeSet<ObjectKey>) -> Compiled {
+        let policies: Vec<&FailoverPolicy> = self.policies.iter().collect();
+        compile(&Inputs {
+            namespaces: &self.world.namespaces,
+            exempt: &BTreeSet::new(),
+            policies: &policies,
+            rules: &RuleSet::built_in(),
+            settled: true,
+            unused,
+        })
+    }
+
+    pub(super) fn delete_policies(&mut self) {
+        self.policies.clear();
+        self.looks.clear();
+    }
+
+    pub(super) fn settle(&mut self) {
+        for _ in 0..200 {
+            if self.turn() {
+                return;
+            }
+        }
+        panic!("never comes to rest: {:#?}", self.policies);
+    }
+
+    /// Time passes, and what there is to do then is done.
+    pub(super) fn later(&mut self, seconds: i64) {
+        self.world.now += SignedDuration::from_secs(seconds);
+        self.settle();
+    }
+
+    pub(super) fn standings(&self) -> [Standing; 4] {
+        let rules = RuleSet::built_in();
+        let state = &self.world.namespaces[0].state;
+        WEB.map(|(_, resource, name)| {
+            let rule = rules.iter().find(|rule| rule.resource == resource);
+            state.standing(rule.unwrap(), name)
+        })
+    }
+
+    pub(super) fn status(&self, policy: usize) -> &FailoverPolicyStatus {
+        self.policies[policy].status.as_ref().unwrap()
+    }
+
+    /// Condition, reason and message of Ready.
+    pub(super) fn ready(&self, policy: usize) -> (&str, &str, &str) {
+        let ready = &self.status(policy).conditions[0];
+        (&ready.status, &ready.reason, &ready.message)
+    }
+
+    /// The objects in the order in which they came to stand so.
+    pub(super) fn order_of(&self, role: Role) -> Vec<usize> {
+        let mut order = vec![];
+        for standings in &self.stood {
+            for (object, standing) in standings.iter().enumerate() {
+                if *standing == Standing::Ruled(role) && !order.contains(&object) {
+                    order.push(object);
+                }
+            }
+        }
+        order
+    }
+}
+
+pub(super) fn resources(objects: &[usize]) -> serde_json::Value {
+    let named = objects.iter().map(|i| WEB[*i]);
+    named
+        .map(|(kind, _, name)| json!({ "kind": kind, "name": name }))
+        .collect()
+}
+
+pub(super) const ALL: &[usize] = &[VOLUME, WORKLOAD, RELEASE, ROUTE];
+/// That there is no other site that could be asked.
+pub(super) const PEER: &[&str] = &["peer-unknown"];
