@@ -9,7 +9,7 @@ use failover_core::causes::causes;
 use failover_core::compile::{Compiled, ObjectKey, PolicyResult};
 use failover_core::names::CONTROLLER_MANAGER;
 use failover_core::transition::{
-    Closing, EnrolledNamespace, Look, Observation, PolicyAct, Whose, decide_policy,
+    Closing, EnrolledNamespace, Look, Observation, PolicyAct, Whose, decide_policy, promoting,
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -63,8 +63,7 @@ pub fn decide<'a>(
     let mut decided = Decided::default();
     for policy in policies {
         let name = name_of(policy);
-        let mut results = results.iter();
-        let Some(result) = results.find(|r| name == format!("{}/{}", r.namespace, r.name)) else {
+        let Some(result) = result_of(&name, results) else {
             continue;
         };
         let whose = Whose::Policy(name);
@@ -79,17 +78,31 @@ pub fn decide<'a>(
     decided
 }
 
+/// The volumes that policies are promoting now.
+pub fn promoted(seen: &Seen, compiled: &Compiled) -> BTreeSet<ObjectKey> {
+    let found = seen.policies.iter().filter_map(|policy| {
+        let result = result_of(&name_of(policy), &compiled.policies)?;
+        Some((&**policy, result))
+    });
+    promoting(found)
+}
+
+/// What became of a policy.
+fn result_of<'a>(name: &str, results: &'a [PolicyResult]) -> Option<&'a PolicyResult> {
+    let mut results = results.iter();
+    results.find(|result| name == format!("{}/{}", result.namespace, result.name))
+}
+
 /// What a look is about that is not the site's own: the objects that a policy names and that are not refused it, or volumes
 /// that wait to close.
 pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
     if look.whose == Whose::Nobody {
         return named(seen, Role::Secondary, compiled.closing.clone());
     }
-    let is_it = |name: &str| look.whose == Whose::Policy(name.to_owned());
+    let is_it = |policy: &&Arc<FailoverPolicy>| look.whose == Whose::Policy(name_of(policy));
     let mut policies = seen.policies.iter();
-    let policy = policies.find(|policy| is_it(&name_of(policy)));
-    let mut results = compiled.policies.iter();
-    let result = results.find(|found| is_it(&format!("{}/{}", found.namespace, found.name)));
+    let policy = policies.find(is_it);
+    let result = policy.and_then(|policy| result_of(&name_of(policy), &compiled.policies));
     let resources = result.iter().flat_map(|found| &found.resources);
     let objects: BTreeSet<ObjectKey> = resources
         .filter(|found| found.refused.is_none())

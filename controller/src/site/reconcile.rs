@@ -5,13 +5,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::NamespaceState;
-use failover_core::api::{Site, SiteStatus};
+use failover_core::api::{Site, SiteStatus, StepName};
 use failover_core::compile::{Compiled, Held, ObjectKey};
 use failover_core::transition::{
     Act, Closing, Deadlines, EnrolledNamespace, Look, Observation, Refusal, Whose, closing, decide,
     is_paused, on_the_walk,
 };
+use failover_core::{NamespaceState, Role};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
@@ -223,7 +223,7 @@ impl Reconciler {
             Act::Look(look) => {
                 self.tell(&seen, &compiled).await;
                 self.walk_policies(&seen, &compiled).await;
-                let next = self.work.look(look, |look| scene(&seen, look));
+                let next = self.work.look(look, |look| scene(&seen, &compiled, look));
                 let next = next.unwrap_or(now + self.sweep_every);
                 Ok(earliest(next, seen.live.until))
             }
@@ -450,13 +450,18 @@ impl Reconciler {
 }
 
 /// What the walk under way is about.
-fn scene(seen: &Seen, look: &Look) -> Scene {
+fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
     let status = seen.site.status.as_ref();
     let walk = status.and_then(|status| status.transition.as_ref());
+    let to = walk.map_or(seen.site.spec.role, |walk| walk.to);
+    let volumes = match (look.at, to) {
+        (StepName::Replication, Role::Primary) => policies::promoted(seen, compiled),
+        _ => BTreeSet::new(),
+    };
     Scene {
-        to: walk.map_or(seen.site.spec.role, |walk| walk.to),
+        to,
         namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
-        moving: Moving::Layers,
+        moving: Moving::Layers(volumes),
         rules: seen.rules.clone(),
     }
 }

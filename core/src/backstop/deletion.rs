@@ -16,10 +16,11 @@ use crate::rule::Rule;
 const BY_GITOPS: &str = "request.userInfo.username.matches('^system:serviceaccount:[^:]+:\
                          (kustomize-controller|helm-controller|argocd-application-controller|argocd-applicationset-controller)$')";
 
-/// Deleted by a part of the cluster, of which a group is the controller.
+/// Deleted by a part of the cluster, and owned by a group. csi-addons does not make the group its controller
+/// (`SetOwnerReference` in `volumegroupreplication_controller.go`).
 const GOES_WITH_ITS_GROUP: &str = "request.userInfo.username.startsWith('system:serviceaccount:') && !variables.byGitOps \
     && dyn(oldObject)[?'metadata'][?'ownerReferences'].orValue([]).exists(owner, \
-    dyn(owner)[?'kind'].orValue(dyn('')) == 'VolumeGroupReplication' && dyn(owner)[?'controller'].orValue(dyn(false)) == true)";
+    dyn(owner)[?'kind'].orValue(dyn('')) == 'VolumeGroupReplication')";
 
 /// The policy and its binding, for a rule about volumes.
 pub(super) fn guard(rule: &Rule) -> Option<[Value; 2]> {

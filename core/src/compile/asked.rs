@@ -20,8 +20,6 @@ pub(super) struct Ask {
     pub(super) fresh: bool,
     /// For each policy that orders a state, whether its walk has come to the object's layer.
     walked: Vec<bool>,
-    /// The walk of one of them has begun to move.
-    pub(super) under_way: bool,
 }
 
 impl Ask {
@@ -70,9 +68,8 @@ impl Asked {
                 ask.fresh |= state == Some(Role::Primary) && !was_refused(policy, resource, &key);
                 if let (Some(state), Some(rule)) = (state, the_rule(inputs.rules, &key.resource)) {
                     let walk = walk(policy, resource, &key).filter(|walk| walk.to == state);
-                    let ordered = walk.map(|walk| walk.layers).unwrap_or_default();
-                    ask.walked.push(ordered.of(rule.layer) == Some(state));
-                    ask.under_way |= !ordered.is_unknown();
+                    let ordered = walk.and_then(|walk| walk.layers.of(rule.layer));
+                    ask.walked.push(ordered == Some(state));
                 }
             }
         }
@@ -85,7 +82,6 @@ impl Asked {
             policies: BTreeMap::new(),
             fresh: false,
             walked: Vec::new(),
-            under_way: false,
         };
         self.by_object.get(key).unwrap_or(&NOTHING)
     }

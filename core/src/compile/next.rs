@@ -82,7 +82,11 @@ impl Subject<'_> {
     /// Whether the object may go from how it stands to what `entry` makes of it without anybody's order.
     fn may_become(&self, entry: Option<ObjectRole>) -> bool {
         let (before, after) = (self.standing(), self.state.standing_as(self.rule, entry));
-        looseness(after) <= looseness(before)
+        // What stands apart does not join the site on its way: the site's walk would take along but what comes in time.
+        let joins =
+            !self.settled && entry != self.current && self.current.is_some_and(stands_apart);
+        looseness(after) < looseness(before)
+            || (looseness(after) == looseness(before) && !joins)
             || (self.settled
                 && self.layer() == Some(Role::Primary)
                 && before == Standing::Ruled(Role::Primary))
@@ -98,6 +102,10 @@ impl Subject<'_> {
     }
 }
 
+fn stands_apart(entry: ObjectRole) -> bool {
+    entry != ObjectRole::Site
+}
+
 fn looseness(standing: Standing) -> u8 {
     match standing {
         Standing::Ruled(Role::Secondary) => 0,
@@ -110,7 +118,7 @@ fn looseness(standing: Standing) -> u8 {
 /// `desiredState: secondary`, once its walk is there.
 fn demoted(subject: &Subject<'_>, ask: &Ask) -> Decided {
     let stands_by = subject.standing() == Standing::Ruled(Role::Secondary);
-    let due = stands_by || ask.is_due(Role::Secondary);
+    let due = (stands_by && subject.settled) || ask.is_due(Role::Secondary);
     Decided {
         entry: if due {
             Some(ObjectRole::Secondary)
@@ -128,11 +136,9 @@ fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
     let open =
         live && (subject.rule.layer != Layer::Volumes || subject.standing() != Standing::Free);
     if live || ask.fresh {
-        let entry = if open || ask.is_due(Role::Primary) {
+        // What the site's own walk has moved is not taken out of it: that still waits for it.
+        let entry = if (open && subject.settled) || ask.is_due(Role::Primary) {
             Some(ObjectRole::Primary)
-        } else if ask.under_way && subject.standing() == Standing::Ruled(Role::Secondary) {
-            // From now on it is this walk that waits for its volumes, not the site's.
-            Some(ObjectRole::Secondary)
         } else {
             subject.current
         };

@@ -266,7 +266,9 @@ proptest! {
                     && p.spec.managed_resources.iter().any(|r| r.name == *name)
             });
             let asked = match world.namespace.state.objects.get(resource, name) {
-                Some(ObjectRole::Exempt) => world.exempt.contains(&key(i)) || ordered(Role::Secondary),
+                Some(ObjectRole::Exempt) => {
+                    world.exempt.contains(&key(i)) || ordered(Role::Primary) || ordered(Role::Secondary)
+                }
                 Some(ObjectRole::Primary) => ordered(Role::Primary) || ordered(Role::Secondary),
                 Some(ObjectRole::Site | ObjectRole::Secondary) | None => true,
             };

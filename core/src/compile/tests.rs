@@ -60,6 +60,8 @@ fn policy(name: &str, state: Option<&str>, resources: &[(&str, &str)]) -> Failov
 pub(super) fn walk_to(policy: &mut FailoverPolicy, layers: &[Layer]) {
     let status = policy.status.get_or_insert_default();
     status.observed_generation = policy.metadata.generation;
+    let named = policy.spec.managed_resources.iter();
+    status.resources = named.map(|named| told(named, None)).collect();
     let Some(state) = policy.spec.desired_state else {
         return;
     };
@@ -73,20 +75,27 @@ pub(super) fn walk_to(policy: &mut FailoverPolicy, layers: &[Layer]) {
     status.transition = Some(serde_json::from_value(journal).unwrap());
 }
 
+fn told(
+    named: &ManagedResource,
+    reason: Option<ManagedResourceReason>,
+) -> crate::api::ManagedResourceStatus {
+    crate::api::ManagedResourceStatus {
+        kind: named.kind,
+        name: named.name.clone(),
+        namespace: named.namespace.clone().unwrap_or_else(|| "shop".into()),
+        state: None,
+        since: None,
+        reason,
+        error: None,
+    }
+}
+
 /// Tells a policy what became of it.
 pub(super) fn tell(policy: &mut FailoverPolicy, result: &PolicyResult) {
-    let own = policy.metadata.namespace.clone();
-    let resources = result.resources.iter().map(|found| {
+    let found = result.resources.iter();
+    let resources = found.map(|found| {
         let refused = found.refused.as_ref();
-        crate::api::ManagedResourceStatus {
-            kind: found.resource.kind,
-            name: found.resource.name.clone(),
-            namespace: found.resource.namespace.clone().or(own.clone()).unwrap(),
-            state: found.state,
-            since: None,
-            reason: refused.map(|(reason, _)| *reason),
-            error: refused.map(|(_, why)| why.clone()),
-        }
+        told(&found.resource, refused.map(|(reason, _)| *reason))
     });
     let status = policy.status.get_or_insert_default();
     status.observed_generation = policy.metadata.generation;

@@ -57,7 +57,7 @@ pub use closing::{Closing, closing};
 pub use moving::SWEEPING;
 pub use namespaces::on_the_walk;
 pub use order::guard_of;
-pub use policy::{PolicyAct, decide_policy};
+pub use policy::{PolicyAct, decide_policy, promoting};
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
 /// a replica that dies in the meantime has dropped out by then.

@@ -35,7 +35,7 @@ use crate::api::{
     Blocked, FailoverPolicy, FailoverPolicyStatus, ManagedKind, ManagedResourceReason, Outcome,
     Phase, SiteStatus, Step, StepName, StepState, Transition,
 };
-use crate::compile::{PolicyResult, ResourceResult};
+use crate::compile::{ObjectKey, PolicyResult, ResourceResult};
 use crate::guard::{GuardId, Overrides};
 use crate::namespace::Standing;
 use crate::role::{Layer, Role, Roles};
@@ -83,6 +83,24 @@ pub fn decide_policy(
             until: later(observation),
         },
     }
+}
+
+/// The volumes that policies are promoting now. Workloads of theirs that they have not come to yet follow the site, and must not
+/// come over these before they are confirmed.
+pub fn promoting<'a>(
+    policies: impl IntoIterator<Item = (&'a FailoverPolicy, &'a PolicyResult)>,
+) -> BTreeSet<ObjectKey> {
+    let promotes = |policy: &FailoverPolicy| {
+        let walk = policy.status.as_ref().and_then(|s| s.transition.as_ref());
+        walk.is_some_and(|walk| walk.to == Role::Primary)
+    };
+    policies
+        .into_iter()
+        .filter(|(policy, _)| promotes(policy))
+        .flat_map(|(_, result)| &result.resources)
+        .filter(|found| is_of(found, &[Layer::Volumes]))
+        .filter_map(|found| found.object.clone())
+        .collect()
 }
 
 /// A policy, and everything that decides about it.

@@ -27,6 +27,7 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     }
     count_on(observation, status);
     start_if_ordered(observation, status);
+    let_go(observation, status);
     follow_objects(observation, status);
     loop {
         if let Some(mut transition) = status.transition.take() {
@@ -152,6 +153,22 @@ pub(super) fn go_on_waiting(transition: &mut Transition, waited: &[Step]) {
         if let Some(before) = before.filter(|before| waits && before.state != StepState::Done) {
             step.started_at.clone_from(&before.started_at);
         }
+    }
+}
+
+/// Takes namespaces that have left out of the walk that takes them over. Should they come back they are led anew, from the
+/// layers as they are then.
+fn let_go(observation: &Observation<'_>, status: &mut SiteStatus) {
+    let Some(mut transition) = status.transition.take() else {
+        return;
+    };
+    let leads = !transition.namespaces.is_empty();
+    let is_there = |name: &String| observation.namespaces.iter().any(|n| n.name == *name);
+    transition.namespaces.retain(is_there);
+    if leads && transition.namespaces.is_empty() {
+        finish(observation, status, &transition, Outcome::Superseded);
+    } else {
+        status.transition = Some(transition);
     }
 }
 

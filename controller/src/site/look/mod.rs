@@ -61,8 +61,8 @@ pub struct Scene {
 /// Which objects of those namespaces are on the walk.
 #[derive(Clone, Debug)]
 pub enum Moving {
-    /// What takes the role of its layer.
-    Layers,
+    /// What takes the role of its layer; and these volumes, which are waited for although it is policies that move them.
+    Layers(BTreeSet<ObjectKey>),
     /// What a policy names.
     Named(BTreeSet<ObjectKey>),
 }
@@ -70,13 +70,17 @@ pub enum Moving {
 impl Scene {
     /// Whether an object is on the walk.
     fn has(&self, namespace: &EnrolledNamespace, rule: &Rule, name: &str) -> bool {
+        let key = || ObjectKey {
+            namespace: namespace.name.clone(),
+            resource: rule.resource.to_string(),
+            name: name.to_owned(),
+        };
         match &self.moving {
-            Moving::Layers => namespace.state.follows_layer(rule, name),
-            Moving::Named(objects) => objects.contains(&ObjectKey {
-                namespace: namespace.name.clone(),
-                resource: rule.resource.to_string(),
-                name: name.to_owned(),
-            }),
+            Moving::Layers(volumes) => {
+                namespace.state.follows_layer(rule, name)
+                    || (!volumes.is_empty() && volumes.contains(&key()))
+            }
+            Moving::Named(objects) => objects.contains(&key()),
         }
     }
 }

@@ -5,6 +5,7 @@ mod model;
 mod newcomers;
 mod policies;
 mod policies_in_doubt;
+mod policies_property;
 mod property;
 mod shop;
 mod walking;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use proptest::prelude::*;
 
 use super::shop::{ALL, PEER, RELEASE, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
@@ -284,91 +283,4 @@ fn what_was_seen_of_volumes_too_long_ago_closes_none() {
         .insert(StepName::PodsGone, vec!["web-1"]);
     shop.settle();
     assert_eq!(shop.standings()[VOLUME], Standing::Ruled(Role::Primary));
-}
-
-/// What happens to a controller and its cluster.
-#[derive(Clone, Debug)]
-enum Event {
-    Turn,
-    /// Killed and started again: what it held in memory is gone.
-    Crash,
-    Order(Role, bool),
-    Name(Vec<usize>),
-    Site(Role),
-    InTheWay(bool),
-    Time(i64),
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let role = || prop_oneof![Just(Role::Primary), Just(Role::Secondary)];
-    let named = proptest::sample::subsequence(ALL.to_vec(), 1..=4);
-    prop_oneof![
-        16 => Just(Event::Turn),
-        1 => Just(Event::Crash),
-        2 => (role(), any::<bool>()).prop_map(|(role, over)| Event::Order(role, over)),
-        1 => named.prop_map(Event::Name),
-        1 => role().prop_map(Event::Site),
-        1 => any::<bool>().prop_map(Event::InTheWay),
-        1 => (0i64..100).prop_map(Event::Time),
-    ]
-}
-
-proptest! {
-    /// While one policy names the application as a whole: no workload is live over a volume that is not, no traffic comes to
-    /// workloads that are not live, whatever is ordered of policy and site in whatever order; and in the end it stands as ordered.
-    #[test]
-    fn whatever_happens_its_objects_stand_in_the_safe_order(
-        site in prop_oneof![Just(Role::Primary), Just(Role::Secondary)],
-        events in proptest::collection::vec(event(), 0..120),
-    ) {
-        let mut shop = Shop::new(site);
-        let policy = shop.policy("web", ALL);
-        let mut orders = 0;
-        let mut whole = true;
-        for event in events {
-            match event {
-                Event::Turn => { shop.turn(); }
-                Event::Crash => {
-                    shop.world.sweep = None;
-                    shop.world.look = None;
-                    shop.looks[policy] = None;
-                }
-                Event::Order(role, over) => {
-                    orders += 1;
-                    let id = format!("p{orders}");
-                    let overrides = if over { PEER } else { &[] };
-                    shop.order(policy, role, Some((&id, overrides)));
-                }
-                Event::Name(objects) => {
-                    // What it names no more follows the site, by itself.
-                    whole = false;
-                    shop.name(policy, &objects);
-                }
-                Event::Site(role) if role != shop.world.site.spec.role => {
-                    orders += 1;
-                    shop.world.order(role, &format!("s{orders}"), PEER);
-                }
-                Event::Site(_) => {}
-                Event::InTheWay(true) => { shop.world.in_the_way.insert(StepName::PodsGone, vec!["x"]); }
-                Event::InTheWay(false) => { shop.world.in_the_way.clear(); }
-                Event::Time(seconds) => shop.world.now += SignedDuration::from_secs(seconds),
-            }
-            if whole {
-                let live = shop.standings().map(|standing| standing == Standing::Ruled(Role::Primary));
-                prop_assert!(live[VOLUME] || !live[WORKLOAD], "{:?}", shop.standings());
-                prop_assert!(live[WORKLOAD] || !live[ROUTE], "{:?}", shop.standings());
-            }
-        }
-        // Nothing is in the way for ever, and somebody has seen to the peer.
-        shop.world.in_the_way.clear();
-        shop.name(policy, ALL);
-        if let Some(role) = shop.policies[policy].spec.desired_state {
-            shop.order(policy, role, Some(("last", PEER)));
-            for _ in 0..3 {
-                shop.later(60);
-            }
-            prop_assert_eq!(shop.standings(), [Standing::Ruled(role); 4]);
-            prop_assert_eq!(shop.status(policy).phase, Some(Phase::Stable));
-        }
-    }
 }

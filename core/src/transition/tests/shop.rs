@@ -11,7 +11,7 @@ use crate::api::{FailoverPolicy, FailoverPolicySpec, FailoverPolicyStatus, RoleR
 use crate::compile::{Compiled, Inputs, ObjectKey, compile};
 use crate::namespace::Standing;
 use crate::role::Role;
-use crate::transition::{Act, Closing, LookReport, PolicyAct, closing, decide_policy};
+use crate::transition::{Act, Closing, LookReport, PolicyAct, closing, decide_policy, promoting};
 
 /// An application of one object a layer.
 pub(super) const WEB: [(&str, &str, &str); 4] = [
@@ -66,9 +66,15 @@ impl Shop {
         self.policies.len() - 1
     }
 
-    pub(super) fn order(&mut self, policy: usize, role: Role, request: Option<(&str, &[&str])>) {
+    pub(super) fn order(
+        &mut self,
+        policy: usize,
+        role: impl Into<Option<Role>>,
+        request: Option<(&str, &[&str])>,
+    ) {
+        let role = role.into();
         self.write(policy, |spec| {
-            spec.desired_state = Some(role);
+            spec.desired_state = role;
             spec.request = request.map(|(id, overrides)| RoleRequest {
                 id: id.into(),
                 reason: "drill".into(),
@@ -91,6 +97,11 @@ impl Shop {
 
     /// One turn of the controller; the answer: nothing was left to do.
     pub(super) fn turn(&mut self) -> bool {
+        self.turn_with(|_| {})
+    }
+
+    /// As that, where between what the site sees and what policies see the world is changed.
+    pub(super) fn turn_with(&mut self, between: impl FnOnce(&mut World)) -> bool {
         let mut compiled = self.compiled(&BTreeSet::new());
         let observation = self.world.observation(self.closing_look.as_ref());
         let mut closing_look = None;
@@ -103,6 +114,7 @@ impl Shop {
         }
         self.world.objects = compiled.objects;
         let mut rests = matches!(self.world.step(), Act::Wait { .. });
+        between(&mut self.world);
         if let Some(look) = closing_look.filter(|_| rests) {
             self.closing_look = Some(self.world.looked(&look));
             rests = false;
@@ -139,7 +151,7 @@ impl Shop {
             exempt: &BTreeSet::new(),
             policies: &policies,
             rules: &RuleSet::built_in(),
-            settled: true,
+            settled: crate::birth::Settled::of(&self.world.site).is_some(),
             unused,
         })
     }
@@ -166,11 +178,24 @@ impl Shop {
 
     pub(super) fn standings(&self) -> [Standing; 4] {
         let rules = RuleSet::built_in();
-        let state = &self.world.namespaces[0].state;
+        let namespace = self.world.namespaces.first();
         WEB.map(|(_, resource, name)| {
             let rule = rules.iter().find(|rule| rule.resource == resource);
-            state.standing(rule.unwrap(), name)
+            namespace.map_or(Standing::Free, |namespace| {
+                namespace.state.standing(rule.unwrap(), name)
+            })
         })
+    }
+
+    /// The volumes that policies are promoting.
+    pub(super) fn promoting(&self) -> BTreeSet<ObjectKey> {
+        let compiled = self.compiled(&BTreeSet::new());
+        let policies = self.policies.iter();
+        promoting(policies.filter_map(|policy| {
+            let mut results = compiled.policies.iter();
+            let name = policy.metadata.name.as_ref();
+            Some((policy, results.find(|result| name == Some(&result.name))?))
+        }))
     }
 
     pub(super) fn status(&self, policy: usize) -> &FailoverPolicyStatus {
