@@ -26,10 +26,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::moving::{SWEEPING, enforcers};
 use super::order::{Task, task};
-use super::walk::{StepOutcome, begin, begun, count, go_on_waiting, later, note, record};
+use super::walk::{
+    StepOutcome, begin, begun, count, go_on_waiting, later, note, record, requested,
+};
 use super::{
     Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Look, Observation, SWEEP_RETRY, Whose, is_paused,
-    settled, waiting, walking,
+    waiting, walking,
 };
 use crate::api::{
     Blocked, FailoverPolicy, FailoverPolicyStatus, ManagedKind, ManagedResourceReason, Outcome,
@@ -194,7 +196,7 @@ impl Subject<'_> {
         let id = if request.id.is_empty() {
             format!("generation-{}", generation.unwrap_or_default())
         } else {
-            request.id
+            request.id.clone()
         };
         let mut transition = begin(Transition {
             id,
@@ -202,13 +204,7 @@ impl Subject<'_> {
             to: desired,
             epoch: status.epoch,
             mode: spec.mode,
-            requested_by: request.requested_by,
-            reason: request.reason,
-            overrides: request.overrides,
-            run_missed: request.run_missed,
-            run_held_jobs: request.run_held_jobs,
-            planned: !request.unplanned,
-            ..settled::blank(self.observation)
+            ..requested(self.observation, request)
         });
         if let Some(repeated) = repeated {
             go_on_waiting(&mut transition, &repeated.steps);

@@ -10,8 +10,8 @@ use super::{
     role_in_effect, settled, waiting, walking,
 };
 use crate::api::{
-    Blocked, HistoryEntry, Outcome, Phase, SiteStatus, Step, StepDuration, StepName, StepState,
-    Transition,
+    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, SiteStatus, Step, StepDuration, StepName,
+    StepState, Transition,
 };
 use crate::guard::{GuardId, Overrides};
 use crate::role::{Layer, Roles};
@@ -98,7 +98,7 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     let id = if request.id.is_empty() {
         format!("birth-{}", spec.site_name)
     } else {
-        request.id
+        request.id.clone()
     };
     let from = role_in_effect(status, observation.namespaces);
     let settled = status.layers.uniform() == Some(spec.role);
@@ -131,18 +131,25 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     let mut transition = begin(Transition {
         id,
         from,
+        namespaces,
+        layers,
+        ..requested(observation, request)
+    });
+    go_on_waiting(&mut transition, &waited);
+    status.transition = Some(transition);
+}
+
+/// A transition about which nothing is said yet but what a request does.
+pub(super) fn requested(observation: &Observation<'_>, request: RoleRequest) -> Transition {
+    Transition {
         requested_by: request.requested_by,
         reason: request.reason,
         overrides: request.overrides,
         run_missed: request.run_missed,
         run_held_jobs: request.run_held_jobs,
         planned: !request.unplanned,
-        namespaces,
-        layers,
         ..settled::blank(observation)
-    });
-    go_on_waiting(&mut transition, &waited);
-    status.transition = Some(transition);
+    }
 }
 
 /// An order that repeats a running one, to override what holds it, does not begin its waits anew.

@@ -9,6 +9,17 @@ use super::*;
 use crate::api::ManagedResourceReason;
 use crate::namespace::Standing;
 
+/// A demotion of all of it that waits for a pod.
+fn waiting_for_pods() -> (Shop, usize) {
+    let mut shop = Shop::new(Role::Primary);
+    let in_the_way = &mut shop.world.in_the_way;
+    in_the_way.insert(StepName::PodsGone, vec!["web-1"]);
+    let policy = shop.policy("web", ALL);
+    shop.order(policy, Role::Secondary, None);
+    shop.settle();
+    (shop, policy)
+}
+
 #[test]
 fn it_demotes_its_objects_layer_by_layer_and_leaves_the_site_alone() {
     let mut shop = Shop::new(Role::Primary);
@@ -81,13 +92,7 @@ fn what_a_request_overrode_once_it_does_not_override_again() {
 
 #[test]
 fn its_volumes_wait_for_its_pods_until_an_override_that_gives_up_waiting() {
-    let mut shop = Shop::new(Role::Primary);
-    shop.world
-        .in_the_way
-        .insert(StepName::PodsGone, vec!["web-1"]);
-    let policy = shop.policy("web", ALL);
-    shop.order(policy, Role::Secondary, None);
-    shop.settle();
+    let (mut shop, policy) = waiting_for_pods();
     assert_eq!(shop.ready(policy).1, "Progressing");
     shop.later(121);
     let (_, reason, message) = shop.ready(policy);
@@ -111,13 +116,7 @@ fn its_volumes_wait_for_its_pods_until_an_override_that_gives_up_waiting() {
 
 #[test]
 fn turned_round_in_the_middle_it_goes_back_from_where_it_is() {
-    let mut shop = Shop::new(Role::Primary);
-    shop.world
-        .in_the_way
-        .insert(StepName::PodsGone, vec!["web-1"]);
-    let policy = shop.policy("web", ALL);
-    shop.order(policy, Role::Secondary, None);
-    shop.settle();
+    let (mut shop, policy) = waiting_for_pods();
     shop.stood.clear();
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
