@@ -1,40 +1,39 @@
 //! The loop: observe, decide, act. Nothing else happens to the site.
 
+mod deciding;
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::api::{Site, SiteStatus, StepName};
-use failover_core::compile::{Compiled, Held, ObjectKey};
-use failover_core::transition::{
-    Act, Closing, Deadlines, EnrolledNamespace, Look, Observation, Refusal, Whose, closing, decide,
-    is_paused, on_the_walk,
-};
-use failover_core::{NamespaceState, Role};
-use jiff::{SignedDuration, Timestamp};
+use failover_core::NamespaceState;
+use failover_core::api::{Site, SiteStatus};
+use failover_core::compile::Held;
+use failover_core::transition::{Act, Deadlines, EnrolledNamespace, Look, Refusal, is_paused};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::Api;
 use tokio::time::Instant;
 
-use super::caches::Caches;
-use super::compiling;
-use super::enforcers;
-use super::events::Events;
-use super::gate::Gate;
-use super::label::{self, NamespaceMeta};
-use super::look::{Looker, Moving, Scene};
-use super::news::{self, Journal, News};
-use super::observe::{Observer, Seen};
-use super::policies;
-use super::progress::{self, Progress};
-use super::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
-use super::status;
-use super::sweep::Sweeper;
-use super::work::{Finished, Next, Work};
 use crate::args::SiteArgs;
-use crate::metrics::{GuardLabels, Metrics};
+use crate::metrics::Metrics;
+use crate::site::caches::Caches;
+use crate::site::enforcers;
+use crate::site::events::Events;
+use crate::site::gate::Gate;
+use crate::site::label::{self, NamespaceMeta};
+use crate::site::look::Looker;
+use crate::site::news::{self, Journal};
+use crate::site::observe::{Observer, Seen};
+use crate::site::policies;
+use crate::site::progress::{self, Progress};
+use crate::site::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
+use crate::site::status;
+use crate::site::sweep::Sweeper;
+use crate::site::work::{Next, Work};
 use failover_core::causes::causes;
 
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
@@ -223,7 +222,9 @@ impl Reconciler {
             Act::Look(look) => {
                 self.tell(&seen, &compiled).await;
                 self.walk_policies(&seen, &compiled).await;
-                let next = self.work.look(look, |look| scene(&seen, &compiled, look));
+                let next = self
+                    .work
+                    .look(look, |look| deciding::scene(&seen, &compiled, look));
                 let next = next.unwrap_or(now + self.sweep_every);
                 Ok(earliest(next, seen.live.until))
             }
@@ -249,57 +250,6 @@ impl Reconciler {
         }
     }
 
-    /// What is to be in force of single objects, and what there is to do for volumes that would close but are used.
-    async fn compiled(&mut self, seen: &Seen) -> (Compiled, Option<Closing>) {
-        let compiled = self.compiled_with(seen, &BTreeSet::new()).await;
-        if compiled.closing.is_empty() {
-            return (compiled, None);
-        }
-        let observation = self.observation(seen, &compiled, &seen.site, &Whose::Nobody);
-        match closing(&observation, &compiled.closing) {
-            Closing::Unused(unused) => (self.compiled_with(seen, &unused).await, None),
-            more => (compiled, Some(more)),
-        }
-    }
-
-    async fn compiled_with(&mut self, seen: &Seen, unused: &BTreeSet<ObjectKey>) -> Compiled {
-        let labels = self.observer.exempt_labels();
-        compiling::compiled(&self.client, seen, labels, unused).await
-    }
-
-    fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {
-        let mut site = (*seen.site).clone();
-        if let Some(status) = &mut site.status {
-            progress::take_out(status);
-        }
-        decide(&self.observation(seen, compiled, &site, &Whose::Site))
-    }
-
-    /// What there is to decide on, on this behalf.
-    fn observation<'a>(
-        &'a self,
-        seen: &'a Seen,
-        compiled: &'a Compiled,
-        site: &'a Site,
-        whose: &Whose,
-    ) -> Observation<'a> {
-        Observation {
-            site,
-            namespaces: &seen.enrolled,
-            objects: &compiled.objects,
-            outside: &seen.outside,
-            refused: &self.refused,
-            enforcers: &seen.live.enforcers,
-            facts: seen.facts,
-            sweep: self.work.report(&seen.enrolled),
-            sweep_failed: self.work.sweep_failed(),
-            look: self.work.look_report(whose),
-            deadlines: self.deadlines,
-            sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
-            now: seen.at,
-        }
-    }
-
     async fn write_status(&mut self, site: &Site, status: SiteStatus) -> Result<(), TurnError> {
         let before = site.status.clone().unwrap_or_default();
         let written = status::write(&self.client, site, status).await?;
@@ -312,48 +262,6 @@ impl Reconciler {
             .publish(&written, &news::of_status(&before, &after), (self.now)())
             .await;
         Ok(())
-    }
-
-    fn count_guards(&self, before: Journal<'_>, after: Journal<'_>) {
-        for guard in news::guards_that_came_to_hold(before, after) {
-            self.metrics
-                .guard_refusals
-                .get_or_create(&GuardLabels { guard })
-                .inc();
-        }
-    }
-
-    /// Tells the site what is held back.
-    async fn tell(&mut self, seen: &Seen, compiled: &Compiled) {
-        if is_paused(&seen.site, seen.at) {
-            return;
-        }
-        let news = news::of_held(&self.told_held, &compiled.held);
-        self.told_held = compiled.held.iter().cloned().collect();
-        let news: Vec<News> = news.into_iter().collect();
-        self.events.publish(&seen.site, &news, seen.at).await;
-    }
-
-    /// Tells policies what became of them, and moves the walks of those that order a state on as far as the world allows.
-    /// Returns what is left to do for them.
-    async fn walk_policies(&mut self, seen: &Seen, compiled: &Compiled) -> policies::Decided {
-        let names: BTreeSet<String> = seen.policies.iter().map(|p| policies::name_of(p)).collect();
-        self.work.keep_looks(|name| names.contains(name));
-        let observe = |whose: &Whose| self.observation(seen, compiled, &seen.site, whose);
-        let mut decided = policies::decide(&seen.policies, &compiled.policies, observe);
-        let writes = std::mem::take(&mut decided.writes);
-        for (replaced, answer) in policies::write_all(&self.client, writes).await {
-            // There is more to do now, but first of all for the site: the journal says what is to be in force.
-            decided.until = Some(seen.at);
-            let before = replaced.status.clone().unwrap_or_default();
-            let after = answer.status.clone().unwrap_or_default();
-            let (before, after) = (Journal::of_policy(&before), Journal::of_policy(&after));
-            self.count_guards(before, after);
-            let news = news::of_policy(&policies::name_of(&replaced), before, after);
-            self.events.publish(&seen.site, &news, seen.at).await;
-            self.observer.wrote_policy(&replaced, answer);
-        }
-        decided
     }
 
     async fn label(
@@ -433,37 +341,6 @@ impl Reconciler {
             Some(_) | None => Ok(()),
         }
     }
-
-    /// What a sweep corrected outside a transition; those have news of their own.
-    async fn tell_of_sweep(&mut self, finished: &Finished) {
-        let Some(seen) = self.observer.look(Instant::now(), finished.at) else {
-            return;
-        };
-        let status = seen.site.status.as_ref();
-        if status.is_some_and(|status| status.transition.is_some()) {
-            return;
-        }
-        let news = news::of_sweep(&finished.swept, finished.first);
-        let news: Vec<News> = news.into_iter().collect();
-        self.events.publish(&seen.site, &news, finished.at).await;
-    }
-}
-
-/// What the walk under way is about.
-fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
-    let status = seen.site.status.as_ref();
-    let walk = status.and_then(|status| status.transition.as_ref());
-    let to = walk.map_or(seen.site.spec.role, |walk| walk.to);
-    let volumes = match (look.at, to) {
-        (StepName::Replication, Role::Primary) => policies::promoted(seen, compiled),
-        _ => BTreeSet::new(),
-    };
-    Scene {
-        to,
-        namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
-        moving: Moving::Layers(volumes),
-        rules: seen.rules.clone(),
-    }
 }
 
 /// Why a Namespace refuses to be written; nothing where it has only changed meanwhile, or the API server is away.
@@ -482,5 +359,4 @@ fn earliest(next: Instant, other: Option<Instant>) -> Instant {
 }
 
 #[cfg(test)]
-#[path = "reconcile_tests.rs"]
 mod tests;

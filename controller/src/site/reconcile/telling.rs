@@ -1,0 +1,76 @@
+//! What is told, apart from the site's own journal: events, and the journals of policies.
+
+use std::collections::BTreeSet;
+
+use failover_core::compile::Compiled;
+use failover_core::transition::{Whose, is_paused};
+use tokio::time::Instant;
+
+use super::Reconciler;
+use crate::metrics::GuardLabels;
+use crate::site::news::{self, Journal, News};
+use crate::site::observe::Seen;
+use crate::site::policies;
+use crate::site::work::Finished;
+
+impl Reconciler {
+    pub(super) fn count_guards(&self, before: Journal<'_>, after: Journal<'_>) {
+        for guard in news::guards_that_came_to_hold(before, after) {
+            self.metrics
+                .guard_refusals
+                .get_or_create(&GuardLabels { guard })
+                .inc();
+        }
+    }
+
+    /// Tells the site what is held back.
+    pub(super) async fn tell(&mut self, seen: &Seen, compiled: &Compiled) {
+        if is_paused(&seen.site, seen.at) {
+            return;
+        }
+        let news = news::of_held(&self.told_held, &compiled.held);
+        self.told_held = compiled.held.iter().cloned().collect();
+        let news: Vec<News> = news.into_iter().collect();
+        self.events.publish(&seen.site, &news, seen.at).await;
+    }
+
+    /// Tells policies what became of them, and moves the walks of those that order a state on as far as the world allows.
+    /// Returns what is left to do for them.
+    pub(super) async fn walk_policies(
+        &mut self,
+        seen: &Seen,
+        compiled: &Compiled,
+    ) -> policies::Decided {
+        let names: BTreeSet<String> = seen.policies.iter().map(|p| policies::name_of(p)).collect();
+        self.work.keep_looks(|name| names.contains(name));
+        let observe = |whose: &Whose| self.observation(seen, compiled, &seen.site, whose);
+        let mut decided = policies::decide(&seen.policies, &compiled.policies, observe);
+        let writes = std::mem::take(&mut decided.writes);
+        for (replaced, answer) in policies::write_all(&self.client, writes).await {
+            // There is more to do now, but first of all for the site: the journal says what is to be in force.
+            decided.until = Some(seen.at);
+            let before = replaced.status.clone().unwrap_or_default();
+            let after = answer.status.clone().unwrap_or_default();
+            let (before, after) = (Journal::of_policy(&before), Journal::of_policy(&after));
+            self.count_guards(before, after);
+            let news = news::of_policy(&policies::name_of(&replaced), before, after);
+            self.events.publish(&seen.site, &news, seen.at).await;
+            self.observer.wrote_policy(&replaced, answer);
+        }
+        decided
+    }
+
+    /// What a sweep corrected outside a transition; those have news of their own.
+    pub(super) async fn tell_of_sweep(&mut self, finished: &Finished) {
+        let Some(seen) = self.observer.look(Instant::now(), finished.at) else {
+            return;
+        };
+        let status = seen.site.status.as_ref();
+        if status.is_some_and(|status| status.transition.is_some()) {
+            return;
+        }
+        let news = news::of_sweep(&finished.swept, finished.first);
+        let news: Vec<News> = news.into_iter().collect();
+        self.events.publish(&seen.site, &news, finished.at).await;
+    }
+}
