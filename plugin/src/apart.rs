@@ -141,10 +141,7 @@ pub fn policies(requests: &Requests) -> Vec<Policy> {
 /// Whether a policy, and not a label, decides about an object.
 pub fn orders<'a>(compiled: &'a Compiled, requests: &Requests, key: &ObjectKey) -> Option<&'a str> {
     compiled.policies.iter().find_map(|result| {
-        let policy = requests.policies.iter().find(|policy| {
-            policy.metadata.name.as_deref() == Some(&result.name)
-                && policy.metadata.namespace.as_deref() == Some(&result.namespace)
-        })?;
+        let policy = requests.policies.iter().find(|p| result.is_of(p))?;
         let names = result
             .resources
             .iter()

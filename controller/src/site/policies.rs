@@ -9,7 +9,8 @@ use failover_core::causes::causes;
 use failover_core::compile::{Compiled, ObjectKey, PolicyResult};
 use failover_core::names::CONTROLLER_MANAGER;
 use failover_core::transition::{
-    Closing, EnrolledNamespace, Look, Observation, PolicyAct, Whose, decide_policy, promoting,
+    Closing, EnrolledNamespace, Look, LookReport, Observation, PolicyAct, Whose, decide_policy,
+    promoting,
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -54,20 +55,23 @@ pub fn name_of(policy: &FailoverPolicy) -> String {
     format!("{namespace}/{}", policy.name_any())
 }
 
-/// Decides for each policy. `observe` gives what there is to decide on, with the last look that was made for it.
+/// Decides for each policy, on what there is to decide on for all, and on the last look that was made for it.
 pub fn decide<'a>(
     policies: &[Arc<FailoverPolicy>],
     results: &[PolicyResult],
-    observe: impl Fn(&Whose) -> Observation<'a>,
+    observation: &Observation<'a>,
+    look_of: impl Fn(&Whose) -> Option<&'a LookReport>,
 ) -> Decided {
     let mut decided = Decided::default();
     for policy in policies {
-        let name = name_of(policy);
-        let Some(result) = result_of(&name, results) else {
+        let Some(result) = result_of(policy, results) else {
             continue;
         };
-        let whose = Whose::Policy(name);
-        match decide_policy(&observe(&whose), policy, result) {
+        let observation = Observation {
+            look: look_of(&Whose::Policy(name_of(policy))),
+            ..*observation
+        };
+        match decide_policy(&observation, policy, result) {
             PolicyAct::WriteStatus(status) => {
                 decided.writes.push((Arc::clone(policy), *status));
             }
@@ -81,16 +85,15 @@ pub fn decide<'a>(
 /// The volumes that policies are promoting now.
 pub fn promoted(seen: &Seen, compiled: &Compiled) -> BTreeSet<ObjectKey> {
     let found = seen.policies.iter().filter_map(|policy| {
-        let result = result_of(&name_of(policy), &compiled.policies)?;
+        let result = result_of(policy, &compiled.policies)?;
         Some((&**policy, result))
     });
     promoting(found)
 }
 
 /// What became of a policy.
-fn result_of<'a>(name: &str, results: &'a [PolicyResult]) -> Option<&'a PolicyResult> {
-    let mut results = results.iter();
-    results.find(|result| name == format!("{}/{}", result.namespace, result.name))
+fn result_of<'a>(policy: &FailoverPolicy, results: &'a [PolicyResult]) -> Option<&'a PolicyResult> {
+    results.iter().find(|result| result.is_of(policy))
 }
 
 /// What a look is about that is not the site's own: the objects that a policy names and that are not refused it, or volumes
@@ -102,7 +105,7 @@ pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
     let is_it = |policy: &&Arc<FailoverPolicy>| look.whose == Whose::Policy(name_of(policy));
     let mut policies = seen.policies.iter();
     let policy = policies.find(is_it);
-    let result = policy.and_then(|policy| result_of(&name_of(policy), &compiled.policies));
+    let result = policy.and_then(|policy| result_of(policy, &compiled.policies));
     let resources = result.iter().flat_map(|found| &found.resources);
     let objects: BTreeSet<ObjectKey> = resources
         .filter(|found| found.refused.is_none())

@@ -107,6 +107,13 @@ pub struct PolicyResult {
     pub resources: Vec<ResourceResult>,
 }
 
+impl PolicyResult {
+    /// Whether it is what became of this policy.
+    pub fn is_of(&self, policy: &FailoverPolicy) -> bool {
+        asked::name_of(policy) == (&self.namespace, &self.name)
+    }
+}
+
 /// What became of one object that a policy names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceResult {

@@ -41,12 +41,8 @@ impl World {
         let compiled = self.compile();
         self.namespace.state.objects = compiled.objects["shop"].clone();
         for policy in &mut self.policies {
-            let (namespace, name) = asked::name_of(policy);
-            let result = compiled
-                .policies
-                .iter()
-                .find(|r| r.namespace == namespace && r.name == name)
-                .unwrap();
+            let mut results = compiled.policies.iter();
+            let result = results.find(|result| result.is_of(policy)).unwrap();
             tests::tell(policy, result);
         }
     }

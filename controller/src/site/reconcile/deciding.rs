@@ -29,11 +29,7 @@ impl Reconciler {
         }
     }
 
-    pub(super) async fn compiled_with(
-        &mut self,
-        seen: &Seen,
-        unused: &BTreeSet<ObjectKey>,
-    ) -> Compiled {
+    async fn compiled_with(&mut self, seen: &Seen, unused: &BTreeSet<ObjectKey>) -> Compiled {
         let labels = self.observer.exempt_labels();
         compiling::compiled(&self.client, seen, labels, unused).await
     }

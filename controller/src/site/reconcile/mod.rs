@@ -272,11 +272,12 @@ impl Reconciler {
         let gate = self.gate.clone();
         let _moving = gate.moving().await;
         status::confirm(&self.client, [&*seen.site]).await?;
-        let stands = |namespace: &&EnrolledNamespace| {
-            let desired = desired.iter().find(|n| n.name == namespace.name);
-            desired.is_none_or(|desired| desired.state.objects == namespace.state.objects)
+        let moves_objects = |desired: &EnrolledNamespace| {
+            let mut enrolled = seen.enrolled.iter();
+            let namespace = enrolled.find(|n| n.name == desired.name);
+            namespace.is_some_and(|n| n.state.objects != desired.state.objects)
         };
-        if !seen.enrolled.iter().all(|namespace| stands(&namespace)) {
+        if desired.iter().any(moves_objects) {
             // What is to be in force of single objects is what the journals of policies order.
             status::confirm(&self.client, seen.policies.iter().map(AsRef::as_ref)).await?;
         }

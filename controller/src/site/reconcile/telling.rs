@@ -43,8 +43,10 @@ impl Reconciler {
     ) -> policies::Decided {
         let names: BTreeSet<String> = seen.policies.iter().map(|p| policies::name_of(p)).collect();
         self.work.keep_looks(|name| names.contains(name));
-        let observe = |whose: &Whose| self.observation(seen, compiled, &seen.site, whose);
-        let mut decided = policies::decide(&seen.policies, &compiled.policies, observe);
+        let observation = self.observation(seen, compiled, &seen.site, &Whose::Site);
+        let look_of = |whose: &Whose| self.work.look_report(whose);
+        let results = &compiled.policies;
+        let mut decided = policies::decide(&seen.policies, results, &observation, look_of);
         let writes = std::mem::take(&mut decided.writes);
         for (replaced, answer) in policies::write_all(&self.client, writes).await {
             // There is more to do now, but first of all for the site: the journal says what is to be in force.

@@ -7,6 +7,7 @@ mod policies;
 mod policies_in_doubt;
 mod policies_property;
 mod property;
+mod settled;
 mod shop;
 mod walking;
 mod world;
@@ -34,51 +35,6 @@ fn a_new_primary_site_is_labelled_and_asks_no_peer() {
     assert_eq!(world.status().history[0].id, "birth-east");
     assert_eq!(world.status().history[0].from, None);
     assert_eq!(world.condition(condition::READY), ("True", "Stable"));
-}
-
-#[test]
-fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
-    let mut world = settled_primary();
-    world.sweep = None;
-    assert!(
-        matches!(world.step(), Act::Sweep { .. }),
-        "nothing is written"
-    );
-    assert_eq!(world.condition(condition::ENFORCED).0, "True");
-    // Nor is it for ever as it was told: it cannot see for itself.
-    world.sweep = None;
-    world.sweep_failed = true;
-    world.step();
-    assert_eq!(world.condition(condition::ENFORCED), ("False", "Adopting"));
-    world.sweep_failed = false;
-    world.settle();
-    // What it finds changed is not as it was told.
-    world.sweep = None;
-    world.compile("shop", "web", Some(ObjectRole::Exempt));
-    world.step();
-    let told = world.condition(condition::ENFORCED);
-    assert_eq!(told, ("False", "Adopting"));
-}
-
-#[test]
-fn a_namespace_that_refuses_what_is_in_force_keeps_no_other_from_being_swept() {
-    let mut world = settled_primary();
-    world.compile("shop", "web", Some(ObjectRole::Secondary));
-    world.refuse("shop");
-    let until = world.settle();
-    assert_eq!(until, world.now + EVERY);
-    assert_eq!(world.condition(condition::ENFORCED), ("False", "Refused"));
-    let of = |acts: &[Act], wanted: fn(&Act) -> bool| acts.iter().filter(|a| wanted(a)).count();
-    world.acts.clear();
-    world.now = until;
-    world.settle();
-    assert_eq!(of(&world.acts, |act| matches!(act, Act::Sweep { .. })), 1);
-    assert_eq!(of(&world.acts, |act| matches!(act, Act::Label(_))), 1);
-    world.refused.clear();
-    world.now += EVERY;
-    world.settle();
-    assert_eq!(world.in_force("shop"), "deployments/web=secondary");
-    assert_eq!(world.condition(condition::ENFORCED).0, "True");
 }
 
 #[test]
@@ -350,77 +306,6 @@ fn a_new_order_turns_round_from_where_things_stand() {
 }
 
 #[test]
-fn a_newly_enrolled_namespace_is_labelled_and_swept() {
-    let mut world = World::new(Role::Secondary, &["shop"]);
-    world.settle();
-    world.enrol("blog");
-    world.acts.clear();
-    world.settle();
-    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 2]);
-    assert!(
-        world
-            .acts
-            .iter()
-            .any(|act| matches!(act, Act::Sweep { .. }))
-    );
-    assert_eq!(world.status().namespaces, ["blog", "shop"]);
-    assert_eq!(world.condition(condition::READY), ("True", "Stable"));
-}
-
-#[test]
-fn labels_that_were_tampered_with_are_put_right() {
-    let mut world = World::new(Role::Secondary, &["shop"]);
-    world.settle();
-    world.namespaces[0].state.roles.workloads = Some(Role::Primary);
-    world.settle();
-    assert_eq!(world.roles(), [Roles::all(Role::Secondary)]);
-}
-
-#[test]
-fn a_settled_site_is_left_alone_but_for_the_periodic_sweep() {
-    let mut world = settled_primary();
-    world.acts.clear();
-    let until = world.settle();
-    assert_eq!(
-        world.acts,
-        [Act::Wait {
-            until: world.now + EVERY
-        }]
-    );
-    world.now = until;
-    world.acts.clear();
-    world.settle();
-    assert!(
-        matches!(world.acts[..], [Act::Sweep { .. }, Act::Wait { .. }]),
-        "{:?}",
-        world.acts
-    );
-}
-
-#[test]
-fn what_is_deleted_on_a_secondary_stays_registered_until_promotion_or_release() {
-    let mut world = World::new(Role::Secondary, &["blog", "shop"]);
-    world.settle();
-    let registered = |world: &World| world.site.status.clone().unwrap().namespaces;
-    world.namespaces.clear();
-    world.settle();
-    assert_eq!(registered(&world), ["blog", "shop"]);
-
-    // One comes back and is swept; the other, too, and an operator releases it.
-    let step = world.site.status.clone().unwrap().step;
-    world.enrol("shop");
-    world.outside = vec!["blog".into()];
-    world.settle();
-    assert_eq!(registered(&world), ["shop"]);
-    assert!(world.sweep.as_ref().unwrap().step > step);
-
-    world.namespaces.clear();
-    world.order(Role::Primary, "r1", &["peer-unknown"]);
-    world.settle();
-    assert_eq!(registered(&world), [""; 0]);
-}
-
-#[test]
 fn a_paused_site_does_not_move_until_the_pause_ends() {
     let mut world = settled_primary();
     let until = world.now + SignedDuration::from_mins(10);
@@ -471,70 +356,6 @@ fn history_keeps_the_last_twenty() {
     }
     assert_eq!(world.status().history.len(), HISTORY_LIMIT);
     assert_eq!(world.status().history[0].id, "r24");
-}
-
-#[test]
-fn a_change_of_single_objects_gets_a_number_is_seen_by_enforcers_and_swept() {
-    let mut world = settled_primary();
-    let before = world.status().step;
-    world.enforcers = vec![Enforcer {
-        name: "webhook-a".into(),
-        step: before,
-        namespaces: 2,
-        last_seen: world.now,
-    }];
-    world.settle();
-    world.compile("shop", "web", Some(ObjectRole::Exempt));
-    world.acts.clear();
-    let until = world.settle();
-    assert_eq!(world.in_force("shop"), "deployments/web=exempt");
-    assert_eq!(world.status().step, before + 1, "once, not at every look");
-    assert!(
-        world
-            .namespaces
-            .iter()
-            .all(|n| n.state.step == Some(before + 1))
-    );
-    assert!(
-        !world
-            .acts
-            .iter()
-            .any(|act| matches!(act, Act::Sweep { .. }))
-    );
-    assert_eq!(until, world.now + ENFORCER_DEADLINE);
-
-    world.enforcers[0].step = before + 1;
-    world.acts.clear();
-    world.settle();
-    assert!(
-        world
-            .acts
-            .iter()
-            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == before + 1))
-    );
-    assert_eq!(world.condition(condition::READY), ("True", "Stable"));
-}
-
-#[test]
-fn an_enforcer_that_never_sees_it_does_not_keep_the_sweep_up() {
-    let mut world = settled_primary();
-    let step = world.status().step;
-    world.enforcers = vec![Enforcer {
-        name: "webhook-a".into(),
-        step,
-        namespaces: 2,
-        last_seen: world.now,
-    }];
-    world.compile("shop", "web", Some(ObjectRole::Secondary));
-    world.now = world.settle();
-    world.acts.clear();
-    world.settle();
-    assert!(
-        world
-            .acts
-            .iter()
-            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == step + 1))
-    );
 }
 
 #[test]

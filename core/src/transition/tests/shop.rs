@@ -121,9 +121,8 @@ impl Shop {
         }
         for i in 0..self.policies.len() {
             let policy = &self.policies[i];
-            let name = policy.metadata.name.as_deref().unwrap();
             let mut results = compiled.policies.iter();
-            let result = results.find(|result| result.name == name).unwrap();
+            let result = results.find(|result| result.is_of(policy)).unwrap();
             let observation = self.world.observation(self.looks[i].as_ref());
             match decide_policy(&observation, policy, result) {
                 PolicyAct::WriteStatus(status) => {
@@ -193,8 +192,7 @@ impl Shop {
         let policies = self.policies.iter();
         promoting(policies.filter_map(|policy| {
             let mut results = compiled.policies.iter();
-            let name = policy.metadata.name.as_ref();
-            Some((policy, results.find(|result| name == Some(&result.name))?))
+            Some((policy, results.find(|result| result.is_of(policy))?))
         }))
     }
 
