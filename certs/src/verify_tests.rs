@@ -57,7 +57,7 @@ impl Case {
     Err(VerifyError::Certificate(ParseError::NotPem))
 )]
 #[case::no_key(|c: &mut Case| c.leaf.key = String::new(), Err(VerifyError::Key))]
-#[case::anothers_key(
+#[case::another_key(
     |c: &mut Case| c.leaf.key.clone_from(&c.authority.key),
     Err(VerifyError::KeyMismatch)
 )]

@@ -141,7 +141,7 @@ pub enum Whose {
     Site,
     /// `namespace/name`.
     Policy(String),
-    /// That of volumes which nothing orders to be live any more, see [`closing`].
+    /// That of volumes which nothing orders to be live any more, see [`closing()`].
     Nobody,
 }
 

@@ -311,10 +311,10 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
         order["spec"]["request"] = serde_json::json!({ "id": "r1", "requestedBy": by });
         serde_json::from_value(order).unwrap()
     };
-    let in_anothers_name = policies(bob.clone())
+    let in_another_name = policies(bob.clone())
         .create(&dry_create, &requested("alice"))
         .await;
-    forbidden(in_anothers_name, &["must be the user", "bob"]);
+    forbidden(in_another_name, &["must be the user", "bob"]);
     let own = policies(bob.clone())
         .create(&dry_create, &requested("bob"))
         .await;
