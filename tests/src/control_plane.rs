@@ -36,6 +36,7 @@ pub struct ControlPlane {
     pub api_server: Process,
     pub etcd: Process,
     folder: tempfile::TempDir,
+    etcd_url: String,
     url: String,
     config: Config,
 }
@@ -128,6 +129,7 @@ impl ControlPlane {
             api_server,
             etcd,
             folder,
+            etcd_url,
             url,
             config,
         })
@@ -197,6 +199,20 @@ impl ControlPlane {
     pub async fn restart_etcd(&mut self) -> Result<()> {
         self.etcd.restart()?;
         self.until_ready().await;
+        Ok(())
+    }
+
+    /// Has etcd forget all versions of all objects but those of now: who watches from before gets 410 from an API server
+    /// that does not hold them in a watch cache.
+    pub async fn compact(&self) -> Result<()> {
+        let etcd = Client::try_from(Config::new(self.etcd_url.parse()?))?;
+        let call = async |path: &str, body: serde_json::Value| {
+            let request = http::Request::post(path).body(body.to_string().into_bytes())?;
+            anyhow::Ok(etcd.request::<serde_json::Value>(request).await?)
+        };
+        let status = call("/v3/maintenance/status", serde_json::json!({})).await?;
+        let now = &status["header"]["revision"];
+        call("/v3/kv/compaction", serde_json::json!({"revision": now})).await?;
         Ok(())
     }
 
