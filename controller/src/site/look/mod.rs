@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use failover_core::api::{Blocked, StepName};
 use failover_core::compile::ObjectKey;
 use failover_core::guard::GuardId;
+use failover_core::namespace::Enforcement;
 use failover_core::plan::ObjectRef;
 use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport, guard_of};
 use failover_core::{Role, Rule, RuleSet};
@@ -68,6 +69,14 @@ pub enum Moving {
 }
 
 impl Scene {
+    /// The namespaces of which everything is ruled, not only what a policy names.
+    fn whole(&self) -> impl Iterator<Item = &str> {
+        self.namespaces
+            .iter()
+            .filter(|namespace| namespace.state.enforcement == Some(Enforcement::Enabled))
+            .map(|namespace| namespace.name.as_str())
+    }
+
     /// Whether an object is on the walk.
     fn has(&self, namespace: &EnrolledNamespace, rule: &Rule, name: &str) -> bool {
         let key = || ObjectKey {
