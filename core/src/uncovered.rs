@@ -1,4 +1,7 @@
-//! What no rule reaches: pods that run on a secondary all the same.
+//! What no rule reaches: pods that run on a secondary all the same, and names that it publishes.
+
+pub mod external_dns;
+pub mod traffic;
 
 use std::collections::{HashMap, HashSet};
 
