@@ -20,6 +20,7 @@ pub mod birth;
 pub mod causes;
 pub mod compile;
 pub mod guard;
+pub mod lean;
 pub mod names;
 pub mod namespace;
 pub mod patch;

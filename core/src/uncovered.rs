@@ -1,4 +1,9 @@
-//! What no rule reaches: pods that run on a secondary all the same.
+//! What no rule reaches: pods that run on a secondary all the same, and names that it publishes.
+
+pub mod external_dns;
+pub mod traffic;
+
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -24,6 +29,15 @@ pub fn uncovered(
     replica_sets: &[Value],
     rules: &RuleSet,
 ) -> Vec<Uncovered> {
+    // Each is asked of for every pod, and there may be ten thousand of both.
+    let replica_sets: HashMap<(&str, &str), &Value> = replica_sets
+        .iter()
+        .map(|set| ((text(set, "namespace"), text(set, "name")), set))
+        .collect();
+    let ruled: HashSet<(&str, &str)> = rules
+        .iter()
+        .map(|rule| (rule.group.as_ref(), rule.kind.as_ref()))
+        .collect();
     let mut found: Vec<Uncovered> = daemon_sets
         .iter()
         .filter(|set| !is_exempt(set))
@@ -38,17 +52,15 @@ pub fn uncovered(
             // Named above.
             Some(owner) if owner["kind"] == "DaemonSet" => continue,
             Some(owner) if owner["kind"] == "ReplicaSet" => {
-                let set = replica_sets.iter().find(|set| {
-                    set["metadata"]["name"] == owner["name"]
-                        && set["metadata"]["namespace"] == pod["metadata"]["namespace"]
-                });
-                Some(set.and_then(controller).unwrap_or(owner))
+                let name = owner["name"].as_str().unwrap_or_default();
+                let set = replica_sets.get(&(text(pod, "namespace"), name));
+                Some(set.and_then(|set| controller(set)).unwrap_or(owner))
             }
             other => other,
         };
         let why = match top {
             None => "it has no controller".to_owned(),
-            Some(owner) if has_rule(owner, rules) => continue,
+            Some(owner) if ruled.contains(&kind_of(owner)) => continue,
             Some(owner) => format!(
                 "its controller, {} {}, has no rule",
                 owner["kind"].as_str().unwrap_or_default(),
@@ -64,12 +76,11 @@ pub fn uncovered(
     found
 }
 
-fn has_rule(owner: &Value, rules: &RuleSet) -> bool {
+/// Group and kind of an owner.
+fn kind_of(owner: &Value) -> (&str, &str) {
     let api_version = owner["apiVersion"].as_str().unwrap_or_default();
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    rules
-        .iter()
-        .any(|rule| rule.group == group && owner["kind"] == *rule.kind)
+    (group, owner["kind"].as_str().unwrap_or_default())
 }
 
 fn is_exempt(object: &Value) -> bool {
@@ -91,18 +102,16 @@ fn has_ended(pod: &Value) -> bool {
 }
 
 fn reference(group: &str, resource: &str, object: &Value) -> ObjectRef {
-    let text = |key: &str| {
-        object["metadata"][key]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
     ObjectRef {
-        namespace: text("namespace"),
+        namespace: text(object, "namespace").to_owned(),
         group: group.to_owned(),
         resource: resource.to_owned(),
-        name: text("name"),
+        name: text(object, "name").to_owned(),
     }
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object["metadata"][key].as_str().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -135,8 +144,13 @@ mod tests {
             owned("agent-x", "DaemonSet", "agent"),
             owned("db-pg", "Cluster", "pg"),
             json!({"metadata": {"namespace": "shop", "name": "debug", "labels": {"failover.dev/enforce": "disabled"}}}),
+            // Its set is gone, or younger than the list of them; and it is none of another namespace.
+            owned("gone-1", "ReplicaSet", "canary-of-another"),
         ];
+        let mut elsewhere = owned("canary-of-another", "Rollout", "canary");
+        elsewhere["metadata"]["namespace"] = json!("other");
         let sets = [
+            elsewhere,
             owned("web", "Deployment", "web"),
             owned("canary", "Rollout", "canary"),
         ];

@@ -7,6 +7,7 @@ use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use failover_core::plan::{Item, ObjectRef, plan_object, role_of};
 use failover_core::rewrite::Note;
 use failover_core::uncovered::Uncovered;
+use failover_core::uncovered::traffic::Published;
 use failover_core::{NamespaceState, Role, Roles};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub batch: BatchConsent,
     /// What no rule reaches.
     pub uncovered: Vec<Uncovered>,
+    /// What no rule reaches and external-dns publishes.
+    pub published: Vec<Published>,
     /// What stands apart from its namespace.
     pub apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
@@ -97,6 +100,7 @@ pub fn plan(
         missed_runs: Vec::new(),
         batch: BatchConsent::default(),
         uncovered: Vec::new(),
+        published: Vec::new(),
         apart: in_force(enrolled),
         held_back: Vec::new(),
         unseen: survey.unseen.clone(),

@@ -14,12 +14,21 @@ use crate::cluster::Manifest;
 use crate::failure::Failure;
 
 #[rustfmt::skip] // one file, one line
-const SHIPPED: [(&str, &str); 7] = [
+const SHIPPED: [(&str, &str); 16] = [
     ("argo-rollout", include_str!("../../manifests/rules/argo-rollout.yaml")),
+    ("contour-httpproxy-external-dns", include_str!("../../manifests/rules/contour-httpproxy-external-dns.yaml")),
+    ("grpcroute-external-dns", include_str!("../../manifests/rules/grpcroute-external-dns.yaml")),
     ("httproute-external-dns", include_str!("../../manifests/rules/httproute-external-dns.yaml")),
     ("ingress-external-dns", include_str!("../../manifests/rules/ingress-external-dns.yaml")),
+    ("istio-gateway-external-dns", include_str!("../../manifests/rules/istio-gateway-external-dns.yaml")),
     ("keda-scaledobject", include_str!("../../manifests/rules/keda-scaledobject.yaml")),
     ("kubevirt-virtualmachine", include_str!("../../manifests/rules/kubevirt-virtualmachine.yaml")),
+    ("openshift-route-external-dns", include_str!("../../manifests/rules/openshift-route-external-dns.yaml")),
+    ("service-external-dns", include_str!("../../manifests/rules/service-external-dns.yaml")),
+    ("skipper-routegroup-external-dns", include_str!("../../manifests/rules/skipper-routegroup-external-dns.yaml")),
+    ("tcproute-external-dns", include_str!("../../manifests/rules/tcproute-external-dns.yaml")),
+    ("tlsroute-external-dns", include_str!("../../manifests/rules/tlsroute-external-dns.yaml")),
+    ("udproute-external-dns", include_str!("../../manifests/rules/udproute-external-dns.yaml")),
     ("volsync-replicationdestination", include_str!("../../manifests/rules/volsync-replicationdestination.yaml")),
     ("volsync-replicationsource", include_str!("../../manifests/rules/volsync-replicationsource.yaml")),
 ];

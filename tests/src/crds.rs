@@ -44,8 +44,13 @@ const BUILT_IN: [Source; 4] = [
     ),
 ];
 
-/// Of the kinds for which rules are shipped, but for KubeVirt's.
-const SHIPPED_RULES: [Source; 4] = [
+/// Of the kinds for which rules are shipped: not KubeVirt's, and not all of those whose rule is the same as that of others.
+const SHIPPED_RULES: [Source; 5] = [
+    (
+        "istio.io/api@v1.31.1",
+        "kubernetes/customresourcedefinitions.gen.yaml",
+        &["gateways.networking.istio.io"],
+    ),
     (
         "github.com/kedacore/keda/v2@v2.21.0",
         "config/crd/bases",
@@ -59,7 +64,10 @@ const SHIPPED_RULES: [Source; 4] = [
     (
         "sigs.k8s.io/gateway-api@v1.4.0",
         "config/crd/standard",
-        &["httproutes.gateway.networking.k8s.io"],
+        &[
+            "httproutes.gateway.networking.k8s.io",
+            "grpcroutes.gateway.networking.k8s.io",
+        ],
     ),
     (
         "github.com/backube/volsync@v0.14.0",

@@ -20,6 +20,11 @@ pub enum DiscoveryError {
 
 /// The rules whose kinds are served, each in a version that is.
 pub async fn served(client: &Client, rules: &RuleSet) -> Result<Vec<Rule>, DiscoveryError> {
+    Ok(select(rules, &groups(client).await?))
+}
+
+/// Everything that is served.
+pub async fn groups(client: &Client) -> Result<Vec<APIGroupDiscovery>, DiscoveryError> {
     let (core, groups) = futures::try_join!(
         client.list_core_api_versions_aggregated(),
         client.list_api_groups_aggregated()
@@ -29,14 +34,14 @@ pub async fn served(client: &Client, rules: &RuleSet) -> Result<Vec<Rule>, Disco
     if !names_deployments(&all) {
         return Err(DiscoveryError::Incomplete("deployments.apps".to_owned()));
     }
-    Ok(select(rules, &all))
+    Ok(all)
 }
 
 /// What every cluster serves, an answer that is complete must name.
 fn names_deployments(groups: &[APIGroupDiscovery]) -> bool {
     RuleSet::built_in()
         .find("apps", "deployments")
-        .is_some_and(|rule| version(rule, groups).is_some())
+        .is_some_and(|rule| of_rule(rule, groups).is_some())
 }
 
 fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
@@ -44,33 +49,40 @@ fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
         .iter()
         .filter_map(|rule| {
             Some(Rule {
-                version: version(rule, groups)?.into(),
+                version: of_rule(rule, groups)?.into(),
                 ..rule.clone()
             })
         })
         .collect()
 }
 
-/// The rule's own version where it is served, else the most preferred one: the fields are the same in all of them.
-fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
-    let group = groups.iter().find(|group| {
-        let name = group
-            .metadata
-            .as_ref()
-            .and_then(|metadata| metadata.name.as_deref());
-        name.unwrap_or_default() == rule.group
+fn of_rule(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
+    version(groups, &rule.group, &rule.resource, &rule.version)
+}
+
+/// This version of a kind where it is served, else the most preferred one: the fields are the same in all of them.
+pub fn version(
+    groups: &[APIGroupDiscovery],
+    group: &str,
+    resource: &str,
+    wanted: &str,
+) -> Option<String> {
+    let group = groups.iter().find(|served| {
+        let metadata = served.metadata.as_ref();
+        let name = metadata.and_then(|metadata| metadata.name.as_deref());
+        name.unwrap_or_default() == group
     })?;
     let versions = || {
         group.versions.iter().filter_map(|version| {
-            let found = version.resources.iter().any(|resource| {
-                resource.resource.as_deref() == Some(&rule.resource)
-                    && resource.scope.as_deref() == Some("Namespaced")
+            let found = version.resources.iter().any(|served| {
+                served.resource.as_deref() == Some(resource)
+                    && served.scope.as_deref() == Some("Namespaced")
             });
             version.version.as_deref().filter(|_| found)
         })
     };
     versions()
-        .find(|version| *version == rule.version)
+        .find(|version| *version == wanted)
         .or_else(|| versions().next())
         .map(str::to_owned)
 }

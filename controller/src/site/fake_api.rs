@@ -41,6 +41,8 @@ struct State {
     webhook_lags: Option<(u32, BTreeMap<String, String>)>,
     webhook_dies_after_lagging: bool,
     backstop: bool,
+    /// Kinds that discovery names: group, version, plural.
+    served: Vec<(&'static str, &'static str, &'static str)>,
     asked: Vec<Asked>,
     fault: Option<Fault>,
     watcher: Option<Watcher>,
@@ -55,6 +57,13 @@ impl FakeApi {
             webhook_lags: None,
             webhook_dies_after_lagging: false,
             backstop: false,
+            served: vec![
+                ("", "v1", "replicationcontrollers"),
+                ("apps", "v1", "deployments"),
+                ("apps", "v1", "statefulsets"),
+                ("apps", "v1", "replicasets"),
+                ("batch", "v1", "cronjobs"),
+            ],
             asked: Vec::new(),
             fault: None,
             watcher: None,
@@ -121,6 +130,11 @@ impl FakeApi {
         self.state().backstop = true;
     }
 
+    /// Has discovery name a kind beside those that it always does.
+    pub(crate) fn serve(&self, group: &'static str, version: &'static str, plural: &'static str) {
+        self.state().served.push((group, version, plural));
+    }
+
     pub(crate) fn set_fault(
         &self,
         fault: impl FnMut(&Asked, &mut Objects) -> Option<Response<Body>> + Send + 'static,
@@ -174,21 +188,12 @@ impl State {
             }
         }
         match (asked.method.as_str(), asked.path.as_str()) {
-            ("GET", "/api") => respond(
-                StatusCode::OK,
-                &discovery(&[("", "v1", &["replicationcontrollers"])]),
-            ),
-            ("GET", "/apis") => respond(
-                StatusCode::OK,
-                &discovery(&[
-                    (
-                        "apps",
-                        "v1",
-                        &["deployments", "statefulsets", "replicasets"],
-                    ),
-                    ("batch", "v1", &["cronjobs"]),
-                ]),
-            ),
+            ("GET", "/api" | "/apis") => {
+                let of_core = |(group, ..): &&(&str, &str, &str)| group.is_empty();
+                let (core, others): (Vec<_>, Vec<_>) = self.served.iter().partition(of_core);
+                let kinds = if asked.path == "/api" { core } else { others };
+                respond(StatusCode::OK, &discovery(&kinds))
+            }
             ("GET", path) if self.objects.contains_key(path) => {
                 respond(StatusCode::OK, &self.objects[path])
             }
@@ -345,12 +350,21 @@ fn is_object(path: &str) -> bool {
     segments.len() > after_version && (segments.len() - after_version).is_multiple_of(2)
 }
 
-fn discovery(groups: &[(&str, &str, &[&str])]) -> Value {
+fn discovery(kinds: &[(&str, &str, &str)]) -> Value {
+    let mut groups: BTreeMap<&str, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
+    for (group, version, plural) in kinds {
+        let versions = groups.entry(group).or_default();
+        let resource = json!({ "resource": plural, "scope": "Namespaced" });
+        versions.entry(version).or_default().push(resource);
+    }
     let items: Vec<_> = groups
-        .iter()
-        .map(|(group, version, resources)| {
-            let resources: Vec<_> = resources.iter().map(|r| json!({ "resource": r, "scope": "Namespaced" })).collect();
-            json!({ "metadata": { "name": group }, "versions": [{ "version": version, "resources": resources }] })
+        .into_iter()
+        .map(|(group, versions)| {
+            let versions: Vec<_> = versions
+                .into_iter()
+                .map(|(version, resources)| json!({ "version": version, "resources": resources }))
+                .collect();
+            json!({ "metadata": { "name": group }, "versions": versions })
         })
         .collect();
     json!({ "items": items })

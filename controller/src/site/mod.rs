@@ -26,6 +26,7 @@ pub mod looking;
 pub mod news;
 pub mod objects;
 pub mod observe;
+pub mod off_task;
 pub mod own_writes;
 pub mod patience;
 pub mod policies;

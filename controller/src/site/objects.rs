@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use failover_core::Rule;
 use failover_core::names::CONTROLLER_MANAGER;
 use http::StatusCode;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 use failover_core::causes::causes;
 
+use super::off_task::off_task;
 use super::patience::patiently;
 
 /// Objects per page.
@@ -50,10 +52,15 @@ pub enum ObjectError {
     Unavailable(String),
 }
 
+/// What an object of a list is parsed as: a [`Value`] as it is stored, or [`Lean`](failover_core::lean::Lean).
+pub trait Item: DeserializeOwned + Send + 'static {}
+
+impl<T: DeserializeOwned + Send + 'static> Item for T {}
+
 /// One page of a list.
 #[derive(Debug)]
-pub struct Page {
-    pub items: Vec<Value>,
+pub struct Page<T> {
+    pub items: Vec<T>,
     pub next: Option<String>,
 }
 
@@ -90,7 +97,7 @@ impl Objects {
     }
 
     /// All of them. Asked for page by page, and in one piece where that took too long.
-    pub async fn all(&self) -> Result<Vec<Value>, ObjectError> {
+    pub async fn all<T: Item>(&self) -> Result<Vec<T>, ObjectError> {
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -110,13 +117,17 @@ impl Objects {
     }
 
     /// One page, or the whole list where `limit` is `None`.
-    pub async fn page(&self, limit: Option<u32>, token: Option<&str>) -> Result<Page, ObjectError> {
+    pub async fn page<T: Item>(
+        &self,
+        limit: Option<u32>,
+        token: Option<&str>,
+    ) -> Result<Page<T>, ObjectError> {
         let params = ListParams {
             limit,
             continue_token: token.map(str::to_owned),
             ..ListParams::default()
         };
-        let list: List = self.send(self.request.list(&params)).await?;
+        let list: List<T> = self.send(self.request.list(&params)).await?;
         Ok(Page {
             items: list.items,
             next: list.metadata.next.filter(|token| !token.is_empty()),
@@ -178,7 +189,7 @@ impl Objects {
         Ok(())
     }
 
-    async fn send<T: DeserializeOwned>(
+    async fn send<T: Item>(
         &self,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T, ObjectError> {
@@ -200,7 +211,7 @@ impl Objects {
             .map_err(|e| unavailable(&e))?
             .to_bytes();
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|e| ObjectError::Refused {
+            return parsed(body).await.map_err(|e| ObjectError::Refused {
                 status: status.as_u16(),
                 message: format!("unreadable answer: {e}"),
             });
@@ -209,12 +220,23 @@ impl Objects {
     }
 }
 
+/// Larger answers take long enough to parse that whoever shares the task, as the renewal of the Lease does, must not wait.
+const PARSED_IN_PLACE: usize = 64 * 1024;
+
+async fn parsed<T: Item>(body: Bytes) -> Result<T, serde_json::Error> {
+    if body.len() <= PARSED_IN_PLACE {
+        return serde_json::from_slice(&body);
+    }
+    off_task(move || serde_json::from_slice(&body)).await
+}
+
 #[derive(Deserialize)]
-struct List {
+#[serde(bound = "T: DeserializeOwned")]
+struct List<T> {
     #[serde(default)]
     metadata: ListMetadata,
     #[serde(default = "Vec::new")]
-    items: Vec<Value>,
+    items: Vec<T>,
 }
 
 #[derive(Default, Deserialize)]

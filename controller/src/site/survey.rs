@@ -167,7 +167,7 @@ impl Scope {
         let mut survey = Survey::default();
         let mut token: Option<String> = None;
         loop {
-            let page = patiently(|| self.objects.page(limit, token.as_deref())).await?;
+            let page = patiently(|| self.objects.page::<Value>(limit, token.as_deref())).await?;
             for object in &page.items {
                 let role = role_of(&self.rule, &self.namespace.state, object);
                 survey.held += i64::from(role == Some(Role::Secondary));

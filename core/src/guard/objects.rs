@@ -3,7 +3,9 @@
 
 use super::{GuardId, Hold};
 use crate::api::Blocked;
+use crate::names::{ENFORCE_LABEL, EXEMPT};
 use crate::uncovered::Uncovered;
+use crate::uncovered::traffic::Published;
 use crate::waits::replication;
 
 /// What a demotion does not stop holds it, each by itself.
@@ -17,6 +19,28 @@ pub fn of_uncovered(found: &[Uncovered]) -> Vec<Hold> {
                 message: format!("it runs on, and may write: {}", uncovered.why),
                 hint: format!(
                     "stop it, have it ruled (kubectl failover rule apply), or pass --override uncovered-workloads={object} --reason TEXT"
+                ),
+                object: Some(object),
+            }
+        })
+        .collect()
+}
+
+/// What a standby goes on publishing holds its demotion, each object by itself.
+pub fn of_published(found: &[Published]) -> Vec<Hold> {
+    found
+        .iter()
+        .map(|published| {
+            let object = published.object.to_string();
+            let ready = match published.rule {
+                Some(rule) => format!("kubectl failover rule apply {rule}"),
+                None => "no ready rule can: see docs/rules.md for what does".to_owned(),
+            };
+            Hold {
+                guard: GuardId::UncoveredTraffic,
+                message: format!("no rule reaches it, both sites publish its names: {}", published.why),
+                hint: format!(
+                    "have it ruled ({ready}), label it {ENFORCE_LABEL}={EXEMPT} if both sites may publish them, or pass --override uncovered-traffic={object} --reason TEXT"
                 ),
                 object: Some(object),
             }
@@ -83,6 +107,36 @@ mod tests {
             "{}",
             blocked.message
         );
+    }
+
+    #[test]
+    fn each_object_that_is_published_says_which_rule_ends_that() {
+        let published = |rule| Published {
+            object: ObjectRef {
+                namespace: "shop".into(),
+                group: String::new(),
+                resource: "services".into(),
+                name: "web".into(),
+            },
+            why: "external-dns publishes shop.example.com".into(),
+            rule,
+        };
+        let holds = of_published(&[published(Some("service-external-dns")), published(None)]);
+        let guards: Vec<_> = holds.iter().map(|hold| hold.guard).collect();
+        assert_eq!(guards, [GuardId::UncoveredTraffic; 2]);
+        assert_eq!(holds[0].object.as_deref(), Some("shop/services/web"));
+        for (hold, way_out) in holds.iter().zip([
+            "kubectl failover rule apply service-external-dns",
+            "docs/rules.md",
+        ]) {
+            assert!(hold.hint.contains(way_out), "{}", hold.hint);
+            assert!(
+                hold.hint
+                    .contains("--override uncovered-traffic=shop/services/web --reason TEXT"),
+                "{}",
+                hold.hint
+            );
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use super::compile::written;
 use crate::api::RoleRule;
 use crate::rewrite::rewrite_stored;
-use crate::role::Role;
+use crate::role::{Layer, Role};
 use crate::rule::{Rule, RuleSet};
+use crate::uncovered::external_dns::{PREFIXES, SOURCES};
+use crate::uncovered::traffic::unruled;
 
 fn shipped() -> Vec<RoleRule> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/rules");
@@ -45,7 +47,7 @@ fn rule(name: &str) -> Rule {
 #[test]
 fn all_of_them_can_be_used_together() {
     let shipped = shipped();
-    assert_eq!(shipped.len(), 7);
+    assert_eq!(shipped.len(), 16);
     for rule in &shipped {
         written(&rule.spec).unwrap();
     }
@@ -90,6 +92,18 @@ fn under(rule: &Rule, role: Role, object: &Value) -> Value {
     json!({"metadata": {"annotations": {"external-dns.kubernetes.io/controller": "dns-controller"}}}),
     json!({"/metadata/annotations/external-dns.kubernetes.io~1controller": "ignore"})
 )]
+#[case::service(
+    "service-external-dns",
+    json!({
+        "metadata": {"annotations": {"external-dns.kubernetes.io/hostname": "shop.example.com"}},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.7", "ports": [{"port": 80}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    }),
+    json!({
+        "/metadata/annotations/external-dns.kubernetes.io~1controller": "ignore", "/metadata/annotations/external-dns.alpha.kubernetes.io~1controller": "ignore",
+        "/metadata/annotations/external-dns.kubernetes.io~1hostname": "shop.example.com", "/spec/clusterIP": "10.0.0.7", "/spec/type": "LoadBalancer"
+    })
+)]
 #[case::source("volsync-replicationsource", json!({"spec": {"trigger": {"schedule": "* * * * *"}}}), json!({"/spec/paused": true}))]
 #[case::destination("volsync-replicationdestination", json!({"spec": {"paused": true}}), json!({"/spec/paused": false}))]
 fn a_standby_is_passive_and_comes_back_as_it_was(
@@ -132,4 +146,37 @@ fn a_field_that_its_manifest_gave_up_does_not_come_back() {
         under(&rule, Role::Primary, &standby)["spec"],
         json!({"runStrategy": "Always"})
     );
+}
+
+/// A Service that lost its addresses, or an Ingress its hosts, would be worse than two that publish the same name.
+#[test]
+fn rules_of_dns_touch_nothing_but_what_external_dns_reads() {
+    let fields = |rule: &Rule| -> Vec<String> {
+        let pointers = rule.fields.iter().map(|field| field.pointer.to_string());
+        pointers.collect()
+    };
+    let expected = PREFIXES.map(|prefix| {
+        format!(
+            "/metadata/annotations/{}controller",
+            prefix.replace('/', "~1")
+        )
+    });
+    for source in SOURCES {
+        let Some(name) = source.rule else { continue };
+        let rule = rule(name);
+        let kind = (&*rule.group, &*rule.kind, &*rule.resource);
+        assert_eq!(kind, (source.group, source.kind, source.resource), "{name}");
+        assert_eq!(
+            (rule.layer, fields(&rule)),
+            (Layer::Traffic, expected.to_vec())
+        );
+    }
+}
+
+#[test]
+fn with_the_ready_rules_in_force_only_kinds_without_one_are_left() {
+    let (rules, _) = RuleSet::with_role_rules(&shipped());
+    let left = unruled(&rules);
+    assert!(left.iter().all(|source| source.rule.is_none()), "{left:?}");
+    assert_eq!(left.len(), 4);
 }

@@ -153,7 +153,7 @@ pub struct LookReport {
     pub total: i64,
     /// Those of them that are in the way, or guards that hold.
     pub left: i64,
-    /// The first of those, at most [`BLOCKED_LIMIT`].
+    /// The first of those, at most [`BLOCKED_LIMIT`]; of what guards hold at the start all of them.
     pub blocked: Vec<Blocked>,
     pub finished_at: Timestamp,
 }

@@ -93,6 +93,7 @@ pub(super) fn ask(
             ..StepOutcome::default()
         };
     }
+    let total = super::walk::count(&blocked);
     blocked.truncate(super::BLOCKED_LIMIT);
     let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
     // A guard may hold for days.
@@ -101,7 +102,7 @@ pub(super) fn ask(
         .uniform()
         .and_then(|_| sweep_meanwhile(observation, status));
     StepOutcome {
-        total: super::walk::count(&blocked),
+        total,
         done: 0,
         doing: "asking",
         blocked,

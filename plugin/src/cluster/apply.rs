@@ -177,7 +177,7 @@ impl Cluster {
             .await?;
         Ok(deployments
             .iter()
-            .filter_map(|deployment| {
+            .filter_map(|deployment: &Value| {
                 let containers = &deployment["spec"]["template"]["spec"]["containers"];
                 Some((
                     deployment["metadata"]["name"].as_str()?.to_owned(),

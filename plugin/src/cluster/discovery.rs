@@ -20,10 +20,15 @@ impl Cluster {
 
     /// The rules whose kinds are served, each in a version that is.
     pub async fn served(&self, rules: &RuleSet) -> Result<Vec<Rule>, ApiError> {
+        Ok(select(rules, &self.complete_discovery().await?))
+    }
+
+    /// Everything that is served, or an error where the answer cannot be all.
+    pub(super) async fn complete_discovery(&self) -> Result<Vec<APIGroupDiscovery>, ApiError> {
         let groups = self.discovery().await?;
         // Taking an answer without Deployments for the truth would call a cluster conforming that was never looked at.
         if names_deployments(&groups) {
-            Ok(select(rules, &groups))
+            Ok(groups)
         } else {
             Err(ApiError::Refused {
                 action: ACTION.to_owned(),
@@ -38,14 +43,14 @@ impl Cluster {
 fn names_deployments(groups: &[APIGroupDiscovery]) -> bool {
     RuleSet::built_in()
         .find("apps", "deployments")
-        .is_some_and(|rule| version(rule, groups).is_some())
+        .is_some_and(|rule| of_rule(rule, groups).is_some())
 }
 
 fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
     rules
         .iter()
         .filter_map(|rule| {
-            let version = version(rule, groups)?;
+            let version = of_rule(rule, groups)?;
             Some(Rule {
                 version: version.into(),
                 ..rule.clone()
@@ -54,12 +59,21 @@ fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
         .collect()
 }
 
-/// The rule's own version where it is served, else the one that the API server prefers.
-fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
-    let of_group = |group: &&APIGroupDiscovery| {
-        let metadata = group.metadata.as_ref();
+fn of_rule(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
+    version(groups, &rule.group, &rule.resource, &rule.version)
+}
+
+/// This version of a kind where it is served, else the one that the API server prefers.
+pub(super) fn version(
+    groups: &[APIGroupDiscovery],
+    group: &str,
+    resource: &str,
+    wanted: &str,
+) -> Option<String> {
+    let of_group = |served: &&APIGroupDiscovery| {
+        let metadata = served.metadata.as_ref();
         let name = metadata.and_then(|metadata| metadata.name.as_deref());
-        name.unwrap_or_default() == rule.group
+        name.unwrap_or_default() == group
     };
     let served: Vec<&str> = groups
         .iter()
@@ -67,14 +81,14 @@ fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
         .versions
         .iter()
         .filter(|version| {
-            version.resources.iter().any(|resource| {
-                resource.resource.as_deref() == Some(&rule.resource)
-                    && resource.scope.as_deref() == Some("Namespaced")
+            version.resources.iter().any(|served| {
+                served.resource.as_deref() == Some(resource)
+                    && served.scope.as_deref() == Some("Namespaced")
             })
         })
         .filter_map(|version| version.version.as_deref())
         .collect();
-    let preferred = served.iter().find(|version| **version == rule.version);
+    let preferred = served.iter().find(|version| **version == wanted);
     preferred.or(served.first()).map(ToString::to_string)
 }
 

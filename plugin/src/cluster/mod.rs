@@ -12,6 +12,7 @@ mod objects;
 mod rules;
 mod site;
 mod survey;
+mod traffic;
 mod webhook;
 mod workloads;
 

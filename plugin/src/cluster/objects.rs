@@ -2,10 +2,12 @@
 //! the types do not know.
 
 use failover_core::Rule;
+use failover_core::lean::Lean;
 use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, EXEMPT, EXEMPT_REASON_ANNOTATION};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::Request;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{ApiError, Cluster};
@@ -17,11 +19,12 @@ const PAGE: u32 = 500;
 const RESTARTS: u32 = 2;
 
 #[derive(Deserialize)]
-struct Page {
+#[serde(bound = "T: DeserializeOwned")]
+struct Page<T> {
     #[serde(default)]
     metadata: PageMetadata,
-    #[serde(default)]
-    items: Vec<Value>,
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
 }
 
 #[derive(Default, Deserialize)]
@@ -51,12 +54,23 @@ impl Cluster {
             .await
     }
 
-    pub(super) async fn list(
+    /// Every object of a kind in a namespace, without what nobody reads who only judges it.
+    pub(super) async fn lean_list(
         &self,
         api_version: &str,
         resource: &str,
         namespace: &str,
     ) -> Result<Vec<Value>, ApiError> {
+        let objects = self.list::<Lean>(api_version, resource, namespace).await?;
+        Ok(objects.into_iter().map(|Lean(object)| object).collect())
+    }
+
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        api_version: &str,
+        resource: &str,
+        namespace: &str,
+    ) -> Result<Vec<T>, ApiError> {
         let action = format!("list {resource} in namespace {namespace}");
         let request = Request::new(path(api_version, resource, namespace));
         for restart in 0..=RESTARTS {
@@ -100,12 +114,12 @@ impl Cluster {
             .map_err(|error| self.error(&action, &error))
     }
 
-    async fn pages(
+    async fn pages<T: DeserializeOwned>(
         &self,
         action: &str,
         request: &Request,
         limit: Option<u32>,
-    ) -> Result<Vec<Value>, ApiError> {
+    ) -> Result<Vec<T>, ApiError> {
         let mut items = Vec::new();
         let mut token = None;
         loop {
@@ -114,7 +128,7 @@ impl Cluster {
                 continue_token: token.take(),
                 ..ListParams::default()
             };
-            let page: Page = self
+            let page: Page<T> = self
                 .read(action, || async {
                     let request = request.list(&params).map_err(kube::Error::BuildRequest)?;
                     self.connection.client.request(request).await

@@ -90,15 +90,17 @@ pub async fn preview(
     enrolled: &[Enrolled],
 ) -> Result<Plan, ApiError> {
     let cluster = &session.cluster;
-    let (survey, (uncovered, unseen), requests) = futures::try_join!(
+    let (survey, (uncovered, unseen), (published, unseen_traffic), requests) = futures::try_join!(
         cluster.survey(enrolled),
         Box::pin(cluster.uncovered(enrolled)),
+        Box::pin(cluster.published(enrolled)),
         cluster.requests()
     )?;
     let mut plan = plan(site, role, enrolled, &survey, jiff::Timestamp::now());
     plan.uncovered = uncovered;
+    plan.published = published;
     plan.held_back = held_back(enrolled, &survey, &requests);
-    plan.unseen.extend(unseen);
+    plan.unseen.extend(unseen.into_iter().chain(unseen_traffic));
     plan.unseen.extend(requests.unseen);
     Ok(plan)
 }
@@ -127,6 +129,7 @@ pub fn standing(view: &View, plan: &Plan) -> Vec<Hold> {
     let mut holds = guard::standing(view.role_in_effect(), plan.role, &view.facts);
     if plan.role == Role::Secondary {
         holds.extend(guard::of_uncovered(&plan.uncovered));
+        holds.extend(guard::of_published(&plan.published));
     }
     let volumes = plan.changed().filter(|planned| {
         let item = &planned.item;

@@ -99,13 +99,18 @@ fn remarks(plan: &Plan) -> Vec<String> {
         .map(|(object, at)| format!("{object} (of {at})"))
         .collect();
     let held: Vec<_> = plan.held_jobs().map(ToString::to_string).collect();
-    let uncovered: Vec<_> = match plan.role {
-        Role::Secondary => plan
-            .uncovered
-            .iter()
-            .map(|uncovered| uncovered.object.to_string())
-            .collect(),
-        Role::Primary => Vec::new(),
+    let (uncovered, published): (Vec<_>, Vec<_>) = match plan.role {
+        Role::Secondary => (
+            plan.uncovered
+                .iter()
+                .map(|u| u.object.to_string())
+                .collect(),
+            plan.published
+                .iter()
+                .map(|p| p.object.to_string())
+                .collect(),
+        ),
+        Role::Primary => (Vec::new(), Vec::new()),
     };
     let held_back: Vec<_> = plan
         .held_back
@@ -135,6 +140,10 @@ fn remarks(plan: &Plan) -> Vec<String> {
             held,
         ),
         ("no rule reaches these, they run on", uncovered),
+        (
+            "no rule reaches these, both sites publish their names",
+            published,
+        ),
         ("ask to stand apart, which is held back", held_back),
         ("could not be looked at", unseen),
     ]

@@ -1,8 +1,12 @@
 //! Lists, each in one piece.
 
+use std::borrow::Cow;
+
+use failover_core::lean::Lean;
 use failover_core::plan::{ObjectRef, role_of};
 use failover_core::{Role, Rule};
 use futures::{StreamExt as _, TryStreamExt as _};
+use kube::Client;
 use serde_json::{Value, json};
 
 use super::{LookError, Looker, Scene};
@@ -11,44 +15,73 @@ use crate::site::objects::{ObjectError, Objects};
 
 const LISTS_AT_ONCE: usize = 4;
 
-/// The largest parts of what is listed, which nobody who judges it reads: on a big cluster it is all in memory at once.
-const NOT_READ: [(&str, &str); 8] = [
-    ("/metadata", "managedFields"),
-    ("/spec", "template"),
-    ("/spec", "jobTemplate"),
-    ("/spec", "containers"),
-    ("/spec", "initContainers"),
-    ("/status", "containerStatuses"),
-    ("/status", "initContainerStatuses"),
-    ("/status", "images"),
-];
-
 /// A kind that no rule needs to be about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kind {
-    pub(super) api_version: &'static str,
-    pub(super) resource: &'static str,
-    pub(super) name: &'static str,
+    group: &'static str,
+    version: Cow<'static, str>,
+    resource: &'static str,
+    name: &'static str,
 }
 
-const fn kind(api_version: &'static str, resource: &'static str, name: &'static str) -> Kind {
+const fn kind(
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    name: &'static str,
+) -> Kind {
     Kind {
-        api_version,
+        group,
+        version: Cow::Borrowed(version),
         resource,
         name,
     }
 }
 
-pub(super) const PODS: Kind = kind("v1", "pods", "Pod");
-pub(super) const NODES: Kind = kind("v1", "nodes", "Node");
-pub(super) const CLAIMS: Kind = kind("v1", "persistentvolumeclaims", "PersistentVolumeClaim");
+impl Kind {
+    /// One that is read in the version in which it is served.
+    pub(super) fn served(
+        group: &'static str,
+        version: String,
+        resource: &'static str,
+        name: &'static str,
+    ) -> Self {
+        Self {
+            version: version.into(),
+            ..kind(group, "", resource, name)
+        }
+    }
+
+    fn objects(&self, client: &Client, namespace: Option<&str>) -> Objects {
+        let api_version = match self.group {
+            "" => self.version.to_string(),
+            group => format!("{group}/{}", self.version),
+        };
+        Objects::at(client, &api_version, self.resource, namespace)
+    }
+
+    fn group_resource(&self) -> String {
+        match self.group {
+            "" => self.resource.to_owned(),
+            group => format!("{}.{group}", self.resource),
+        }
+    }
+}
+
+pub(super) const PODS: Kind = kind("", "v1", "pods", "Pod");
+pub(super) const NODES: Kind = kind("", "v1", "nodes", "Node");
+pub(super) const CLAIMS: Kind = kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim");
 pub(super) const REPLICATION_CONTROLLERS: Kind =
-    kind("v1", "replicationcontrollers", "ReplicationController");
-pub(super) const REPLICA_SETS: Kind = kind("apps/v1", "replicasets", "ReplicaSet");
-pub(super) const DAEMON_SETS: Kind = kind("apps/v1", "daemonsets", "DaemonSet");
-pub(super) const JOBS: Kind = kind("batch/v1", "jobs", "Job");
-pub(super) const ATTACHMENTS: Kind =
-    kind("storage.k8s.io/v1", "volumeattachments", "VolumeAttachment");
+    kind("", "v1", "replicationcontrollers", "ReplicationController");
+pub(super) const REPLICA_SETS: Kind = kind("apps", "v1", "replicasets", "ReplicaSet");
+pub(super) const DAEMON_SETS: Kind = kind("apps", "v1", "daemonsets", "DaemonSet");
+pub(super) const JOBS: Kind = kind("batch", "v1", "jobs", "Job");
+pub(super) const ATTACHMENTS: Kind = kind(
+    "storage.k8s.io",
+    "v1",
+    "volumeattachments",
+    "VolumeAttachment",
+);
 
 /// An object that a rule reaches, with the role that it has now.
 #[derive(Clone, Debug)]
@@ -62,8 +95,8 @@ pub(super) struct Ruled {
 impl Looker {
     /// All objects of a kind that does not belong to namespaces.
     pub(super) async fn of_cluster(&self, kind: Kind) -> Result<Vec<Value>, LookError> {
-        let objects = Objects::at(&self.client, kind.api_version, kind.resource, None);
-        all(&objects, kind.name, kind.resource).await
+        let objects = kind.objects(&self.client, None);
+        all(&objects, kind.name, &kind.group_resource()).await
     }
 
     /// All objects of a kind in these namespaces.
@@ -75,13 +108,8 @@ impl Looker {
         let lists: Vec<_> = namespaces
             .into_iter()
             .map(|namespace| {
-                let objects = Objects::at(
-                    &self.client,
-                    kind.api_version,
-                    kind.resource,
-                    Some(namespace),
-                );
-                let what = format!("{} in namespace {namespace}", kind.resource);
+                let objects = kind.objects(&self.client, Some(namespace));
+                let what = format!("{} in namespace {namespace}", kind.group_resource());
                 async move { all(&objects, kind.name, &what).await }
             })
             .collect();
@@ -129,7 +157,7 @@ impl Looker {
 
 /// Items of a list do not say what they are; those who judge them ask.
 async fn all(objects: &Objects, kind: &str, what: &str) -> Result<Vec<Value>, LookError> {
-    let mut all = match objects.all().await {
+    let all: Vec<Lean> = match objects.all().await {
         Ok(all) => all,
         // The kind is not served: there are none.
         Err(ObjectError::NotFound) => vec![],
@@ -140,12 +168,9 @@ async fn all(objects: &Objects, kind: &str, what: &str) -> Result<Vec<Value>, Lo
             });
         }
     };
-    for object in &mut all {
+    let named = all.into_iter().map(|Lean(mut object)| {
         object["kind"] = json!(kind);
-        for (parent, part) in NOT_READ {
-            let parent = object.pointer_mut(parent).and_then(Value::as_object_mut);
-            parent.map(|parent| parent.remove(part));
-        }
-    }
-    Ok(all)
+        object
+    });
+    Ok(named.collect())
 }

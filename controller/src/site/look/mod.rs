@@ -1,7 +1,7 @@
 //! Looking at what a step of a walk waits for, and doing the little that it may need to come about.
 //!
 //! ```text
-//!   guards      what no rule reaches, before a demotion; volumes that are not fit, before a promotion
+//!   guards      what no rule reaches, pods and names in DNS, before a demotion; volumes that are not fit, before a promotion
 //!   podsGone    pods, whom they belong to, which claims they use; one pod that blocks an ordered set is deleted
 //!   replication what the driver of each volume says
 //!   cronJobs    a run that was missed is marked as had
@@ -13,6 +13,7 @@
 
 mod batch;
 mod listed;
+mod traffic;
 mod volumes;
 mod workloads;
 
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 use failover_core::api::{Blocked, StepName};
 use failover_core::compile::ObjectKey;
 use failover_core::guard::GuardId;
+use failover_core::namespace::Enforcement;
 use failover_core::plan::ObjectRef;
 use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport, guard_of};
 use failover_core::{Role, Rule, RuleSet};
@@ -68,6 +70,14 @@ pub enum Moving {
 }
 
 impl Scene {
+    /// The namespaces of which everything is ruled, not only what a policy names.
+    fn whole(&self) -> impl Iterator<Item = &str> {
+        self.namespaces
+            .iter()
+            .filter(|namespace| namespace.state.enforcement == Some(Enforcement::Enabled))
+            .map(|namespace| namespace.name.as_str())
+    }
+
     /// Whether an object is on the walk.
     fn has(&self, namespace: &EnrolledNamespace, rule: &Rule, name: &str) -> bool {
         let key = || ObjectKey {
@@ -112,33 +122,19 @@ impl Looker {
 
     /// Looks once. What must not be listed is in the way; an error concerns the API server as a whole.
     pub async fn look(&self, look: Look, scene: Scene) -> Result<LookReport, LookError> {
-        let found = match self.find(look.at, &scene).await {
-            Err(LookError::List {
-                what,
-                source: ObjectError::Refused { status, message },
-            }) => Found {
-                total: 1,
-                in_the_way: vec![Blocked {
-                    guard: guard_of(look.at, scene.to).to_string(),
-                    object: None,
-                    message: format!(
-                        "cannot list {what}: {message} ({status}){}",
-                        if status == 403 {
-                            "; give the controller the right to"
-                        } else {
-                            ""
-                        }
-                    ),
-                }],
-            },
-            other => other?,
+        let guard = guard_of(look.at, scene.to);
+        let found = or_refused(self.find(look.at, &scene).await, guard)?;
+        // Of what a guard holds at the start each object can be let pass by itself, so that all of them count.
+        let named = match look.at {
+            StepName::Guards => usize::MAX,
+            _ => BLOCKED_LIMIT,
         };
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         Ok(LookReport {
             look,
             total: count(found.total),
             left: count(found.in_the_way.len()),
-            blocked: found.in_the_way.into_iter().take(BLOCKED_LIMIT).collect(),
+            blocked: found.in_the_way.into_iter().take(named).collect(),
             finished_at: (self.now)(),
         })
     }
@@ -149,7 +145,13 @@ impl Looker {
             (StepName::Guards, Role::Secondary) if matches!(scene.moving, Moving::Named(_)) => {
                 Ok(Found::default())
             }
-            (StepName::Guards, Role::Secondary) => self.uncovered(scene).await,
+            (StepName::Guards, Role::Secondary) => {
+                let (workloads, traffic) =
+                    futures::join!(self.uncovered(scene), self.published(scene));
+                let mut found = or_refused(workloads, GuardId::UncoveredWorkloads)?;
+                found.add(or_refused(traffic, GuardId::UncoveredTraffic)?);
+                Ok(found)
+            }
             (StepName::Guards, Role::Primary) => self.unfit_volumes(scene).await,
             (StepName::PodsGone, _) => self.pods_gone(scene).await,
             (StepName::Replication, _) => self.replication(scene).await,
@@ -169,6 +171,38 @@ impl Looker {
     }
 }
 
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.total += other.total;
+        self.in_the_way.extend(other.in_the_way);
+    }
+}
+
+/// What must not be listed is in the way, under this guard.
+fn or_refused(found: Result<Found, LookError>, guard: GuardId) -> Result<Found, LookError> {
+    match found {
+        Err(LookError::List {
+            what,
+            source: ObjectError::Refused { status, message },
+        }) => Ok(Found {
+            total: 1,
+            in_the_way: vec![Blocked {
+                guard: guard.to_string(),
+                object: None,
+                message: format!(
+                    "cannot list {what}: {message} ({status}){}",
+                    if status == 403 {
+                        "; give the controller the right to"
+                    } else {
+                        ""
+                    }
+                ),
+            }],
+        }),
+        other => other,
+    }
+}
+
 /// What is said of an object that is in the way.
 fn blocked(guard: GuardId, object: &ObjectRef, what: &str, hint: &str) -> Blocked {
     let separator = if hint.is_empty() { "" } else { "; " };
@@ -178,3 +212,6 @@ fn blocked(guard: GuardId, object: &ObjectRef, what: &str, hint: &str) -> Blocke
         message: format!("{what}{separator}{hint}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! What runs: whether it has ended, whether it is up, and what no rule reaches.
 
 use failover_core::guard::{GuardId, of_uncovered};
-use failover_core::namespace::Enforcement;
 use failover_core::uncovered;
 use failover_core::waits::{available, pods_gone};
 use failover_core::{Layer, Role};
@@ -13,26 +12,26 @@ use super::listed::{
 };
 use super::{Found, LookError, Looker, Scene, blocked};
 use crate::site::objects::{ObjectError, Objects};
+use crate::site::off_task::off_task;
 
 impl Looker {
     /// What would run on after a demotion, since no rule reaches it.
     pub(super) async fn uncovered(&self, scene: &Scene) -> Result<Found, LookError> {
-        let whole = || {
-            let enrolled = scene.namespaces.iter();
-            enrolled
-                .filter(|n| n.state.enforcement == Some(Enforcement::Enabled))
-                .map(|n| n.name.as_str())
-        };
+        let whole = || scene.whole();
         let (pods, daemon_sets, replica_sets) = futures::try_join!(
             self.of_namespaces(PODS, whole()),
             self.of_namespaces(DAEMON_SETS, whole()),
             self.of_namespaces(REPLICA_SETS, whole()),
         )?;
-        let found = uncovered::uncovered(&pods, &daemon_sets, &replica_sets, &scene.rules);
-        Ok(Found {
-            total: pods.len() + daemon_sets.len(),
-            in_the_way: of_uncovered(&found).into_iter().map(Into::into).collect(),
+        let rules = scene.rules.clone();
+        Ok(off_task(move || {
+            let found = uncovered::uncovered(&pods, &daemon_sets, &replica_sets, &rules);
+            Found {
+                total: pods.len() + daemon_sets.len(),
+                in_the_way: of_uncovered(&found).into_iter().map(Into::into).collect(),
+            }
         })
+        .await)
     }
 
     /// What could still write. A pod that keeps an ordered StatefulSet from coming down is deleted, as its own controller
@@ -50,7 +49,8 @@ impl Looker {
             self.of_namespaces(REPLICATION_CONTROLLERS, names()),
             self.of_namespaces(JOBS, names()),
         )?;
-        let owners = [replica_sets, replication_controllers, jobs].concat();
+        let owners = [replica_sets, replication_controllers, jobs];
+        let owners: Vec<Value> = owners.into_iter().flatten().collect();
         // Last, so that nothing can have come of what was listed before.
         let pods = self.of_namespaces(PODS, names()).await?;
         let failed = |pod: &Value| pod["status"]["phase"] == "Failed";
@@ -71,25 +71,30 @@ impl Looker {
             )
         };
         let (nodes, (claims, attachments)) = futures::try_join!(nodes, of_volumes)?;
-        let workloads: Vec<_> = workloads
-            .iter()
-            .filter(|ruled| ruled.role == Some(Role::Secondary))
-            .map(held_object)
-            .collect();
-        let volumes: Vec<_> = volumes.iter().map(held_object).collect();
-        let listed = pods_gone::Listed {
-            pods: &pods,
-            owners: &owners,
-            nodes: &nodes,
-            claims: &claims,
-            attachments: &attachments,
-        };
-        let running = pods_gone::running(&workloads, &volumes, &listed);
+        let judged = off_task(move || {
+            let workloads: Vec<_> = workloads
+                .iter()
+                .filter(|ruled| ruled.role == Some(Role::Secondary))
+                .map(held_object)
+                .collect();
+            let volumes: Vec<_> = volumes.iter().map(held_object).collect();
+            let listed = pods_gone::Listed {
+                pods: &pods,
+                owners: &owners,
+                nodes: &nodes,
+                claims: &claims,
+                attachments: &attachments,
+            };
+            let running = pods_gone::running(&workloads, &volumes, &listed);
+            let total = workloads.len() + volumes.len();
+            (total, running, pods)
+        });
+        let (total, running, pods) = judged.await;
         for (namespace, name) in &running.stuck {
             self.unblock(namespace, name, &pods).await;
         }
         Ok(Found {
-            total: workloads.len() + volumes.len(),
+            total,
             in_the_way: running
                 .objects
                 .iter()

@@ -334,8 +334,12 @@ async fn a_sweep_that_fails_is_made_again_ever_later() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
-    bed.api
-        .set_fault(|asked, _| (asked.path == "/apis").then(|| answer(503, "down")));
+    // The guards ask, too, before anything moves.
+    let mut by_guards = true;
+    bed.api.set_fault(move |asked, _| {
+        let by_sweep = asked.path == "/apis" && !std::mem::take(&mut by_guards);
+        by_sweep.then(|| answer(503, "down"))
+    });
     bed.order("down", "secondary", &[]);
     bed.until("sweeping", |status| {
         status.transition.as_ref().is_some_and(|t| sweeps(t, 0))

@@ -68,6 +68,29 @@ fn an_unsafe_site_moves_all_layers_at_once_and_still_asks_its_guards() {
     assert_eq!(path(&mut world), ["guards", "[]"]);
 }
 
+/// Ten are shown, and all are counted: letting those pass that are shown does not let the others pass.
+#[test]
+fn objects_that_are_let_pass_by_name_do_not_take_along_those_that_are_not_shown() {
+    const THINGS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let mut world = settled_primary();
+    world.in_the_way.insert(StepName::Guards, THINGS.to_vec());
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    let guards = |world: &World| world.status().transition.as_ref().unwrap().steps[0].clone();
+    let step = guards(&world);
+    assert_eq!((step.total, step.blocked.len()), (12, 10));
+    let shown: Vec<String> = step
+        .blocked
+        .iter()
+        .map(|blocked| format!("{}={}", blocked.guard, blocked.object.as_ref().unwrap()))
+        .collect();
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    world.order(Role::Secondary, "r2", &shown);
+    world.settle();
+    let step = guards(&world);
+    assert_eq!((step.total, step.blocked.len()), (2, 2));
+}
+
 #[test]
 fn consent_to_batch_work_is_part_of_the_order() {
     let mut world = settled_primary();

@@ -116,6 +116,10 @@ fn remarks(plan: &Plan, screen: &Screen) {
         .uncovered
         .iter()
         .map(|uncovered| format!("{}: {}", uncovered.object, uncovered.why));
+    let published = plan
+        .published
+        .iter()
+        .map(|published| format!("{}: {}", published.object, published.why));
     section(screen, Tone::Plain, "To know:", noted);
     section(
         screen,
@@ -144,13 +148,22 @@ fn remarks(plan: &Plan, screen: &Screen) {
         hopeless.collect(),
     );
     // Where they hold the demotion, they are named by their guard.
-    let holds_it = |hold: &Hold| hold.guard == GuardId::UncoveredWorkloads;
-    if plan.role == Role::Secondary && !plan.holds.iter().any(holds_it) {
+    let holds = |guard| plan.holds.iter().any(|hold| hold.guard == guard);
+    let unguarded = |guard| plan.role == Role::Secondary && !holds(guard);
+    if unguarded(GuardId::UncoveredWorkloads) {
         section(
             screen,
             Tone::Warning,
             "No rule reaches these, they run on:",
             uncovered.collect(),
+        );
+    }
+    if unguarded(GuardId::UncoveredTraffic) {
+        section(
+            screen,
+            Tone::Warning,
+            "No rule reaches these, their names are published by both sites:",
+            published.collect(),
         );
     }
     let apart = plan
@@ -250,6 +263,8 @@ struct Report {
     /// Whether those run.
     run_held_jobs: bool,
     uncovered: Vec<ReportReason>,
+    /// What no rule reaches and external-dns publishes.
+    published: Vec<ReportReason>,
     /// What stands apart from its namespace.
     apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
@@ -340,6 +355,11 @@ impl Report {
                 .uncovered
                 .iter()
                 .map(|u| reason((&u.object, &u.why)))
+                .collect(),
+            published: plan
+                .published
+                .iter()
+                .map(|p| reason((&p.object, &p.why)))
                 .collect(),
             apart: plan.apart.clone(),
             held_back: plan.held_back.iter().map(ReportReason::of_held).collect(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use failover_core::role_rule::rendered::{TO_CONTROLLER_LABEL, TO_VIEWER_LABEL};
+use failover_core::uncovered::external_dns::SOURCES;
+use failover_core::uncovered::traffic::ParentKind;
 use failover_core::{RuleSet, names};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{
@@ -271,27 +273,36 @@ fn rights_over_a_site_are_given_by_binding_never_by_aggregation(#[case] name: &s
 #[case::operator("failover-operator", &["list"])]
 #[case::viewer("failover-viewer", &["list"])]
 fn every_built_in_kind_is_within_reach(#[case] role: &str, #[case] verbs: &[&str]) {
-    let rules = cluster_role(role);
     for built_in in RuleSet::built_in().iter() {
-        let granted: BTreeSet<_> = rules
-            .iter()
-            .filter(|rule| {
-                rule.api_groups
-                    .as_ref()
-                    .unwrap()
-                    .contains(&built_in.group.to_string())
-                    && rule
-                        .resources
-                        .as_ref()
-                        .unwrap()
-                        .contains(&built_in.resource.to_string())
-            })
-            .flat_map(|rule| rule.verbs.iter().map(String::as_str))
-            .collect();
+        let granted = granted(role, &built_in.group, &built_in.resource);
         assert!(
-            verbs.iter().all(|verb| granted.contains(verb)),
+            verbs.iter().all(|verb| granted.contains(*verb)),
             "{role}: {} {granted:?}",
             built_in.group_resource()
         );
     }
+}
+
+/// A guard that may not list what it asks about holds every demotion.
+#[rstest]
+fn every_kind_that_names_are_published_from_can_be_listed(
+    #[values("failover-controller", "failover-operator", "failover-viewer")] role: &str,
+) {
+    let sources = SOURCES.map(|source| (source.group, source.resource));
+    let parents = ParentKind::ALL.map(|kind| (ParentKind::GROUP, kind.resource()));
+    for (group, resource) in sources.into_iter().chain(parents) {
+        let granted = granted(role, group, resource);
+        assert!(granted.contains("list"), "{role}: {resource}.{group}");
+    }
+}
+
+/// The verbs that a role has on a kind.
+fn granted(role: &str, group: &str, resource: &str) -> BTreeSet<String> {
+    let names =
+        |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|listed| listed == name);
+    let rules = cluster_role(role).into_iter();
+    rules
+        .filter(|rule| names(&rule.api_groups, group) && names(&rule.resources, resource))
+        .flat_map(|rule| rule.verbs)
+        .collect()
 }

@@ -1,9 +1,11 @@
 //! The rules that are shipped, each against the real definition of its kind.
 
+use std::collections::BTreeSet;
+
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::crds;
-use testbed::site::{DEMOTE, PROMOTE};
+use testbed::site::{DEMOTE, PROMOTE, Site};
 
 use super::{apply_rules, at, essence, merge_patch, metadata, primary, stored, version};
 
@@ -36,7 +38,17 @@ fn virtual_machine(name: &str, field: &str, running: &Value) -> Value {
     })
 }
 
-/// An object of every kind that a shipped rule is about, and what its standby looks like.
+fn service() -> Value {
+    let mut metadata = metadata("db");
+    metadata["annotations"] = json!({"external-dns.kubernetes.io/hostname": "db.example.com"});
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+        "spec": {"selector": {"app": "db"}, "ports": [{"port": 5432}]},
+    })
+}
+
+/// An object of the kinds that shipped rules are about, and what its standby looks like. Of routes and gateways whose rules
+/// differ in nothing but the kind, some.
 fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
     let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
     let dns = "/metadata/annotations/external-dns.kubernetes.io~1controller";
@@ -63,6 +75,25 @@ fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
             dns,
             json!("ignore"),
         ),
+        (
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": metadata("api"),
+                "spec": {"hostnames": ["api.example.com"], "parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": [{"name": "api", "port": 80}]}]},
+            }),
+            dns,
+            json!("ignore"),
+        ),
+        (
+            json!({
+                "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": metadata("web"),
+                "spec": {"selector": {"istio": "ingress"}, "servers": [{
+                    "hosts": ["istio.example.com"], "port": {"name": "http", "number": 80, "protocol": "HTTP"},
+                }]},
+            }),
+            dns,
+            json!("ignore"),
+        ),
+        (service(), dns, json!("ignore")),
         (
             json!({
                 "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": metadata("data"),
@@ -92,7 +123,10 @@ fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
     ]
 }
 
-const SHIPPED: [&str; 7] = [
+const SHIPPED: [&str; 10] = [
+    "service-external-dns",
+    "grpcroute-external-dns",
+    "istio-gateway-external-dns",
     "keda-scaledobject",
     "argo-rollout",
     "ingress-external-dns",
@@ -110,6 +144,7 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
     for (manifest, ..) in of_shipped_kinds() {
         live.push(site.apply_as_flux(&manifest).await.unwrap());
     }
+    names_that_both_sites_would_publish_hold_the_demotion(&site).await;
     let applied = apply_rules(&site, &SHIPPED).await.expect(0);
     assert!(
         applied.stderr.contains("changes 0 of 1 object"),
@@ -179,4 +214,24 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
     for ((manifest, ..), live) in of_shipped_kinds().iter().zip(&live) {
         assert_eq!(essence(&stored(&site, manifest).await), essence(live));
     }
+}
+
+/// Before there is a rule for them.
+async fn names_that_both_sites_would_publish_hold_the_demotion(site: &Site) {
+    let published = [
+        "shop/services/db",
+        "shop/ingresses/web",
+        "shop/grpcroutes/api",
+        "shop/httproutes/web",
+        "shop/gateways/web",
+    ];
+    let planned = site.failover(&["plan", "demote", "-o", "json"]).await;
+    let plan: Value = serde_json::from_str(&planned.expect(0).stdout).unwrap();
+    let guards = plan["guards"].as_array().unwrap().iter();
+    let held: BTreeSet<&str> = guards
+        .filter(|guard| guard["guard"] == "uncovered-traffic")
+        .filter_map(|guard| guard["object"].as_str())
+        .collect();
+    assert_eq!(held, BTreeSet::from(published), "{plan:#}");
+    site.failover(DEMOTE).await.expect(3);
 }

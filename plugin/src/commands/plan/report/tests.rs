@@ -1,7 +1,8 @@
 use failover_core::compile::ObjectKey;
-use failover_core::guard::{Facts, of_uncovered, standing};
+use failover_core::guard::{Facts, of_published, of_uncovered, standing};
 use failover_core::namespace::ObjectRole;
 use failover_core::uncovered::Uncovered;
+use failover_core::uncovered::traffic::Published;
 use serde_json::json;
 
 use super::*;
@@ -62,6 +63,16 @@ fn everything(role: Role) -> Plan {
         },
         why: "it has no controller".into(),
     });
+    plan.published.push(Published {
+        object: ObjectRef {
+            namespace: "shop".into(),
+            group: String::new(),
+            resource: "services".into(),
+            name: "web".into(),
+        },
+        why: "external-dns publishes shop.example.com".into(),
+        rule: Some("service-external-dns"),
+    });
     plan.held_back.push(Held {
         object: ObjectKey {
             namespace: "shop".into(),
@@ -73,6 +84,7 @@ fn everything(role: Role) -> Plan {
     plan.holds = standing(Some(role.opposite()), role, &Facts::default());
     if role == Role::Secondary {
         plan.holds.extend(of_uncovered(&plan.uncovered));
+        plan.holds.extend(of_published(&plan.published));
     }
     plan
 }

@@ -2,6 +2,7 @@ use clap::Parser as _;
 use failover_core::guard::Facts;
 use failover_core::plan::ObjectRef;
 use failover_core::uncovered::Uncovered;
+use failover_core::uncovered::traffic::Published;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -354,6 +355,36 @@ fn what_no_rule_reaches_holds_a_demotion_until_it_is_overridden_by_name() {
     let other = overriding("demote", &["uncovered-workloads=shop/pods/other"]);
     let failure = decide_with(&view, &other, &plan).unwrap_err();
     assert_eq!(failure.exit, ExitCode::Usage);
+}
+
+#[test]
+fn what_both_sites_would_publish_holds_a_demotion_and_is_overridden_apart_from_what_runs() {
+    let view = settled("primary", SOUND);
+    let mut plan = with_a_bare_pod();
+    plan.published.push(Published {
+        object: ObjectRef {
+            namespace: "shop".into(),
+            group: String::new(),
+            resource: "services".into(),
+            name: "web".into(),
+        },
+        why: "external-dns publishes shop.example.com".into(),
+        rule: Some("service-external-dns"),
+    });
+    let given = overriding("demote", &["uncovered-workloads"]);
+    let failure = decide_with(&view, &given, &plan).unwrap_err();
+    assert_eq!(failure.exit, ExitCode::Refused);
+    let holds: Vec<_> = failure
+        .holds
+        .iter()
+        .map(|hold| (hold.guard, hold.object.as_deref()))
+        .collect();
+    assert_eq!(
+        holds,
+        [(GuardId::UncoveredTraffic, Some("shop/services/web"))]
+    );
+    let both = ["uncovered-workloads", "uncovered-traffic=shop/services/web"];
+    decide_with(&view, &overriding("demote", &both), &plan).unwrap();
 }
 
 #[test]
