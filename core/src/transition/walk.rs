@@ -7,7 +7,7 @@ use super::namespaces::{differing, objects_of, ordered, other_objects, setting_o
 use super::order::{self, Task, task};
 use super::{
     Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Look, Observation, Whose, moving, pause,
-    role_in_effect, settled, waiting, walking,
+    role_in_effect, settled, size, waiting, walking,
 };
 use crate::api::{
     Blocked, HistoryEntry, Outcome, Phase, RoleRequest, SiteStatus, Step, StepDuration, StepName,
@@ -284,6 +284,7 @@ pub(super) fn note(
     step.total = outcome.total;
     step.done = outcome.done;
     step.blocked = outcome.blocked;
+    size::cut_blocked(&mut step.blocked);
     if outcome.act.is_none() {
         step.state = StepState::Done;
         step.doing = String::new();
@@ -380,6 +381,7 @@ pub(super) fn record(
         },
     );
     history.truncate(HISTORY_LIMIT);
+    history.iter_mut().for_each(size::cut_past);
 }
 
 /// A sweep of everything, under the roles that there are now.
