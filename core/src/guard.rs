@@ -26,6 +26,8 @@ pub enum GuardId {
     EnforcerSilent,
     /// Objects do not come to conform.
     NotConforming,
+    /// Objects could not be swept, or what a step waits for not be checked, so nobody knows how they stand.
+    NotVerified,
     /// Things run on an enrolled namespace that no rule reaches, and go on running.
     UncoveredWorkloads,
     /// external-dns goes on publishing names from objects of an enrolled namespace that no rule reaches.
@@ -57,6 +59,7 @@ impl GuardId {
         Self::NoEnforcement,
         Self::EnforcerSilent,
         Self::NotConforming,
+        Self::NotVerified,
         Self::UncoveredWorkloads,
         Self::UncoveredTraffic,
         Self::VolumeDegraded,
@@ -76,6 +79,7 @@ impl GuardId {
             Self::NoEnforcement => "no-enforcement",
             Self::EnforcerSilent => "enforcer-silent",
             Self::NotConforming => "not-conforming",
+            Self::NotVerified => "not-verified",
             Self::UncoveredWorkloads => "uncovered-workloads",
             Self::UncoveredTraffic => "uncovered-traffic",
             Self::VolumeDegraded => "volume-degraded",

@@ -5,7 +5,7 @@
 
 use failover_core::{Rule, RuleSet};
 use kube::Client;
-use kube::client::APIGroupDiscovery;
+use kube::client::{APIGroupDiscovery, APIVersionDiscovery};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
@@ -56,11 +56,15 @@ fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
         .collect()
 }
 
+/// What the API server says of a version that it could not ask about: an aggregated API that is away.
+const STALE: &str = "Stale";
+
 fn of_rule(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
     version(groups, &rule.group, &rule.resource, &rule.version)
 }
 
-/// This version of a kind where it is served, else the most preferred one: the fields are the same in all of them.
+/// This version of a kind where it is served, else the most preferred one: the fields are the same in all of them. Where nobody
+/// can say what a group serves, its kinds count as served: listing them tells that they cannot be.
 pub fn version(
     groups: &[APIGroupDiscovery],
     group: &str,
@@ -72,8 +76,11 @@ pub fn version(
         let name = metadata.and_then(|metadata| metadata.name.as_deref());
         name.unwrap_or_default() == group
     })?;
-    let versions = || {
-        group.versions.iter().filter_map(|version| {
+    let is_stale = |version: &APIVersionDiscovery| version.freshness.as_deref() == Some(STALE);
+    let versions = |stale: bool| {
+        let versions = group.versions.iter();
+        let versions = versions.filter(move |version| is_stale(version) == stale);
+        versions.filter_map(|version| {
             let found = version.resources.iter().any(|served| {
                 served.resource.as_deref() == Some(resource)
                     && served.scope.as_deref() == Some("Namespaced")
@@ -81,9 +88,18 @@ pub fn version(
             version.version.as_deref().filter(|_| found)
         })
     };
-    versions()
-        .find(|version| *version == wanted)
-        .or_else(|| versions().next())
+    let served = |stale| {
+        versions(stale)
+            .find(|version| *version == wanted)
+            .or_else(|| versions(stale).next())
+    };
+    let unknown = || {
+        let is_unknown = group.versions.iter().any(is_stale);
+        is_unknown.then_some(wanted)
+    };
+    served(false)
+        .or_else(|| served(true))
+        .or_else(unknown)
         .map(str::to_owned)
 }
 
@@ -115,6 +131,36 @@ mod tests {
             { "metadata": { "name": "batch" }, "versions": [version("v1", &[("cronjobs", "Cluster")])] }
         ]))
         .unwrap()
+    }
+
+    #[rstest::rstest]
+    #[case::another_group_is_away("metrics.k8s.io", json!([{ "version": "v1beta1", "freshness": "Stale" }]), None)]
+    #[case::never_asked("example.com", json!([{ "version": "v1", "freshness": "Stale" }]), Some("v1"))]
+    #[case::asked_once("example.com", json!([
+        { "version": "v2", "freshness": "Stale", "resources": [{ "resource": "widgets", "scope": "Namespaced" }] },
+    ]), Some("v2"))]
+    #[case::another_version_answers("example.com", json!([
+        { "version": "v1", "freshness": "Stale", "resources": [{ "resource": "widgets", "scope": "Namespaced" }] },
+        { "version": "v1alpha1", "freshness": "Current", "resources": [{ "resource": "widgets", "scope": "Namespaced" }] },
+    ]), Some("v1alpha1"))]
+    #[case::it_says_that_there_are_none("example.com", json!([{ "version": "v1", "freshness": "Current" }]), None)]
+    fn an_aggregated_api_that_is_away_concerns_its_own_kinds_alone(
+        #[case] group: &str,
+        #[case] versions: serde_json::Value,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut groups = groups();
+        let away = json!({ "metadata": { "name": group }, "versions": versions });
+        groups.push(serde_json::from_value(away).unwrap());
+        let deployments = RuleSet::built_in();
+        let deployments = deployments.find("apps", "deployments").unwrap();
+        let rule = Rule {
+            group: "example.com".into(),
+            resource: "widgets".into(),
+            ..deployments.clone()
+        };
+        assert_eq!(version(&rule, &groups).as_deref(), expected);
+        assert_eq!(version(deployments, &groups).as_deref(), Some("v1"));
     }
 
     #[test]

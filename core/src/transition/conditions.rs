@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::namespaces::differing;
-use super::{Observation, Refusal};
+use super::{Observation, Refusal, VERIFY_DEADLINE, size};
 use crate::api::{Phase, SiteStatus, Step, StepState, Transition, condition};
 use crate::role::Layer;
 
@@ -25,7 +25,7 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
         Some(Phase::Demoting | Phase::Promoting) => {
             Verdict::no("InTransition", &progress(transition))
         }
-        None => Verdict::no("Unknown", "not yet looked at"),
+        Some(Phase::Unknown(_)) | None => Verdict::no("Unknown", "not yet looked at"),
     };
     let progressing = match status.phase {
         Some(Phase::Demoting | Phase::Promoting) => {
@@ -36,7 +36,9 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
         Some(Phase::Stable) if enforced.reason == "Adopting" => {
             Verdict::yes("Adopting", &enforced.message)
         }
-        Some(Phase::Stable) | None => Verdict::no("Stable", "no transition is under way"),
+        Some(Phase::Stable | Phase::Unknown(_)) | None => {
+            Verdict::no("Stable", "no transition is under way")
+        }
     };
     let peer = match &observation.site.spec.peer {
         None => Verdict::unknown("NoPeer", "no peer is configured"),
@@ -117,6 +119,22 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
             ),
         );
     }
+    if let Some(unreadable) = observation.unreadable.first() {
+        return Verdict::no(
+            "Unreadable",
+            &format!("{unreadable}: update the controller, or correct the object"),
+        );
+    }
+    let failing = observation.failing_sweep;
+    if let Some(failing) = failing.filter(|f| observation.now >= f.since + VERIFY_DEADLINE) {
+        return Verdict::no(
+            "NotVerified",
+            &format!(
+                "objects cannot be swept since {}: {}",
+                failing.since, failing.why
+            ),
+        );
+    }
     match observation
         .sweep
         .filter(|report| report.covers(&Layer::ALL, status))
@@ -156,7 +174,7 @@ fn as_told(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict
     let unchanged = before.transition.is_none() && before.step == status.step;
     let mut told = before.conditions.iter();
     let told = told.find(|condition| condition.type_ == condition::ENFORCED)?;
-    let unseen = observation.sweep.is_none() && !observation.sweep_failed;
+    let unseen = observation.sweep.is_none() && observation.failing_sweep.is_none();
     (unchanged && unseen).then(|| Verdict {
         holds: Some(told.status == "True"),
         reason: Cow::Owned(told.reason.clone()),
@@ -181,6 +199,12 @@ pub(super) fn blocked(transition: Option<&Transition>) -> String {
     let Some(step) = transition.and_then(current) else {
         return String::new();
     };
+    if step.is_unknown() {
+        return format!(
+            "step {} was written by a later version: update the controller, or order the change again",
+            step.name.as_str()
+        );
+    }
     let all: Vec<_> = step
         .blocked
         .iter()
@@ -209,11 +233,13 @@ fn set(status: &mut SiteStatus, kind: &str, verdict: Verdict, generation: Option
         .iter()
         .find(|c| c.type_ == kind && c.status == value)
         .map_or_else(|| now.clone(), |c| c.last_transition_time.clone());
+    let mut message = verdict.message;
+    size::cut(&mut message, size::CONDITION);
     let condition = Condition {
         type_: kind.to_owned(),
         status: value.to_owned(),
         reason: verdict.reason.into_owned(),
-        message: verdict.message,
+        message,
         observed_generation: generation,
         last_transition_time: since,
     };

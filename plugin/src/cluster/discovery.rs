@@ -1,7 +1,7 @@
 //! Which kinds this cluster serves: a rule for a kind that it does not is inert.
 
 use failover_core::{Rule, RuleSet};
-use kube::client::APIGroupDiscovery;
+use kube::client::{APIGroupDiscovery, APIVersionDiscovery};
 
 use super::{ApiError, Cluster};
 
@@ -59,11 +59,15 @@ fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
         .collect()
 }
 
+/// What the API server says of a version that it could not ask about: an aggregated API that is away.
+const STALE: &str = "Stale";
+
 fn of_rule(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
     version(groups, &rule.group, &rule.resource, &rule.version)
 }
 
-/// This version of a kind where it is served, else the one that the API server prefers.
+/// This version of a kind where it is served, else the one that the API server prefers. Where nobody can say what a group serves,
+/// its kinds count as served: listing them tells that they cannot be.
 pub(super) fn version(
     groups: &[APIGroupDiscovery],
     group: &str,
@@ -75,21 +79,28 @@ pub(super) fn version(
         let name = metadata.and_then(|metadata| metadata.name.as_deref());
         name.unwrap_or_default() == group
     };
-    let served: Vec<&str> = groups
-        .iter()
-        .find(of_group)?
-        .versions
-        .iter()
-        .filter(|version| {
-            version.resources.iter().any(|served| {
-                served.resource.as_deref() == Some(resource)
-                    && served.scope.as_deref() == Some("Namespaced")
+    let group = groups.iter().find(of_group)?;
+    let is_stale = |version: &APIVersionDiscovery| version.freshness.as_deref() == Some(STALE);
+    let served = |stale: bool| {
+        let versions = group.versions.iter();
+        let served: Vec<&str> = versions
+            .filter(|version| is_stale(version) == stale)
+            .filter(|version| {
+                version.resources.iter().any(|served| {
+                    served.resource.as_deref() == Some(resource)
+                        && served.scope.as_deref() == Some("Namespaced")
+                })
             })
-        })
-        .filter_map(|version| version.version.as_deref())
-        .collect();
-    let preferred = served.iter().find(|version| **version == wanted);
-    preferred.or(served.first()).map(ToString::to_string)
+            .filter_map(|version| version.version.as_deref())
+            .collect();
+        let preferred = served.iter().find(|version| **version == wanted);
+        preferred.or(served.first()).map(ToString::to_string)
+    };
+    let unknown = || {
+        let is_unknown = group.versions.iter().any(is_stale);
+        is_unknown.then(|| wanted.to_owned())
+    };
+    served(false).or_else(|| served(true)).or_else(unknown)
 }
 
 #[cfg(test)]
@@ -97,6 +108,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_aggregated_api_that_is_away_concerns_its_own_kinds_alone() {
+        let groups: Vec<APIGroupDiscovery> = serde_json::from_value(json!([
+            {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "freshness": "Current", "resources": [
+                {"resource": "deployments", "scope": "Namespaced"}]}]},
+            {"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "freshness": "Stale"}]},
+            {"metadata": {"name": "example.com"}, "versions": [{"version": "v1", "freshness": "Stale"}]}
+        ]))
+        .unwrap();
+        let rules = RuleSet::built_in();
+        let deployments = rules.find("apps", "deployments").unwrap();
+        let of = |group: &'static str| Rule {
+            group: group.into(),
+            ..deployments.clone()
+        };
+        let version = |group| version(&of(group), &groups);
+        assert_eq!(version("apps").as_deref(), Some("v1"));
+        assert!(version("example.com").is_some(), "not known, so not none");
+        assert_eq!(version("elsewhere.com"), None);
+    }
 
     #[test]
     fn kinds_that_are_not_served_are_left_out_and_others_read_as_they_are_served() {

@@ -30,7 +30,7 @@ pub use namespaces::{enrolled_state, is_taken_over};
 pub use preflight::{Cause, Invalid, Preflight};
 pub use rules::RulesWebhook;
 pub use site::{SiteWrite, WriteError};
-pub use survey::{Enrolled, Found, Requests, Survey, Unseen};
+pub use survey::{Enrolled, Found, Listed, Requests, Survey, Unseen};
 pub use webhook::WebhookState;
 
 use crate::connection::Connection;

@@ -158,6 +158,15 @@ impl Looker {
             (StepName::CronJobs, _) => self.forget_missed_runs(scene).await,
             (StepName::Jobs, _) => self.run_held_jobs(scene).await,
             (StepName::Available, _) => self.available(scene).await,
+            // A walk stands before such a step; were it ever asked about, nothing is known to be out of the way.
+            (StepName::Unknown(word), _) => Ok(Found {
+                total: 1,
+                in_the_way: vec![Blocked {
+                    guard: guard_of(at, scene.to).to_string(),
+                    object: None,
+                    message: format!("step {} is of a later version", word.as_str()),
+                }],
+            }),
             // They move layers, and wait for nothing else.
             (
                 StepName::Traffic
@@ -180,11 +189,16 @@ impl Found {
 
 /// What must not be listed is in the way, under this guard.
 fn or_refused(found: Result<Found, LookError>, guard: GuardId) -> Result<Found, LookError> {
-    match found {
-        Err(LookError::List {
-            what,
-            source: ObjectError::Refused { status, message },
-        }) => Ok(Found {
+    let refused = match &found {
+        Err(LookError::List { what, source }) => match source {
+            ObjectError::Refused { status, message } => Some((what, *status, message)),
+            ObjectError::Unserved(message) => Some((what, 503, message)),
+            _ => None,
+        },
+        _ => None,
+    };
+    match refused {
+        Some((what, status, message)) => Ok(Found {
             total: 1,
             in_the_way: vec![Blocked {
                 guard: guard.to_string(),
@@ -199,7 +213,7 @@ fn or_refused(found: Result<Found, LookError>, guard: GuardId) -> Result<Found, 
                 ),
             }],
         }),
-        other => other,
+        None => found,
     }
 }
 

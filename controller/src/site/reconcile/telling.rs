@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Reconciler;
 use crate::metrics::GuardLabels;
 use crate::site::news::{self, Journal, News};
-use crate::site::observe::Seen;
+use crate::site::observe::{Seen, Sight};
 use crate::site::policies;
 use crate::site::work::Finished;
 
@@ -44,7 +44,7 @@ impl Reconciler {
         let names: BTreeSet<String> = seen.policies.iter().map(|p| policies::name_of(p)).collect();
         self.work.keep_looks(|name| names.contains(name));
         let observation = self.observation(seen, compiled, &seen.site, &Whose::Site);
-        let look_of = |whose: &Whose| self.work.look_report(whose);
+        let look_of = |whose: &Whose| (self.work.look_report(whose), self.work.failing_look(whose));
         let results = &compiled.policies;
         let mut decided = policies::decide(&seen.policies, results, &observation, look_of);
         let writes = std::mem::take(&mut decided.writes);
@@ -64,7 +64,7 @@ impl Reconciler {
 
     /// What a sweep corrected outside a transition; those have news of their own.
     pub(super) async fn tell_of_sweep(&mut self, finished: &Finished) {
-        let Some(seen) = self.observer.look(Instant::now(), finished.at) else {
+        let Sight::Seen(seen) = self.observer.look(Instant::now(), finished.at) else {
             return;
         };
         let status = seen.site.status.as_ref();

@@ -1,6 +1,7 @@
 //! The walk, driven by a small model of a cluster.
 
 mod documented;
+mod later_version;
 mod model;
 mod newcomers;
 mod policies;
@@ -9,6 +10,9 @@ mod policies_property;
 mod property;
 mod settled;
 mod shop;
+#[path = "size.rs"]
+mod sizes;
+mod unverified;
 mod walking;
 mod world;
 

@@ -141,7 +141,9 @@ impl Book {
                 ..Facts::default()
             },
             sweep: sweep.as_ref(),
-            sweep_failed: false,
+            failing_sweep: None,
+            failing_look: None,
+            unreadable: &[],
             look: look.as_ref(),
             deadlines: Deadlines::default(),
             sweep_every: EVERY,
