@@ -17,12 +17,14 @@ use sha2::{Digest as _, Sha256};
 pub const KUBERNETES_VERSION: &str = "v1.36.3";
 
 /// What the binary of `tests/controlplane` can be called as.
-const CONTROL_PLANE: [&str; 5] = [
+const CONTROL_PLANE: [&str; 6] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
     "kubectl",
+    // The CronJob controller's judgement, asked over standard input.
+    "missed-runs",
 ];
 
 /// Flux, as far as it writes to a cluster; the versions are those of `tests/flux/go.mod`.
