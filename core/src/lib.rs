@@ -19,6 +19,7 @@ pub mod batch;
 pub mod birth;
 pub mod causes;
 pub mod compile;
+pub mod cron;
 pub mod guard;
 pub mod lean;
 pub mod names;

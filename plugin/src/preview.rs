@@ -1,6 +1,6 @@
 //! What a role would change in what was found: pure, and by the very function that the webhook runs.
 
-use failover_core::batch::missed_run;
+use failover_core::batch::{is_resumed, missed_run};
 use failover_core::compile::Held;
 use failover_core::guard::Hold;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
@@ -148,9 +148,7 @@ pub fn plan(
 
 /// The run that a CronJob would start at once, when the plan resumes it.
 fn resumed_run(item: &Item, before: &Value, now: Timestamp) -> Option<Timestamp> {
-    let resumes = item.kind == "CronJob"
-        && before["spec"]["suspend"] == Value::Bool(true)
-        && item.after["spec"]["suspend"] != Value::Bool(true);
+    let resumes = item.kind == "CronJob" && is_resumed(before, &item.after);
     resumes.then(|| missed_run(before, now)).flatten()
 }
 

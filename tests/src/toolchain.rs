@@ -49,12 +49,14 @@ pub fn release() -> Result<Release> {
 }
 
 /// What the binary of `tests/controlplane` can be called as.
-const CONTROL_PLANE: [&str; 5] = [
+const CONTROL_PLANE: [&str; 6] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
     "kubectl",
+    // The CronJob controller's judgement, asked over standard input.
+    "missed-runs",
 ];
 
 /// Flux, as far as it writes to a cluster; the versions are those of `tests/flux/go.mod`.

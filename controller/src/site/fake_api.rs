@@ -203,7 +203,7 @@ impl State {
             }
             ("GET", path) if is_object(path) => status(404, "not found"),
             ("GET", path) => respond(StatusCode::OK, &self.list(path, &asked.query)),
-            ("PATCH", path) => self.patch(path, asked),
+            ("PATCH", path) => self.patch(path.strip_suffix("/status").unwrap_or(path), asked),
             ("PUT", path) => self.put_status(path, &asked.body),
             ("POST", _) => respond(StatusCode::CREATED, &asked.body),
             (method, path) => panic!("{method} {path} is not expected"),

@@ -101,7 +101,7 @@ pub enum StepName {
     Volumes,
     /// Every volume is confirmed to be what it was ordered to be.
     Replication,
-    /// CronJobs forget the runs they missed.
+    /// CronJobs skip the runs they missed.
     CronJobs,
     /// Jobs that were held since they were created run.
     Jobs,

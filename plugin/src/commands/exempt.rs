@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use failover_core::Role;
 use failover_core::plan::ObjectRef;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -38,11 +39,21 @@ struct Report {
     objects: Vec<String>,
     /// What becomes of their fields.
     changes: Vec<String>,
+    /// CronJobs among them that start at once, for the run that they missed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missed_runs: Vec<MissedRun>,
     dry_run: bool,
     /// The objects have been seen to stand so.
     verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MissedRun {
+    object: String,
+    scheduled_for: String,
 }
 
 /// A namespace, and everything in it that bears on its single objects.
@@ -66,8 +77,9 @@ pub async fn run(
     let selected = select(&args.objects, &kinds, &seen.survey, namespace)?;
     let change = decide(&seen, &selected, args)?;
     let verified = args.wait && args.dry_run == DryRun::None;
+    let now = Timestamp::now();
     if !change.is_nothing() {
-        tell(session, args, &seen, &change);
+        tell(session, args, &seen, &change, now);
         if args.dry_run == DryRun::None {
             ask(session, args, &change).await?;
         }
@@ -84,6 +96,14 @@ pub async fn run(
         exempt: !args.undo,
         objects: change.objects(),
         changes: change.changes(),
+        missed_runs: change
+            .missed_runs(now)
+            .into_iter()
+            .map(|(object, at)| MissedRun {
+                object,
+                scheduled_for: at.to_string(),
+            })
+            .collect(),
         dry_run: args.dry_run != DryRun::None,
         verified,
         reason: args.reason.clone(),
@@ -128,7 +148,7 @@ fn decide(seen: &Look, selected: &[Selected], args: &ExemptArgs) -> Result<Chang
 }
 
 /// What it means, before anything is asked.
-fn tell(session: &Session<'_>, args: &ExemptArgs, seen: &Look, change: &Change) {
+fn tell(session: &Session<'_>, args: &ExemptArgs, seen: &Look, change: &Change, now: Timestamp) {
     let screen = session.screen;
     let objects = change.objects().join(", ");
     let heading = if args.undo {
@@ -147,6 +167,11 @@ fn tell(session: &Session<'_>, args: &ExemptArgs, seen: &Look, change: &Change) 
             Tone::Bad,
             "this site is secondary: what becomes active here may be active on the other site, too",
         ),
+    }
+    for (object, at) in change.missed_runs(now) {
+        screen.warn(&clean(&format!(
+            "{object} starts at once: it missed the run of {at}"
+        )));
     }
     for line in change.remarks() {
         screen.warn(&clean(&line));

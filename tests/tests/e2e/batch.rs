@@ -2,7 +2,7 @@
 //! held, unless somebody consents to it.
 
 use failover_core::names::HELD_ANNOTATION;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -19,9 +19,19 @@ fn from_git() -> Vec<Value> {
     let yearly = fixtures::cron_job("shop", "yearly");
     let mut minutely = fixtures::cron_job("shop", "minutely");
     minutely["spec"]["schedule"] = json!("* * * * *");
+    // Both day fields are restricted, so either is enough: it was due yesterday.
+    let mut either = fixtures::cron_job("shop", "either");
+    let yesterday = (Timestamp::now() - SignedDuration::from_hours(24)).strftime("%a");
+    either["spec"]["schedule"] = json!(format!("0 0 */31 * {yesterday}"));
     let mut retired = fixtures::cron_job("shop", "retired");
     retired["spec"]["suspend"] = json!(true);
-    vec![yearly, minutely, retired, fixtures::job("shop", "done")]
+    vec![
+        yearly,
+        minutely,
+        either,
+        retired,
+        fixtures::job("shop", "done"),
+    ]
 }
 
 async fn cron_job(site: &Site, name: &str) -> CronJob {
@@ -73,8 +83,12 @@ fn is_one_of(run: &Job, runs: &[Job]) -> bool {
 
 /// As if it stood still for years: the next look at it finds a run that was missed.
 async fn misses_a_run(site: &Site, namespace: &str, name: &str) {
+    last_ran(site, namespace, name, "2020-01-01T00:00:00Z").await;
+}
+
+async fn last_ran(site: &Site, namespace: &str, name: &str, at: &str) {
     let api: Api<CronJob> = Api::namespaced(site.client(), namespace);
-    let mark = json!({"status": {"lastScheduleTime": "2020-01-01T00:00:00Z"}});
+    let mark = json!({"status": {"lastScheduleTime": at}});
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(mark))
         .await
         .unwrap();
@@ -107,6 +121,9 @@ async fn there_and_back(site: &Site, consent: &[&str]) -> (Vec<Job>, Timestamp) 
         assert!(is_suspended(&cron_job(site, name).await), "{name}");
         misses_a_run(site, "shop", name).await;
     }
+    let days_ago = Timestamp::now() - SignedDuration::from_hours(72);
+    let days_ago = days_ago.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    last_ran(site, "shop", "either", &days_ago).await;
     // Comes from Git while the site stands by.
     site.apply_as_flux(&fixtures::job("shop", "import"))
         .await
@@ -161,6 +178,7 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     until_the_controller_has_caught_up(&site).await;
     let after = runs(&site, "shop").await;
     assert!(of(&after, "yearly").is_empty(), "{after:?}");
+    assert!(of(&after, "either").is_empty(), "{after:?}");
     // One that is due again by now runs as ever.
     for run in of(&after, "minutely") {
         let due: Timestamp = run.annotations()[DUE].parse().unwrap();
@@ -169,10 +187,10 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     assert_held(&site, "import").await;
 
     there_and_back(&site, &["--run-missed"]).await;
-    eventually("the run that was missed", || async {
+    eventually("the runs that were missed", || async {
         let runs = runs(&site, "shop").await;
-        match of(&runs, "yearly").len() {
-            1 => Ok(()),
+        match ["yearly", "either"].map(|name| of(&runs, name).len()) {
+            [1, 1] => Ok(()),
             _ => Err(format!("{runs:?}")),
         }
     })

@@ -12,6 +12,7 @@ mod batch;
 mod bed;
 mod cli_walk;
 mod crash;
+mod cron;
 mod csi_addons;
 mod cut_off;
 mod exempt;

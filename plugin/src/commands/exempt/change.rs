@@ -6,7 +6,8 @@ use std::sync::Arc;
 use failover_core::compile::ObjectKey;
 use failover_core::namespace::ObjectRole;
 use failover_core::plan::{Item, plan_object, role_of};
-use failover_core::{NamespaceState, Role, Rule};
+use failover_core::{NamespaceState, Role, Rule, batch};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::apart::{compiled, is_labelled, name, orders, with};
@@ -95,6 +96,8 @@ pub(super) struct Change {
     /// The namespace as it is to be.
     pub(super) state: NamespaceState,
     items: Vec<Item>,
+    /// CronJobs that are resumed, as they are now. Nothing marks their missed runs as had: that is a promotion's.
+    resumed: Vec<(ObjectKey, Value)>,
     /// Labels that have to be written, whatever else stays as it is.
     labels: bool,
     before: NamespaceState,
@@ -146,17 +149,24 @@ pub(super) fn change(
         }
     }
     let mut items = Vec::new();
+    let mut resumed = Vec::new();
     for object in selected {
         let Some(role) = role_of(&object.rule, &state, &object.object) else {
             continue;
         };
         let planned = plan_object(&object.rule, role, &namespace.name, &object.object);
-        items.extend(planned.map_err(|error| {
+        let item = planned.map_err(|error| {
             Failure::refused(format!(
                 "{} cannot be changed: {error}: nothing was changed",
                 object.key
             ))
-        })?);
+        })?;
+        let resumes =
+            |item: &Item| item.kind == "CronJob" && batch::is_resumed(&object.object, &item.after);
+        if item.as_ref().is_some_and(resumes) {
+            resumed.push((object.key.clone(), object.object.clone()));
+        }
+        items.extend(item);
     }
     let remarks = selected
         .iter()
@@ -176,6 +186,7 @@ pub(super) fn change(
         labels: selected.iter().any(|object| object.is_labelled() != exempt),
         state,
         items,
+        resumed,
         remarks,
     })
 }
@@ -206,6 +217,14 @@ impl Change {
             changes.map(move |change| format!("{object} {change}"))
         });
         changes.collect()
+    }
+
+    /// The CronJobs that start a run that they missed, and which.
+    pub(super) fn missed_runs(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
+        let missed = |(key, before): &(ObjectKey, Value)| {
+            Some((key.to_string(), batch::missed_run(before, now)?))
+        };
+        self.resumed.iter().filter_map(missed).collect()
     }
 
     pub(super) fn remarks(&self) -> Vec<String> {

@@ -167,3 +167,48 @@ async fn a_namespace_that_somebody_else_writes_meanwhile_is_read_again() {
         "deployments/api=site deployments/web=exempt"
     );
 }
+
+#[test]
+fn a_cron_job_that_would_start_what_it_missed_is_named() {
+    use failover_core::compile::ObjectKey;
+    use failover_core::names::ENFORCE_LABEL;
+
+    let shop = crate::preview::tests::enrolled("shop", Some(Role::Secondary));
+    let rules = failover_core::RuleSet::built_in();
+    let selected = Selected {
+        rule: rules.find("batch", "cronjobs").unwrap().clone().into(),
+        key: ObjectKey {
+            namespace: "shop".into(),
+            resource: "cronjobs".into(),
+            name: "report".into(),
+        },
+        object: json!({
+            "metadata": {
+                "name": "report",
+                "labels": {ENFORCE_LABEL: "disabled"},
+                "annotations": {"failover.dev/restore": "{\"/spec/suspend\":null}"},
+            },
+            "spec": {"schedule": "0 * * * *", "suspend": true},
+            "status": {"lastScheduleTime": "2026-03-01T08:00:00Z"},
+        }),
+    };
+    let requests = Requests {
+        policies: vec![],
+        rules,
+        unseen: vec![],
+    };
+    let change = change(
+        &shop,
+        Some(Role::Secondary),
+        &[selected],
+        &std::collections::BTreeSet::new(),
+        &requests,
+        true,
+    )
+    .unwrap();
+    let missed = "2026-03-01T12:00:00Z".parse().unwrap();
+    assert_eq!(
+        change.missed_runs("2026-03-01T12:00:30Z".parse().unwrap()),
+        [("shop/cronjobs/report".to_owned(), missed)]
+    );
+}
