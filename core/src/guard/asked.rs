@@ -19,7 +19,9 @@ impl GuardId {
             Self::PeerUnknown | Self::VolumeDegraded | Self::VolumeNotSynced => {
                 (to == Role::Primary).then_some(Asked::AtTheStart)
             }
-            Self::UncoveredWorkloads => (to == Role::Secondary).then_some(Asked::AtTheStart),
+            Self::UncoveredWorkloads | Self::NamespaceLeft => {
+                (to == Role::Secondary).then_some(Asked::AtTheStart)
+            }
             Self::NoEnforcement | Self::TransitionRunning => Some(Asked::AtTheStart),
             Self::WorkloadsUnavailable | Self::BatchUnsettled => {
                 (to == Role::Primary).then_some(Asked::OnTheWay)
@@ -37,6 +39,7 @@ impl GuardId {
         match self {
             Self::NotConforming
             | Self::UncoveredWorkloads
+            | Self::NamespaceLeft
             | Self::VolumeDegraded
             | Self::VolumeNotSynced
             | Self::PodsRunning
@@ -60,6 +63,7 @@ impl GuardId {
             Self::EnforcerSilent => "a live webhook replica does not report the new roles",
             Self::NotConforming => "objects do not come to agree with the role",
             Self::UncoveredWorkloads => "things run that no rule reaches",
+            Self::NamespaceLeft => "a namespace lost its enrolment label without being unenrolled",
             Self::VolumeDegraded => "a volume to be promoted is degraded",
             Self::VolumeNotSynced => "a volume to be promoted is not known to be in sync",
             Self::PodsRunning => "something that could write has not ended",
