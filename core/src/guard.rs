@@ -13,7 +13,7 @@ use crate::api::Blocked;
 use crate::role::Role;
 
 pub use asked::{Asked, Unneeded, out_of_place, unneeded};
-pub use objects::{of_published, of_uncovered, of_volume};
+pub use objects::{of_left, of_published, of_uncovered, of_volume};
 
 /// The name of a guard, as it is overridden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,8 @@ pub enum GuardId {
     UncoveredWorkloads,
     /// external-dns goes on publishing names from objects of an enrolled namespace that no rule reaches.
     UncoveredTraffic,
+    /// A namespace has lost its enrolment label without being unenrolled: its objects would go on as they are.
+    NamespaceLeft,
     /// A volume that is to be promoted by force is degraded.
     VolumeDegraded,
     /// Of a volume that is to be promoted by force nobody can say that it is in sync: a resync is under way, or it is not
@@ -54,7 +56,7 @@ pub enum GuardId {
 }
 
 impl GuardId {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::PeerUnknown,
         Self::NoEnforcement,
         Self::EnforcerSilent,
@@ -62,6 +64,7 @@ impl GuardId {
         Self::NotVerified,
         Self::UncoveredWorkloads,
         Self::UncoveredTraffic,
+        Self::NamespaceLeft,
         Self::VolumeDegraded,
         Self::VolumeNotSynced,
         Self::PodsRunning,
@@ -82,6 +85,7 @@ impl GuardId {
             Self::NotVerified => "not-verified",
             Self::UncoveredWorkloads => "uncovered-workloads",
             Self::UncoveredTraffic => "uncovered-traffic",
+            Self::NamespaceLeft => "namespace-left",
             Self::VolumeDegraded => "volume-degraded",
             Self::VolumeNotSynced => "volume-not-synced",
             Self::PodsRunning => "pods-running",

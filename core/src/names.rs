@@ -74,6 +74,10 @@ pub const STEP_ANNOTATION: &str = "failover.dev/step";
 /// Annotation on enforcers' Leases: how many enrolled namespaces the replica sees.
 pub const NAMESPACES_ANNOTATION: &str = "failover.dev/namespaces";
 
+/// Annotation on a Namespace that left enforcement: when, and by whose `kubectl failover unenroll`, as `TIME USER`. It tells
+/// a namespace that was let go from one whose label was lost; admission looks for it in the write that takes the label off.
+pub const UNENROLLED_ANNOTATION: &str = "failover.dev/unenrolled";
+
 /// Annotation on an object: the original values of what is forced, see [`crate::record::Record`].
 pub const RESTORE_ANNOTATION: &str = "failover.dev/restore";
 /// Annotation on an object that was created while its layer was not primary and whose rule says `manual`: the values it

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use crate::names::{
     ENFORCE_LABEL, NEVER_ENROLLED, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION,
+    UNENROLLED_ANNOTATION,
 };
 use crate::role::{Layer, Role, Roles};
 use crate::rule::{Reach, Rule};
@@ -154,6 +155,8 @@ pub struct NamespaceState {
     pub site: Option<String>,
     /// Number of the last change of roles written here.
     pub step: Option<i64>,
+    /// When and by whom it was unenrolled. Means nothing on a namespace that is enrolled, where it is taken off.
+    pub unenrolled: Option<String>,
 }
 
 /// An enrolled Namespace and its state.
@@ -225,6 +228,7 @@ impl NamespaceState {
                 .ok()
         });
         let site = annotation(SITE_ANNOTATION).map(str::to_owned);
+        let unenrolled = annotation(UNENROLLED_ANNOTATION).map(str::to_owned);
         (
             Self {
                 enforcement,
@@ -232,6 +236,7 @@ impl NamespaceState {
                 objects,
                 site,
                 step,
+                unenrolled,
             },
             problems,
         )
@@ -264,6 +269,7 @@ impl NamespaceState {
             ),
             (SITE_ANNOTATION, self.site.clone()),
             (STEP_ANNOTATION, self.step.map(|s| s.to_string())),
+            (UNENROLLED_ANNOTATION, self.unenrolled.clone()),
         ])
     }
 

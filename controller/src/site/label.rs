@@ -76,7 +76,16 @@ pub fn is_left_behind(metadata: &ObjectMeta) -> bool {
         .labels
         .as_ref()
         .is_some_and(|labels| labels.contains_key(ENFORCE_LABEL));
-    !enrolled && patch(metadata, &NamespaceState::default()).is_some()
+    !enrolled && patch(metadata, &released(metadata)).is_some()
+}
+
+/// What a Namespace that has left keeps of ours: that it was unenrolled.
+pub fn released(metadata: &ObjectMeta) -> NamespaceState {
+    let (state, _) = NamespaceState::parse(None, metadata.annotations.as_ref());
+    NamespaceState {
+        unenrolled: state.unenrolled,
+        ..NamespaceState::default()
+    }
 }
 
 /// A Namespace that has left, as its objects are to be seen once more: no rule reaches them, and what is recorded on them is

@@ -29,6 +29,10 @@ pub struct Seen {
     pub namespaces: BTreeMap<String, Arc<NamespaceMeta>>,
     /// Names of all Namespaces that are not enrolled.
     pub outside: Vec<String>,
+    /// Names of those of them that were unenrolled.
+    pub unenrolled: Vec<String>,
+    /// Names of enrolled Namespaces that are being deleted.
+    pub terminating: Vec<String>,
     /// Namespaces that are not enrolled any more and still carry our state.
     pub left_behind: Vec<Arc<NamespaceMeta>>,
     pub policies: Vec<Arc<FailoverPolicy>>,
@@ -39,6 +43,18 @@ pub struct Seen {
     /// What is there and is in nothing of the above.
     pub unreadable: Vec<Unreadable>,
     pub at: Timestamp,
+}
+
+impl Seen {
+    /// Namespaces that are to lose our state. One that nobody unenrolled keeps it: it may come back.
+    pub fn released(&self) -> Vec<Arc<NamespaceMeta>> {
+        let left = self.site.status.as_ref().map(|status| &status.left);
+        let is_left = |namespace: &NamespaceMeta| {
+            left.is_some_and(|left| left.contains(&namespace.name_any()))
+        };
+        let behind = self.left_behind.iter();
+        behind.filter(|n| !is_left(n)).cloned().collect()
+    }
 }
 
 /// What a look came to.
@@ -110,6 +126,8 @@ impl Observer {
             enrolled: Vec::new(),
             namespaces: BTreeMap::new(),
             outside: Vec::new(),
+            unenrolled: Vec::new(),
+            terminating: Vec::new(),
             left_behind: Vec::new(),
             live,
             at,
@@ -128,12 +146,18 @@ impl Observer {
             if state.enforcement.is_some() && !may_enrol(&name) {
                 problems.push(format!("namespace {name} is never enrolled: its label failover.dev/enforce has no effect"));
             } else if state.enforcement.is_some() {
+                if metadata.deletion_timestamp.is_some() {
+                    seen.terminating.push(name.clone());
+                }
                 seen.enrolled.push(EnrolledNamespace {
                     name: name.clone(),
                     state,
                 });
                 seen.namespaces.insert(name, namespace);
             } else {
+                if state.unenrolled.is_some() {
+                    seen.unenrolled.push(name.clone());
+                }
                 seen.outside.push(name);
                 if label::is_left_behind(metadata) {
                     seen.left_behind.push(namespace);

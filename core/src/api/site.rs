@@ -159,6 +159,14 @@ pub struct SiteStatus {
     /// deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
+    /// Namespaces that lost their enrolment label although nobody unenrolled them, sorted. The role of the site does not reach
+    /// them. Label them again (`kubectl failover enroll`), or let them go (`kubectl failover unenroll`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// Unless the site is primary: the names under which enrolled namespaces were deleted, sorted. No Namespace is created
+    /// under such a name without its enrolment label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<String>,
     /// The id of the last request that was taken up. Its overrides count for the walk that was then begun, and for no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,

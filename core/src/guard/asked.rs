@@ -19,7 +19,7 @@ impl GuardId {
             Self::PeerUnknown | Self::VolumeDegraded | Self::VolumeNotSynced => {
                 (to == Role::Primary).then_some(Asked::AtTheStart)
             }
-            Self::UncoveredWorkloads | Self::UncoveredTraffic => {
+            Self::UncoveredWorkloads | Self::UncoveredTraffic | Self::NamespaceLeft => {
                 (to == Role::Secondary).then_some(Asked::AtTheStart)
             }
             Self::NoEnforcement | Self::TransitionRunning => Some(Asked::AtTheStart),
@@ -41,6 +41,7 @@ impl GuardId {
             Self::NotConforming
             | Self::UncoveredWorkloads
             | Self::UncoveredTraffic
+            | Self::NamespaceLeft
             | Self::VolumeDegraded
             | Self::VolumeNotSynced
             | Self::PodsRunning
@@ -67,6 +68,7 @@ impl GuardId {
             Self::NotVerified => "objects cannot be swept or checked",
             Self::UncoveredWorkloads => "things run that no rule reaches",
             Self::UncoveredTraffic => "names are published that no rule reaches",
+            Self::NamespaceLeft => "a namespace lost its enrolment label without being unenrolled",
             Self::VolumeDegraded => "a volume to be promoted is degraded",
             Self::VolumeNotSynced => "a volume to be promoted is not known to be in sync",
             Self::PodsRunning => "something that could write has not ended",

@@ -48,6 +48,25 @@ pub fn of_published(found: &[Published]) -> Vec<Hold> {
         .collect()
 }
 
+/// A namespace that lost its enrolment label holds a demotion: nothing in it would be made passive.
+pub fn of_left(namespaces: &[String]) -> Vec<Hold> {
+    namespaces
+        .iter()
+        .map(|name| {
+            let object = format!("{name}/namespaces/{name}");
+            Hold {
+                guard: GuardId::NamespaceLeft,
+                message: "it lost its label failover.dev/enforce without being unenrolled, so what runs in it would run on"
+                    .to_owned(),
+                hint: format!(
+                    "see who owns its labels, then kubectl failover enroll {name}, or unenroll {name}, or pass --override namespace-left={object} --reason TEXT"
+                ),
+                object: Some(object),
+            }
+        })
+        .collect()
+}
+
 /// What a forced promotion of this volume may lose holds it. `object` is its reference, `volume` the object as it is stored.
 pub fn of_volume(object: &str, volume: &serde_json::Value) -> Vec<Hold> {
     let hold = |guard: GuardId, message: String| Hold {

@@ -135,6 +135,15 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
             ),
         );
     }
+    if !status.left.is_empty() {
+        return Verdict::no(
+            "NamespaceLeft",
+            &format!(
+                "lost their enrolment label without being unenrolled, so that the role of the site does not reach them: {}; kubectl failover enroll or unenroll them",
+                status.left.join(", ")
+            ),
+        );
+    }
     match observation
         .sweep
         .filter(|report| report.covers(&Layer::ALL, status))

@@ -32,6 +32,7 @@
 
 mod closing;
 mod conditions;
+mod membership;
 mod moving;
 mod namespaces;
 mod order;
@@ -206,6 +207,10 @@ pub struct Observation<'a> {
     pub objects: &'a BTreeMap<String, ObjectRoles>,
     /// Names of all other Namespaces that there are.
     pub outside: &'a [String],
+    /// Names of those of them that were unenrolled.
+    pub unenrolled: &'a [String],
+    /// Names of enrolled Namespaces that are being deleted.
+    pub terminating: &'a [String],
     /// Namespaces whose roles could not be written when that was last tried.
     pub refused: &'a BTreeMap<String, Refusal>,
     /// Objects of our API that this version cannot read. What they order is not known, so nothing that they may be about
@@ -248,6 +253,7 @@ pub fn decide(observation: &Observation<'_>) -> Act {
     let before = observation.site.status.clone().unwrap_or_default();
     let mut status = before.clone();
     status.observed_generation = observation.site.metadata.generation;
+    membership::follow(observation, &mut status);
     let act = walk::next(observation, &mut status);
     follow_enforcers(observation, &mut status);
     conditions::update(observation, &mut status);

@@ -47,6 +47,7 @@ pub(super) fn differing(
                 roles,
                 site: Some(observation.site.spec.site_name.clone()),
                 step: Some(status.step),
+                unenrolled: None,
                 objects: objects_of(observation, namespace).clone(),
                 enforcement: namespace.state.enforcement,
             };

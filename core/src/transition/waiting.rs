@@ -7,6 +7,7 @@ use super::walk::{StepOutcome, begun, later, sweep_all};
 use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
 use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
 use crate::guard::{self, GuardId, Overrides};
+use crate::role::Role;
 
 pub(super) fn go_on(
     observation: &Observation<'_>,
@@ -117,6 +118,10 @@ pub(super) fn ask(
         overrides,
     );
     let mut blocked: Vec<Blocked> = standing.into_iter().map(Blocked::from).collect();
+    if transition.to == Role::Secondary && transition.namespaces.is_empty() {
+        let left = guard::of_left(&status.left).into_iter().map(Blocked::from);
+        blocked.extend(left.filter(|b| !overrides.waives(b)));
+    }
     let seen = report.blocked.iter().filter(|b| !overrides.waives(b));
     blocked.extend(seen.cloned());
     if blocked.is_empty() {

@@ -1,6 +1,6 @@
 //! Namespaces: which are enrolled, with which effective roles, and putting ours on them or taking it off.
 
-use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, OBJECTS_ANNOTATION};
+use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, OBJECTS_ANNOTATION, UNENROLLED_ANNOTATION};
 use failover_core::namespace::{Enforcement, ObjectRoles, may_enrol};
 use failover_core::{Layer, NamespaceState};
 use futures::TryStreamExt as _;
@@ -54,13 +54,20 @@ impl Cluster {
         let patch = json!({"metadata": {
             "resourceVersion": metadata.resource_version,
             "labels": {ENFORCE_LABEL: enforcement.as_str()},
+            "annotations": {UNENROLLED_ANNOTATION: null},
         }});
         self.patch_namespace(metadata, "label", &patch).await
     }
 
-    /// Takes every key of ours off a namespace, in one write: enrolment and effective roles go together.
-    pub async fn unmark(&self, metadata: &ObjectMeta) -> Result<(), ApiError> {
-        self.patch_namespace(metadata, "remove our labels from", &unmarked(metadata))
+    /// Takes every key of ours off a namespace, in one write: enrolment and effective roles go together. What is left is by
+    /// whom it was unenrolled; of all others it is believed that they lost their label.
+    pub async fn unmark(
+        &self,
+        metadata: &ObjectMeta,
+        unenrolled: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let patch = unmarked(metadata, unenrolled);
+        self.patch_namespace(metadata, "remove our labels from", &patch)
             .await
     }
 
@@ -174,18 +181,26 @@ fn is_marked(metadata: &ObjectMeta) -> bool {
     has(&metadata.labels, &labels) || has(&metadata.annotations, &annotations)
 }
 
-fn unmarked(metadata: &ObjectMeta) -> Value {
+fn unmarked(metadata: &ObjectMeta, unenrolled: Option<&str>) -> Value {
     let (labels, annotations) = our_keys();
     let nulls = |keys: Vec<&'static str>| -> Map<String, Value> {
         keys.into_iter()
             .map(|key| (key.to_owned(), Value::Null))
             .collect()
     };
+    let mut annotations = nulls(annotations);
+    annotations.insert(UNENROLLED_ANNOTATION.to_owned(), json!(unenrolled));
     json!({"metadata": {
         "resourceVersion": metadata.resource_version,
         "labels": nulls(labels),
-        "annotations": nulls(annotations),
+        "annotations": annotations,
     }})
+}
+
+/// Whether `unenroll` has let the namespace go.
+pub fn is_unenrolled(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(UNENROLLED_ANNOTATION))
 }
 
 /// Whether the controller has taken a namespace over: every layer has a role.
@@ -206,7 +221,8 @@ mod tests {
 
     #[test]
     fn everything_of_ours_goes_in_one_write_on_the_version_that_was_read() {
-        let patch = unmarked(&metadata(json!({"name": "shop", "resourceVersion": "7"})));
+        let metadata = metadata(json!({"name": "shop", "resourceVersion": "7"}));
+        let patch = unmarked(&metadata, Some("2026-12-01T03:00:00Z admin"));
         assert_eq!(
             patch,
             json!({"metadata": {
@@ -215,7 +231,10 @@ mod tests {
                     "failover.dev/enforce": null, "failover.dev/gitops": null, "failover.dev/traffic": null,
                     "failover.dev/volumes": null, "failover.dev/workloads": null
                 },
-                "annotations": {"failover.dev/objects": null, "failover.dev/site": null, "failover.dev/step": null}
+                "annotations": {
+                    "failover.dev/objects": null, "failover.dev/site": null, "failover.dev/step": null,
+                    "failover.dev/unenrolled": "2026-12-01T03:00:00Z admin"
+                }
             }})
         );
     }

@@ -1,5 +1,7 @@
 //! What several commands read before they decide anything.
 
+use std::collections::BTreeSet;
+
 use failover_core::api::Site;
 use failover_core::guard::{self, Facts, Hold};
 use failover_core::transition::{EnrolledNamespace, pause, role_in_effect};
@@ -9,7 +11,7 @@ use kube::ResourceExt as _;
 
 use super::Session;
 use crate::apart::held_back;
-use crate::cluster::{ApiError, Enrolled};
+use crate::cluster::{ApiError, Cluster, Enrolled, is_unenrolled};
 use crate::failure::Failure;
 use crate::preview::{Plan, plan};
 use crate::walk::paused;
@@ -19,6 +21,8 @@ use crate::walk::paused;
 pub struct View {
     pub site: Site,
     pub enrolled: Vec<Enrolled>,
+    /// Namespaces that lost their enrolment label without being unenrolled.
+    pub left: Vec<String>,
     pub facts: Facts,
 }
 
@@ -71,6 +75,7 @@ pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
         Box::pin(cluster.missing_of_backstop())
     )?;
     let site = site.ok_or_else(|| no_site(session))?;
+    let left = left(cluster, &site, &enrolled).await?;
     Ok(View {
         facts: Facts {
             peer_configured: site.spec.peer.is_some(),
@@ -79,7 +84,30 @@ pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
         },
         site,
         enrolled,
+        left,
     })
+}
+
+/// Namespaces that the site answers for, that are there, and that are neither enrolled nor were unenrolled. Asked of the API
+/// server and not read from the status alone: the controller may be gone.
+pub async fn left(
+    cluster: &Cluster,
+    site: &Site,
+    enrolled: &[Enrolled],
+) -> Result<Vec<String>, ApiError> {
+    let Some(status) = &site.status else {
+        return Ok(vec![]);
+    };
+    let is_enrolled = |name: &&String| enrolled.iter().any(|e| e.name == **name);
+    let known: BTreeSet<&String> = status.namespaces.iter().chain(&status.left).collect();
+    let mut left = Vec::new();
+    for name in known.into_iter().filter(|name| !is_enrolled(name)) {
+        let metadata = cluster.namespace(name).await?;
+        if metadata.is_some_and(|metadata| !is_unenrolled(&metadata)) {
+            left.push(name.clone());
+        }
+    }
+    Ok(left)
 }
 
 /// What `role` would change in these namespaces.
@@ -130,6 +158,7 @@ pub fn standing(view: &View, plan: &Plan) -> Vec<Hold> {
     if plan.role == Role::Secondary {
         holds.extend(guard::of_uncovered(&plan.uncovered));
         holds.extend(guard::of_published(&plan.published));
+        holds.extend(guard::of_left(&view.left));
     }
     let volumes = plan.changed().filter(|planned| {
         let item = &planned.item;

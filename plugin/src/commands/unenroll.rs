@@ -1,13 +1,14 @@
 //! `unenroll`: namespaces leave the role of the site.
 
-use failover_core::Role;
+use failover_core::{NamespaceState, Role};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
 use super::look::effective_role;
 use super::{Session, leaving};
 use crate::cli::UnenrollArgs;
-use crate::cluster::{ApiError, Enrolled, enrolled_state};
+use crate::cluster::{ApiError, Enrolled, enrolled_state, is_unenrolled};
 use crate::failure::Failure;
 use crate::output::{Document, Format, Tone};
 use crate::preview::recorded;
@@ -32,6 +33,11 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
     let mut names = args.namespaces.clone();
     names.sort();
     names.dedup();
+    let site = session.cluster.site().await?;
+    let status = site.as_ref().and_then(|site| site.status.as_ref());
+    let is_known = |name: &String| {
+        status.is_some_and(|s| s.namespaces.contains(name) || s.left.contains(name))
+    };
     let (mut leaving_now, mut already) = (Vec::new(), Vec::new());
     for name in names {
         let metadata = session.cluster.namespace(&name).await?.ok_or_else(|| {
@@ -39,11 +45,16 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
         })?;
         match enrolled_state(&metadata) {
             Some(enrolled) => leaving_now.push((metadata, enrolled)),
+            // It has lost its label, and the site still answers for it.
+            None if is_known(&name) && !is_unenrolled(&metadata) => {
+                let (labels, annotations) = (&metadata.labels, &metadata.annotations);
+                let (state, _) = NamespaceState::parse(labels.as_ref(), annotations.as_ref());
+                leaving_now.push((metadata, Enrolled { name, state }));
+            }
             None => already.push(name),
         }
     }
     let enrolled: Vec<Enrolled> = leaving_now.iter().map(|(_, e)| e.clone()).collect();
-    let site = session.cluster.site().await?;
     // What these namespaces say counts as well: one secondary layer among them is a standby.
     let role = effective_role(site.as_ref(), &enrolled);
     let survey = session.cluster.survey(&enrolled).await?;
@@ -71,8 +82,18 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
         records: records.iter().map(ToString::to_string).collect(),
         reason: args.reason.clone(),
     };
+    let mark = if leaving_now.is_empty() {
+        String::new()
+    } else {
+        // Admission wants the caller's own name in it, and one that was not there before.
+        format!(
+            "{:.0} {}",
+            Timestamp::now(),
+            session.cluster.user_name().await?
+        )
+    };
     for (metadata, enrolled) in leaving_now {
-        unmark(session, metadata).await?;
+        unmark(session, metadata, Some(&mark)).await?;
         session.is_underway(
             format!("namespace {} has left, others may not have", enrolled.name),
             "look with kubectl failover status",
@@ -117,10 +138,14 @@ async fn ask(
 }
 
 /// Takes our keys off, again on a newer version where somebody else wrote the namespace meanwhile.
-pub async fn unmark(session: &Session<'_>, mut metadata: ObjectMeta) -> Result<(), ApiError> {
+pub async fn unmark(
+    session: &Session<'_>,
+    mut metadata: ObjectMeta,
+    unenrolled: Option<&str>,
+) -> Result<(), ApiError> {
     const ATTEMPTS: usize = 5;
     for _ in 1..ATTEMPTS {
-        match session.cluster.unmark(&metadata).await {
+        match session.cluster.unmark(&metadata, unenrolled).await {
             Err(error) if error.is_conflict() => {
                 let name = metadata.name.clone().unwrap_or_default();
                 match session.cluster.namespace(&name).await? {
@@ -132,7 +157,7 @@ pub async fn unmark(session: &Session<'_>, mut metadata: ObjectMeta) -> Result<(
             other => return other,
         }
     }
-    session.cluster.unmark(&metadata).await
+    session.cluster.unmark(&metadata, unenrolled).await
 }
 
 fn print(session: &Session<'_>, args: &UnenrollArgs, report: &Report) {

@@ -93,7 +93,7 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
         let name = metadata.name.clone().unwrap_or_default();
         if args.dry_run == DryRun::None {
             progress.detail(&format!("removing our labels from namespace {name}"));
-            unmark(session, metadata).await?;
+            unmark(session, metadata, None).await?;
         }
         report.released.push(name);
     }

@@ -55,6 +55,8 @@ impl Reconciler {
             namespaces: &seen.enrolled,
             objects: &compiled.objects,
             outside: &seen.outside,
+            unenrolled: &seen.unenrolled,
+            terminating: &seen.terminating,
             refused: &self.refused,
             unreadable: &seen.unreadable,
             enforcers: &seen.live.enforcers,

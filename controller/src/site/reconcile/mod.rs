@@ -303,11 +303,14 @@ impl Reconciler {
     /// Takes our state off Namespaces that have left. On a primary what is recorded on their objects is given back first:
     /// afterwards nobody would.
     async fn release(&mut self, seen: &Seen) -> Result<(), TurnError> {
-        if is_paused(&seen.site, seen.at) || seen.left_behind.is_empty() {
+        if is_paused(&seen.site, seen.at) {
             return Ok(());
         }
-        let leaving: Vec<EnrolledNamespace> =
-            seen.left_behind.iter().map(|n| label::leaving(n)).collect();
+        let released = seen.released();
+        if released.is_empty() {
+            return Ok(());
+        }
+        let leaving: Vec<EnrolledNamespace> = released.iter().map(|n| label::leaving(n)).collect();
         let swept = self
             .work
             .sweeper
@@ -321,9 +324,14 @@ impl Reconciler {
                 blocked.message
             );
         }
-        let left = seen.left_behind.iter().cloned();
-        self.write_namespaces(left.map(|namespace| (namespace, NamespaceState::default())))
-            .await
+        let writes: Vec<_> = released
+            .into_iter()
+            .map(|namespace| {
+                let kept = label::released(&namespace.metadata);
+                (namespace, kept)
+            })
+            .collect();
+        self.write_namespaces(writes.into_iter()).await
     }
 
     async fn write_namespaces(

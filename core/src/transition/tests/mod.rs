@@ -2,6 +2,7 @@
 
 mod documented;
 mod later_version;
+mod membership;
 mod model;
 mod newcomers;
 mod policies;

@@ -112,6 +112,7 @@ fn what_is_deleted_on_a_secondary_stays_registered_until_promotion_or_release() 
     let step = world.site.status.clone().unwrap().step;
     world.enrol("shop");
     world.outside = vec!["blog".into()];
+    world.unenrolled = vec!["blog".into()];
     world.settle();
     assert_eq!(registered(&world), ["shop"]);
     assert!(world.sweep.as_ref().unwrap().step > step);

@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) namespaces: Vec<EnrolledNamespace>,
     pub(super) objects: BTreeMap<String, ObjectRoles>,
     pub(super) outside: Vec<String>,
+    pub(super) unenrolled: Vec<String>,
+    pub(super) terminating: Vec<String>,
     /// Namespaces that keep the roles they have.
     pub(super) refused: BTreeMap<String, Refusal>,
     pub(super) enforcers: Vec<Enforcer>,
@@ -66,6 +68,8 @@ impl World {
             namespaces: vec![],
             objects: BTreeMap::new(),
             outside: vec![],
+            unenrolled: vec![],
+            terminating: vec![],
             refused: BTreeMap::new(),
             enforcers: vec![],
             facts: Facts {
@@ -150,6 +154,8 @@ impl World {
             namespaces: &self.namespaces,
             objects: &self.objects,
             outside: &self.outside,
+            unenrolled: &self.unenrolled,
+            terminating: &self.terminating,
             refused: &self.refused,
             enforcers: &self.enforcers,
             facts: self.facts,

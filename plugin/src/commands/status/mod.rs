@@ -8,7 +8,7 @@ use futures::future::join5;
 use jiff::Timestamp;
 
 use super::Session;
-use super::look::no_site;
+use super::look::{left, no_site};
 use crate::apart::{held_back, policies};
 use crate::cli::StatusArgs;
 use crate::cluster::{ApiError, Unseen};
@@ -57,9 +57,19 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
     if site.is_none() && enrolled.is_empty() {
         return Err(no_site(session));
     }
+    let mut left = match &site {
+        Some(site) => seen(
+            left(cluster, site, &enrolled).await,
+            "namespaces",
+            &mut unseen,
+        )?,
+        None => None,
+    }
+    .unwrap_or_default();
     if let Some(namespace) = namespace {
+        left.retain(|name| name == namespace);
         enrolled.retain(|enrolled| enrolled.name == namespace);
-        if enrolled.is_empty() {
+        if enrolled.is_empty() && left.is_empty() {
             session
                 .screen
                 .warn(&format!("namespace {namespace} is not enrolled"));
@@ -85,6 +95,7 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
     report.policies.retain(|policy| {
         namespace.is_none_or(|namespace| policy.name.split('/').next() == Some(namespace))
     });
+    report.left = left;
     report.backstop = backstop.map(|missing| report::Backstop { missing });
     report.unseen.extend(unseen);
     report.unseen.extend(requests.unseen);

@@ -24,6 +24,7 @@ pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Sc
     let wide = format == Format::Wide;
     site(report, now, screen);
     enforcement(report, now, screen);
+    left(report, screen);
     transition(report, now, screen);
     conditions(report, wide, now, screen);
     if wide {
@@ -172,6 +173,20 @@ fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
         ),
         None => screen.say(Tone::Warning, "Backstop:     unknown"),
     }
+}
+
+/// Namespaces that the role of the site no longer reaches, though nobody let them go.
+fn left(report: &Report, screen: &Screen) {
+    if report.left.is_empty() {
+        return;
+    }
+    screen.say(
+        Tone::Bad,
+        &format!(
+            "Left:         {}: lost the label failover.dev/enforce; see who owns it, then kubectl failover enroll or unenroll",
+            report.left.join(", ")
+        ),
+    );
 }
 
 fn conditions(report: &Report, wide: bool, now: Timestamp, screen: &Screen) {

@@ -40,6 +40,8 @@ pub struct Report {
     pub backstop: Option<Backstop>,
     pub controller: Option<Controller>,
     pub namespaces: Vec<Namespace>,
+    /// Namespaces that lost their enrolment label without being unenrolled.
+    pub left: Vec<String>,
     /// Objects that stand apart from their namespace.
     pub apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
@@ -140,6 +142,7 @@ impl Report {
                 late: leadership.looks_late(now),
             }),
             namespaces,
+            left: Vec::new(),
             apart: in_force(enrolled),
             held_back: Vec::new(),
             policies: Vec::new(),

@@ -134,6 +134,8 @@ impl Book {
             namespaces: &namespaces,
             objects: &BTreeMap::from([(NAMES[0].to_owned(), objects(question.exempt))]),
             outside: &[],
+            unenrolled: &[],
+            terminating: &[],
             refused: &BTreeMap::new(),
             enforcers: &enforcers,
             facts: Facts {

@@ -140,6 +140,7 @@ pub(super) fn enrolled((labels, name): (&Labels, &str)) -> EnrolledNamespace {
             step: labels.number.map(Number::to_i64),
             objects: objects(labels.exempt),
             enforcement: Some(Enforcement::Enabled),
+            unenrolled: None,
         },
     }
 }

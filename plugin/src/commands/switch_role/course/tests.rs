@@ -26,6 +26,7 @@ fn view(spec: &Value, status: &Value, facts: Facts) -> View {
     View {
         site: serde_json::from_value(site).unwrap(),
         enrolled: vec![],
+        left: vec![],
         facts,
     }
 }
