@@ -159,8 +159,8 @@ mod tests {
             resource: "widgets".into(),
             ..deployments.clone()
         };
-        assert_eq!(version(&rule, &groups).as_deref(), expected);
-        assert_eq!(version(deployments, &groups).as_deref(), Some("v1"));
+        assert_eq!(of_rule(&rule, &groups).as_deref(), expected);
+        assert_eq!(of_rule(deployments, &groups).as_deref(), Some("v1"));
     }
 
     #[test]

@@ -124,7 +124,7 @@ mod tests {
             group: group.into(),
             ..deployments.clone()
         };
-        let version = |group| version(&of(group), &groups);
+        let version = |group| of_rule(&of(group), &groups);
         assert_eq!(version("apps").as_deref(), Some("v1"));
         assert!(version("example.com").is_some(), "not known, so not none");
         assert_eq!(version("elsewhere.com"), None);

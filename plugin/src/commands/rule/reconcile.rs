@@ -67,7 +67,8 @@ pub async fn policies_of_present_rules(cluster: &Cluster) -> Result<Vec<Manifest
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
         other => other?,
     };
-    let rules = in_force_now(&present);
+    // One that cannot be read is reported where it is applied; what cannot be rendered cannot be compiled either.
+    let rules = in_force_now(&present.items);
     Ok(rules
         .iter()
         .flat_map(|(name, rule)| rules::policies(name, rule))
