@@ -39,6 +39,7 @@ pub mod network;
 mod objects;
 pub mod parts;
 pub mod process;
+pub mod reconciled;
 pub mod recorder;
 pub mod secret_mirror;
 pub mod service;

@@ -1,6 +1,6 @@
 //! Everything the loop decides on, as it is at one moment.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,17 @@ pub struct Seen {
     pub live: Live,
     pub facts: Facts,
     pub at: Timestamp,
+}
+
+impl Seen {
+    /// Enrolled namespaces that are being deleted.
+    pub fn terminating(&self) -> BTreeSet<String> {
+        let namespaces = self.namespaces.iter();
+        namespaces
+            .filter(|(_, namespace)| namespace.metadata.deletion_timestamp.is_some())
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
 }
 
 /// Looks at the caches, and at what we have written ourselves since.

@@ -86,6 +86,7 @@ pub(super) fn enforcers(
                 deadline
             },
         }),
+        ..StepOutcome::default()
     })
 }
 
@@ -145,5 +146,6 @@ fn sweep(
         } else {
             again
         }),
+        ..StepOutcome::default()
     }
 }

@@ -97,6 +97,7 @@ impl Subject<'_> {
             act: Some(Act::Wait {
                 until: report.finished_at + SWEEP_RETRY,
             }),
+            ..StepOutcome::default()
         }
     }
 
@@ -177,6 +178,7 @@ impl Subject<'_> {
                     deadline
                 },
             }),
+            ..StepOutcome::default()
         })
     }
 }

@@ -19,6 +19,7 @@ use kube::Api;
 use rstest::rstest;
 use serde_json::{Value, json};
 use testbed::csi_addons::{CsiAddons, Volume};
+use testbed::reconciled::Reconciled;
 use testbed::recorder::Recorder;
 use testbed::site::{Deadlines, Options, Site};
 use testbed::turnstile::{Side, Turnstile};
@@ -47,6 +48,7 @@ const STEPS: usize = 14;
 struct Bed {
     site: Site,
     _csi_addons: CsiAddons,
+    _reconciled: Reconciled,
     volume: Volume,
     turnstile: Turnstile,
 }
@@ -80,6 +82,7 @@ impl Bed {
             site.apply_as_flux(&manifest).await.unwrap();
         }
         let bed = Self {
+            _reconciled: Reconciled::start(&site.client()),
             turnstile: Turnstile::start(&site.plane).await.unwrap(),
             site,
             _csi_addons: csi_addons,
