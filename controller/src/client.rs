@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use failover_runtime::client;
 use kube::{Client, Config};
 
 /// How long one watch request is held open. A bookmark or the end of the request arrives within that time, so silence for
@@ -37,8 +38,8 @@ impl Clients {
 
     pub fn new(config: &Config) -> Result<Self, kube::Error> {
         Ok(Self {
-            requests: Client::try_from(bounded(config, READ_TIMEOUT))?,
-            watches: Client::try_from(bounded(config, WATCH_TIMEOUT + READ_TIMEOUT))?,
+            requests: client(&bounded(config, READ_TIMEOUT))?,
+            watches: client(&bounded(config, WATCH_TIMEOUT + READ_TIMEOUT))?,
         })
     }
 }

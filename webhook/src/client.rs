@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use failover_runtime::client;
 use kube::{Client, Config};
 
 /// How long one watch request is held open; its end, or a bookmark, arrives within that time. Silence for longer means a
@@ -29,8 +30,8 @@ impl Clients {
         let config = Config::infer().await.map_err(kube::Error::InferConfig)?;
         let watches = bounded(config.clone(), WATCH_TIMEOUT + WATCH_SLACK);
         Ok(Self {
-            watches: Client::try_from(watches)?,
-            lease: Client::try_from(bounded(config, SHORT))?,
+            watches: client(&watches)?,
+            lease: client(&bounded(config, SHORT))?,
         })
     }
 }

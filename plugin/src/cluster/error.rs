@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use failover_core::causes::{causes, chain, root_cause};
+use failover_runtime::server_certificate;
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,15 @@ pub enum ApiError {
         cause: String,
         /// Whether the request may have got there all the same.
         sent: bool,
+    },
+    /// Nothing was sent.
+    #[error(
+        "cannot {action}: the certificate of the API server at {server} is not accepted: {cause}"
+    )]
+    Untrusted {
+        action: String,
+        server: String,
+        cause: String,
     },
     #[error("cannot {action}: the API server does not accept your credentials")]
     Unauthenticated { action: String },
@@ -51,6 +61,13 @@ impl ApiError {
     }
 
     fn without_answer(action: String, server: &str, error: &kube::Error) -> Self {
+        if let Some(refusal) = server_certificate::refusal(error) {
+            return Self::Untrusted {
+                action,
+                server: server.to_owned(),
+                cause: refusal.to_string(),
+            };
+        }
         match error {
             kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
                 // The client's own word for "no connection was made"; its type is hidden behind a box.
@@ -91,6 +108,10 @@ impl ApiError {
             Self::Unreachable { .. } => {
                 Some("check the address (--context, --server) and the way to it".to_owned())
             }
+            Self::Untrusted { .. } => Some(
+                "compare the server's certificate (openssl s_client -showcerts -connect HOST:PORT) with the authority in the kubeconfig; name another with --certificate-authority FILE, or another name to check with --tls-server-name"
+                    .to_owned(),
+            ),
             Self::Unauthenticated { .. } => {
                 Some("log in again, or pass --user or --token".to_owned())
             }
@@ -143,6 +164,20 @@ mod tests {
         );
         assert!(error.to_string().contains(text), "{error}");
         assert_eq!(error.is_passing(), passing);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_accepted_is_told_as_one() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let io = std::io::Error::other(tls);
+        let error = ApiError::of(
+            "read the Site",
+            "https://x",
+            &kube::Error::Service(io.into()),
+        );
+        assert!(matches!(error, ApiError::Untrusted { .. }), "{error:?}");
+        let next = Failure::from(error).next.unwrap();
+        assert!(next.contains("--certificate-authority"), "{next}");
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub async fn connect(
     // Fifteen attempts behind our back would hide an API server that is gone.
     config.default_retry = false;
     let server = config.cluster_url.to_string();
-    let client = Client::try_from(config.clone())
+    let client = failover_runtime::client(&config)
         .map_err(|error| ConnectionError::Credentials(failover_core::causes::causes(&error)))?;
     Ok(Connection {
         client,

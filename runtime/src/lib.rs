@@ -1,0 +1,11 @@
+//! What all programs stand on.
+//!
+//! ```text
+//!   kube::Config ──► connect::client ──► kube::Client
+//!                        └─► server_certificate: which API servers are trusted
+//! ```
+
+pub mod connect;
+pub mod server_certificate;
+
+pub use connect::client;
