@@ -207,6 +207,24 @@ impl State {
     }
 }
 
+/// What an installation asks before it writes.
+fn preflight(write: &Write, dry_run: bool) -> Response<Body> {
+    match (write.method.as_str(), write.path.as_str()) {
+        ("PATCH", path)
+            if dry_run
+                && (path.starts_with("/apis/admissionregistration.k8s.io/")
+                    || path.starts_with("/apis/apiextensions.k8s.io/")) =>
+        {
+            ok(&write.body)
+        }
+        ("GET", "/version") => ok(&json!({
+            "major": "1", "minor": "30", "gitVersion": "v1.30.4", "gitCommit": "", "gitTreeState": "",
+            "buildDate": "", "goVersion": "", "compiler": "", "platform": ""
+        })),
+        (method, path) => failure(501, &format!("{method} {path}")),
+    }
+}
+
 impl World {
     fn answer(&mut self, write: &Write) -> Response<Body> {
         let dry_run = write.query.contains("dryRun=All");
@@ -303,7 +321,7 @@ impl World {
                 "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicyList", "metadata": {},
                 "items": self.policies
             })),
-            (method, path) => failure(501, &format!("{method} {path}")),
+            _ => preflight(write, dry_run),
         }
     }
 

@@ -13,8 +13,40 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-/// The Kubernetes version of `tests/controlplane/go.mod`.
-pub const KUBERNETES_VERSION: &str = "v1.36.3";
+/// A release of Kubernetes that a control plane can be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The folder in `tests/`, whose `go.mod` has the version too.
+    module: &'static str,
+    pub version: &'static str,
+    minor: &'static str,
+}
+
+/// What everything is tested with.
+const NEWEST: Release = Release {
+    module: "controlplane",
+    version: "v1.36.3",
+    minor: "36",
+};
+
+/// The oldest release that is supported.
+const OLDEST: Release = Release {
+    module: "controlplane-1.30",
+    version: "v1.30.14",
+    minor: "30",
+};
+
+/// Has the tests run on another release than the newest: `1.30`.
+const RELEASE: &str = "FAILOVER_TEST_KUBERNETES";
+
+/// The release that control planes are of.
+pub fn release() -> Result<Release> {
+    match std::env::var(RELEASE).as_deref() {
+        Err(_) | Ok("" | "1.36") => Ok(NEWEST),
+        Ok("1.30") => Ok(OLDEST),
+        Ok(other) => bail!("{RELEASE}={other}: there are 1.30 and 1.36"),
+    }
+}
 
 /// What the binary of `tests/controlplane` can be called as.
 const CONTROL_PLANE: [&str; 5] = [
@@ -34,22 +66,23 @@ pub const FLUX: [&str; 3] = [
 
 /// A folder with `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler` and `kubectl`.
 pub fn control_plane() -> Result<PathBuf> {
-    let version = format!(
-        "-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION} \
-         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
-         -X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}"
+    let Release {
+        module,
+        version,
+        minor,
+    } = release()?;
+    let flags = format!(
+        "-s -w -X k8s.io/component-base/version.gitVersion={version} \
+         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor={minor} \
+         -X k8s.io/client-go/pkg/version.gitVersion={version}"
     );
-    let folder = build(
-        "controlplane",
-        &["controlplane"],
-        &["-ldflags", &version, "."],
-    )?;
+    let folder = build(module, &[module], &["-ldflags", &flags, "."])?;
     for name in CONTROL_PLANE {
         let link = folder.join(name);
         let asset = std::env::var_os("KUBEBUILDER_ASSETS")
             .map(|dir| Path::new(&dir).join(name))
             .filter(|p| p.exists());
-        let to = asset.unwrap_or_else(|| folder.join("controlplane"));
+        let to = asset.unwrap_or_else(|| folder.join(module));
         if fs::read_link(&link).ok().as_ref() != Some(&to) {
             // Made elsewhere and moved into place: other tests, of this process too, do the same at this moment.
             let fresh = tempfile::tempdir_in(&folder)?;
@@ -81,6 +114,28 @@ pub fn csi_addons() -> Result<PathBuf> {
     let package = "github.com/csi-addons/kubernetes-csi-addons/cmd/manager";
     let folder = build("csi-addons", &["manager"], &["-ldflags", "-s -w", package])?;
     Ok(folder.join("manager"))
+}
+
+/// Compiles admission policies as the API server of one release does; see `tests/policy-compiler`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyCompiler {
+    /// Of the oldest release that is supported: cel-go 0.17.8.
+    Kubernetes1_30,
+    /// Of the release that everything is tested with.
+    Newest,
+}
+
+impl PolicyCompiler {
+    /// The command, which takes a JSON array of policies and gives back what does not compile.
+    pub fn command(self) -> Result<PathBuf> {
+        let mut arguments = vec!["-ldflags", "-s -w"];
+        if self == Self::Newest {
+            arguments.extend(["-modfile=newest.mod", "-tags=newest"]);
+        }
+        arguments.push(".");
+        let folder = build("policy-compiler", &["policy-compiler"], &arguments)?;
+        Ok(folder.join("policy-compiler"))
+    }
 }
 
 /// A folder with [`FLUX`].
@@ -178,8 +233,11 @@ fn build(name: &str, commands: &[&str], arguments: &[&str]) -> Result<PathBuf> {
         if told.is_zero() || started.elapsed() >= told + Duration::from_secs(30) {
             told = started.elapsed();
             let hint = match name {
-                "controlplane" => ", about 6 minutes on two cores the first time",
+                "controlplane" | "controlplane-1.30" => {
+                    ", about 6 minutes on two cores the first time"
+                }
                 "flux" => ", about 4 minutes on two cores the first time",
+                "policy-compiler" => ", about a minute on two cores the first time",
                 "csi-addons" => ", about 2 minutes on two cores the first time",
                 _ => "",
             };

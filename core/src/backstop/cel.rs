@@ -111,17 +111,23 @@ fn is_one_of(variable: &str, values: &[&Value]) -> String {
     }
 }
 
-/// The optional value at a pointer. What stands above the last segment may be anything in a kind without a schema.
+/// The optional value at a pointer, by plain optional selection: chained `optFlatMap` is refused before Kubernetes 1.32. What
+/// stands above the last segment may be anything in a kind without a schema, and to select from what is no map is an error,
+/// so that is asked first. `metadata` always is what the API says.
 fn select(root: &str, pointer: &Pointer) -> String {
-    let mut segments = pointer.segments();
-    let first = segments.next().unwrap_or_default();
-    let top = format!("dyn({root})[?{}]", literal(first));
-    segments.fold(top, |above, segment| {
-        format!(
-            "{above}.optFlatMap(v, type(v) == map ? v[?{}] : optional.none())",
-            literal(segment)
-        )
-    })
+    let mut path = format!("dyn({root})");
+    let mut are_maps = Vec::new();
+    for (i, segment) in pointer.segments().enumerate() {
+        if i > 0 && pointer.segment(0) != Some("metadata") {
+            are_maps.push(format!("type({path}.orValue(dyn(null))) == map"));
+        }
+        let _ = write!(path, "[?{}]", literal(segment)); // a String takes all
+    }
+    if are_maps.is_empty() {
+        path
+    } else {
+        format!("({} ? {path} : optional.none())", are_maps.join(" && "))
+    }
 }
 
 #[cfg(test)]

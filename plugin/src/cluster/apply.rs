@@ -138,16 +138,24 @@ impl Cluster {
         params: &PatchParams,
         patch: &Patch<P>,
     ) -> Result<Value, ApiError> {
-        let action = format!("apply {}", manifest.reference());
+        self.send(manifest, params, patch).await.map_err(|error| {
+            let action = format!("apply {}", manifest.reference());
+            self.error(&action, &error)
+        })
+    }
+
+    /// The same, for whoever looks into what is refused.
+    pub(super) async fn send<P: serde::Serialize + std::fmt::Debug>(
+        &self,
+        manifest: &Manifest,
+        params: &PatchParams,
+        patch: &Patch<P>,
+    ) -> Result<Value, kube::Error> {
         let request = manifest
             .request()
             .patch(manifest.name(), params, patch)
-            .map_err(|error| self.error(&action, &kube::Error::BuildRequest(error)))?;
-        self.connection
-            .client
-            .request(request)
-            .await
-            .map_err(|error| self.error(&action, &error))
+            .map_err(kube::Error::BuildRequest)?;
+        self.connection.client.request(request).await
     }
 
     /// Deletes what a manifest names; `false`: it was not there.

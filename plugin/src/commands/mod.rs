@@ -9,6 +9,7 @@ pub mod leaving;
 pub mod look;
 pub mod pause;
 pub mod plan;
+mod preflight;
 pub mod rule;
 pub mod status;
 pub mod summary;

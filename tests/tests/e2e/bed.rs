@@ -81,7 +81,7 @@ async fn kubectl_and_the_api_server_know_each_others_version() {
     for side in ["clientVersion", "serverVersion"] {
         assert_eq!(
             versions[side]["gitVersion"],
-            toolchain::KUBERNETES_VERSION,
+            toolchain::release().unwrap().version,
             "{versions:#}"
         );
     }

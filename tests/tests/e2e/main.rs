@@ -23,6 +23,7 @@ mod lifecycle;
 mod main_job;
 mod metrics;
 mod pods_gone;
+mod policies;
 mod rights;
 mod round_trip;
 mod rules;

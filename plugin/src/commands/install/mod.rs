@@ -1,4 +1,4 @@
-//! `install`: the manifests, then the Site, then waiting until it works.
+//! `install`: a dry run of what has expressions, the manifests, then the Site, then waiting until it works.
 //!
 //! The same command upgrades. What is there and as wanted stays as it is; the Site is founded once and never touched again
 //! from here, because a role is changed by `promote` and `demote` alone.
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use self::report::Report;
 use super::look::{effective_role, preview};
+use super::preflight::preflight;
 use super::summary;
 use super::{Session, rule};
 use crate::cli::{DryRun, InstallArgs};
@@ -60,6 +61,17 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
     let progress = Progress::new(session.screen);
     let mut report = Report::new(args, present.as_ref(), founding.is_some());
     let objects = manifests::objects(&options(args));
+    progress.now("checking what has expressions");
+    // What is built in is not all: RoleRules may be there already, as after an uninstall that left them.
+    let rules = rule::policies_of_present_rules(&session.cluster)
+        .await
+        .map_err(|error| not_applied(error, &report))?;
+    preflight(
+        session,
+        &[objects.clone(), rules].concat(),
+        args.force_conflicts,
+    )
+    .await?;
     progress.now(&format!("applying {}", counted(objects.len(), "object")));
     for manifest in objects {
         let reference = manifest.reference();
@@ -83,7 +95,6 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
             );
         }
     }
-    // What is built in is not all: RoleRules may be there already, as after an uninstall that left them.
     for (reference, applied) in
         rule::for_present_rules(&session.cluster, args.force_conflicts, dry_run)
             .await
@@ -232,6 +243,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::exit::ExitCode;
+    use crate::fake_cluster::{FakeCluster, Fault};
     use crate::output::screen::tests::{PIPE, captured};
 
     fn args(words: &[&str]) -> InstallArgs {
@@ -273,6 +285,35 @@ mod tests {
     fn a_first_install_must_say_what_this_is(#[case] words: &[&str]) {
         let failure = first_install(&args(words)).unwrap_err();
         assert_eq!(failure.exit, ExitCode::Usage);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_applied_where_a_policy_does_not_compile() {
+        const POLICY: &str = "/validatingadmissionpolicies/virtualservices.networking.istio.io";
+        let fake = FakeCluster::settled(Role::Primary);
+        fake.fail(|method, path, _| {
+            let refused = *method == http::Method::PATCH && path.contains(POLICY);
+            refused.then_some(Fault::Status(422))
+        });
+        let args = args(&["--yes"]);
+        let said =
+            crate::fake_cluster::run(&fake, async |session| super::run(session, &args).await);
+        let failure = said.await.result.unwrap_err();
+        assert_eq!(failure.exit, ExitCode::Refused);
+        assert_eq!(failure.details.len(), 1, "{failure}");
+        for part in [
+            "v1.30.4",
+            "virtualservices.networking.istio.io.failover.dev",
+        ] {
+            assert!(failure.to_string().contains(part), "{failure}");
+        }
+        let writes = fake.writes();
+        assert!(writes.len() > 10, "all that has expressions is asked about");
+        assert!(
+            writes
+                .iter()
+                .all(|write| write.query.contains("dryRun=All"))
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{not_installed, present, sources};
 use crate::cli::{DryRun, RuleApplyArgs};
 use crate::cluster::{ApiError, Applied};
 use crate::commands::Session;
+use crate::commands::preflight::preflight;
 use crate::failure::Failure;
 use crate::output::age::took;
 use crate::output::{Document, Format, Tone};
@@ -68,6 +69,11 @@ pub(super) async fn run(session: &Session<'_>, args: &RuleApplyArgs) -> Result<(
     progress.now("applying rules");
     let mut made = Made::new();
     if args.dry_run != DryRun::Client {
+        let policies: Vec<_> = wanted
+            .iter()
+            .flat_map(|wanted| rules::policies(&wanted.name, &wanted.rule))
+            .collect();
+        preflight(session, &policies, args.force_conflicts).await?;
         let outcome = write(session, args, &present, &wanted, &mut made).await;
         outcome.map_err(|error| not_applied(error, &made))?;
     }

@@ -16,7 +16,7 @@ use crate::manifests::print_rendered;
 use crate::output::{Screen, Terminal};
 use crate::rules::{self, Source};
 
-pub use reconcile::{Made, for_present_rules};
+pub use reconcile::{Made, for_present_rules, policies_of_present_rules};
 
 pub fn check_usage(args: &RuleArgs, terminal: Terminal) -> Result<(), Failure> {
     match &args.command {

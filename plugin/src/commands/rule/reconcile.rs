@@ -61,6 +61,19 @@ pub(super) async fn apply(
     Ok(())
 }
 
+/// The admission policies of the RoleRules in the cluster.
+pub async fn policies_of_present_rules(cluster: &Cluster) -> Result<Vec<Manifest>, ApiError> {
+    let present = match cluster.role_rules().await {
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        other => other?,
+    };
+    let rules = in_force_now(&present);
+    Ok(rules
+        .iter()
+        .flat_map(|(name, rule)| rules::policies(name, rule))
+        .collect())
+}
+
 /// Makes everything that the RoleRules in the cluster need: after an install, which knows only the built-in kinds.
 pub async fn for_present_rules(
     cluster: &Cluster,
