@@ -27,6 +27,17 @@ pub struct Rule {
     /// Whether `/scale` is a second door to the first field.
     pub scale: bool,
     pub reach: Reach,
+    /// How an active object reports that it is up; `None`: by its available replicas, if it has any.
+    pub ready: Option<Ready>,
+}
+
+/// How an active object reports that it is up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ready {
+    /// Type of the condition that is True then.
+    pub condition: Cow<'static, str>,
+    /// Objects whose field has one of these values are started by a person, and not waited for.
+    pub except: Vec<(Pointer, Vec<Value>)>,
 }
 
 /// Which objects of the kind a rule is about.
@@ -96,6 +107,13 @@ impl Rule {
                 .any(|owner| owner["controller"] == Value::Bool(true))
         };
         self.reach != Reach::Uncontrolled || !controlled()
+    }
+
+    /// Whether nothing of a stored object is active.
+    pub fn is_passive(&self, object: &Value) -> bool {
+        self.fields
+            .iter()
+            .all(|field| field.is_passive(field.pointer.lookup(object)))
     }
 
     /// `apps/v1`, or `v1` for the core group.
@@ -209,6 +227,11 @@ fn rule(
         fields,
         scale,
         reach,
+        // Flux's kinds report what they install.
+        ready: (layer == Layer::Gitops).then(|| Ready {
+            condition: "Ready".into(),
+            except: vec![],
+        }),
     }
 }
 

@@ -43,7 +43,7 @@ pub fn uncovered(
         .filter(|set| !is_exempt(set))
         .map(|set| Uncovered {
             object: reference("apps", "daemonsets", set),
-            why: "a DaemonSet has no replicas to force".to_owned(),
+            why: told(set, "a DaemonSet has no replicas to force".to_owned()),
         })
         .collect();
     let running = pods.iter().filter(|pod| !has_ended(pod) && !is_exempt(pod));
@@ -69,11 +69,20 @@ pub fn uncovered(
         };
         found.push(Uncovered {
             object: reference("", "pods", pod),
-            why,
+            why: told(pod, why),
         });
     }
     found.sort_by(|a, b| a.object.cmp(&b.object));
     found
+}
+
+/// What is being deleted runs until it is gone: it still counts, and only has to be waited for.
+fn told(object: &Value, why: String) -> String {
+    if object["metadata"]["deletionTimestamp"].is_string() {
+        format!("{why}; it is being deleted, wait until it is gone")
+    } else {
+        why
+    }
 }
 
 /// Group and kind of an owner.
@@ -143,6 +152,7 @@ mod tests {
             owned("db-0", "StatefulSet", "db"),
             owned("agent-x", "DaemonSet", "agent"),
             owned("db-pg", "Cluster", "pg"),
+            json!({"metadata": {"namespace": "shop", "name": "going", "deletionTimestamp": "2026-01-01T00:00:00Z"}}),
             json!({"metadata": {"namespace": "shop", "name": "debug", "labels": {"failover.dev/enforce": "disabled"}}}),
             // Its set is gone, or younger than the list of them; and it is none of another namespace.
             owned("gone-1", "ReplicaSet", "canary-of-another"),
@@ -165,6 +175,7 @@ mod tests {
                 "shop/pods/bare: it has no controller",
                 "shop/pods/canary-1: its controller, Rollout canary, has no rule",
                 "shop/pods/db-pg: its controller, Cluster pg, has no rule",
+                "shop/pods/going: it has no controller; it is being deleted, wait until it is gone",
                 "shop/daemonsets/agent: a DaemonSet has no replicas to force",
             ]
         );

@@ -8,7 +8,8 @@ use failover_core::plan::{Item, ObjectRef, plan_object, role_of};
 use failover_core::rewrite::Note;
 use failover_core::uncovered::Uncovered;
 use failover_core::uncovered::traffic::Published;
-use failover_core::{NamespaceState, Role, Roles};
+use failover_core::waits::available::left_out;
+use failover_core::{Layer, NamespaceState, Role, Roles};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -38,6 +39,8 @@ pub struct Plan {
     pub hopeless: Vec<(ObjectRef, String)>,
     /// CronJobs that missed a run, and which.
     pub missed_runs: Vec<(ObjectRef, Timestamp)>,
+    /// What a promotion would not wait for before traffic, and why.
+    pub not_waited_for: Vec<(ObjectRef, String)>,
     /// What of the batch work would run.
     pub batch: BatchConsent,
     /// What no rule reaches.
@@ -98,6 +101,7 @@ pub fn plan(
         items: Vec::new(),
         hopeless: Vec::new(),
         missed_runs: Vec::new(),
+        not_waited_for: Vec::new(),
         batch: BatchConsent::default(),
         uncovered: Vec::new(),
         published: Vec::new(),
@@ -116,7 +120,20 @@ pub fn plan(
         };
         plan.objects += 1;
         let namespace = &found.namespace.name;
-        match plan_object(&found.rule, role, namespace, &found.object) {
+        let planned = plan_object(&found.rule, role, namespace, &found.object);
+        let waits = [Layer::Gitops, Layer::Workloads].contains(&found.rule.layer);
+        if waits && role == Role::Primary {
+            let after = match &planned {
+                Ok(Some(item)) => &item.after,
+                Ok(None) | Err(_) => &found.object,
+            };
+            plan.not_waited_for
+                .extend(left_out(&found.rule, after).map(|why| {
+                    let object = ObjectRef::of(&found.rule, namespace, after);
+                    (object, why)
+                }));
+        }
+        match planned {
             Ok(None) => {}
             Ok(Some(item)) => {
                 if let Some(missed) = resumed_run(&item, &found.object, now) {

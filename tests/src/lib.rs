@@ -40,6 +40,7 @@ mod objects;
 pub mod parts;
 pub mod process;
 pub mod quiet;
+pub mod reconciled;
 pub mod recorder;
 pub mod secret_mirror;
 pub mod service;

@@ -253,10 +253,11 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
         StepState::Done if news && step.name != StepName::Guards => Some(News::normal(
             "StepFinished",
             format!(
-                "to {}: {}{}",
+                "to {}: {}{}{}",
                 transition.to,
                 step.name.as_str(),
-                after(step)
+                after(step),
+                not_waited_for(step)
             ),
         )),
         StepState::Blocked => {
@@ -313,6 +314,19 @@ fn after(step: &Step) -> String {
         0 => took,
         changed => format!("{took}, {changed} objects changed"),
     }
+}
+
+/// What a step did not wait for.
+fn not_waited_for(step: &Step) -> String {
+    if step.not_waited_for.is_empty() {
+        return String::new();
+    }
+    let named: Vec<_> = step
+        .not_waited_for
+        .iter()
+        .map(|left_out| format!("{}: {}", left_out.object, left_out.message))
+        .collect();
+    format!("; not waited for: {}", named.join("; "))
 }
 
 #[cfg(test)]
@@ -485,5 +499,25 @@ mod tests {
         );
         assert!(!of_sweep(&swept, true).unwrap().warning);
         assert_eq!(of_sweep(&Swept::default(), false), None);
+    }
+
+    #[test]
+    fn what_a_step_did_not_wait_for_is_told_when_it_is_over() {
+        let step = |state: &str| {
+            json!([{ "name": "available", "state": state, "notWaitedFor": [
+                { "object": "shop/deployments/web", "message": "it is being deleted" }
+            ] }])
+        };
+        let before = status(json!({ "transition": transition("a", &step("Running")) }));
+        let after = status(json!({ "transition": transition("a", &step("Done")) }));
+        let news = of_status(&before, &after);
+        assert_eq!(news.len(), 1);
+        assert!(
+            news[0]
+                .note
+                .contains("shop/deployments/web: it is being deleted"),
+            "{}",
+            news[0].note
+        );
     }
 }

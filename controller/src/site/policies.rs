@@ -134,6 +134,7 @@ fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
         namespaces: seen.enrolled.iter().filter(touched).cloned().collect(),
         moving: Moving::Named(objects),
         rules: seen.rules.clone(),
+        terminating: seen.terminating.iter().cloned().collect(),
     }
 }
 

@@ -65,6 +65,10 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub blocked: Vec<Blocked>,
+    /// Objects that the step does not wait for, since nothing brings them up; at most ten entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub not_waited_for: Vec<NotWaitedFor>,
     /// The number under which it changed the roles of its layers; absent where they were so already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<i64>,
@@ -156,6 +160,16 @@ pub struct Blocked {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// Why it holds and what to do about it.
+    pub message: String,
+}
+
+/// An object that a step does not wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotWaitedFor {
+    /// `namespace/resource/name`
+    pub object: String,
+    /// Why it is not waited for.
     pub message: String,
 }
 

@@ -63,6 +63,38 @@ pub struct RoleRuleSpec {
     /// At most eight. What is in force may have more for a while: see `status.enforced`.
     #[schemars(length(min = 1, max = 16))]
     pub fields: Vec<RoleRuleField>,
+    /// What tells that an active object of the kind is up. Without it, workloads that have `spec.replicas` are up once
+    /// `status.availableReplicas` says so, and others are not waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<RoleRuleReady>,
+}
+
+/// How an active object reports that it is up. A promotion waits for it before traffic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleRuleReady {
+    /// Type of the entry of `status.conditions` that is True once the object is up. It counts only for the current
+    /// generation, where it or the status reports an `observedGeneration`.
+    #[schemars(
+        length(min = 1, max = 316),
+        regex(pattern = "^[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?$")
+    )]
+    pub condition: String,
+    /// Objects that only a person starts, and that are therefore not waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub except: Vec<RoleRuleException>,
+}
+
+/// Objects whose field has one of these values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleRuleException {
+    /// JSON pointer of one to six segments, none of them into an array.
+    #[schemars(length(min = 2, max = 1024), regex(pattern = "^/"))]
+    pub pointer: String,
+    #[schemars(schema_with = "exceptions")]
+    pub values: Vec<Value>,
 }
 
 /// One field of a RoleRule.
@@ -168,6 +200,15 @@ pub struct RoleRuleStatus {
 /// So values are checked when the rule is compiled, and a wrong or missing one is reported in the rule's status.
 fn scalar(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+}
+
+fn exceptions(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 8,
+        "items": { "x-kubernetes-preserve-unknown-fields": true }
+    })
 }
 
 fn scalars(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

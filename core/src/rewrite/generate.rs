@@ -39,6 +39,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         fields,
         scale: false,
         reach: Reach::All,
+        ready: None,
     };
     let mut rules: Vec<Rule> = RuleSet::built_in().iter().cloned().collect();
     rules.push(custom(

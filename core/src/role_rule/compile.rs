@@ -5,10 +5,10 @@
 
 use serde_json::Value;
 
-use crate::api::{ActiveMode, RoleRuleField, RoleRuleSpec, ValueType};
+use crate::api::{ActiveMode, RoleRuleField, RoleRuleReady, RoleRuleSpec, ValueType};
 use crate::names::GROUP;
 use crate::pointer::{Pointer, PointerError};
-use crate::rule::{Active, Field, Reach, Rule};
+use crate::rule::{Active, Field, Reach, Ready, Rule};
 
 /// The most fields of a rule as it is written.
 const MAX_FIELDS: usize = 8;
@@ -79,6 +79,10 @@ pub enum RuleError {
     ActiveIsPassive(Pointer),
     #[error("{0}: a manual field has no active value: it comes back by consent alone")]
     ManualValue(Pointer),
+    #[error("ready.condition is {0:?}: use the type of a condition, such as Ready")]
+    Condition(String),
+    #[error("ready.except: {0} has no value, or one that is no integer, boolean or string")]
+    Exception(Pointer),
     #[error("scale: the first field must be of type integer with the passive value 0, not {0}")]
     Scale(Pointer),
 }
@@ -113,6 +117,7 @@ impl TryFrom<&RoleRuleSpec> for Rule {
             fields,
             scale: spec.scale,
             reach: Reach::All,
+            ready: spec.ready.as_ref().map(Ready::try_from).transpose()?,
         })
     }
 }
@@ -239,6 +244,30 @@ impl TryFrom<&RoleRuleField> for Field {
             also_passive,
             absent_is_passive: field.absent_is_passive,
             active,
+        })
+    }
+}
+
+impl TryFrom<&RoleRuleReady> for Ready {
+    type Error = RuleError;
+
+    fn try_from(ready: &RoleRuleReady) -> Result<Self, RuleError> {
+        let inner = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        let type_ = &ready.condition;
+        if !(1..=316).contains(&type_.len()) || !type_.chars().all(inner) {
+            return Err(RuleError::Condition(type_.clone()));
+        }
+        let except = ready.except.iter().map(|except| {
+            let pointer: Pointer = except.pointer.parse()?;
+            let scalar = |value: &Value| value.is_i64() || value.is_boolean() || value.is_string();
+            if except.values.is_empty() || !except.values.iter().all(scalar) {
+                return Err(RuleError::Exception(pointer));
+            }
+            Ok((pointer, except.values.clone()))
+        });
+        Ok(Self {
+            condition: type_.clone().into(),
+            except: except.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -461,6 +490,21 @@ mod tests {
             "one to 8 fields, not 9",
         );
         assert!(with("/fields", (0..8).map(field).collect()).is_ok());
+    }
+
+    #[rstest]
+    #[case(json!({"condition": ""}), "such as Ready")]
+    #[case(json!({"condition": "is ready"}), "such as Ready")]
+    #[case(json!({"condition": "Ready", "except": [{"pointer": "/spec/x", "values": []}]}), "has no value")]
+    #[case(json!({"condition": "Ready", "except": [{"pointer": "/spec/x", "values": [null]}]}), "has no value")]
+    #[case(json!({"condition": "Ready", "except": [{"pointer": "spec.x", "values": [1]}]}), "must start with /")]
+    fn a_ready_condition_is_checked(#[case] ready: Value, #[case] because: &str) {
+        let mut spec = json!({
+            "group": "example.com", "version": "v1", "kind": "Widget", "resource": "widgets", "layer": "workloads",
+            "fields": [{"pointer": "/spec/size", "type": "integer", "passive": 0}],
+        });
+        spec["ready"] = ready;
+        refused(written(&serde_json::from_value(spec).unwrap()), because);
     }
 
     #[test]

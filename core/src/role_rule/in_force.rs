@@ -62,6 +62,8 @@ fn tightened(enforced: &RoleRuleSpec, spec: &RoleRuleSpec) -> RoleRuleSpec {
     // In which version it is read and what it is called changes nothing about any object.
     next.version.clone_from(&spec.version);
     next.kind.clone_from(&spec.kind);
+    // Nor does what a promotion waits for.
+    next.ready.clone_from(&spec.ready);
     for field in &mut next.fields {
         let twin = spec.fields.iter().find(|f| f.pointer == field.pointer);
         if let Some(twin) = twin.filter(|twin| twin.value_type == field.value_type) {

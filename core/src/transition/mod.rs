@@ -50,7 +50,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Blocked, EnforcerStatus, Pause, Phase, Site, SiteStatus, StepName, Unreadable};
+use crate::api::{
+    Blocked, EnforcerStatus, NotWaitedFor, Pause, Phase, Site, SiteStatus, StepName, Unreadable,
+};
 use crate::guard::Facts;
 use crate::namespace::ObjectRoles;
 use crate::role::{Layer, Role};
@@ -163,6 +165,8 @@ pub struct LookReport {
     pub left: i64,
     /// The first of those, at most [`BLOCKED_LIMIT`]; of what guards hold at the start all of them.
     pub blocked: Vec<Blocked>,
+    /// The first of those that are not waited for, at most [`BLOCKED_LIMIT`].
+    pub not_waited_for: Vec<NotWaitedFor>,
     pub finished_at: Timestamp,
 }
 

@@ -87,6 +87,7 @@ pub(super) fn enforcers(
                 deadline
             },
         }),
+        ..StepOutcome::default()
     })
 }
 
@@ -155,5 +156,6 @@ fn sweep(
         } else {
             again
         }),
+        ..StepOutcome::default()
     }
 }

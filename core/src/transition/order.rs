@@ -55,6 +55,7 @@ pub(super) fn steps(transition: &Transition) -> Vec<Step> {
             done: 0,
             doing: String::new(),
             blocked: vec![],
+            not_waited_for: vec![],
             number: None,
             changed: 0,
             started_at: None,

@@ -33,12 +33,14 @@ pub(super) fn go_on(
             total: step.total,
             done: step.done,
             blocked: step.blocked.clone(),
+            not_waited_for: step.not_waited_for.clone(),
             doing: "looking",
             act: Some(Act::Look(look)),
             ..StepOutcome::default()
         };
     };
     let (total, done) = (report.total, report.total - report.left);
+    let not_waited_for = report.not_waited_for.clone();
     let begun = begun(observation, step);
     let overdue = observation.now >= begun + deadline(observation, step.name);
     // An override gives up waiting, it does not skip it: what ends in time by itself is never run over.
@@ -48,6 +50,7 @@ pub(super) fn go_on(
         return StepOutcome {
             total,
             done,
+            not_waited_for,
             ..StepOutcome::default()
         };
     }
@@ -58,6 +61,7 @@ pub(super) fn go_on(
         done,
         doing: "waiting",
         blocked: report.blocked.clone(),
+        not_waited_for,
         stalled: overdue && !passes,
         act: Some(if observation.now >= next {
             Act::Look(look)
@@ -151,6 +155,7 @@ pub(super) fn ask(
                 until: next.min(later(observation)),
             })
         }),
+        ..StepOutcome::default()
     }
 }
 

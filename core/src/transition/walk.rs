@@ -10,8 +10,8 @@ use super::{
     role_in_effect, settled, size, waiting, walking,
 };
 use crate::api::{
-    Blocked, HistoryEntry, Outcome, Phase, RoleRequest, SiteStatus, Step, StepDuration, StepName,
-    StepState, Transition,
+    Blocked, HistoryEntry, NotWaitedFor, Outcome, Phase, RoleRequest, SiteStatus, Step,
+    StepDuration, StepName, StepState, Transition,
 };
 use crate::guard::{GuardId, Overrides};
 use crate::role::{Layer, Role, Roles};
@@ -80,6 +80,7 @@ fn verify_anew(transition: &mut Transition) {
             step.state = StepState::Pending;
             step.doing = String::new();
             step.blocked = vec![];
+            step.not_waited_for = vec![];
             step.started_at = None;
             step.finished_at = None;
         }
@@ -192,6 +193,7 @@ pub(super) struct StepOutcome {
     pub done: i64,
     pub doing: &'static str,
     pub blocked: Vec<Blocked>,
+    pub not_waited_for: Vec<NotWaitedFor>,
     /// What is in the way holds the step, and somebody should look.
     pub stalled: bool,
     pub act: Option<Act>,
@@ -285,6 +287,7 @@ pub(super) fn note(
     step.done = outcome.done;
     step.blocked = outcome.blocked;
     size::cut_blocked(&mut step.blocked);
+    step.not_waited_for = outcome.not_waited_for;
     if outcome.act.is_none() {
         step.state = StepState::Done;
         step.doing = String::new();
@@ -329,6 +332,7 @@ fn label(
         stalled: !blocked.is_empty(),
         blocked,
         act: Some(Act::Label(labels)),
+        ..StepOutcome::default()
     }
 }
 

@@ -147,6 +147,8 @@ fn is_unobserved(object: &Value) -> bool {
     match (observed, object["kind"].as_str().unwrap_or_default()) {
         (Some(observed), _) => observed < number(object, "/metadata/generation"),
         (None, "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController") => true,
+        // Its controller leaves one alone that is being deleted: it starts nothing any more, and its pods are seen.
+        (None, "Job") if is_terminating(object) => false,
         (None, "Job") => {
             let by_another = object["spec"]["managedBy"].is_string();
             let ended = ["Complete", "Failed"]

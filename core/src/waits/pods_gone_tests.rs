@@ -287,6 +287,7 @@ fn an_ordered_set_is_helped_from_its_highest_unready_pod(
 #[case::a_deployment_nobody_has_seen(json!({"kind": "Deployment", "metadata": {"generation": 1}, "spec": {"replicas": 0}}), false)]
 #[case::a_kind_that_says_nothing(json!({"kind": "VirtualMachine", "metadata": {"generation": 1}, "spec": {}}), true)]
 #[case::a_job_that_may_be_starting(json!({"kind": "Job", "spec": {"suspend": true}, "status": {}}), false)]
+#[case::a_job_that_is_being_deleted(json!({"kind": "Job", "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"suspend": true}, "status": {}}), true)]
 #[case::a_job_that_is_suspended(json!({"kind": "Job", "spec": {"suspend": true}, "status": {"conditions": [{"type": "Suspended", "status": "True"}]}}), true)]
 #[case::a_job_that_has_ended(json!({"kind": "Job", "spec": {"suspend": true}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}), true)]
 #[case::a_job_of_another_controller(json!({"kind": "Job", "spec": {"suspend": true, "managedBy": "example.org/queue"}}), true)]

@@ -17,7 +17,13 @@ pub const GROUP: &str = "replication.storage.openshift.io";
 
 /// Why the volume is not known to stand under `role`; `None`: it is confirmed.
 pub fn doubt(object: &Value, role: Role) -> Option<String> {
-    Status::of(object).confirmed(role).err()
+    let doubt = Status::of(object).confirmed(role).err()?;
+    // What is on it counts for more than how long it takes: it is not left out as a workload is.
+    Some(if object["metadata"]["deletionTimestamp"].is_string() {
+        format!("it is being deleted, and its driver may not change its state any more: {doubt}")
+    } else {
+        doubt
+    })
 }
 
 /// Why writing `primary` onto this volume, which makes its driver force a promotion, might lose data: it is told to be

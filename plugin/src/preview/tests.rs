@@ -164,3 +164,25 @@ fn standing_counts_objects_records_and_strays_by_namespace() {
     let recorded: Vec<_> = recorded(&survey).iter().map(ToString::to_string).collect();
     assert_eq!(recorded, ["shop/deployments/web"]);
 }
+
+#[test]
+fn a_promotion_names_what_it_does_not_wait_for() {
+    let namespace = enrolled("shop", Some(Role::Secondary));
+    let record = Some("{\"/spec/replicas\":3}");
+    let mut paused = deployment("paused", 0, record);
+    paused["spec"]["paused"] = json!(true);
+    let survey = survey(&namespace, vec![deployment("web", 0, record), paused]);
+    let names = |role| -> Vec<String> {
+        let plan = plan(
+            "east",
+            role,
+            std::slice::from_ref(&namespace),
+            &survey,
+            now(),
+        );
+        let named = plan.not_waited_for.iter();
+        named.map(|(object, _)| object.to_string()).collect()
+    };
+    assert_eq!(names(Role::Primary), ["shop/deployments/paused"]);
+    assert!(names(Role::Secondary).is_empty());
+}

@@ -112,6 +112,7 @@ fn begun(name: StepName) -> Step {
         done: 0,
         doing: String::new(),
         blocked: Vec::new(),
+        not_waited_for: Vec::new(),
         number: None,
         changed: 0,
         started_at: None,

@@ -6,7 +6,7 @@ use failover_core::api::{Site, Step, StepName, StepState, Transition};
 use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
-use super::picture::{advice, whole};
+use super::picture::{advice, not_waited_for, whole};
 use super::{Line, count, paused, what};
 use crate::commands::switch_role::words;
 use crate::output::{Tone, clean};
@@ -152,7 +152,12 @@ fn line(name: &str, transition: &Transition, step: &Step) -> Line {
             let took = from.zip(to).map_or_else(String::new, |(from, to)| {
                 format!(" in {}", whole(to.0.duration_since(from.0)))
             });
-            Line::new(Tone::Plain, format!("{head}: done{took}{counted}"))
+            let mut text = format!("{head}: done{took}{counted}");
+            for line in not_waited_for(step) {
+                text.push_str("\n  ");
+                text.push_str(line.text.trim_start());
+            }
+            Line::new(Tone::Plain, text)
         }
         StepState::Blocked => {
             let mut text = format!("warning: {head}: held{counted}");

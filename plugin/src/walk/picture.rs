@@ -39,6 +39,7 @@ pub fn picture(site: &str, transition: &Transition, now: Timestamp) -> Vec<Line>
         if step.state != StepState::Done {
             lines.extend(in_the_way(transition, step));
         }
+        lines.extend(not_waited_for(step));
     }
     lines
 }
@@ -124,6 +125,17 @@ fn in_the_way(transition: &Transition, step: &Step) -> Vec<Line> {
         );
     }
     lines
+}
+
+/// What the step does not wait for.
+pub(super) fn not_waited_for(step: &Step) -> impl Iterator<Item = Line> {
+    step.not_waited_for.iter().map(|left_out| {
+        let (object, message) = (clean(&left_out.object), clean(&left_out.message));
+        Line::new(
+            Tone::Warning,
+            format!("      not waited for: {object}: {message}"),
+        )
+    })
 }
 
 /// How a walk that is held goes on.

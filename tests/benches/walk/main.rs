@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use failover_core::Role;
 use testbed::csi_addons::CsiAddons;
+use testbed::reconciled::Reconciled;
 use testbed::site::{Deadlines, Options, Site};
 
 use cost::Cost;
@@ -35,6 +36,7 @@ async fn main() {
     println!("{cores} cores, load before: {}", load.trim());
 
     let site = start().await;
+    let _reconciled = Reconciled::start(&site.client());
     let csi_addons = CsiAddons::start(&site.plane).await.unwrap();
     let estate = Estate::build(&site, &csi_addons, workloads).await;
     println!("{estate}");

@@ -6,7 +6,7 @@
 //!   replication what the driver of each volume says
 //!   cronJobs    a run that was missed is marked as had
 //!   jobs        Jobs held since they were created are let run
-//!   available   what each workload's own controller says
+//!   available   what each workload's own controller says, and Flux of what it installs
 //! ```
 //!
 //! Fetches, has `failover_core` judge, and writes; each look stands for itself and may be dropped at any point.
@@ -19,7 +19,7 @@ mod workloads;
 
 use std::collections::BTreeSet;
 
-use failover_core::api::{Blocked, StepName};
+use failover_core::api::{Blocked, NotWaitedFor, StepName};
 use failover_core::compile::ObjectKey;
 use failover_core::guard::GuardId;
 use failover_core::namespace::Enforcement;
@@ -58,6 +58,8 @@ pub struct Scene {
     pub namespaces: Vec<EnrolledNamespace>,
     pub moving: Moving,
     pub rules: RuleSet,
+    /// Namespaces that are being deleted: nothing can be created in them.
+    pub terminating: BTreeSet<String>,
 }
 
 /// Which objects of those namespaces are on the walk.
@@ -101,6 +103,8 @@ struct Found {
     /// Objects that were looked at.
     total: usize,
     in_the_way: Vec<Blocked>,
+    /// Objects that nothing brings up.
+    not_waited_for: Vec<NotWaitedFor>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +139,11 @@ impl Looker {
             total: count(found.total),
             left: count(found.in_the_way.len()),
             blocked: found.in_the_way.into_iter().take(named).collect(),
+            not_waited_for: found
+                .not_waited_for
+                .into_iter()
+                .take(BLOCKED_LIMIT)
+                .collect(),
             finished_at: (self.now)(),
         })
     }
@@ -212,6 +221,7 @@ fn or_refused(found: Result<Found, LookError>, guard: GuardId) -> Result<Found, 
                     }
                 ),
             }],
+            not_waited_for: vec![],
         }),
         None => found,
     }

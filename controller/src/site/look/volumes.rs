@@ -22,6 +22,7 @@ impl Looker {
         Ok(Found {
             total: standing_by.len(),
             in_the_way: in_the_way.map(Into::into).collect(),
+            ..Found::default()
         })
     }
 
@@ -44,6 +45,7 @@ impl Looker {
         Ok(Found {
             total: turned.len(),
             in_the_way: in_the_way.collect(),
+            ..Found::default()
         })
     }
 

@@ -1,9 +1,11 @@
 //! What runs: whether it has ended, whether it is up, and what no rule reaches.
 
+use failover_core::api::NotWaitedFor;
 use failover_core::guard::{GuardId, of_uncovered};
 use failover_core::uncovered;
-use failover_core::waits::{available, pods_gone};
-use failover_core::{Layer, Role};
+use failover_core::waits::available::{self, Availability};
+use failover_core::waits::pods_gone;
+use failover_core::{Layer, Role, Rule};
 use serde_json::Value;
 
 use super::listed::{
@@ -29,6 +31,7 @@ impl Looker {
             Found {
                 total: pods.len() + daemon_sets.len(),
                 in_the_way: of_uncovered(&found).into_iter().map(Into::into).collect(),
+                ..Found::default()
             }
         })
         .await)
@@ -107,6 +110,7 @@ impl Looker {
                     )
                 })
                 .collect(),
+            ..Found::default()
         })
     }
 
@@ -131,31 +135,57 @@ impl Looker {
         }
     }
 
-    /// What was restored and is not up yet.
+    /// What was restored and is not up yet. What Flux installs is listed before the workloads, so that those of a release that
+    /// is Ready are among them; and after them again, since a release may bring others.
     pub(super) async fn available(&self, scene: &Scene) -> Result<Found, LookError> {
-        let workloads = self.of_rules(scene, |rule| rule.layer == Layer::Workloads);
-        let workloads = workloads.await?;
-        let restored: Vec<_> = workloads
-            .iter()
-            .filter(|ruled| ruled.role == Some(Role::Primary) && available::counts(&ruled.object))
-            .collect();
-        let lacking: Vec<_> = restored
-            .iter()
-            .filter_map(|ruled| {
-                let what = available::lacking(&ruled.object)?;
-                Some(blocked(
+        let gitops = |rule: &Rule| rule.layer == Layer::Gitops;
+        let before = self.of_rules(scene, gitops).await?;
+        let workloads = |rule: &Rule| rule.layer == Layer::Workloads;
+        let workloads = self.of_rules(scene, workloads).await?;
+        let after = self.of_rules(scene, gitops).await?;
+        let (mut total, mut lacking, mut not_waited_for) = (0, vec![], vec![]);
+        for ruled in workloads.iter().chain(&after) {
+            if ruled.role != Some(Role::Primary) {
+                continue;
+            }
+            let is_new = ruled.rule.layer == Layer::Gitops
+                && !before.iter().any(|b| b.reference == ruled.reference);
+            let found = match available::of(&ruled.rule, &ruled.object) {
+                Availability::Nothing => continue,
+                found if scene.terminating.contains(&ruled.reference.namespace) => match found {
+                    Availability::Up => found,
+                    _ => Availability::LeftOut("its namespace is being deleted".to_owned()),
+                },
+                // What it installs may be younger than the list of workloads.
+                Availability::Up if is_new => {
+                    Availability::Lacking("it was created only now".to_owned())
+                }
+                found => found,
+            };
+            total += 1;
+            match found {
+                Availability::Nothing | Availability::Up => {}
+                Availability::Lacking(what) => lacking.push(blocked(
                     GuardId::WorkloadsUnavailable,
                     &ruled.reference,
                     &what,
                     "kubectl describe tells why",
-                ))
-            })
-            .collect();
-        let up = restored.len() - lacking.len();
-        let enough = up * 100 >= restored.len() * usize::from(self.available_percent);
+                )),
+                Availability::LeftOut(message) => {
+                    total -= 1;
+                    not_waited_for.push(NotWaitedFor {
+                        object: ruled.reference.to_string(),
+                        message,
+                    });
+                }
+            }
+        }
+        let up = total - lacking.len();
+        let enough = up * 100 >= total * usize::from(self.available_percent);
         Ok(Found {
-            total: restored.len(),
+            total,
             in_the_way: if enough { vec![] } else { lacking },
+            not_waited_for,
         })
     }
 }

@@ -86,5 +86,6 @@ pub(super) fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
         namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
         moving: Moving::Layers(volumes),
         rules: seen.rules.clone(),
+        terminating: seen.terminating.iter().cloned().collect(),
     }
 }

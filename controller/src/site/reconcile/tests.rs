@@ -506,3 +506,19 @@ async fn without_a_site_nothing_is_touched() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(bed.api.take_asked().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn traffic_does_not_wait_for_a_namespace_that_is_being_deleted() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    bed.api.put(SHOP, shop);
+    let mut web = bed.api.get(WEB);
+    web["status"]["availableReplicas"] = json!(0);
+    bed.api.put(WEB, web);
+    bed.order("r1", "primary", &["peer-unknown"]);
+    bed.until_settled("r1").await;
+    assert_eq!(bed.replicas(), 3);
+}

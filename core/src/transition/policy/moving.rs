@@ -113,6 +113,7 @@ impl Subject<'_> {
             act: Some(Act::Wait {
                 until: report.finished_at + SWEEP_RETRY,
             }),
+            ..StepOutcome::default()
         }
     }
 
@@ -193,6 +194,7 @@ impl Subject<'_> {
                     deadline
                 },
             }),
+            ..StepOutcome::default()
         })
     }
 }

@@ -143,6 +143,7 @@ fn a_look_that_began_before_an_edit_lets_no_volume_turn() {
         total: 1,
         left: 0,
         blocked: vec![],
+        not_waited_for: vec![],
         finished_at: shop.world.now,
     });
     shop.settle();
@@ -272,6 +273,7 @@ fn a_volume_that_waits_to_close_is_not_kept_by_another() {
             object: Some("shop/volumereplications/used".into()),
             message: String::new(),
         }],
+        not_waited_for: vec![],
         finished_at: shop.world.now,
     };
     let observation = shop.world.observation(Some(&report));

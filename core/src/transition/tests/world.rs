@@ -233,6 +233,7 @@ impl World {
             total: 5,
             left: i64::try_from(found.len()).unwrap(),
             blocked: blocked.collect(),
+            not_waited_for: vec![],
             finished_at: self.now,
         }
     }

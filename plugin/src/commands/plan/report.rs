@@ -104,10 +104,6 @@ fn remarks(plan: &Plan, screen: &Screen) {
         .filter(|(_, notes)| !notes.is_empty())
         .map(|(object, notes)| format!("{object}: {}", notes.join("; ")))
         .collect();
-    let missed = plan
-        .missed_runs
-        .iter()
-        .map(|(object, at)| format!("{object}: the run of {at}"));
     let hopeless = plan
         .hopeless
         .iter()
@@ -121,25 +117,16 @@ fn remarks(plan: &Plan, screen: &Screen) {
         .iter()
         .map(|published| format!("{}: {}", published.object, published.why));
     section(screen, Tone::Plain, "To know:", noted);
+    batch(plan, screen);
+    let not_waited_for = plan
+        .not_waited_for
+        .iter()
+        .map(|(object, why)| format!("{object}: {why}"));
     section(
         screen,
         Tone::Warning,
-        if plan.batch.run_missed {
-            "CronJobs that start a missed run at once (--run-missed):"
-        } else {
-            "CronJobs that missed a run, and wait for the next (--run-missed starts it at once):"
-        },
-        missed.collect(),
-    );
-    section(
-        screen,
-        Tone::Warning,
-        if plan.batch.run_held_jobs {
-            "Jobs held since they were created, which now run (--run-held-jobs):"
-        } else {
-            "Jobs held since they were created, which stay so (--run-held-jobs runs them):"
-        },
-        plan.held_jobs().map(ToString::to_string).collect(),
+        "Not waited for before traffic:",
+        not_waited_for.collect(),
     );
     section(
         screen,
@@ -207,6 +194,34 @@ fn remarks(plan: &Plan, screen: &Screen) {
     ));
 }
 
+/// What is said of CronJobs and Jobs.
+fn batch(plan: &Plan, screen: &Screen) {
+    let missed = plan
+        .missed_runs
+        .iter()
+        .map(|(object, at)| format!("{object}: the run of {at}"));
+    section(
+        screen,
+        Tone::Warning,
+        if plan.batch.run_missed {
+            "CronJobs that start a missed run at once (--run-missed):"
+        } else {
+            "CronJobs that missed a run, and wait for the next (--run-missed starts it at once):"
+        },
+        missed.collect(),
+    );
+    section(
+        screen,
+        Tone::Warning,
+        if plan.batch.run_held_jobs {
+            "Jobs held since they were created, which now run (--run-held-jobs):"
+        } else {
+            "Jobs held since they were created, which stay so (--run-held-jobs runs them):"
+        },
+        plan.held_jobs().map(ToString::to_string).collect(),
+    );
+}
+
 fn section(screen: &Screen, tone: Tone, heading: &str, lines: Vec<String>) {
     if lines.is_empty() {
         return;
@@ -262,6 +277,8 @@ struct Report {
     held_jobs: Vec<String>,
     /// Whether those run.
     run_held_jobs: bool,
+    /// What a promotion does not wait for before traffic.
+    not_waited_for: Vec<ReportReason>,
     uncovered: Vec<ReportReason>,
     /// What no rule reaches and external-dns publishes.
     published: Vec<ReportReason>,
@@ -351,6 +368,11 @@ impl Report {
             run_missed: plan.batch.run_missed,
             run_held_jobs: plan.batch.run_held_jobs,
             held_jobs: plan.held_jobs().map(ToString::to_string).collect(),
+            not_waited_for: plan
+                .not_waited_for
+                .iter()
+                .map(|(o, why)| reason((o, why)))
+                .collect(),
             uncovered: plan
                 .uncovered
                 .iter()

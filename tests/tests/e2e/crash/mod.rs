@@ -19,6 +19,7 @@ use kube::Api;
 use rstest::rstest;
 use serde_json::{Value, json};
 use testbed::csi_addons::{CsiAddons, Volume};
+use testbed::reconciled::Reconciled;
 use testbed::recorder::Recorder;
 use testbed::site::{Deadlines, Options, Site};
 use testbed::turnstile::{Side, Turnstile};
@@ -57,6 +58,7 @@ fn least_lives() -> usize {
 struct Bed {
     site: Site,
     _csi_addons: CsiAddons,
+    _reconciled: Reconciled,
     volume: Volume,
     turnstile: Turnstile,
 }
@@ -90,6 +92,7 @@ impl Bed {
             site.apply_as_flux(&manifest).await.unwrap();
         }
         let bed = Self {
+            _reconciled: Reconciled::start(&site.client()),
             turnstile: Turnstile::start(&site.plane).await.unwrap(),
             site,
             _csi_addons: csi_addons,

@@ -3,6 +3,7 @@
 mod commits;
 mod force;
 mod helm;
+mod new_release;
 mod standby;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use testbed::fixtures;
 use testbed::flux::{self, Flux};
-use testbed::site::{Options, Site};
+use testbed::site::{Deadlines, Options, Site};
 
 /// The one namespace of applications.
 const NAMESPACE: &str = "shop";
@@ -29,8 +30,14 @@ struct Fed {
 impl Fed {
     /// A live site with one enrolled namespace, nodes for its pods, and a Flux that follows an empty repository.
     async fn start() -> Self {
+        Self::start_with(Deadlines::default()).await
+    }
+
+    /// The same, with a controller that waits for so long.
+    async fn start_with(deadlines: Deadlines) -> Self {
         let site = Site::start(Options {
             nodes: 1,
+            deadlines,
             ..Options::default()
         })
         .await

@@ -203,6 +203,7 @@ pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Optio
         total: 1,
         left: i64::try_from(blocked.len()).unwrap(),
         blocked,
+        not_waited_for: vec![],
         finished_at,
     })
 }
