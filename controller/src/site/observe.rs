@@ -1,6 +1,6 @@
 //! Everything the loop decides on, as it is at one moment.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -44,7 +44,7 @@ pub(super) fn unverified<T>(
             ),
         }],
         stalled: true,
-        act: None,
+        ..StepOutcome::default()
     }))
 }
 

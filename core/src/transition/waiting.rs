@@ -95,6 +95,7 @@ pub(super) fn ask(
         total: 0,
         left: 0,
         blocked: vec![],
+        not_waited_for: vec![],
         finished_at: observation.now,
     };
     let report = match unverified(observation, failing, &covers, step, overrides) {

@@ -40,7 +40,11 @@ impl Looker {
             .filter_map(std::future::ready)
             .collect()
             .await;
-        Ok(Found { total, in_the_way })
+        Ok(Found {
+            total,
+            in_the_way,
+            ..Found::default()
+        })
     }
 
     /// Lets Jobs run that have been held since they were created.
@@ -157,6 +161,7 @@ mod tests {
                 },
             }],
             moving: Moving::Layers(BTreeSet::new()),
+            terminating: BTreeSet::new(),
             rules: RuleSet::built_in(),
         };
         let found = looker.find(StepName::CronJobs, &scene).await.unwrap();

@@ -175,6 +175,7 @@ impl Looker {
                     object: None,
                     message: format!("step {} is of a later version", word.as_str()),
                 }],
+                ..Found::default()
             }),
             // They move layers, and wait for nothing else.
             (

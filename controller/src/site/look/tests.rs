@@ -21,6 +21,7 @@ async fn guards(api: &FakeApi) -> LookReport {
         to: Role::Secondary,
         namespaces: vec![shop],
         moving: Moving::Layers(BTreeSet::new()),
+        terminating: BTreeSet::new(),
         rules: RuleSet::built_in(),
     };
     let look = Look {

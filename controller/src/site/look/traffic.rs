@@ -49,6 +49,7 @@ impl Looker {
                     .into_iter()
                     .map(Into::into)
                     .collect(),
+                ..Found::default()
             }
         });
         Ok(judged.await)
