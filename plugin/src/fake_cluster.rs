@@ -50,6 +50,7 @@ pub(crate) struct World {
     pub(crate) namespaces: Vec<Value>,
     pub(crate) deployments: Vec<Value>,
     pub(crate) policies: Vec<Value>,
+    pub(crate) role_rules: Vec<Value>,
     pub(crate) webhook: bool,
     /// A controller leads, and carries out what is ordered.
     pub(crate) controller: bool,
@@ -93,6 +94,7 @@ impl FakeCluster {
                 "spec": {"replicas": replicas}
             })],
             policies: vec![],
+            role_rules: vec![],
             webhook: true,
             controller: true,
             controller_leads: false,
@@ -297,7 +299,8 @@ impl World {
                 ok(&json!({"metadata": {}, "items": []}))
             }
             ("GET", "/apis/failover.dev/v1alpha1/rolerules") => ok(&json!({
-                "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRuleList", "metadata": {}, "items": []
+                "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRuleList", "metadata": {},
+                "items": self.role_rules
             })),
             ("GET", "/apis/failover.dev/v1alpha1/failoverpolicies") => ok(&json!({
                 "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicyList", "metadata": {},

@@ -1,7 +1,7 @@
 //! The three watches that fill the [`Store`]: enrolled Namespaces (metadata only), RoleRules, and the Site.
 //!
 //! Custom resources are read one by one, not as a typed list: an object that this version cannot read, as after a
-//! downgrade, costs its own effect and not the whole watch.
+//! downgrade, costs its own effect and not the whole watch; and of a RoleRule, what has been adopted stays in force.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::api::{RoleRule, Site};
+use failover_core::api::{RoleRule, Site, adopted, read};
 use failover_core::birth::Settled;
 use failover_core::names::{ENFORCE_LABEL, SITE};
 use failover_core::namespace::may_enrol;
@@ -137,15 +137,17 @@ impl RoleRuleEvents {
             }
             Event::InitApply(object) | Event::Apply(object) => {
                 let name = object.metadata.name.clone().unwrap_or_default();
-                match object.try_parse() {
-                    Ok(rule) => {
-                        self.known.insert(name, rule);
-                    }
-                    Err(error) => {
-                        tracing::warn!(role_rule = name, %error, "a RoleRule cannot be read and is not used");
-                        self.known.remove(&name);
-                    }
-                }
+                let raw = serde_json::to_value(object).unwrap_or_default();
+                let rule = read("RoleRule", &raw).or_else(|unreadable| {
+                    let adopted = adopted(&raw).ok_or(());
+                    let in_force = adopted.is_ok();
+                    tracing::warn!(in_force, "{unreadable}");
+                    adopted
+                });
+                match rule {
+                    Ok(rule) => self.known.insert(name, rule),
+                    Err(()) => self.known.remove(&name),
+                };
             }
             Event::InitDone => self.listing = false,
             Event::Delete(object) => {

@@ -99,6 +99,61 @@ fn rules_follow_role_rules_and_one_that_cannot_be_read_costs_only_itself() {
     assert!(!has("widgets"));
 }
 
+#[test]
+fn what_has_been_adopted_of_a_rule_outlives_a_spec_from_the_future() {
+    let store = Store::default();
+    let has = || store.rules().find("example.com", "widgets").is_some();
+    let mut events = RoleRuleEvents::default();
+    let mut rule = role_rule("widgets", "widgets");
+    rule["status"] = json!({ "enforced": rule["spec"] });
+    events.handle(Event::Apply(dynamic(rule.clone())), &store);
+    assert!(has());
+    rule["spec"]["layer"] = json!("a layer of the future");
+    events.handle(Event::Apply(dynamic(rule.clone())), &store);
+    assert!(has(), "no commit opens a standby");
+    rule["status"]["enforced"]["layer"] = json!("a layer of the future");
+    events.handle(Event::Apply(dynamic(rule)), &store);
+    assert!(!has());
+}
+
+#[test]
+fn a_namespace_from_the_future_costs_what_is_not_understood_and_no_more() {
+    let store = Store::default();
+    let mut events = NamespaceEvents::default();
+    let mut future = namespace("a", "observer", "7th");
+    let labels = future.metadata.labels.as_mut().unwrap();
+    labels.insert("failover.dev/gitops".into(), "secondary".into());
+    for event in [
+        Event::Init,
+        Event::InitApply(future),
+        Event::InitApply(namespace("b", "secondary", "3")),
+        Event::InitDone,
+    ] {
+        events.handle(event, &store);
+    }
+    assert_eq!(role_of(&store, "a"), None, "not known: the backstop holds");
+    let gitops = store.namespace("a").and_then(|state| state.roles.gitops);
+    assert_eq!(gitops, Some(Role::Secondary));
+    assert_eq!(role_of(&store, "b"), Some(Role::Secondary));
+}
+
+#[test]
+fn a_site_from_the_future_gives_new_namespaces_no_roles() {
+    let store = Store::default();
+    let all = json!({ "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" });
+    site_event(Event::Apply(site_of("secondary", &all)), &store);
+    assert!(store.settled().is_some());
+    site_event(Event::Apply(site_of("observer", &all)), &store);
+    assert!(store.settled().is_none());
+    let mut site = site_of("secondary", &all);
+    site.data["status"]["phase"] = json!("Draining");
+    site_event(Event::Apply(site), &store);
+    assert!(
+        store.settled().is_some(),
+        "a word that only reports harms nothing"
+    );
+}
+
 fn site_of(role: &str, layers: &Value) -> DynamicObject {
     dynamic(json!({
         "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": { "name": "cluster" },

@@ -58,9 +58,10 @@ impl Walks {
             .iter()
             .take_while(|entry| before.history.first() != Some(*entry));
         for entry in ended {
-            let outcome = match entry.outcome {
+            let outcome = match &entry.outcome {
                 Outcome::Succeeded => "succeeded",
                 Outcome::Superseded => "superseded",
+                Outcome::Unknown(word) => word.as_str(),
             };
             let labels = TransitionLabels {
                 to: entry.to.to_string(),

@@ -103,6 +103,11 @@ impl Keeper {
             .state()
             .into_iter()
             .map(|rule| self.own.newest(rule))
+            // What is in force of it stays so; what else it says is not for this version to judge, or to write over.
+            .filter(|rule| {
+                let name = format!("RoleRule {}", rule.name_any());
+                self.caches.unreadable.find(&name).is_none()
+            })
             .collect();
         if rules.is_empty() {
             return Ok(());
@@ -242,15 +247,19 @@ impl Keeper {
 
     /// Not while somebody has ordered otherwise, nor while nothing is to be moved.
     fn may_loosen(&self) -> bool {
-        self.caches
-            .site()
-            .is_none_or(|site| site.spec.role == Role::Primary && !is_paused(&site, (self.now)()))
+        self.caches.unreadable_site().is_none()
+            && self.caches.site().is_none_or(|site| {
+                site.spec.role == Role::Primary && !is_paused(&site, (self.now)())
+            })
     }
 
     /// A rule that is tighter than before is not left to the next periodic sweep.
     async fn sweep_at_once(&mut self, name: &str, next: &RoleRuleSpec) -> Result<(), RulesError> {
         let paused = |site: Arc<_>| is_paused(&site, (self.now)());
-        if self.swept.get(name) == Some(next) || self.caches.site().is_some_and(paused) {
+        if self.swept.get(name) == Some(next)
+            || self.caches.site().is_some_and(paused)
+            || self.caches.unreadable_site().is_some()
+        {
             return Ok(());
         }
         let work = async {

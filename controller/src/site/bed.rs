@@ -26,6 +26,7 @@ use super::fake_api::FakeApi;
 use super::gate::Gate;
 use super::label::NamespaceMeta;
 use super::look::Looker;
+use super::readable::UnreadableObjects;
 use super::reconcile::{Parts, Reconciler};
 use super::sweep::Sweeper;
 use crate::metrics::Metrics;
@@ -213,6 +214,7 @@ pub(super) fn follow(
         webhooks,
         policies,
         bindings,
+        unreadable: UnreadableObjects::default(),
         changed: Arc::clone(&changed),
         rules_changed: Arc::default(),
     };

@@ -3,10 +3,11 @@
 //! They run on followers too, so that one that takes over knows everything at once. What is decided on a cache that lags
 //! is written with the version it was decided on, and refused.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::api::{FailoverPolicy, RoleRule, Site};
+use failover_core::api::{FailoverPolicy, RoleRule, Site, Unreadable, adopted};
 use failover_core::backstop;
 use failover_core::names::{ROLE_RULES_WEBHOOK_NAME, SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
 use futures::StreamExt as _;
@@ -15,16 +16,20 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::Api;
-use kube::core::PartialObjectMeta;
+use kube::api::{Api, ApiResource};
+use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::exempt_labels::ExemptLabels;
+use super::readable::{Reader, UnreadableObjects};
 use crate::client::WATCH_TIMEOUT;
 use failover_core::causes::causes;
 
@@ -46,6 +51,8 @@ pub struct Caches {
     pub webhooks: Store<MutatingWebhookConfiguration>,
     pub policies: Store<ValidatingAdmissionPolicy>,
     pub bindings: Store<ValidatingAdmissionPolicyBinding>,
+    /// What is there and in none of the caches.
+    pub unreadable: UnreadableObjects,
     pub(super) changed: Arc<Notify>,
     /// As `changed`, for those who look after RoleRules: each wakes one.
     pub(super) rules_changed: Arc<Notify>,
@@ -57,63 +64,36 @@ impl Caches {
         let (changed, rules_changed) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let notify = &[Arc::clone(&changed), Arc::clone(&rules_changed)][..];
         let named = |name: &str| config().fields(&format!("metadata.name={name}"));
-        let cluster = client.clone();
-        let role_rules = watch(
-            "rolerules",
-            watcher::watcher(Api::all(cluster.clone()), config()),
-            notify,
+        let unreadable = UnreadableObjects::default();
+        let mut watching = Watching {
+            client,
+            unreadable: &unreadable,
             tasks,
-        );
+        };
+        let role_rules = watching.all(config(), notify, adopted);
         Self {
-            exempt: ExemptLabels::start(client, role_rules.clone(), &changed, tasks),
-            sites: watch(
-                "sites",
-                watcher::watcher(Api::all(cluster.clone()), named(SITE)),
-                notify,
-                tasks,
+            sites: watching.all(named(SITE), notify, |_| None),
+            failover_policies: watching.all(config(), notify, |_| None),
+            enforcer_leases: watching.start(
+                raw::<Lease>(client, Some(lease_namespace)),
+                config(),
+                // Renewed every few seconds, and nothing to a rule.
+                &notify[..1],
+                |_| None,
             ),
+            webhooks: watching.all(named(WEBHOOK_CONFIGURATION), notify, |_| None),
+            policies: watching.all(config().labels(backstop::SELECTOR), notify, |_| None),
+            bindings: watching.all(config().labels(backstop::SELECTOR), notify, |_| None),
             // All of them, not only the enrolled ones: what has left still has to lose our labels.
             namespaces: watch(
                 "namespaces",
-                watcher::watcher(Api::all(cluster.clone()), config()),
+                watcher::watcher(Api::all(client.clone()), config()),
                 notify,
                 tasks,
             ),
+            exempt: ExemptLabels::start(client, role_rules.clone(), &changed, tasks),
             role_rules,
-            failover_policies: watch(
-                "failoverpolicies",
-                watcher::watcher(Api::all(cluster.clone()), config()),
-                notify,
-                tasks,
-            ),
-            enforcer_leases: watch(
-                "enforcers' leases",
-                watcher::watcher(Api::namespaced(cluster.clone(), lease_namespace), config()),
-                // Renewed every few seconds, and nothing to a rule.
-                &notify[..1],
-                tasks,
-            ),
-            webhooks: watch(
-                "mutatingwebhookconfigurations",
-                watcher::watcher(Api::all(cluster.clone()), named(WEBHOOK_CONFIGURATION)),
-                notify,
-                tasks,
-            ),
-            policies: watch(
-                "validatingadmissionpolicies",
-                watcher::watcher(
-                    Api::all(cluster.clone()),
-                    config().labels(backstop::SELECTOR),
-                ),
-                notify,
-                tasks,
-            ),
-            bindings: watch(
-                "validatingadmissionpolicybindings",
-                watcher::watcher(Api::all(cluster), config().labels(backstop::SELECTOR)),
-                notify,
-                tasks,
-            ),
+            unreadable,
             changed,
             rules_changed,
         }
@@ -146,6 +126,11 @@ impl Caches {
 
     pub fn site(&self) -> Option<Arc<Site>> {
         self.sites.get(&ObjectRef::new(SITE))
+    }
+
+    /// There is a Site, and nobody here knows what it orders.
+    pub fn unreadable_site(&self) -> Option<Unreadable> {
+        self.unreadable.find(&format!("Site {SITE}"))
     }
 
     /// Whether the API server has been told of our webhook.
@@ -244,6 +229,61 @@ impl<'a> Trouble<'a> {
     }
 }
 
+/// The objects of a kind, unread.
+fn raw<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<K>(&());
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+/// Starts watches that go on past what they cannot read.
+struct Watching<'a> {
+    client: &'a Client,
+    unreadable: &'a UnreadableObjects,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Watching<'_> {
+    fn all<K>(
+        &mut self,
+        config: watcher::Config,
+        changed: &[Arc<Notify>],
+        adopted: fn(&Value) -> Option<K>,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        self.start(raw::<K>(self.client, None), config, changed, adopted)
+    }
+
+    fn start<K>(
+        &mut self,
+        api: Api<DynamicObject>,
+        config: watcher::Config,
+        changed: &[Arc<Notify>],
+        adopted: fn(&Value) -> Option<K>,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let (store, writer) = reflector::store();
+        let (unreadable, notify) = (self.unreadable.clone(), changed.to_vec());
+        let mut reader = Reader::new(store.clone(), unreadable, notify, adopted);
+        let events = watcher::watcher(api, config).filter_map(move |event| {
+            let event = event.map(|event| reader.take(event)).transpose();
+            std::future::ready(event)
+        });
+        let what = K::plural(&());
+        keep(what.into_owned(), events, writer, changed, self.tasks);
+        store
+    }
+}
+
 /// Keeps a cache filled from a watch that restarts itself.
 fn watch<K>(
     what: &'static str,
@@ -252,20 +292,32 @@ fn watch<K>(
     tasks: &mut JoinSet<()>,
 ) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let changed = changed.to_vec();
-    let stream = events
+    let events = events
         // Never read, and often larger than all the rest.
         .map(|event| {
             event.map(|event| event.modify(|object: &mut K| object.managed_fields_mut().clear()))
-        })
-        .backoff(backoff())
-        .reflect(writer);
+        });
+    keep(what.to_owned(), events, writer, changed, tasks);
+    store
+}
+
+fn keep<K>(
+    what: String,
+    events: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    writer: Writer<K>,
+    changed: &[Arc<Notify>],
+    tasks: &mut JoinSet<()>,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let changed = changed.to_vec();
+    let stream = events.backoff(backoff()).reflect(writer);
     tasks.spawn(async move {
         let mut stream = std::pin::pin!(stream);
-        let mut trouble = Trouble::new(what);
+        let mut trouble = Trouble::new(&what);
         while let Some(event) = stream.next().await {
             match event {
                 // Half a list is not news: the cache takes it over as a whole.
@@ -281,7 +333,6 @@ where
             }
         }
     });
-    store
 }
 
 #[cfg(test)]

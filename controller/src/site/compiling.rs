@@ -23,15 +23,21 @@ pub async fn compiled(
 ) -> Compiled {
     let mut exempt = labels.asked();
     let first = once(seen, &exempt, unused);
-    if first.unasked.is_empty() {
-        return first;
-    }
-    for key in first.unasked {
-        if labels.confirm(client, &key).await {
-            exempt.insert(key);
+    let mut compiled = first;
+    if !compiled.unasked.is_empty() {
+        for key in compiled.unasked {
+            if labels.confirm(client, &key).await {
+                exempt.insert(key);
+            }
         }
+        compiled = once(seen, &exempt, unused);
     }
-    once(seen, &exempt, unused)
+    // A policy that cannot be read may order anything of these: they keep what they have.
+    let unreadable = seen.unreadable.iter();
+    for namespace in unreadable.flat_map(|unreadable| &unreadable.namespaces) {
+        compiled.objects.remove(namespace);
+    }
+    compiled
 }
 
 fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>, unused: &BTreeSet<ObjectKey>) -> Compiled {

@@ -30,6 +30,7 @@ pub mod own_writes;
 pub mod patience;
 pub mod policies;
 pub mod progress;
+pub mod readable;
 pub mod reconcile;
 pub mod setback;
 pub mod status;

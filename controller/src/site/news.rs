@@ -235,6 +235,15 @@ fn finished(entry: &HistoryEntry) -> News {
                 entry.to, entry.id
             ),
         ),
+        Outcome::Unknown(word) => News::warning(
+            "TransitionFinished",
+            format!(
+                "the transition to {} (request {}) ended: {}",
+                entry.to,
+                entry.id,
+                word.as_str()
+            ),
+        ),
     }
 }
 
@@ -291,7 +300,7 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
                 ),
             ))
         }
-        StepState::Pending | StepState::Running | StepState::Done => None,
+        StepState::Pending | StepState::Running | StepState::Done | StepState::Unknown(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use failover_core::api::{FailoverPolicy, Site};
+use failover_core::api::{FailoverPolicy, Site, Unreadable};
 use failover_core::guard::Facts;
 use failover_core::namespace::may_enrol;
 use failover_core::transition::EnrolledNamespace;
@@ -36,6 +36,8 @@ pub struct Seen {
     pub rules: RuleSet,
     pub live: Live,
     pub facts: Facts,
+    /// What is there and is in nothing of the above.
+    pub unreadable: Vec<Unreadable>,
     pub at: Timestamp,
 }
 
@@ -48,6 +50,16 @@ impl Seen {
             .map(|(name, _)| name.clone())
             .collect()
     }
+}
+
+/// What a look came to.
+#[derive(Debug)]
+pub enum Sight {
+    /// There is no Site, and so nothing to carry out. What enforcement there is stays as it is.
+    NoSite,
+    /// There is one, and what it orders cannot be read. Nothing is done, and nothing of it is forgotten.
+    Unreadable,
+    Seen(Box<Seen>),
 }
 
 /// Looks at the caches, and at what we have written ourselves since.
@@ -74,14 +86,19 @@ impl Observer {
         }
     }
 
-    /// `None`: there is no Site, and so nothing to carry out. What enforcement there is stays as it is.
-    pub fn look(&mut self, now: Instant, at: Timestamp) -> Option<Seen> {
+    pub fn look(&mut self, now: Instant, at: Timestamp) -> Sight {
         // Always, so that the clocks of Leases run on.
         let leases = self.caches.enforcer_leases.state();
         let live = self
             .enforcers
             .observe(leases.iter().map(AsRef::as_ref), now, at);
-        let site = self.own_sites.newest(self.caches.site()?);
+        let Some(site) = self.caches.site() else {
+            return match self.caches.unreadable_site() {
+                Some(_) => Sight::Unreadable,
+                None => Sight::NoSite,
+            };
+        };
+        let site = self.own_sites.newest(site);
         let role_rules = self.caches.role_rules.state();
         let (rules, errors) = RuleSet::with_role_rules(role_rules.iter().map(AsRef::as_ref));
         let mut problems: Vec<String> = errors
@@ -94,6 +111,7 @@ impl Observer {
         let mut seen = Seen {
             policies: policies.map(|p| self.own_policies.newest(p)).collect(),
             rules,
+            unreadable: self.caches.unreadable.all(),
             facts: Facts {
                 peer_configured: site.spec.peer.is_some(),
                 webhook_configured: self.caches.webhook_configured(),
@@ -135,7 +153,7 @@ impl Observer {
         }
         seen.enrolled.sort_by(|a, b| a.name.cmp(&b.name));
         self.tell(problems);
-        Some(seen)
+        Sight::Seen(Box::new(seen))
     }
 
     pub fn exempt_labels(&self) -> &ExemptLabels {

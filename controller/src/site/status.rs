@@ -1,12 +1,14 @@
 //! Writing the journal.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use failover_core::api::{Site, SiteStatus};
+use failover_core::api::{FailoverPolicy, Site, SiteStatus, namespaces_of};
 use failover_core::names::CONTROLLER_MANAGER;
-use kube::api::{Api, ListParams, PostParams};
-use kube::{Client, Resource, ResourceExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,33 +40,87 @@ pub async fn write(client: &Client, site: &Site, status: SiteStatus) -> Result<S
         })
 }
 
-/// Whether these are all journals of their kind, and still the newest versions: asked of the API server, which answers such a list from no cache. The version
-/// of a Namespace does not tell whether the journal has moved on since: by one that comes later than the labels that follow from
-/// it, a layer would be turned back.
-pub async fn confirm<'a, K>(
-    client: &Client,
-    journals: impl IntoIterator<Item = &'a K>,
-) -> Result<(), StatusError>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'a,
-{
-    let api: Api<K> = Api::all(client.clone());
-    let stored = api
-        .list_metadata(&ListParams::default())
-        .await
-        .map_err(StatusError::Request)?;
-    let stored: HashSet<_> = stored
-        .items
-        .iter()
-        .map(|stored| (stored.uid(), stored.resource_version()))
-        .collect();
-    let read: HashSet<_> = journals
-        .into_iter()
-        .map(|read| (read.uid(), read.resource_version()))
-        .collect();
-    if read == stored {
+/// Whether this is the newest version of the Site: asked of the API server, which answers such a list from no cache. The version of
+/// a Namespace does not tell whether the journal has moved on since: by one that comes later than the labels that follow from it,
+/// a layer would be turned back.
+pub async fn confirm(client: &Client, site: &Site) -> Result<(), StatusError> {
+    let stored = versions::<Site>(client).await?;
+    if stored == BTreeMap::from([version(site)]) {
         Ok(())
     } else {
         Err(StatusError::Conflict)
     }
+}
+
+/// As [`confirm`], for the policies that may be about these namespaces. Others may change as they like.
+pub async fn confirm_policies(
+    client: &Client,
+    policies: &[Arc<FailoverPolicy>],
+    namespaces: &BTreeSet<&str>,
+) -> Result<(), StatusError> {
+    let mut stored = versions::<FailoverPolicy>(client).await?;
+    for policy in policies {
+        let (key, read) = version(&**policy);
+        let unchanged = stored.get(&key) == Some(&read);
+        if unchanged {
+            stored.remove(&key);
+        } else if !policy.namespaces().is_disjoint(namespaces) {
+            return Err(StatusError::Conflict);
+        }
+    }
+    // What is left we have read in another version, or not at all.
+    let resource = ApiResource::erase::<FailoverPolicy>(&());
+    let mut changed = futures::stream::iter(stored.into_keys())
+        .map(|key| {
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(client.clone(), &key.namespace, &resource);
+            // A list, as everything else that is read: it needs no right of its own.
+            let one = ListParams::default().fields(&format!("metadata.name={}", key.name));
+            async move { api.list(&one).await }
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some(found) = changed.try_next().await.map_err(StatusError::Request)? {
+        for policy in found.items {
+            let raw = serde_json::to_value(policy).unwrap_or_default();
+            let named = namespaces_of(&raw);
+            if named.iter().any(|name| namespaces.contains(name.as_str())) {
+                return Err(StatusError::Conflict);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many policies are read at once.
+const AT_ONCE: usize = 8;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    namespace: String,
+    name: String,
+    uid: Option<String>,
+}
+
+fn version(object: &impl ResourceExt) -> (Key, Option<String>) {
+    let key = Key {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        uid: object.uid(),
+    };
+    (key, object.resource_version())
+}
+
+/// Those that are stored.
+async fn versions<K>(client: &Client) -> Result<BTreeMap<Key, Option<String>>, StatusError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::all(client.clone());
+    let stored = api.list_metadata(&ListParams::default()).await;
+    Ok(stored
+        .map_err(StatusError::Request)?
+        .items
+        .iter()
+        .map(version)
+        .collect())
 }

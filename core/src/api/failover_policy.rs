@@ -1,5 +1,7 @@
 //! [`FailoverPolicy`]: the role of single objects of a namespace.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{HistoryEntry, Transition};
 use super::site::{Mode, Phase, RoleRequest};
+use super::unknown::Unknown;
 use crate::role::{Epoch, Role};
 
 /// Names objects that follow the site, or that move on their own.
@@ -53,6 +56,18 @@ pub struct FailoverPolicySpec {
     pub request: Option<RoleRequest>,
     #[schemars(length(min = 1, max = 500))]
     pub managed_resources: Vec<ManagedResource>,
+}
+
+impl FailoverPolicy {
+    /// The namespaces in which it may name an object.
+    pub fn namespaces(&self) -> BTreeSet<&str> {
+        let named = self.spec.managed_resources.iter();
+        named
+            .map(|resource| resource.namespace.as_deref())
+            .chain([self.metadata.namespace.as_deref()])
+            .flatten()
+            .collect()
+    }
 }
 
 /// One object that a policy names.
@@ -177,10 +192,13 @@ pub enum ManagedResourceReason {
     NoRoom,
     /// It was swept and does not agree with its role.
     NotConforming,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
 }
 
 impl ManagedResourceReason {
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Conflict => "Conflict",
             Self::Waiting => "Waiting",
@@ -189,6 +207,7 @@ impl ManagedResourceReason {
             Self::Exempt => "Exempt",
             Self::NoRoom => "NoRoom",
             Self::NotConforming => "NotConforming",
+            Self::Unknown(word) => word.as_str(),
         }
     }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::site::Mode;
+use super::unknown::Unknown;
 use crate::role::{Epoch, Role, Roles};
 
 /// The journal of a walk from one role to the other.
@@ -80,6 +81,13 @@ pub struct Step {
     pub finished_at: Option<Time>,
 }
 
+impl Step {
+    /// Whether a later version has written it: what it is about, or where it stands, nobody here can tell.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.name, StepName::Unknown(_)) || matches!(self.state, StepState::Unknown(_))
+    }
+}
+
 /// The steps that a walk may have. Which it has, and in what order, follows from where it goes.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -105,10 +113,13 @@ pub enum StepName {
     Available,
     /// All layers at once.
     Layers,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
 }
 
 impl StepName {
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Guards => "guards",
             Self::Traffic => "traffic",
@@ -121,6 +132,7 @@ impl StepName {
             Self::Jobs => "jobs",
             Self::Available => "available",
             Self::Layers => "layers",
+            Self::Unknown(word) => word.as_str(),
         }
     }
 }
@@ -133,6 +145,9 @@ pub enum StepState {
     /// Held; `blocked` says by what.
     Blocked,
     Done,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
 }
 
 /// One thing that holds a step.
@@ -201,4 +216,17 @@ pub enum Outcome {
     Succeeded,
     /// A newer order took its place before it was done.
     Superseded,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
+}
+
+impl Outcome {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Superseded => "Superseded",
+            Self::Unknown(word) => word.as_str(),
+        }
+    }
 }

@@ -12,11 +12,13 @@ mod failover_policy;
 mod journal;
 mod role_rule;
 mod site;
+mod unknown;
 
 pub use failover_policy::*;
 pub use journal::*;
 pub use role_rule::*;
 pub use site::*;
+pub use unknown::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::journal::{HistoryEntry, Transition};
+use super::unknown::Unknown;
 use crate::role::{Epoch, Role, Roles};
 
 /// The role of this cluster among two that run the same applications.
@@ -186,9 +187,13 @@ pub enum Phase {
     /// A guard holds, or objects do not come to conform; `transition.steps` says which.
     Stalled,
     Paused,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
 }
 
 impl Phase {
+    /// All that this version knows.
     pub const ALL: [Self; 5] = [
         Self::Stable,
         Self::Demoting,
@@ -197,13 +202,14 @@ impl Phase {
         Self::Paused,
     ];
 
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Stable => "Stable",
             Self::Demoting => "Demoting",
             Self::Promoting => "Promoting",
             Self::Stalled => "Stalled",
             Self::Paused => "Paused",
+            Self::Unknown(word) => word.as_str(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
         Some(Phase::Demoting | Phase::Promoting) => {
             Verdict::no("InTransition", &progress(transition))
         }
-        None => Verdict::no("Unknown", "not yet looked at"),
+        Some(Phase::Unknown(_)) | None => Verdict::no("Unknown", "not yet looked at"),
     };
     let progressing = match status.phase {
         Some(Phase::Demoting | Phase::Promoting) => {
@@ -36,7 +36,9 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
         Some(Phase::Stable) if enforced.reason == "Adopting" => {
             Verdict::yes("Adopting", &enforced.message)
         }
-        Some(Phase::Stable) | None => Verdict::no("Stable", "no transition is under way"),
+        Some(Phase::Stable | Phase::Unknown(_)) | None => {
+            Verdict::no("Stable", "no transition is under way")
+        }
     };
     let peer = match &observation.site.spec.peer {
         None => Verdict::unknown("NoPeer", "no peer is configured"),
@@ -117,6 +119,12 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
             ),
         );
     }
+    if let Some(unreadable) = observation.unreadable.first() {
+        return Verdict::no(
+            "Unreadable",
+            &format!("{unreadable}: update the controller, or correct the object"),
+        );
+    }
     match observation
         .sweep
         .filter(|report| report.covers(&Layer::ALL, status))
@@ -181,6 +189,12 @@ pub(super) fn blocked(transition: Option<&Transition>) -> String {
     let Some(step) = transition.and_then(current) else {
         return String::new();
     };
+    if step.is_unknown() {
+        return format!(
+            "step {} was written by a later version: update the controller, or order the change again",
+            step.name.as_str()
+        );
+    }
     let all: Vec<_> = step
         .blocked
         .iter()

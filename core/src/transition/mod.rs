@@ -47,7 +47,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Blocked, EnforcerStatus, NotWaitedFor, Pause, Phase, Site, SiteStatus, StepName};
+use crate::api::{
+    Blocked, EnforcerStatus, NotWaitedFor, Pause, Phase, Site, SiteStatus, StepName, Unreadable,
+};
 use crate::guard::Facts;
 use crate::namespace::ObjectRoles;
 use crate::role::{Layer, Role};
@@ -193,6 +195,9 @@ pub struct Observation<'a> {
     pub outside: &'a [String],
     /// Namespaces whose roles could not be written when that was last tried.
     pub refused: &'a BTreeMap<String, Refusal>,
+    /// Objects of our API that this version cannot read. What they order is not known, so nothing that they may be about
+    /// is called enforced.
+    pub unreadable: &'a [Unreadable],
     /// Live ones only.
     pub enforcers: &'a [Enforcer],
     pub facts: Facts,

@@ -15,8 +15,9 @@ pub(super) enum Task {
     Wait(GuardId),
 }
 
-pub(super) fn task(step: StepName, to: Role) -> Task {
-    match (step, to) {
+/// `None`: a later version has written it.
+pub(super) fn task(step: StepName, to: Role) -> Option<Task> {
+    Some(match (step, to) {
         (StepName::Guards, _) => Task::Ask,
         (StepName::Traffic, _) => Task::Move(&[Layer::Traffic]),
         (StepName::Gitops, _) => Task::Move(&[Layer::Gitops]),
@@ -29,16 +30,17 @@ pub(super) fn task(step: StepName, to: Role) -> Task {
         (StepName::Replication, _) => Task::Wait(GuardId::ReplicationUnconfirmed),
         (StepName::Available, _) => Task::Wait(GuardId::WorkloadsUnavailable),
         (StepName::CronJobs | StepName::Jobs, _) => Task::Wait(GuardId::BatchUnsettled),
-    }
+        (StepName::Unknown(_), _) => return None,
+    })
 }
 
 /// The guard under which a step holds when what it waits for cannot even be looked at.
 pub fn guard_of(step: StepName, to: Role) -> GuardId {
     match (task(step, to), to) {
-        (Task::Wait(guard), _) => guard,
-        (Task::Ask, Role::Secondary) => GuardId::UncoveredWorkloads,
-        (Task::Ask, Role::Primary) => GuardId::VolumeNotSynced,
-        (Task::Move(_), _) => GuardId::NotConforming,
+        (Some(Task::Wait(guard)), _) => guard,
+        (Some(Task::Ask), Role::Secondary) => GuardId::UncoveredWorkloads,
+        (Some(Task::Ask), Role::Primary) => GuardId::VolumeNotSynced,
+        (Some(Task::Move(_)) | None, _) => GuardId::NotConforming,
     }
 }
 

@@ -25,8 +25,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::order::{Task, task};
-use super::walk::{begin, go_on_waiting, later, note, record, requested};
+use super::order::Task;
+use super::walk::{begin, go_on_waiting, known, later, note, record, requested};
 use super::{Act, Look, Observation, Whose, is_paused, waiting, walking};
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, StepName, StepState,
@@ -239,7 +239,12 @@ impl Subject<'_> {
         loop {
             let mut steps = transition.steps.iter();
             let index = steps.position(|step| step.state != StepState::Done)?;
-            let task = task(transition.steps[index].name, transition.to);
+            let Some(task) = known(&transition.steps[index], transition.to) else {
+                status.phase = Some(Phase::Stalled);
+                return Some(Act::Wait {
+                    until: later(self.observation),
+                });
+            };
             if transition.steps[index].state == StepState::Pending {
                 self.enter(task, transition, index);
             }

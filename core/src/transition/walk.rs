@@ -14,7 +14,7 @@ use crate::api::{
     StepDuration, StepName, StepState, Transition,
 };
 use crate::guard::{GuardId, Overrides};
-use crate::role::{Layer, Roles};
+use crate::role::{Layer, Role, Roles};
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
@@ -74,9 +74,9 @@ fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
 
 /// What a walk has waited for and verified counts no more: it goes through its steps again, from the layers as they are.
 fn verify_anew(transition: &mut Transition) {
-    let asks = |step: &Step| task(step.name, transition.to) == Task::Ask;
     for step in &mut transition.steps {
-        if !asks(step) {
+        let task = task(step.name, transition.to);
+        if task.is_some_and(|task| task != Task::Ask) {
             step.state = StepState::Pending;
             step.doing = String::new();
             step.blocked = vec![];
@@ -156,7 +156,7 @@ pub(super) fn requested(observation: &Observation<'_>, request: RoleRequest) -> 
 /// An order that repeats a running one, to override what holds it, does not begin its waits anew.
 pub(super) fn go_on_waiting(transition: &mut Transition, waited: &[Step]) {
     for step in &mut transition.steps {
-        let waits = matches!(task(step.name, transition.to), Task::Wait(_));
+        let waits = matches!(task(step.name, transition.to), Some(Task::Wait(_)));
         let before = waited.iter().find(|before| before.name == step.name);
         if let Some(before) = before.filter(|before| waits && before.state != StepState::Done) {
             step.started_at.clone_from(&before.started_at);
@@ -212,7 +212,12 @@ fn walk(
             .steps
             .iter()
             .position(|s| s.state != StepState::Done)?;
-        let task = task(transition.steps[index].name, transition.to);
+        let Some(task) = known(&transition.steps[index], transition.to) else {
+            status.phase = Some(Phase::Stalled);
+            return Some(Act::Wait {
+                until: later(observation),
+            });
+        };
         if transition.steps[index].state == StepState::Pending {
             let step = &mut transition.steps[index];
             step.state = StepState::Running;
@@ -264,6 +269,12 @@ fn walk(
         }
         return Some(act);
     }
+}
+
+/// What a step is about; `None`: a later version has written it. Then the walk stands, until that version is back or a new order
+/// takes its place.
+pub(super) fn known(step: &Step, to: Role) -> Option<Task> {
+    task(step.name, to).filter(|_| !step.is_unknown())
 }
 
 /// Notes in the journal where a step stands, and returns what there is to do for it; nothing: it is done.

@@ -28,6 +28,9 @@ pub enum ApiError {
     Expired { action: String },
     #[error("cannot {action}: the API server is overloaded or starting: {message}")]
     Busy { action: String, message: String },
+    /// It was answered with something that this version cannot read.
+    #[error("cannot {action}: {message}")]
+    Unreadable { action: String, message: String },
     #[error("cannot {action}: {message}")]
     Refused { action: String, message: String },
 }
@@ -62,6 +65,10 @@ impl ApiError {
                     sent: !connecting,
                 }
             }
+            kube::Error::SerdeError(error) => Self::Unreadable {
+                action,
+                message: format!("a later version may have written it: {error}"),
+            },
             other => Self::Refused {
                 action,
                 message: causes(other),
@@ -99,6 +106,10 @@ impl ApiError {
                     .to_owned(),
             ),
             Self::Busy { .. } => Some("try again in a moment".to_owned()),
+            Self::Unreadable { .. } => Some(
+                "use the kubectl-failover of the controller's version (kubectl failover version)"
+                    .to_owned(),
+            ),
             Self::NotFound { .. } | Self::Conflict { .. } | Self::Expired { .. } | Self::Refused { .. } => None,
         }
     }

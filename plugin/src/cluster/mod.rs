@@ -27,7 +27,7 @@ pub use kinds::Kind;
 pub use namespaces::{enrolled_state, is_taken_over};
 pub use rules::RulesWebhook;
 pub use site::{SiteWrite, WriteError};
-pub use survey::{Enrolled, Found, Requests, Survey, Unseen};
+pub use survey::{Enrolled, Found, Listed, Requests, Survey, Unseen};
 pub use webhook::WebhookState;
 
 use crate::connection::Connection;

@@ -7,7 +7,7 @@ use failover_core::names::{
 };
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use serde_json::{Value, json};
 
 use super::{ApiError, Applied, Cluster, Manifest};
@@ -109,8 +109,18 @@ impl Cluster {
         Ok(Applied::Configured)
     }
 
+    /// The metadata of every RoleRule, whichever version has written the rest.
+    pub async fn role_rule_metadata(&self) -> Result<Vec<PartialObjectMeta<RoleRule>>, ApiError> {
+        let api: Api<RoleRule> = Api::all(self.client());
+        let list = self.read("list RoleRules", || {
+            let api = api.clone();
+            async move { api.list_metadata(&ListParams::default()).await }
+        });
+        Ok(list.await?.items)
+    }
+
     /// Lets a deleted RoleRule go although nobody has given back what it holds: when nothing is enforced any more.
-    pub async fn release_rule(&self, rule: &RoleRule) -> Result<(), ApiError> {
+    pub async fn release_rule(&self, rule: &PartialObjectMeta<RoleRule>) -> Result<(), ApiError> {
         let mut finalizers = rule.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != IN_FORCE_FINALIZER);
         if finalizers.len() == rule.finalizers().len() {

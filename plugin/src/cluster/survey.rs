@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use failover_core::api::{FailoverPolicy, RoleRule};
+use failover_core::api::{FailoverPolicy, RoleRule, Unreadable, adopted, read};
 use failover_core::namespace::Enforcement;
 use failover_core::{NamespaceState, Rule, RuleSet};
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams};
+use kube::Resource;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{ApiError, Cluster};
@@ -60,6 +62,37 @@ pub struct Unseen {
     pub why: String,
 }
 
+impl From<&Unreadable> for Unseen {
+    fn from(unreadable: &Unreadable) -> Self {
+        Self {
+            what: unreadable.object.clone(),
+            why: format!("a later version may have written it: {}", unreadable.why),
+        }
+    }
+}
+
+/// The objects of one kind of ours, each read by itself: one of a later version must not hide the others.
+#[derive(Clone, Debug)]
+pub struct Listed<K> {
+    pub items: Vec<K>,
+    pub unreadable: Vec<Unreadable>,
+    /// How many there are, read or not.
+    pub total: usize,
+}
+
+impl<K> Listed<K> {
+    /// All of them, for those who would undo what they have not read.
+    pub fn complete(self, action: &str) -> Result<Vec<K>, ApiError> {
+        match self.unreadable.first() {
+            None => Ok(self.items),
+            Some(unreadable) => Err(ApiError::Unreadable {
+                action: action.to_owned(),
+                message: unreadable.to_string(),
+            }),
+        }
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -78,8 +111,9 @@ impl Cluster {
     /// All rules, built in or from RoleRules, whether or not their kinds are served.
     pub(super) async fn rule_set(&self, unseen: &mut Vec<Unseen>) -> Result<RuleSet, ApiError> {
         match self.role_rules().await {
-            Ok(role_rules) => {
-                let (rules, errors) = RuleSet::with_role_rules(&role_rules);
+            Ok(listed) => {
+                unseen.extend(listed.unreadable.iter().map(Unseen::from));
+                let (rules, errors) = RuleSet::with_role_rules(&listed.items);
                 unseen.extend(errors.into_iter().map(|(name, error)| Unseen {
                     what: format!("RoleRule {name}"),
                     why: format!("it is not used: {error}"),
@@ -102,7 +136,10 @@ impl Cluster {
     pub async fn requests(&self) -> Result<Requests, ApiError> {
         let mut unseen = Vec::new();
         let policies = match self.failover_policies().await {
-            Ok(policies) => policies,
+            Ok(listed) => {
+                unseen.extend(listed.unreadable.iter().map(Unseen::from));
+                listed.items
+            }
             Err(error) if error.is_not_found() => Vec::new(),
             Err(error) if error.is_forbidden() => {
                 unseen.push(Unseen {
@@ -121,23 +158,45 @@ impl Cluster {
     }
 
     /// Every FailoverPolicy; an error where their CRD is not there.
-    pub async fn failover_policies(&self) -> Result<Vec<FailoverPolicy>, ApiError> {
-        let api: Api<FailoverPolicy> = Api::all(self.client());
-        let answer = self.read("list FailoverPolicies", || {
-            let api = api.clone();
-            async move { api.list(&ListParams::default()).await }
-        });
-        Ok(answer.await?.items)
+    pub async fn failover_policies(&self) -> Result<Listed<FailoverPolicy>, ApiError> {
+        self.listed("list FailoverPolicies", |_| None).await
     }
 
-    /// Every RoleRule; an error where their CRD is not there.
-    pub async fn role_rules(&self) -> Result<Vec<RoleRule>, ApiError> {
-        let api: Api<RoleRule> = Api::all(self.client());
-        let answer = self.read("list RoleRules", || {
+    /// Every RoleRule; an error where their CRD is not there. Of one that cannot be read, what has been adopted.
+    pub async fn role_rules(&self) -> Result<Listed<RoleRule>, ApiError> {
+        self.listed("list RoleRules", adopted).await
+    }
+
+    async fn listed<K>(
+        &self,
+        action: &str,
+        adopted: fn(&Value) -> Option<K>,
+    ) -> Result<Listed<K>, ApiError>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned,
+    {
+        let api: Api<DynamicObject> = Api::all_with(self.client(), &ApiResource::erase::<K>(&()));
+        let answer = self.read(action, || {
             let api = api.clone();
             async move { api.list(&ListParams::default()).await }
         });
-        Ok(answer.await?.items)
+        let mut listed = Listed {
+            items: Vec::new(),
+            unreadable: Vec::new(),
+            total: 0,
+        };
+        for object in answer.await?.items {
+            let raw = serde_json::to_value(object).unwrap_or_default();
+            listed.total += 1;
+            match read(&K::kind(&()), &raw) {
+                Ok(object) => listed.items.push(object),
+                Err(unreadable) => {
+                    listed.unreadable.push(unreadable);
+                    listed.items.extend(adopted(&raw));
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// Lists everything that rules may reach in these namespaces. What may not be listed is named, not an error: a person

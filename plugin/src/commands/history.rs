@@ -1,7 +1,7 @@
 //! `history`: the changes of the past, as the Site keeps them.
 
 use failover_core::Role;
-use failover_core::api::{HistoryEntry, Outcome, Site};
+use failover_core::api::{HistoryEntry, Site};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -88,7 +88,7 @@ pub fn table(history: &[HistoryEntry], wide: bool, now: Timestamp) -> Table {
             took(entry.finished_at.0.duration_since(entry.started_at.0)),
             entry.objects.to_string(),
             entry.requested_by.clone(),
-            outcome(entry.outcome).to_owned(),
+            clean(entry.outcome.as_str()).into_owned(),
             entry.reason.clone(),
             entry.overrides.join(","),
             entry.epoch.0.to_string(),
@@ -104,20 +104,13 @@ pub fn table(history: &[HistoryEntry], wide: bool, now: Timestamp) -> Table {
     table
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Succeeded => "Succeeded",
-        Outcome::Superseded => "Superseded",
-    }
-}
-
 fn steps(entry: &HistoryEntry) -> String {
     let steps: Vec<String> = entry
         .steps
         .iter()
         .map(|step| {
             let took = took(jiff::SignedDuration::from_secs(step.seconds));
-            format!("{} {took}", step.name.as_str())
+            format!("{} {took}", clean(step.name.as_str()))
         })
         .collect();
     steps.join(", ")

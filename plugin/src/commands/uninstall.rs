@@ -10,6 +10,7 @@ use std::time::Duration;
 use failover_core::api::RoleRule;
 use failover_core::names::IN_FORCE_FINALIZER;
 use kube::ResourceExt as _;
+use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -146,8 +147,8 @@ async fn crds_in_use(session: &Session<'_>) -> Result<Vec<(&'static str, usize)>
         other => other,
     };
     let cluster = &session.cluster;
-    let policies = count(cluster.failover_policies().await.map(|all| all.len()))?;
-    let rules = count(cluster.role_rules().await.map(|all| all.len()))?;
+    let policies = count(cluster.failover_policies().await.map(|all| all.total))?;
+    let rules = count(cluster.role_rules().await.map(|all| all.total))?;
     Ok([
         ("failoverpolicies.failover.dev", policies),
         ("rolerules.failover.dev", rules),
@@ -160,7 +161,7 @@ async fn crds_in_use(session: &Session<'_>) -> Result<Vec<(&'static str, usize)>
 /// RoleRules that stay must not wait for a controller that is gone, should they be deleted later. Returns those that had to
 /// be released: the controller puts its finalizer back for as long as it runs and may.
 async fn release_rules(session: &Session<'_>) -> Result<Vec<String>, ApiError> {
-    let mut held = match session.cluster.role_rules().await {
+    let mut held = match session.cluster.role_rule_metadata().await {
         Err(error) if error.is_not_found() => return Ok(vec![]),
         other => other?,
     };
@@ -172,7 +173,9 @@ async fn release_rules(session: &Session<'_>) -> Result<Vec<String>, ApiError> {
             _ => {}
         }
     }
-    let name = |rule: &RoleRule| format!("the finalizer of rolerule/{}", rule.name_any());
+    let name = |rule: &PartialObjectMeta<RoleRule>| {
+        format!("the finalizer of rolerule/{}", rule.name_any())
+    };
     Ok(held.iter().map(name).collect())
 }
 

@@ -121,12 +121,12 @@ impl News {
         }
         let extent = Extent::of(step);
         let due = match (step.state, &told.at) {
-            (StepState::Done | StepState::Blocked, None) => true,
+            (StepState::Done | StepState::Blocked | StepState::Unknown(_), None) => true,
             (StepState::Running, None) => now.duration_since(told.since) >= BRIEF,
             (StepState::Running | StepState::Blocked, Some((at, before))) => {
                 *before != extent && now.duration_since(*at) >= EVERY
             }
-            (StepState::Done, Some(_)) | (StepState::Pending, _) => false,
+            (StepState::Done | StepState::Unknown(_), Some(_)) | (StepState::Pending, _) => false,
         };
         if !due {
             return None;
@@ -143,7 +143,7 @@ fn line(name: &str, transition: &Transition, step: &Step) -> Line {
         words(transition.to).noun,
         place.map_or(0, |place| place + 1),
         transition.steps.len(),
-        step.name.as_str()
+        clean(step.name.as_str())
     );
     let counted = count(step);
     match step.state {
@@ -169,6 +169,13 @@ fn line(name: &str, transition: &Transition, step: &Step) -> Line {
                 text.push_str("\n  ");
                 text.push_str(&advice);
             }
+            Line::new(Tone::Warning, text)
+        }
+        StepState::Unknown(word) => {
+            let text = format!(
+                "warning: {head}: {}: of a later version",
+                clean(word.as_str())
+            );
             Line::new(Tone::Warning, text)
         }
         StepState::Running | StepState::Pending => {

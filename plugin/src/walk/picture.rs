@@ -67,7 +67,7 @@ fn heading(site: &str, transition: &Transition, now: Timestamp) -> String {
 }
 
 fn line(step: &Step, width: usize, now: Timestamp) -> Line {
-    let name = step.name.as_str();
+    let name = clean(step.name.as_str());
     let since = step.started_at.as_ref().map(|t| t.0);
     let (tone, mark, text) = match step.state {
         StepState::Pending => (Tone::Plain, '-', String::new()),
@@ -90,6 +90,10 @@ fn line(step: &Step, width: usize, now: Timestamp) -> Line {
                 format!(" in {}", whole(to.duration_since(from)))
             });
             (Tone::Good, '+', format!("done{took}{}", count(step)))
+        }
+        StepState::Unknown(word) => {
+            let text = format!("{} (of a later version)", clean(word.as_str()));
+            (Tone::Warning, '?', text)
         }
     };
     Line::new(

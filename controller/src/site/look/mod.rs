@@ -166,6 +166,15 @@ impl Looker {
             (StepName::CronJobs, _) => self.forget_missed_runs(scene).await,
             (StepName::Jobs, _) => self.run_held_jobs(scene).await,
             (StepName::Available, _) => self.available(scene).await,
+            // A walk stands before such a step; were it ever asked about, nothing is known to be out of the way.
+            (StepName::Unknown(word), _) => Ok(Found {
+                total: 1,
+                in_the_way: vec![Blocked {
+                    guard: guard_of(at, scene.to).to_string(),
+                    object: None,
+                    message: format!("step {} is of a later version", word.as_str()),
+                }],
+            }),
             // They move layers, and wait for nothing else.
             (
                 StepName::Traffic

@@ -56,6 +56,7 @@ impl Reconciler {
             objects: &compiled.objects,
             outside: &seen.outside,
             refused: &self.refused,
+            unreadable: &seen.unreadable,
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.work.report(&seen.enrolled),

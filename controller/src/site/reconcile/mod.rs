@@ -27,7 +27,7 @@ use crate::site::gate::Gate;
 use crate::site::label::{self, NamespaceMeta};
 use crate::site::look::Looker;
 use crate::site::news::{self, Journal};
-use crate::site::observe::{Observer, Seen};
+use crate::site::observe::{Observer, Seen, Sight};
 use crate::site::policies;
 use crate::site::progress::{self, Progress};
 use crate::site::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
@@ -190,10 +190,18 @@ impl Reconciler {
 
     async fn turn(&mut self) -> Result<Next, TurnError> {
         let now = Instant::now();
-        let Some(seen) = self.observer.look(now, (self.now)()) else {
-            self.work.forget();
-            self.metrics.forget_site();
-            return Ok(now + self.sweep_every);
+        let seen = match self.observer.look(now, (self.now)()) {
+            Sight::Seen(seen) => *seen,
+            Sight::NoSite => {
+                self.work.forget();
+                self.metrics.forget_site();
+                return Ok(now + self.sweep_every);
+            }
+            Sight::Unreadable => {
+                self.work.stop();
+                self.metrics.reconcile_errors.inc();
+                return Ok(now + self.sweep_every);
+            }
         };
         self.metrics.show(&seen.site);
         let (compiled, closing) = self.compiled(&seen).await;
@@ -271,7 +279,7 @@ impl Reconciler {
     ) -> Result<(), TurnError> {
         let gate = self.gate.clone();
         let _moving = gate.moving().await;
-        status::confirm(&self.client, [&*seen.site]).await?;
+        status::confirm(&self.client, &seen.site).await?;
         let moves_objects = |desired: &EnrolledNamespace| {
             let mut enrolled = seen.enrolled.iter();
             let namespace = enrolled.find(|n| n.name == desired.name);
@@ -279,7 +287,9 @@ impl Reconciler {
         };
         if desired.iter().any(moves_objects) {
             // What is to be in force of single objects is what the journals of policies order.
-            status::confirm(&self.client, seen.policies.iter().map(AsRef::as_ref)).await?;
+            let moved = desired.iter().filter(|desired| moves_objects(desired));
+            let moved = moved.map(|desired| desired.name.as_str()).collect();
+            status::confirm_policies(&self.client, &seen.policies, &moved).await?;
         }
         let writes = desired.into_iter().filter_map(|desired| {
             Some((

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Reconciler;
 use crate::metrics::GuardLabels;
 use crate::site::news::{self, Journal, News};
-use crate::site::observe::Seen;
+use crate::site::observe::{Seen, Sight};
 use crate::site::policies;
 use crate::site::work::Finished;
 
@@ -64,7 +64,7 @@ impl Reconciler {
 
     /// What a sweep corrected outside a transition; those have news of their own.
     pub(super) async fn tell_of_sweep(&mut self, finished: &Finished) {
-        let Some(seen) = self.observer.look(Instant::now(), finished.at) else {
+        let Sight::Seen(seen) = self.observer.look(Instant::now(), finished.at) else {
             return;
         };
         let status = seen.site.status.as_ref();

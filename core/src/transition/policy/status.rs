@@ -128,7 +128,10 @@ fn ready(
                 n => format!(" (and {} more)", n - 1),
             };
             let error = first.error.as_deref().unwrap_or_default();
-            let reason = first.reason.map_or("", ManagedResourceReason::as_str);
+            let reason = first
+                .reason
+                .as_ref()
+                .map_or("", ManagedResourceReason::as_str);
             ("False", reason, format!("{error}{more}"))
         }
         // A controller that has just taken over has not seen for itself; what it finds unchanged is as it was told.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::api::{Mode, Step, Transition};
+use crate::api::{Mode, Transition};
 use crate::guard::Asked;
 use crate::transition::order;
 
@@ -31,8 +31,8 @@ fn walk(to: Role) -> String {
         planned: true,
         steps: vec![],
     };
-    let name = |step: &Step| step.name.as_str();
-    let names: Vec<_> = order::steps(&transition).iter().map(name).collect();
+    let steps = order::steps(&transition);
+    let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
     format!("to {:<11} {}", to.as_str(), names.join(" ► "))
 }
 
@@ -73,6 +73,7 @@ fn the_page_explains_every_step() {
             StepName::Guards | StepName::Traffic | StepName::Gitops | StepName::Workloads => {}
             StepName::PodsGone | StepName::Volumes | StepName::Replication => {}
             StepName::CronJobs | StepName::Jobs | StepName::Available | StepName::Layers => {}
+            StepName::Unknown(_) => unreachable!("not one of ours"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The walk, driven by a small model of a cluster.
 
 mod documented;
+mod later_version;
 mod model;
 mod newcomers;
 mod policies;

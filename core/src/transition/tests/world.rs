@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::{Blocked, RoleRequest, Site, SiteSpec, SiteStatus, StepName};
+use crate::api::{Blocked, RoleRequest, Site, SiteSpec, SiteStatus, StepName, Unreadable};
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::{Role, Roles};
 use crate::transition::{
@@ -26,6 +26,7 @@ pub(super) struct World {
     pub(super) facts: Facts,
     pub(super) sweep: Option<SweepReport>,
     pub(super) sweep_failed: bool,
+    pub(super) unreadable: Vec<Unreadable>,
     pub(super) look: Option<LookReport>,
     /// Objects that will not conform.
     pub(super) stubborn: i64,
@@ -70,6 +71,7 @@ impl World {
             },
             sweep: None,
             sweep_failed: false,
+            unreadable: vec![],
             look: None,
             stubborn: 0,
             in_the_way: BTreeMap::new(),
@@ -148,6 +150,7 @@ impl World {
             facts: self.facts,
             sweep: self.sweep.as_ref(),
             sweep_failed: self.sweep_failed,
+            unreadable: &self.unreadable,
             look,
             deadlines: Deadlines::default(),
             sweep_every: EVERY,

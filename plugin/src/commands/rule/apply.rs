@@ -251,7 +251,7 @@ async fn wait(
 ) -> Result<(), Failure> {
     loop {
         let left = match session.cluster.role_rules().await {
-            Ok(all) => not_ready(&all, names)?,
+            Ok(all) => not_ready(&all.items, names)?,
             Err(error) if error.is_passing() => Some(error.to_string()),
             Err(error) => return Err(error.into()),
         };

@@ -1,13 +1,13 @@
 //! `rule list`: what there is, what of it is in force, and what it misses.
 
 use failover_core::Layer;
-use failover_core::api::RoleRule;
+use failover_core::api::{RoleRule, Unreadable};
 use failover_core::role_rule::in_force;
 use failover_core::role_rule::readiness::{AS_WRITTEN, READY};
 use kube::ResourceExt as _;
 use serde::Serialize;
 
-use super::present;
+use super::listed;
 use crate::cli::RuleListArgs;
 use crate::commands::Session;
 use crate::failure::Failure;
@@ -37,10 +37,14 @@ struct Entry {
 }
 
 pub(super) async fn run(session: &Session<'_>, args: &RuleListArgs) -> Result<(), Failure> {
-    let mut present = present(&session.cluster).await?;
+    let listed = listed(&session.cluster).await?;
+    for unreadable in &listed.unreadable {
+        session.screen.warn(&unreadable.to_string());
+    }
+    let mut present = listed.items;
     present.sort_by_key(kube::ResourceExt::name_any);
     let report = Report {
-        left_behind: left_behind(session, &present).await,
+        left_behind: left_behind(session, &present, &listed.unreadable).await,
         rules: present.iter().map(entry).collect(),
     };
     print(session, args, &report);
@@ -48,7 +52,15 @@ pub(super) async fn run(session: &Session<'_>, args: &RuleListArgs) -> Result<()
 }
 
 /// Best effort: those who may only look at rules see the rules.
-async fn left_behind(session: &Session<'_>, present: &[RoleRule]) -> Vec<String> {
+async fn left_behind(
+    session: &Session<'_>,
+    present: &[RoleRule],
+    unreadable: &[Unreadable],
+) -> Vec<String> {
+    let is_unreadable = |name: &str| {
+        let object = format!("RoleRule {name}");
+        unreadable.iter().any(|found| found.object == object)
+    };
     let Ok(made) = session.cluster.made_for_rules(None).await else {
         return Vec::new();
     };
@@ -63,6 +75,7 @@ async fn left_behind(session: &Session<'_>, present: &[RoleRule]) -> Vec<String>
             )
         })
         .filter(|name| !present.iter().any(|rule| rule.name_any() == *name))
+        .filter(|name| !is_unreadable(name))
         .collect();
     names.sort();
     names.dedup();

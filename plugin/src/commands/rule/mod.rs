@@ -10,7 +10,7 @@ use failover_core::api::RoleRule;
 
 use super::{Session, consent};
 use crate::cli::{DryRun, RuleApplyArgs, RuleArgs, RuleCommand};
-use crate::cluster::{ApiError, Cluster};
+use crate::cluster::{ApiError, Cluster, Listed};
 use crate::failure::Failure;
 use crate::manifests::print_rendered;
 use crate::output::{Screen, Terminal};
@@ -84,11 +84,16 @@ fn sources(args: &RuleApplyArgs) -> Result<Vec<Source>, Failure> {
 }
 
 /// The RoleRules of a cluster in which kubectl failover is installed.
-async fn present(cluster: &Cluster) -> Result<Vec<RoleRule>, Failure> {
+async fn listed(cluster: &Cluster) -> Result<Listed<RoleRule>, Failure> {
     match cluster.role_rules().await {
         Err(ApiError::NotFound { .. }) => Err(not_installed(cluster)),
         other => Ok(other?),
     }
+}
+
+/// As [`listed`], for those who change what is made for rules: what is made for one that they cannot read would go.
+async fn present(cluster: &Cluster) -> Result<Vec<RoleRule>, Failure> {
+    Ok(listed(cluster).await?.complete("read the RoleRules")?)
 }
 
 fn not_installed(cluster: &Cluster) -> Failure {

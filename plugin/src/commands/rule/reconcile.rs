@@ -69,7 +69,7 @@ pub async fn for_present_rules(
 ) -> Result<Made, ApiError> {
     let present = match cluster.role_rules().await {
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        other => other?,
+        other => other?.complete("read the RoleRules")?,
     };
     let rules = in_force_now(&present);
     let mut made = Vec::new();

@@ -108,3 +108,7 @@ fn seen<T>(
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+#[path = "later_version_tests.rs"]
+mod later_version;

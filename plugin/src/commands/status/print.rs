@@ -65,12 +65,13 @@ fn site(report: &Report, now: Timestamp, screen: &Screen) {
             ),
         );
     }
-    let (tone, phase) = match report.phase {
+    let (tone, phase) = match &report.phase {
         Some(Phase::Stable) => (Tone::Good, "Stable"),
         Some(Phase::Demoting) => (Tone::Warning, "Demoting"),
         Some(Phase::Promoting) => (Tone::Warning, "Promoting"),
         Some(Phase::Stalled) => (Tone::Bad, "Stalled"),
         Some(Phase::Paused) => (Tone::Warning, "Paused"),
+        Some(Phase::Unknown(word)) => (Tone::Warning, word.as_str()),
         None => (
             Tone::Warning,
             "unknown: no controller has taken the site over yet",
@@ -310,6 +311,9 @@ fn past(entry: &HistoryEntry, now: Timestamp) -> String {
         (Outcome::Succeeded, None) => format!("taken over as {}", entry.to),
         (Outcome::Succeeded, Some(_)) => words(entry.to).done.to_owned(),
         (Outcome::Superseded, _) => format!("{} given up for a newer order", words(entry.to).noun),
+        (Outcome::Unknown(word), _) => {
+            format!("{}: {}", words(entry.to).noun, clean(word.as_str()))
+        }
     };
     format!(
         "{done} {} ago{}, {} in {}{}",

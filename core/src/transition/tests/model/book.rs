@@ -142,6 +142,7 @@ impl Book {
             },
             sweep: sweep.as_ref(),
             sweep_failed: false,
+            unreadable: &[],
             look: look.as_ref(),
             deadlines: Deadlines::default(),
             sweep_every: EVERY,

@@ -109,7 +109,7 @@ pub(super) fn passed(question: &Question, after: &SiteStatus) -> Vec<GuardId> {
     let in_the_way = |found: Option<Found>| found == Some(Found::InTheWay);
     let left = before.steps.iter().filter(|s| s.state != StepState::Done);
     left.filter(|step| is_done(step.name))
-        .filter_map(|step| match task(step.name, before.to) {
+        .filter_map(|step| match task(step.name, before.to)? {
             Task::Ask => None,
             Task::Move(_) => {
                 let found = question.sweep.map(|swept| swept.found);
@@ -188,8 +188,8 @@ pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Optio
     let transition = site.transition()?;
     let at = site.at?;
     let guard = match task(at, transition.to) {
-        Task::Wait(guard) => guard,
-        Task::Ask | Task::Move(_) => GuardId::UncoveredWorkloads,
+        Some(Task::Wait(guard)) => guard,
+        Some(Task::Ask | Task::Move(_)) | None => GuardId::UncoveredWorkloads,
     };
     let blocked = in_the_way(found, guard);
     Some(LookReport {

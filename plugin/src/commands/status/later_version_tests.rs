@@ -1,0 +1,90 @@
+//! A command line tool that is older than the controller.
+
+use clap::Parser as _;
+use failover_core::Role;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::fake_cluster::{self, FakeCluster, Said};
+
+async fn status(fake: &FakeCluster) -> Said<Result<(), Failure>> {
+    let line = ["kubectl-failover", "status", "-o", "json"];
+    let Command::Status(args) = Cli::try_parse_from(line).unwrap().command else {
+        panic!("not status");
+    };
+    fake_cluster::run(fake, async |session| run(session, &args, None).await).await
+}
+
+fn policy(name: &str, kind: &str) -> Value {
+    json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+        "metadata": { "namespace": "shop", "name": name },
+        "spec": { "managedResources": [{ "kind": kind, "name": "web" }] }
+    })
+}
+
+fn rule(name: &str, layer: &str) -> Value {
+    json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRule", "metadata": { "name": name },
+        "spec": {
+            "group": "example.com", "version": "v1", "kind": "Widget", "resource": name, "layer": layer,
+            "fields": [{ "pointer": "/spec/on", "type": "boolean", "passive": false }]
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_can_read_is_told_and_what_it_cannot_is_named() {
+    let fake = FakeCluster::settled(Role::Primary);
+    fake.change(|world| {
+        world.policies = vec![policy("a", "Widget"), policy("b", "Deployment")];
+        world.role_rules = vec![rule("gadgets", "quarantine"), rule("widgets", "workloads")];
+        world.touch_site(|site| {
+            site["status"]["phase"] = json!("Draining");
+            site["status"]["history"] = json!([{
+                "id": "b", "to": "primary", "epoch": 1, "startedAt": "2026-01-01T00:00:00Z",
+                "finishedAt": "2026-01-01T00:00:01Z", "objects": 0, "outcome": "RolledBack",
+                "steps": [{ "name": "snapshots", "seconds": 3 }]
+            }]);
+        });
+    });
+    let said = status(&fake).await;
+    said.result.unwrap();
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(report["phase"], "Draining", "{report:#}");
+    assert_eq!(report["history"][0]["outcome"], "RolledBack", "{report:#}");
+    let unseen: Vec<_> = report["unseen"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|u| &u["what"])
+        .collect();
+    assert_eq!(unseen, ["RoleRule gadgets", "FailoverPolicy shop/a"]);
+    let policies: Vec<_> = report["policies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| &p["name"])
+        .collect();
+    assert_eq!(policies, ["shop/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_that_it_cannot_read_is_not_taken_for_none() {
+    let fake = FakeCluster::settled(Role::Primary);
+    fake.change(|world| world.touch_site(|site| site["spec"]["mode"] = json!("careful")));
+    let failure = status(&fake).await.result.unwrap_err();
+    assert!(failure.to_string().contains("careful"), "{failure:?}");
+    let error = fake.cluster().site().await.unwrap_err();
+    assert!(matches!(error, ApiError::Unreadable { .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_for_rules_is_not_changed_by_one_who_cannot_read_them_all() {
+    let fake = FakeCluster::settled(Role::Primary);
+    fake.change(|world| world.role_rules = vec![rule("gadgets", "quarantine")]);
+    let answer = crate::commands::rule::for_present_rules(&fake.cluster(), false, false).await;
+    assert!(matches!(answer, Err(ApiError::Unreadable { .. })));
+    assert!(fake.writes().is_empty());
+}
