@@ -62,9 +62,9 @@ impl LeaseArgs {
     }
 }
 
-impl Default for LeaseArgs {
+impl LeaseArgs {
     /// As without any flag, the environment considered.
-    fn default() -> Self {
+    pub fn from_environment() -> Result<Self, clap::Error> {
         without_flags()
     }
 }
@@ -92,9 +92,9 @@ pub struct SiteArgs {
     pub waits: Waits,
 }
 
-impl Default for SiteArgs {
+impl SiteArgs {
     /// As without any flag, the environment considered.
-    fn default() -> Self {
+    pub fn from_environment() -> Result<Self, clap::Error> {
         without_flags()
     }
 }
@@ -173,10 +173,9 @@ impl Args {
 }
 
 /// What a group of flags says where none is given: its defaults, and the environment.
-fn without_flags<A: clap::Args>() -> A {
+fn without_flags<A: clap::Args>() -> Result<A, clap::Error> {
     let command = A::augment_args(clap::Command::new(env!("CARGO_PKG_NAME")));
-    let matches = command.get_matches_from([""]);
-    A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    A::from_arg_matches(&command.try_get_matches_from([""])?)
 }
 
 /// `15s`, `2m`, `1m30s`.
@@ -209,6 +208,20 @@ mod tests {
         assert_eq!(args.site.waits.available_percent, 100);
         assert_eq!(args.log.log_format, LogFormat::Json);
         args.check().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_is_an_error_and_no_end_of_the_process() {
+        // As the environment would say it.
+        #[derive(Debug, clap::Args)]
+        struct Wrong {
+            #[arg(long, default_value = "15", value_parser = duration)]
+            every: Duration,
+        }
+        let error = without_flags::<Wrong>()
+            .map(|wrong| wrong.every)
+            .unwrap_err();
+        assert!(error.to_string().contains("is not a duration"), "{error}");
     }
 
     #[rstest]

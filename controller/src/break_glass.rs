@@ -31,6 +31,8 @@ const LONGEST_NAME: usize = 128;
 pub enum BreakGlassError {
     #[error("the Lease of the controllers cannot be read")]
     Lease(#[source] kube::Error),
+    #[error("the environment (FAILOVER_...) says something that cannot be")]
+    Environment(#[source] clap::Error),
     #[error("no client can be made")]
     Client(#[source] kube::Error),
     #[error(
@@ -49,7 +51,8 @@ pub async fn carry_out(
     stop: &CancellationToken,
 ) -> Result<(), BreakGlassError> {
     let clients = Clients::new(config).map_err(BreakGlassError::Client)?;
-    let (site, lease) = (SiteArgs::default(), LeaseArgs::default());
+    let site = SiteArgs::from_environment().map_err(BreakGlassError::Environment)?;
+    let lease = LeaseArgs::from_environment().map_err(BreakGlassError::Environment)?;
     let mut watches = JoinSet::new();
     let caches = Caches::start(&clients.watches, &site.lease_namespace, &mut watches);
     // Before the Lease: who cannot see must not keep a controller from leading.
