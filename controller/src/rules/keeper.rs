@@ -41,7 +41,7 @@ pub struct Keeper {
     gate: Gate,
     now: fn() -> Timestamp,
     own: OwnWrites<RoleRule>,
-    /// What has been swept since it was adopted. Lost with the process, which costs one sweep of the kind.
+    /// What has been swept since it was adopted, by the uid of the rule. Lost with the process, which costs one sweep of the kind.
     swept: HashMap<String, RoleRuleSpec>,
 }
 
@@ -109,22 +109,32 @@ impl Keeper {
                 self.caches.unreadable.find(&name).is_none()
             })
             .collect();
+        let is_there = |uid: &String| rules.iter().any(|rule| rule.uid().as_ref() == Some(uid));
+        self.swept.retain(|uid, _| is_there(uid));
         if rules.is_empty() {
             return Ok(());
         }
         rules.sort_by_key(|rule| rule.name_any());
         let (set, errors) = RuleSet::with_role_rules(rules.iter().map(AsRef::as_ref));
         let served = discovery::served(&self.client, &set).await?;
+        let mut errors: HashMap<String, RuleError> = errors.into_iter().collect();
+        let mut failed: Option<RulesError> = None;
         for rule in &rules {
-            let error = errors
-                .iter()
-                .find(|(name, _)| *name == rule.name_any())
-                .map(|(_, error)| error.clone());
-            self.look_at(rule, error, &served).await?;
+            let error = errors.remove(&rule.name_any());
+            // One that fails keeps no other from being looked after.
+            if let Err(error) = self.look_at(rule, error, &served).await {
+                if !error.is_conflict() {
+                    tracing::warn!(
+                        role_rule = rule.name_any(),
+                        error = causes(&error),
+                        "cannot look after a RoleRule for now"
+                    );
+                }
+                let worst = failed.take().filter(|failed| !failed.is_conflict());
+                failed = Some(worst.unwrap_or(error));
+            }
         }
-        self.swept
-            .retain(|name, _| rules.iter().any(|rule| rule.name_any() == *name));
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn look_at(
@@ -164,7 +174,8 @@ impl Keeper {
             self.wrote(rule, write::status(&self.api, rule, status).await?);
         }
         if let Some(next) = next {
-            self.sweep_at_once(&rule.name_any(), &next).await?;
+            self.sweep_at_once(&rule.uid().unwrap_or_default(), &next)
+                .await?;
         }
         Ok(())
     }
@@ -254,9 +265,9 @@ impl Keeper {
     }
 
     /// A rule that is tighter than before is not left to the next periodic sweep.
-    async fn sweep_at_once(&mut self, name: &str, next: &RoleRuleSpec) -> Result<(), RulesError> {
+    async fn sweep_at_once(&mut self, uid: &str, next: &RoleRuleSpec) -> Result<(), RulesError> {
         let paused = |site: Arc<_>| is_paused(&site, (self.now)());
-        if self.swept.get(name) == Some(next)
+        if self.swept.get(uid) == Some(next)
             || self.caches.site().is_some_and(paused)
             || self.caches.unreadable_site().is_some()
         {
@@ -268,7 +279,7 @@ impl Keeper {
         };
         let swept = self.gate.within(work).await.transpose()?;
         if swept.is_some_and(|swept| swept.left == 0) {
-            self.swept.insert(name.to_owned(), next.clone());
+            self.swept.insert(uid.to_owned(), next.clone());
         }
         Ok(())
     }
