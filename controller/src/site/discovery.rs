@@ -5,7 +5,7 @@
 
 use failover_core::{Rule, RuleSet};
 use kube::Client;
-use kube::client::APIGroupDiscovery;
+use kube::client::{APIGroupDiscovery, APIVersionDiscovery};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
@@ -51,7 +51,11 @@ fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
         .collect()
 }
 
-/// The rule's own version where it is served, else the most preferred one: the fields are the same in all of them.
+/// What the API server says of a version that it could not ask about: an aggregated API that is away.
+const STALE: &str = "Stale";
+
+/// The rule's own version where it is served, else the most preferred one: the fields are the same in all of them. Where nobody
+/// can say what a group serves, its kinds count as served: listing them tells that they cannot be.
 fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
     let group = groups.iter().find(|group| {
         let name = group
@@ -60,8 +64,11 @@ fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
             .and_then(|metadata| metadata.name.as_deref());
         name.unwrap_or_default() == rule.group
     })?;
-    let versions = || {
-        group.versions.iter().filter_map(|version| {
+    let is_stale = |version: &APIVersionDiscovery| version.freshness.as_deref() == Some(STALE);
+    let versions = |stale: bool| {
+        let versions = group.versions.iter();
+        let versions = versions.filter(move |version| is_stale(version) == stale);
+        versions.filter_map(|version| {
             let found = version.resources.iter().any(|resource| {
                 resource.resource.as_deref() == Some(&rule.resource)
                     && resource.scope.as_deref() == Some("Namespaced")
@@ -69,9 +76,18 @@ fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
             version.version.as_deref().filter(|_| found)
         })
     };
-    versions()
-        .find(|version| *version == rule.version)
-        .or_else(|| versions().next())
+    let served = |stale| {
+        versions(stale)
+            .find(|version| *version == rule.version)
+            .or_else(|| versions(stale).next())
+    };
+    let unknown = || {
+        let is_unknown = group.versions.iter().any(is_stale);
+        is_unknown.then_some(&*rule.version)
+    };
+    served(false)
+        .or_else(|| served(true))
+        .or_else(unknown)
         .map(str::to_owned)
 }
 
@@ -103,6 +119,36 @@ mod tests {
             { "metadata": { "name": "batch" }, "versions": [version("v1", &[("cronjobs", "Cluster")])] }
         ]))
         .unwrap()
+    }
+
+    #[rstest::rstest]
+    #[case::another_group_is_away("metrics.k8s.io", json!([{ "version": "v1beta1", "freshness": "Stale" }]), None)]
+    #[case::never_asked("example.com", json!([{ "version": "v1", "freshness": "Stale" }]), Some("v1"))]
+    #[case::asked_once("example.com", json!([
+        { "version": "v2", "freshness": "Stale", "resources": [{ "resource": "widgets", "scope": "Namespaced" }] },
+    ]), Some("v2"))]
+    #[case::another_version_answers("example.com", json!([
+        { "version": "v1", "freshness": "Stale", "resources": [{ "resource": "widgets", "scope": "Namespaced" }] },
+        { "version": "v1alpha1", "freshness": "Current", "resources": [{ "resource": "widgets", "scope": "Namespaced" }] },
+    ]), Some("v1alpha1"))]
+    #[case::it_says_that_there_are_none("example.com", json!([{ "version": "v1", "freshness": "Current" }]), None)]
+    fn an_aggregated_api_that_is_away_concerns_its_own_kinds_alone(
+        #[case] group: &str,
+        #[case] versions: serde_json::Value,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut groups = groups();
+        let away = json!({ "metadata": { "name": group }, "versions": versions });
+        groups.push(serde_json::from_value(away).unwrap());
+        let deployments = RuleSet::built_in();
+        let deployments = deployments.find("apps", "deployments").unwrap();
+        let rule = Rule {
+            group: "example.com".into(),
+            resource: "widgets".into(),
+            ..deployments.clone()
+        };
+        assert_eq!(version(&rule, &groups).as_deref(), expected);
+        assert_eq!(version(deployments, &groups).as_deref(), Some("v1"));
     }
 
     #[test]

@@ -157,6 +157,10 @@ pub(crate) fn status(code: u16, message: &str) -> Response<Body> {
     respond(StatusCode::from_u16(code).unwrap(), &body)
 }
 
+pub(crate) fn ok(body: &Value) -> Response<Body> {
+    respond(StatusCode::OK, body)
+}
+
 fn respond(code: StatusCode, body: &Value) -> Response<Body> {
     Response::builder()
         .status(code)

@@ -233,6 +233,9 @@ fn give_up(error: ObjectError) -> Result<Fixed, ObjectError> {
         ObjectError::Conflict | ObjectError::Expired => Ok(Fixed::Blocked(
             "changes faster than it can be written: find its writer".to_owned(),
         )),
-        ObjectError::Busy { .. } | ObjectError::Unavailable(_) => Err(error),
+        // Its kind has just been listed: it is not one API that is away.
+        ObjectError::Busy { .. } | ObjectError::Unserved(_) | ObjectError::Unavailable(_) => {
+            Err(error)
+        }
     }
 }

@@ -42,6 +42,9 @@ pub enum ObjectError {
     /// The server asks for patience.
     #[error("the API server is busy")]
     Busy { retry_after: Option<Duration> },
+    /// Nobody serves this kind now: an aggregated API, say, whose own server is away.
+    #[error("{0} (503)")]
+    Unserved(String),
     /// The server does not do this, to this object.
     #[error("{message} ({status})")]
     Refused { status: u16, message: String },
@@ -252,10 +255,8 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> O
         StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
             ObjectError::Busy { retry_after }
         }
-        StatusCode::UNAUTHORIZED
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => {
+        StatusCode::SERVICE_UNAVAILABLE => ObjectError::Unserved(message(body)),
+        StatusCode::UNAUTHORIZED | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
             ObjectError::Unavailable(format!("{}: {}", status.as_u16(), message(body)))
         }
         _ => ObjectError::Refused {
@@ -311,7 +312,7 @@ mod tests {
     #[case(410, None, ObjectError::Expired)]
     #[case(429, SECOND, ObjectError::Busy { retry_after: SECOND })]
     #[case(503, SECOND, ObjectError::Busy { retry_after: SECOND })]
-    #[case(503, None, ObjectError::Unavailable("503: no".into()))]
+    #[case(503, None, ObjectError::Unserved("no".into()))]
     #[case(401, None, ObjectError::Unavailable("401: no".into()))]
     #[case(403, None, ObjectError::Refused { status: 403, message: "no".into() })]
     #[case(422, None, ObjectError::Refused { status: 422, message: "no".into() })]

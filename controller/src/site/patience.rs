@@ -47,7 +47,9 @@ where
 fn patience(error: &ObjectError) -> u32 {
     match error {
         ObjectError::Busy { .. } => 8,
-        ObjectError::Unavailable(_) | ObjectError::Refused { status: 500, .. } => 4,
+        ObjectError::Unavailable(_)
+        | ObjectError::Unserved(_)
+        | ObjectError::Refused { status: 500, .. } => 4,
         ObjectError::Refused {
             status: 403,
             message,
@@ -138,6 +140,7 @@ mod tests {
 
     #[rstest]
     #[case(ObjectError::Unavailable("gone".into()), 4)]
+    #[case(ObjectError::Unserved("away".into()), 4)]
     #[case(refused(500), 4)]
     #[case(refused(403), 1)]
     #[case(ObjectError::Refused { status: 403, message: "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'deployments.apps.failover.dev' with binding 'deployments.apps.failover.dev' denied request: site east is secondary".into() }, 5)]

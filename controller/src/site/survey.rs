@@ -56,6 +56,10 @@ pub struct Survey {
     /// Those of them that it holds passive.
     pub held: i64,
     pub strays: Vec<Stray>,
+    /// Lists that were answered.
+    answered: usize,
+    /// Kinds that nobody serves now. Where not one list is answered, that says something of the API server, and not of them.
+    unserved: Vec<Stray>,
 }
 
 /// The list of one kind in one namespace failed for a reason that concerns all of them.
@@ -122,7 +126,25 @@ impl Scope {
             // A list in one piece cannot expire on the way.
             let limit = (restart < RESTARTS).then_some(PAGE);
             match self.pages(limit).await {
-                Ok(survey) => return Ok(survey),
+                Ok(survey) => {
+                    return Ok(Survey {
+                        answered: 1,
+                        ..survey
+                    });
+                }
+                Err(ObjectError::Unserved(message)) => {
+                    let stray = Stray {
+                        name: "*".to_owned(),
+                        hopeless: Some(format!(
+                            "cannot be listed, its API is not served now: {message} (503); see kubectl get apiservices"
+                        )),
+                        scope: self,
+                    };
+                    return Ok(Survey {
+                        unserved: vec![stray],
+                        ..Survey::default()
+                    });
+                }
                 Err(ObjectError::Expired) => {
                     tracing::debug!(kind = %self.rule.group_resource(), namespace = %self.namespace.name, restart, "list expired: starting it again");
                 }
@@ -141,8 +163,9 @@ impl Scope {
                     };
                     return Ok(Survey {
                         total: 1,
-                        held: 0,
                         strays: vec![stray],
+                        answered: 1,
+                        ..Survey::default()
                     });
                 }
                 Err(
@@ -214,9 +237,19 @@ pub async fn survey(scopes: &[Arc<Scope>]) -> Result<Survey, SurveyError> {
             all.total += one.total;
             all.held += one.held;
             all.strays.extend(one.strays);
+            all.answered += one.answered;
+            all.unserved.extend(one.unserved);
             Ok(all)
         })
         .await?;
+    if let Some(unserved) = all.unserved.first().filter(|_| all.answered == 0) {
+        return Err(SurveyError {
+            what: unserved.scope.what(),
+            source: ObjectError::Unserved(unserved.hopeless.clone().unwrap_or_default()),
+        });
+    }
+    all.total += i64::try_from(all.unserved.len()).unwrap_or(i64::MAX);
+    all.strays.append(&mut all.unserved);
     all.strays.sort_by_cached_key(Stray::reference);
     Ok(all)
 }

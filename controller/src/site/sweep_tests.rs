@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use crate::site::fake_api::{FakeApi, status};
+use crate::site::fake_api::{FakeApi, ok, status};
 
 const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
 const RECORD: &str = "failover.dev/restore";
@@ -439,4 +439,34 @@ async fn progress_counts_what_is_done_of_what_there_is() {
         .await
         .unwrap();
     assert_eq!(progress.read(), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregated_api_that_is_away_holds_its_own_kind_and_no_other() {
+    let (api, namespaces) = cluster(Role::Secondary);
+    api.put(WEB, deployment(3));
+    api.set_fault(|asked, _| match asked.path.as_str() {
+        "/apis" => Some(ok(&json!({ "items": [
+            { "metadata": { "name": "apps" }, "versions": [{ "version": "v1", "resources": [
+                { "resource": "deployments", "scope": "Namespaced" }] }] },
+            { "metadata": { "name": "example.com" }, "versions": [{ "version": "v1", "freshness": "Stale" }] },
+        ] }))),
+        path if path.starts_with("/apis/example.com/") => Some(status(503, "service unavailable")),
+        _ => None,
+    });
+    let widgets: failover_core::api::RoleRuleSpec = serde_json::from_value(json!({
+        "group": "example.com", "version": "v1", "kind": "Widget", "resource": "widgets", "layer": "workloads",
+        "fields": [{ "pointer": "/spec/on", "type": "boolean", "passive": false }]
+    }))
+    .unwrap();
+    let rule = failover_core::api::RoleRule::new("widgets", widgets);
+    let (rules, _) = RuleSet::with_role_rules([&rule]);
+    let sweeper = Sweeper::new(api.client(), 4);
+    let swept = sweeper
+        .sweep(&namespaces, &rules, &Progress::default())
+        .await
+        .unwrap();
+    assert_eq!(api.get(WEB)["spec"]["replicas"], 0, "the others are swept");
+    assert_eq!(swept.left, 1);
+    assert_eq!(swept.blocked[0].object.as_deref(), Some("shop/widgets/*"));
 }

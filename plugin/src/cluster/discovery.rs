@@ -1,7 +1,7 @@
 //! Which kinds this cluster serves: a rule for a kind that it does not is inert.
 
 use failover_core::{Rule, RuleSet};
-use kube::client::APIGroupDiscovery;
+use kube::client::{APIGroupDiscovery, APIVersionDiscovery};
 
 use super::{ApiError, Cluster};
 
@@ -54,28 +54,39 @@ fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
         .collect()
 }
 
-/// The rule's own version where it is served, else the one that the API server prefers.
+/// What the API server says of a version that it could not ask about: an aggregated API that is away.
+const STALE: &str = "Stale";
+
+/// The rule's own version where it is served, else the one that the API server prefers. Where nobody can say what a group serves,
+/// its kinds count as served: listing them tells that they cannot be.
 fn version(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
     let of_group = |group: &&APIGroupDiscovery| {
         let metadata = group.metadata.as_ref();
         let name = metadata.and_then(|metadata| metadata.name.as_deref());
         name.unwrap_or_default() == rule.group
     };
-    let served: Vec<&str> = groups
-        .iter()
-        .find(of_group)?
-        .versions
-        .iter()
-        .filter(|version| {
-            version.resources.iter().any(|resource| {
-                resource.resource.as_deref() == Some(&rule.resource)
-                    && resource.scope.as_deref() == Some("Namespaced")
+    let group = groups.iter().find(of_group)?;
+    let is_stale = |version: &APIVersionDiscovery| version.freshness.as_deref() == Some(STALE);
+    let served = |stale: bool| {
+        let versions = group.versions.iter();
+        let served: Vec<&str> = versions
+            .filter(|version| is_stale(version) == stale)
+            .filter(|version| {
+                version.resources.iter().any(|resource| {
+                    resource.resource.as_deref() == Some(&rule.resource)
+                        && resource.scope.as_deref() == Some("Namespaced")
+                })
             })
-        })
-        .filter_map(|version| version.version.as_deref())
-        .collect();
-    let preferred = served.iter().find(|version| **version == rule.version);
-    preferred.or(served.first()).map(ToString::to_string)
+            .filter_map(|version| version.version.as_deref())
+            .collect();
+        let preferred = served.iter().find(|version| **version == rule.version);
+        preferred.or(served.first()).map(ToString::to_string)
+    };
+    let unknown = || {
+        let is_unknown = group.versions.iter().any(is_stale);
+        is_unknown.then(|| rule.version.to_string())
+    };
+    served(false).or_else(|| served(true)).or_else(unknown)
 }
 
 #[cfg(test)]
@@ -83,6 +94,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_aggregated_api_that_is_away_concerns_its_own_kinds_alone() {
+        let groups: Vec<APIGroupDiscovery> = serde_json::from_value(json!([
+            {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "freshness": "Current", "resources": [
+                {"resource": "deployments", "scope": "Namespaced"}]}]},
+            {"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "freshness": "Stale"}]},
+            {"metadata": {"name": "example.com"}, "versions": [{"version": "v1", "freshness": "Stale"}]}
+        ]))
+        .unwrap();
+        let rules = RuleSet::built_in();
+        let deployments = rules.find("apps", "deployments").unwrap();
+        let of = |group: &'static str| Rule {
+            group: group.into(),
+            ..deployments.clone()
+        };
+        let version = |group| version(&of(group), &groups);
+        assert_eq!(version("apps").as_deref(), Some("v1"));
+        assert!(version("example.com").is_some(), "not known, so not none");
+        assert_eq!(version("elsewhere.com"), None);
+    }
 
     #[test]
     fn kinds_that_are_not_served_are_left_out_and_others_read_as_they_are_served() {

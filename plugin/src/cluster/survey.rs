@@ -236,6 +236,8 @@ impl Cluster {
             .await;
         lists.sort_by_key(|(i, ..)| *i);
         let mut survey = Survey::default();
+        // Where some lists are answered, what is not is that kind's matter: an aggregated API that is away.
+        let answered = lists.iter().any(|(.., answer)| answer.is_ok());
         for (_, namespace, rule, answer) in lists {
             match answer {
                 Ok(objects) => survey.found.extend(
@@ -248,7 +250,8 @@ impl Cluster {
                             object,
                         }),
                 ),
-                Err(error) if error.is_passing() => return Err(error),
+                Err(error @ ApiError::Unreachable { .. }) => return Err(error),
+                Err(error) if error.is_passing() && !answered => return Err(error),
                 Err(error) => survey.unseen.push(Unseen {
                     what: format!("{} in namespace {}", rule.group_resource(), namespace.name),
                     why: error.to_string(),

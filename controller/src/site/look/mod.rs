@@ -116,11 +116,20 @@ impl Looker {
 
     /// Looks once. What must not be listed is in the way; an error concerns the API server as a whole.
     pub async fn look(&self, look: Look, scene: Scene) -> Result<LookReport, LookError> {
-        let found = match self.find(look.at, &scene).await {
-            Err(LookError::List {
-                what,
-                source: ObjectError::Refused { status, message },
-            }) => Found {
+        let found = self.find(look.at, &scene).await;
+        let refusal = |source: &ObjectError| match source {
+            ObjectError::Refused { status, message } => Some((*status, message.clone())),
+            ObjectError::Unserved(message) => Some((503, message.clone())),
+            _ => None,
+        };
+        let refused = match &found {
+            Err(LookError::List { what, source }) => {
+                refusal(source).map(|(status, message)| (what.clone(), status, message))
+            }
+            _ => None,
+        };
+        let found = match refused {
+            Some((what, status, message)) => Found {
                 total: 1,
                 in_the_way: vec![Blocked {
                     guard: guard_of(look.at, scene.to).to_string(),
@@ -136,7 +145,7 @@ impl Looker {
                 }],
                 not_waited_for: vec![],
             },
-            other => other?,
+            None => found?,
         };
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         Ok(LookReport {
