@@ -26,6 +26,8 @@ pub enum GuardId {
     EnforcerSilent,
     /// Objects do not come to conform.
     NotConforming,
+    /// Objects could not be swept, or what a step waits for not be checked, so nobody knows how they stand.
+    NotVerified,
     /// Things run on an enrolled namespace that no rule reaches, and go on running.
     UncoveredWorkloads,
     /// A volume that is to be promoted by force is degraded.
@@ -50,11 +52,12 @@ pub enum GuardId {
 }
 
 impl GuardId {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PeerUnknown,
         Self::NoEnforcement,
         Self::EnforcerSilent,
         Self::NotConforming,
+        Self::NotVerified,
         Self::UncoveredWorkloads,
         Self::VolumeDegraded,
         Self::VolumeNotSynced,
@@ -73,6 +76,7 @@ impl GuardId {
             Self::NoEnforcement => "no-enforcement",
             Self::EnforcerSilent => "enforcer-silent",
             Self::NotConforming => "not-conforming",
+            Self::NotVerified => "not-verified",
             Self::UncoveredWorkloads => "uncovered-workloads",
             Self::VolumeDegraded => "volume-degraded",
             Self::VolumeNotSynced => "volume-not-synced",

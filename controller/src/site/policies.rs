@@ -9,8 +9,8 @@ use failover_core::causes::causes;
 use failover_core::compile::{Compiled, ObjectKey, PolicyResult};
 use failover_core::names::CONTROLLER_MANAGER;
 use failover_core::transition::{
-    Closing, EnrolledNamespace, Look, LookReport, Observation, PolicyAct, Whose, decide_policy,
-    promoting,
+    Closing, EnrolledNamespace, Failing, Look, LookReport, Observation, PolicyAct, Whose,
+    decide_policy, promoting,
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -60,15 +60,17 @@ pub fn decide<'a>(
     policies: &[Arc<FailoverPolicy>],
     results: &[PolicyResult],
     observation: &Observation<'a>,
-    look_of: impl Fn(&Whose) -> Option<&'a LookReport>,
+    look_of: impl Fn(&Whose) -> (Option<&'a LookReport>, Option<&'a Failing<Look>>),
 ) -> Decided {
     let mut decided = Decided::default();
     for policy in policies {
         let Some(result) = result_of(policy, results) else {
             continue;
         };
+        let whose = Whose::Policy(name_of(policy));
         let observation = Observation {
-            look: look_of(&Whose::Policy(name_of(policy))),
+            look: look_of(&whose).0,
+            failing_look: look_of(&whose).1,
             ..*observation
         };
         match decide_policy(&observation, policy, result) {

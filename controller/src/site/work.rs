@@ -9,7 +9,7 @@ use failover_core::Layer;
 use failover_core::api::SiteStatus;
 use failover_core::causes::causes;
 use failover_core::namespace::ObjectRoles;
-use failover_core::transition::{EnrolledNamespace, Look, LookReport, SweepReport, Whose};
+use failover_core::transition::{EnrolledNamespace, Failing, Look, LookReport, SweepReport, Whose};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -41,8 +41,10 @@ pub struct Work {
     looks: BTreeMap<Whose, LookReport>,
     sweeping: Option<Sweeping>,
     looking: Option<Looking>,
-    /// The last sweep that was tried could not be made.
-    sweep_failed: bool,
+    /// Sweeps have failed since the last one that did not.
+    failing_sweep: Option<Failing<i64>>,
+    /// The same of looks.
+    failing_looks: BTreeMap<Whose, Failing<Look>>,
     /// When looks that failed were last tried.
     failed_looks: BTreeMap<Whose, Timestamp>,
     /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
@@ -82,7 +84,8 @@ impl Work {
             looks: BTreeMap::new(),
             sweeping: None,
             looking: None,
-            sweep_failed: false,
+            failing_sweep: None,
+            failing_looks: BTreeMap::new(),
             failed_looks: BTreeMap::new(),
             backoff: backoff(),
             not_before: Instant::now(),
@@ -99,6 +102,8 @@ impl Work {
         self.stop();
         self.report = None;
         self.looks.clear();
+        self.failing_sweep = None;
+        self.failing_looks.clear();
     }
 
     /// The last sweep, where it still says how the objects of these namespaces stand.
@@ -108,9 +113,14 @@ impl Work {
             .filter(|_| self.swept_objects == in_force(enrolled))
     }
 
-    /// Whether the last sweep that was tried could not be made.
-    pub fn sweep_failed(&self) -> bool {
-        self.sweep_failed
+    /// Where sweeps fail.
+    pub fn failing_sweep(&self) -> Option<&Failing<i64>> {
+        self.failing_sweep.as_ref()
+    }
+
+    /// Where looks fail that are made on this behalf.
+    pub fn failing_look(&self, whose: &Whose) -> Option<&Failing<Look>> {
+        self.failing_looks.get(whose)
     }
 
     /// What the last look found that was made on this behalf.
@@ -126,6 +136,7 @@ impl Work {
         };
         self.looks.retain(|whose, _| keep(whose));
         self.failed_looks.retain(|whose, _| keep(whose));
+        self.failing_looks.retain(|whose, _| keep(whose));
     }
 
     /// Of the looks that are wanted, the one to make: that which is under way, or which was tried longest ago.
@@ -213,12 +224,18 @@ impl Work {
         match result {
             Ok(report) => {
                 self.backoff = backoff();
+                self.failing_looks.remove(&report.look.whose);
                 self.looks.insert(report.look.whose.clone(), report);
             }
             Err(error) => {
-                let whose = looking.map(|looking| looking.look.whose);
-                self.failed_looks
-                    .extend(whose.map(|whose| (whose, (self.now)())));
+                let now = (self.now)();
+                if let Some(Looking { look, .. }) = looking {
+                    self.failed_looks.insert(look.whose.clone(), now);
+                    let before = self.failing_looks.remove(&look.whose);
+                    let whose = look.whose.clone();
+                    let failing = still_failing(before, look, now, &error);
+                    self.failing_looks.insert(whose, failing);
+                }
                 self.put_off("what the step waits for cannot be seen", &error);
             }
         }
@@ -228,14 +245,17 @@ impl Work {
         let sweeping = self.sweeping.take()?;
         let (layers, took) = (sweeping.layers, sweeping.took());
         sweeping::count(&self.metrics, layers, result.as_ref(), took);
-        self.sweep_failed = result.is_err();
         match result {
             Ok(swept) => {
                 self.backoff = backoff();
+                self.failing_sweep = None;
                 self.swept_objects.clone_from(&sweeping.objects);
                 Some(self.take_report(&sweeping, swept))
             }
             Err(error) => {
+                let before = self.failing_sweep.take();
+                let failing = still_failing(before, sweeping.step, (self.now)(), &error);
+                self.failing_sweep = Some(failing);
                 self.put_off("not all objects are swept", &error);
                 None
             }
@@ -275,5 +295,20 @@ impl Work {
         }
         self.report = Some(sweeping.report(self.report.as_ref(), &swept, at));
         Finished { swept, first, at }
+    }
+}
+
+/// The same again, or something else that fails now.
+fn still_failing<T: PartialEq>(
+    before: Option<Failing<T>>,
+    of: T,
+    now: Timestamp,
+    error: &(dyn std::error::Error + 'static),
+) -> Failing<T> {
+    let before = before.filter(|before| before.of == of);
+    Failing {
+        since: before.map_or(now, |before| before.since),
+        of,
+        why: causes(error),
     }
 }

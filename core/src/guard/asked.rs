@@ -25,9 +25,10 @@ impl GuardId {
                 (to == Role::Primary).then_some(Asked::OnTheWay)
             }
             Self::PodsRunning => (to == Role::Secondary).then_some(Asked::OnTheWay),
-            Self::EnforcerSilent | Self::NotConforming | Self::ReplicationUnconfirmed => {
-                Some(Asked::OnTheWay)
-            }
+            Self::EnforcerSilent
+            | Self::NotConforming
+            | Self::NotVerified
+            | Self::ReplicationUnconfirmed => Some(Asked::OnTheWay),
             Self::SiteSecondary | Self::RecordsLeft => None,
         }
     }
@@ -46,6 +47,7 @@ impl GuardId {
             Self::PeerUnknown
             | Self::NoEnforcement
             | Self::EnforcerSilent
+            | Self::NotVerified
             | Self::TransitionRunning
             | Self::SiteSecondary
             | Self::RecordsLeft => false,
@@ -59,6 +61,7 @@ impl GuardId {
             Self::NoEnforcement => "neither the webhook nor an admission policy is configured",
             Self::EnforcerSilent => "a live webhook replica does not report the new roles",
             Self::NotConforming => "objects do not come to agree with the role",
+            Self::NotVerified => "objects cannot be swept or checked",
             Self::UncoveredWorkloads => "things run that no rule reaches",
             Self::VolumeDegraded => "a volume to be promoted is degraded",
             Self::VolumeNotSynced => "a volume to be promoted is not known to be in sync",
@@ -105,7 +108,12 @@ pub fn unneeded(to: Role, standing: &[Hold], overrides: &Overrides) -> Option<Un
             let holds = |hold: &Hold| {
                 hold.guard == guard && object.is_none_or(|o| hold.object.as_deref() == Some(o))
             };
-            if guard.asked(to) != Some(Asked::AtTheStart) || standing.iter().any(holds) {
+            // Where the controller cannot check what is found by looking, it cannot know whether any of that holds.
+            let unverified = guard.names_objects() && overrides.allows(GuardId::NotVerified);
+            if guard.asked(to) != Some(Asked::AtTheStart)
+                || unverified
+                || standing.iter().any(holds)
+            {
                 return None;
             }
             Some(match object {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::namespaces::differing;
-use super::{Observation, Refusal};
+use super::{Observation, Refusal, VERIFY_DEADLINE, size};
 use crate::api::{Phase, SiteStatus, Step, StepState, Transition, condition};
 use crate::role::Layer;
 
@@ -125,6 +125,16 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
             &format!("{unreadable}: update the controller, or correct the object"),
         );
     }
+    let failing = observation.failing_sweep;
+    if let Some(failing) = failing.filter(|f| observation.now >= f.since + VERIFY_DEADLINE) {
+        return Verdict::no(
+            "NotVerified",
+            &format!(
+                "objects cannot be swept since {}: {}",
+                failing.since, failing.why
+            ),
+        );
+    }
     match observation
         .sweep
         .filter(|report| report.covers(&Layer::ALL, status))
@@ -164,7 +174,7 @@ fn as_told(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict
     let unchanged = before.transition.is_none() && before.step == status.step;
     let mut told = before.conditions.iter();
     let told = told.find(|condition| condition.type_ == condition::ENFORCED)?;
-    let unseen = observation.sweep.is_none() && !observation.sweep_failed;
+    let unseen = observation.sweep.is_none() && observation.failing_sweep.is_none();
     (unchanged && unseen).then(|| Verdict {
         holds: Some(told.status == "True"),
         reason: Cow::Owned(told.reason.clone()),
@@ -223,11 +233,13 @@ fn set(status: &mut SiteStatus, kind: &str, verdict: Verdict, generation: Option
         .iter()
         .find(|c| c.type_ == kind && c.status == value)
         .map_or_else(|| now.clone(), |c| c.last_transition_time.clone());
+    let mut message = verdict.message;
+    size::cut(&mut message, size::CONDITION);
     let condition = Condition {
         type_: kind.to_owned(),
         status: value.to_owned(),
         reason: verdict.reason.into_owned(),
-        message: verdict.message,
+        message,
         observed_generation: generation,
         last_transition_time: since,
     };

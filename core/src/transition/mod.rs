@@ -37,6 +37,8 @@ mod namespaces;
 mod order;
 mod policy;
 mod settled;
+mod size;
+mod unverified;
 mod waiting;
 mod walk;
 
@@ -60,10 +62,15 @@ pub use moving::SWEEPING;
 pub use namespaces::on_the_walk;
 pub use order::guard_of;
 pub use policy::{PolicyAct, decide_policy, promoting};
+pub use size::JOURNAL_LIMIT;
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
 /// a replica that dies in the meantime has dropped out by then.
 pub const ENFORCER_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long sweeps, or a check, may fail in a row before the guard `not-verified` holds. Longer than a restart of the API server
+/// takes, or a change of its leader.
+pub const VERIFY_DEADLINE: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long after a sweep that left something a new one is made.
 pub const SWEEP_RETRY: SignedDuration = SignedDuration::from_secs(5);
@@ -162,6 +169,16 @@ pub struct LookReport {
     pub finished_at: Timestamp,
 }
 
+/// Something that could not be done, however often it was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing<T> {
+    pub of: T,
+    /// When it first failed of those times.
+    pub since: Timestamp,
+    /// Why it failed the last time.
+    pub why: String,
+}
+
 /// How long steps wait before what is in the way counts as holding them. They go on looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
@@ -203,10 +220,12 @@ pub struct Observation<'a> {
     pub facts: Facts,
     /// The last sweep that this controller has finished, if any.
     pub sweep: Option<&'a SweepReport>,
-    /// It has tried to sweep, and could not.
-    pub sweep_failed: bool,
+    /// Since then it could not: sweeps under this step.
+    pub failing_sweep: Option<&'a Failing<i64>>,
     /// The last look that it has finished, if any.
     pub look: Option<&'a LookReport>,
+    /// Since then it could not.
+    pub failing_look: Option<&'a Failing<Look>>,
     pub deadlines: Deadlines,
     /// How often a settled site is swept.
     pub sweep_every: SignedDuration,

@@ -2,6 +2,7 @@
 //! observed, so that nothing of it needs to be remembered.
 
 use super::namespaces::{order, ordered};
+use super::unverified::{Unverified, unverified};
 use super::walk::{StepOutcome, begun, count, later, rise};
 use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Enforcer, Observation, SWEEP_RETRY};
 use crate::api::{Blocked, SiteStatus, Step, Transition};
@@ -117,10 +118,19 @@ fn sweep(
         .sweep
         .filter(|report| report.covers(layers, status))
     else {
-        return StepOutcome {
-            doing: SWEEPING,
-            act: Some(again),
-            ..StepOutcome::default()
+        let failing = observation.failing_sweep.filter(|f| f.of == status.step);
+        let covers = [GuardId::NotConforming];
+        return match unverified(observation, failing, &covers, step, overrides) {
+            Some(Unverified::Waived) => StepOutcome::default(),
+            Some(Unverified::Blocked(outcome)) => StepOutcome {
+                act: Some(again),
+                ..outcome
+            },
+            None => StepOutcome {
+                doing: SWEEPING,
+                act: Some(again),
+                ..StepOutcome::default()
+            },
         };
     };
     let (total, done) = (report.total, report.total - report.left);

@@ -2,6 +2,7 @@
 
 use super::moving::silent;
 use super::namespaces::{differing, registry};
+use super::size::TAKEN_OVER_AT_ONCE;
 use super::walk::{begin, rise, sweep_all};
 use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
 use crate::api::{Phase, SiteStatus, Transition};
@@ -27,6 +28,7 @@ pub(super) fn take_over(
         .collect();
     let layers = came.first()?.state.roles;
     let together = came.iter().filter(|n| n.state.roles == layers);
+    let together = together.take(TAKEN_OVER_AT_ONCE);
     let namespaces = together.map(|namespace| namespace.name.clone()).collect();
     rise(observation, status);
     Some(begin(Transition {

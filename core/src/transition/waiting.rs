@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::unverified::{Unverified, found_by_looking, unverified};
 use super::walk::{StepOutcome, begun, later, sweep_all};
 use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
 use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
@@ -15,6 +16,17 @@ pub(super) fn go_on(
     guard: GuardId,
     overrides: &Overrides,
 ) -> StepOutcome {
+    let failing = observation.failing_look.filter(|f| f.of == look);
+    match unverified(observation, failing, &[guard], step, overrides) {
+        Some(Unverified::Waived) => return StepOutcome::default(),
+        Some(Unverified::Blocked(outcome)) => {
+            return StepOutcome {
+                act: Some(Act::Look(look)),
+                ..outcome
+            };
+        }
+        None => {}
+    }
     let Some(report) = fresh(observation, step, &look) else {
         return StepOutcome {
             total: step.total,
@@ -75,7 +87,28 @@ pub(super) fn ask(
     step: &Step,
     overrides: &Overrides,
 ) -> StepOutcome {
-    let Some(report) = fresh(observation, step, &look) else {
+    let failing = observation.failing_look.filter(|f| f.of == look);
+    let covers = found_by_looking(transition.to);
+    let nothing_seen = LookReport {
+        look: look.clone(),
+        total: 0,
+        left: 0,
+        blocked: vec![],
+        not_waited_for: vec![],
+        finished_at: observation.now,
+    };
+    let report = match unverified(observation, failing, &covers, step, overrides) {
+        // What is known without looking is asked all the same.
+        Some(Unverified::Waived) => Some(&nothing_seen),
+        Some(Unverified::Blocked(outcome)) => {
+            return StepOutcome {
+                act: Some(Act::Look(look)),
+                ..outcome
+            };
+        }
+        None => fresh(observation, step, &look),
+    };
+    let Some(report) = report else {
         return StepOutcome {
             doing: "asking",
             act: Some(Act::Look(look)),

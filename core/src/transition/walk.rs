@@ -7,7 +7,7 @@ use super::namespaces::{differing, objects_of, ordered, other_objects, setting_o
 use super::order::{self, Task, task};
 use super::{
     Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Look, Observation, Whose, moving, pause,
-    role_in_effect, settled, waiting, walking,
+    role_in_effect, settled, size, waiting, walking,
 };
 use crate::api::{
     Blocked, HistoryEntry, NotWaitedFor, Outcome, Phase, RoleRequest, SiteStatus, Step,
@@ -287,6 +287,10 @@ pub(super) fn note(
     step.done = outcome.done;
     step.blocked = outcome.blocked;
     step.not_waited_for = outcome.not_waited_for;
+    size::cut_blocked(&mut step.blocked);
+    for left_out in &mut step.not_waited_for {
+        size::cut(&mut left_out.message, size::MESSAGE);
+    }
     if outcome.act.is_none() {
         step.state = StepState::Done;
         step.doing = String::new();
@@ -384,6 +388,7 @@ pub(super) fn record(
         },
     );
     history.truncate(HISTORY_LIMIT);
+    history.iter_mut().for_each(size::cut_past);
 }
 
 /// A sweep of everything, under the roles that there are now.

@@ -44,7 +44,7 @@ impl Reconciler {
         let names: BTreeSet<String> = seen.policies.iter().map(|p| policies::name_of(p)).collect();
         self.work.keep_looks(|name| names.contains(name));
         let observation = self.observation(seen, compiled, &seen.site, &Whose::Site);
-        let look_of = |whose: &Whose| self.work.look_report(whose);
+        let look_of = |whose: &Whose| (self.work.look_report(whose), self.work.failing_look(whose));
         let results = &compiled.policies;
         let mut decided = policies::decide(&seen.policies, results, &observation, look_of);
         let writes = std::mem::take(&mut decided.writes);

@@ -350,6 +350,12 @@ async fn a_sweep_that_fails_is_made_again_ever_later() {
         .filter(|a| a.path == "/apis")
         .count();
     assert!((5..=20).contains(&sweeps), "{sweeps} in a minute");
+    let held = bed
+        .until("held", |status| status.phase == Some(Phase::Stalled))
+        .await;
+    let steps = held.transition.unwrap().steps;
+    let held = steps.iter().flat_map(|step| &step.blocked);
+    assert!(held.map(|b| &b.guard).eq(["not-verified"]), "{steps:#?}");
     bed.api.set_fault(|_, _| None);
     bed.until_settled("down").await;
     assert_eq!(bed.replicas(), 0);

@@ -7,6 +7,7 @@ use crate::compile::ResourceResult;
 use crate::guard::{GuardId, Overrides};
 use crate::role::{Layer, Role};
 use crate::transition::moving::{SWEEPING, enforcers};
+use crate::transition::unverified::{Unverified, unverified};
 use crate::transition::walk::{StepOutcome, begun, count, later};
 use crate::transition::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, SWEEP_RETRY};
 
@@ -54,18 +55,33 @@ impl Subject<'_> {
             .sweep
             .filter(|report| report.covers(&Layer::ALL, site));
         let Some(report) = report else {
-            return StepOutcome {
-                total,
-                doing: SWEEPING,
-                act: Some(Act::Wait {
-                    until: later(self.observation),
-                }),
-                ..StepOutcome::default()
+            let failing = self.observation.failing_sweep;
+            let failing = failing.filter(|f| f.of == site.step);
+            let covers = [GuardId::NotConforming];
+            let act = Some(Act::Wait {
+                until: later(self.observation),
+            });
+            return match unverified(self.observation, failing, &covers, step, overrides) {
+                Some(Unverified::Waived) => StepOutcome {
+                    total,
+                    ..StepOutcome::default()
+                },
+                Some(Unverified::Blocked(outcome)) => StepOutcome { act, ..outcome },
+                None => StepOutcome {
+                    total,
+                    doing: SWEEPING,
+                    act,
+                    ..StepOutcome::default()
+                },
             };
         };
+        // `namespace/resource/*`: the kind could not even be listed there.
         let own = |blocked: &&Blocked| {
             let object = blocked.object.as_ref();
-            object.is_some_and(|object| objects.contains(object))
+            object.is_some_and(|object| match object.strip_suffix('*') {
+                Some(kind) => objects.iter().any(|own| own.starts_with(kind)),
+                None => objects.contains(object),
+            })
         };
         // Of those that are not named any may be ours.
         let all_are_named = report.left == count(&report.blocked);

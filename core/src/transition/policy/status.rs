@@ -1,5 +1,7 @@
 //! What a policy says of itself.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Subject;
@@ -9,6 +11,7 @@ use crate::api::{
 };
 use crate::role::Layer;
 use crate::transition::conditions::{blocked, progress};
+use crate::transition::size;
 
 /// How far what is in force has been carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,11 @@ pub(super) fn tell(subject: &Subject<'_>, status: &mut FailoverPolicyStatus) {
     });
     let enforced = astray.as_deref().map_or(Enforced::NotYet, Enforced::Swept);
     let before = policy.status.clone().unwrap_or_default();
+    let known: BTreeMap<_, _> = before
+        .resources
+        .iter()
+        .map(|r| ((r.kind, r.name.as_str(), r.namespace.as_str()), r))
+        .collect();
     let own = policy.metadata.namespace.clone().unwrap_or_default();
     let resources: Vec<ManagedResourceStatus> = result
         .resources
@@ -41,10 +49,7 @@ pub(super) fn tell(subject: &Subject<'_>, status: &mut FailoverPolicyStatus) {
         .map(|found| {
             let named = &found.resource;
             let namespace = named.namespace.clone().unwrap_or_else(|| own.clone());
-            let known = before
-                .resources
-                .iter()
-                .find(|r| (r.kind, &r.name, &r.namespace) == (named.kind, &named.name, &namespace));
+            let known = known.get(&(named.kind, named.name.as_str(), namespace.as_str()));
             let since = match (known, found.state) {
                 (Some(known), Some(_)) if known.state == found.state => known.since.clone(),
                 (_, Some(_)) => Some(Time(now)),
@@ -58,7 +63,10 @@ pub(super) fn tell(subject: &Subject<'_>, status: &mut FailoverPolicyStatus) {
                 let (_, why) = astray.iter().find(|(name, _)| *name == object)?;
                 Some((ManagedResourceReason::NotConforming, why.clone()))
             };
-            let (reason, error) = found.refused.clone().or_else(astray).unzip();
+            let (reason, mut error) = found.refused.clone().or_else(astray).unzip();
+            if let Some(error) = &mut error {
+                size::cut(error, size::MESSAGE);
+            }
             ManagedResourceStatus {
                 kind: named.kind,
                 name: named.name.clone(),
@@ -159,7 +167,11 @@ fn ready(
         type_: condition::READY.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message,
+        message: {
+            let mut message = message;
+            size::cut(&mut message, size::CONDITION);
+            message
+        },
         observed_generation: policy.metadata.generation,
         last_transition_time: known.map_or(Time(now), |c| c.last_transition_time.clone()),
     }

@@ -142,6 +142,7 @@ fn the_page_tells_the_deadlines_that_are_in_force() {
     }
     for (what, length) in [
         ("for replicas", ENFORCER_DEADLINE),
+        ("where it cannot be swept", VERIFY_DEADLINE),
         (
             "what does not conform holds at once, swept again every",
             SWEEP_RETRY,

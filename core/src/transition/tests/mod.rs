@@ -10,6 +10,9 @@ mod policies_property;
 mod property;
 mod settled;
 mod shop;
+#[path = "size.rs"]
+mod sizes;
+mod unverified;
 mod walking;
 mod world;
 

@@ -13,10 +13,14 @@ fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
     assert_eq!(world.condition(condition::ENFORCED).0, "True");
     // Nor is it for ever as it was told: it cannot see for itself.
     world.sweep = None;
-    world.sweep_failed = true;
+    world.failing_sweep = Some(Failing {
+        of: world.status().step,
+        since: world.now,
+        why: "no answer".into(),
+    });
     world.step();
     assert_eq!(world.condition(condition::ENFORCED), ("False", "Adopting"));
-    world.sweep_failed = false;
+    world.failing_sweep = None;
     world.settle();
     // What it finds changed is not as it was told.
     world.sweep = None;

@@ -9,8 +9,8 @@ use crate::api::{Blocked, RoleRequest, Site, SiteSpec, SiteStatus, StepName, Unr
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::{Role, Roles};
 use crate::transition::{
-    Act, Deadlines, Enforcer, EnrolledNamespace, Facts, Look, LookReport, Observation, Refusal,
-    SweepReport, decide,
+    Act, Deadlines, Enforcer, EnrolledNamespace, Facts, Failing, Look, LookReport, Observation,
+    Refusal, SweepReport, decide,
 };
 
 /// A cluster in which acts have their effect at once.
@@ -25,11 +25,14 @@ pub(super) struct World {
     pub(super) enforcers: Vec<Enforcer>,
     pub(super) facts: Facts,
     pub(super) sweep: Option<SweepReport>,
-    pub(super) sweep_failed: bool,
+    pub(super) failing_sweep: Option<Failing<i64>>,
+    pub(super) failing_look: Option<Failing<Look>>,
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) look: Option<LookReport>,
     /// Objects that will not conform.
     pub(super) stubborn: i64,
+    /// Why they do not.
+    pub(super) message: String,
     /// Names of what is in the way of the steps that wait.
     pub(super) in_the_way: BTreeMap<StepName, Vec<&'static str>>,
     pub(super) now: Timestamp,
@@ -70,7 +73,9 @@ impl World {
                 ..Facts::default()
             },
             sweep: None,
-            sweep_failed: false,
+            message: "refused".into(),
+            failing_sweep: None,
+            failing_look: None,
             unreadable: vec![],
             look: None,
             stubborn: 0,
@@ -149,7 +154,8 @@ impl World {
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
-            sweep_failed: self.sweep_failed,
+            failing_sweep: self.failing_sweep.as_ref(),
+            failing_look: self.failing_look.as_ref(),
             unreadable: &self.unreadable,
             look,
             deadlines: Deadlines::default(),
@@ -182,7 +188,7 @@ impl World {
                     .map(|i| Blocked {
                         guard: "not-conforming".into(),
                         object: Some(format!("shop/deployments/stubborn-{i}")),
-                        message: "refused".into(),
+                        message: self.message.clone(),
                     })
                     .collect();
                 self.sweep = Some(SweepReport {

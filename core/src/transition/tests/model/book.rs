@@ -141,7 +141,8 @@ impl Book {
                 ..Facts::default()
             },
             sweep: sweep.as_ref(),
-            sweep_failed: false,
+            failing_sweep: None,
+            failing_look: None,
             unreadable: &[],
             look: look.as_ref(),
             deadlines: Deadlines::default(),

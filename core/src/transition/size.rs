@@ -1,0 +1,117 @@
+//! How large a status may become: it is stored as a whole, and etcd refuses an object of 1.5 MiB.
+//!
+//! Texts come from elsewhere (a reason, the answer of somebody's webhook) and lists have as many items as somebody names, so both are
+//! cut by their size as it is written, in bytes, and what is cut is counted in their place. What is acted on is never cut: the
+//! names of enrolled namespaces, and what a transition under way overrides.
+
+use crate::api::{Blocked, HistoryEntry};
+
+/// The most that all but the names of enrolled namespaces may take. Those take 66 bytes each at most: 10,000 of them and this
+/// are less than 1.2 MiB.
+pub const JOURNAL_LIMIT: usize = 512 * 1024;
+
+/// The most newcomers that are taken over together; more take turns.
+pub(super) const TAKEN_OVER_AT_ONCE: usize = 1000;
+
+/// A message of one thing that is in the way, or of one object that a policy names.
+pub(super) const MESSAGE: usize = 512;
+
+/// A message of a condition.
+pub(super) const CONDITION: usize = 4 * 1024;
+
+/// The reason of a past transition, the names in it, and its overrides.
+const PAST_REASON: usize = 2 * 1024;
+const PAST_LIST: usize = 2 * 1024;
+
+/// Cuts a text to a size, as it is written.
+pub(super) fn cut(text: &mut String, limit: usize) {
+    if written(text) <= limit {
+        return;
+    }
+    let all = text.len();
+    let (mut size, mut end) = (0, 0);
+    // Room for how much is missing.
+    let limit = limit.saturating_sub(40);
+    for (at, char) in text.char_indices() {
+        size += written(char.encode_utf8(&mut [0; 4])) - 2;
+        if size > limit {
+            break;
+        }
+        end = at + char.len_utf8();
+    }
+    text.truncate(end);
+    let missing = format!("... ({} bytes more)", all - end);
+    text.push_str(&missing);
+}
+
+/// Cuts a list to a size, as it is written.
+fn cut_list(list: &mut Vec<String>, limit: usize) {
+    let size = |text: &String| written(text) + 1;
+    if list.iter().map(size).sum::<usize>() <= limit {
+        return;
+    }
+    let (all, mut left) = (list.len(), limit.saturating_sub(40));
+    let fits = |text: &&String| {
+        let fits = size(text) <= left;
+        left = left.saturating_sub(size(text));
+        fits
+    };
+    let kept = list.iter().take_while(fits).count();
+    list.truncate(kept);
+    list.push(format!("... ({} more)", all - kept));
+}
+
+/// As JSON, quotes included.
+fn written(text: &str) -> usize {
+    serde_json::to_string(text).map_or(usize::MAX, |text| text.len())
+}
+
+pub(super) fn cut_blocked(blocked: &mut [Blocked]) {
+    for blocked in blocked {
+        cut(&mut blocked.message, MESSAGE);
+    }
+}
+
+/// What is kept of a transition that has ended.
+pub(super) fn cut_past(entry: &mut HistoryEntry) {
+    cut(&mut entry.reason, PAST_REASON);
+    cut_list(&mut entry.overrides, PAST_LIST);
+    cut_list(&mut entry.namespaces, PAST_LIST);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_text_fits_and_says_what_is_missing(text in ".{0,600}", limit in 64_usize..700) {
+            let mut cut_text = text.clone();
+            cut(&mut cut_text, limit);
+            prop_assert!(written(&cut_text) <= limit, "{}", written(&cut_text));
+            if written(&text) <= limit {
+                prop_assert_eq!(cut_text, text);
+            } else {
+                let (kept, more) = cut_text.rsplit_once("... (").unwrap();
+                let more: usize = more.strip_suffix(" bytes more)").unwrap().parse().unwrap();
+                prop_assert!(text.starts_with(kept));
+                prop_assert_eq!(kept.len() + more, text.len());
+            }
+        }
+
+        #[test]
+        fn a_list_fits_and_says_how_many_are_missing(list in prop::collection::vec(".{0,80}", 0..40), limit in 64_usize..2000) {
+            let mut cut = list.clone();
+            cut_list(&mut cut, limit);
+            prop_assert!(cut.iter().map(|text| written(text) + 1).sum::<usize>() <= limit);
+            if cut != list {
+                let more = cut.pop().unwrap();
+                let more: usize = more.strip_prefix("... (").unwrap().strip_suffix(" more)").unwrap().parse().unwrap();
+                prop_assert_eq!(cut.len() + more, list.len());
+                prop_assert!(list.starts_with(&cut));
+            }
+        }
+    }
+}

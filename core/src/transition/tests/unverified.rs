@@ -1,0 +1,146 @@
+//! Sweeps and checks that fail again and again.
+
+use rstest::rstest;
+
+use super::*;
+
+/// The API server answers no sweep, or no check, of the step that is under way.
+fn fail(world: &mut World) {
+    let act = world.step();
+    let why = "cannot list deployments.apps".to_owned();
+    match act {
+        Act::Sweep { step, .. } => {
+            world.sweep = None;
+            let since = world.failing_sweep.take().filter(|f| f.of == step);
+            let since = since.map_or(world.now, |f| f.since);
+            world.failing_sweep = Some(Failing {
+                of: step,
+                since,
+                why,
+            });
+        }
+        Act::Look(of) => {
+            world.look = None;
+            let since = world.failing_look.take().filter(|f| f.of == of);
+            let since = since.map_or(world.now, |f| f.since);
+            world.failing_look = Some(Failing { of, since, why });
+        }
+        Act::WriteStatus(_) | Act::Label(_) => {}
+        Act::Wait { until } => world.now = until,
+    }
+}
+
+/// Walks on until this step is under way, and then lets it fail for so long.
+fn failing_at(to: Role, at: StepName, seconds: i64, overrides: &[&str]) -> World {
+    let mut world = settled_primary();
+    if to == Role::Primary {
+        world.order(Role::Secondary, "down", &[]);
+        world.settle();
+    }
+    let mut all = vec!["peer-unknown"];
+    all.retain(|_| to == Role::Primary);
+    all.extend(overrides);
+    world.order(to, "r1", &all);
+    let is_at = |world: &World| {
+        let walk = world.status().transition.as_ref();
+        walk.is_some_and(|walk| {
+            let mut steps = walk.steps.iter();
+            steps.any(|step| step.name == at && step.state == StepState::Running)
+        })
+    };
+    while !is_at(&world) {
+        world.step();
+    }
+    let end = world.now + SignedDuration::from_secs(seconds);
+    while world.now < end {
+        for _ in 0..4 {
+            fail(&mut world);
+        }
+        world.now += SignedDuration::from_secs(1);
+    }
+    for _ in 0..4 {
+        fail(&mut world);
+    }
+    world
+}
+
+fn state(world: &World, at: StepName) -> StepState {
+    let steps = &world.status().transition.as_ref().unwrap().steps;
+    steps.iter().find(|step| step.name == at).unwrap().state
+}
+
+#[rstest]
+#[case::sweep_of_a_layer(Role::Secondary, StepName::Traffic)]
+#[case::guards(Role::Secondary, StepName::Guards)]
+#[case::guards_of_a_promotion(Role::Primary, StepName::Guards)]
+#[case::check_of_pods(Role::Secondary, StepName::PodsGone)]
+#[case::check_of_volumes(Role::Primary, StepName::Replication)]
+fn what_keeps_failing_is_blocked_after_its_deadline_and_not_before(
+    #[case] to: Role,
+    #[case] at: StepName,
+) {
+    let world = failing_at(to, at, VERIFY_DEADLINE.as_secs() - 10, &[]);
+    assert_eq!(state(&world, at), StepState::Running);
+    let mut world = failing_at(to, at, VERIFY_DEADLINE.as_secs() + 10, &[]);
+    assert_eq!(state(&world, at), StepState::Blocked);
+    assert_eq!(world.status().phase, Some(Phase::Stalled));
+    assert_eq!(world.blocked_by(), ["not-verified"]);
+    // It is tried all the while, and goes on by itself.
+    (world.failing_sweep, world.failing_look) = (None, None);
+    world.settle();
+    assert!(world.status().transition.is_none());
+}
+
+#[rstest]
+#[case::sweep(Role::Secondary, StepName::Traffic, &["not-verified"], false)]
+#[case::sweep_with_consent(Role::Secondary, StepName::Traffic, &["not-verified", "not-conforming"], true)]
+#[case::pods(Role::Secondary, StepName::PodsGone, &["not-verified"], false)]
+#[case::pods_without(Role::Secondary, StepName::PodsGone, &["pods-running"], false)]
+#[case::pods_with_consent(Role::Secondary, StepName::PodsGone, &["not-verified", "pods-running"], true)]
+#[case::volumes(Role::Primary, StepName::Guards, &["not-verified"], false)]
+#[case::volumes_half(Role::Primary, StepName::Guards, &["not-verified", "volume-degraded"], false)]
+fn who_goes_on_without_having_looked_consents_to_what_may_be_there(
+    #[case] to: Role,
+    #[case] at: StepName,
+    #[case] overrides: &[&str],
+    #[case] goes_on: bool,
+) {
+    let world = failing_at(to, at, VERIFY_DEADLINE.as_secs() + 10, overrides);
+    let ahead = state(&world, at) == StepState::Done;
+    assert_eq!(ahead, goes_on, "{:?}", world.status().transition);
+}
+
+#[test]
+fn with_consent_to_all_that_may_be_there_a_promotion_begins() {
+    let looked_for = super::super::unverified::found_by_looking(Role::Primary);
+    let mut overrides: Vec<_> = looked_for.iter().map(|guard| guard.as_str()).collect();
+    assert!(overrides.contains(&"volume-not-synced"));
+    overrides.push("not-verified");
+    let seconds = VERIFY_DEADLINE.as_secs() + 10;
+    let world = failing_at(Role::Primary, StepName::Guards, seconds, &overrides);
+    assert_eq!(state(&world, StepName::Guards), StepState::Done);
+}
+
+#[test]
+fn a_failure_of_an_earlier_step_lets_no_later_one_pass_untried() {
+    let overrides = ["not-verified", "not-conforming"];
+    let seconds = VERIFY_DEADLINE.as_secs() + 10;
+    let world = failing_at(Role::Secondary, StepName::Traffic, seconds, &overrides);
+    assert_eq!(state(&world, StepName::Traffic), StepState::Done);
+    assert_eq!(state(&world, StepName::Gitops), StepState::Running);
+}
+
+#[test]
+fn a_settled_site_says_that_its_objects_cannot_be_swept() {
+    let mut world = settled_primary();
+    world.failing_sweep = Some(Failing {
+        of: world.status().step,
+        since: world.now - VERIFY_DEADLINE,
+        why: "no answer".into(),
+    });
+    world.settle();
+    assert_eq!(
+        world.condition(condition::ENFORCED),
+        ("False", "NotVerified")
+    );
+}
