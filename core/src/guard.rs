@@ -13,7 +13,7 @@ use crate::api::Blocked;
 use crate::role::Role;
 
 pub use asked::{Asked, Unneeded, out_of_place, unneeded};
-pub use objects::{of_uncovered, of_volume};
+pub use objects::{of_hopeless, of_refused, of_uncovered, of_volume};
 
 /// The name of a guard, as it is overridden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub enum GuardId {
     NotConforming,
     /// Things run on an enrolled namespace that no rule reaches, and go on running.
     UncoveredWorkloads,
+    /// The API server would refuse what has to be written.
+    WriteRefused,
     /// A volume that is to be promoted by force is degraded.
     VolumeDegraded,
     /// Of a volume that is to be promoted by force nobody can say that it is in sync: a resync is under way, or it is not
@@ -50,12 +52,13 @@ pub enum GuardId {
 }
 
 impl GuardId {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PeerUnknown,
         Self::NoEnforcement,
         Self::EnforcerSilent,
         Self::NotConforming,
         Self::UncoveredWorkloads,
+        Self::WriteRefused,
         Self::VolumeDegraded,
         Self::VolumeNotSynced,
         Self::PodsRunning,
@@ -74,6 +77,7 @@ impl GuardId {
             Self::EnforcerSilent => "enforcer-silent",
             Self::NotConforming => "not-conforming",
             Self::UncoveredWorkloads => "uncovered-workloads",
+            Self::WriteRefused => "write-refused",
             Self::VolumeDegraded => "volume-degraded",
             Self::VolumeNotSynced => "volume-not-synced",
             Self::PodsRunning => "pods-running",

@@ -20,7 +20,9 @@ impl GuardId {
                 (to == Role::Primary).then_some(Asked::AtTheStart)
             }
             Self::UncoveredWorkloads => (to == Role::Secondary).then_some(Asked::AtTheStart),
-            Self::NoEnforcement | Self::TransitionRunning => Some(Asked::AtTheStart),
+            Self::NoEnforcement | Self::WriteRefused | Self::TransitionRunning => {
+                Some(Asked::AtTheStart)
+            }
             Self::WorkloadsUnavailable | Self::BatchUnsettled => {
                 (to == Role::Primary).then_some(Asked::OnTheWay)
             }
@@ -37,6 +39,7 @@ impl GuardId {
         match self {
             Self::NotConforming
             | Self::UncoveredWorkloads
+            | Self::WriteRefused
             | Self::VolumeDegraded
             | Self::VolumeNotSynced
             | Self::PodsRunning
@@ -60,6 +63,7 @@ impl GuardId {
             Self::EnforcerSilent => "a live webhook replica does not report the new roles",
             Self::NotConforming => "objects do not come to agree with the role",
             Self::UncoveredWorkloads => "things run that no rule reaches",
+            Self::WriteRefused => "the API server would refuse what has to be written",
             Self::VolumeDegraded => "a volume to be promoted is degraded",
             Self::VolumeNotSynced => "a volume to be promoted is not known to be in sync",
             Self::PodsRunning => "something that could write has not ended",

@@ -153,7 +153,7 @@ pub struct LookReport {
     pub total: i64,
     /// Those of them that are in the way, or guards that hold.
     pub left: i64,
-    /// The first of those, at most [`BLOCKED_LIMIT`].
+    /// The first of those, at most [`BLOCKED_LIMIT`]; of guards all.
     pub blocked: Vec<Blocked>,
     /// The first of those that are not waited for, at most [`BLOCKED_LIMIT`].
     pub not_waited_for: Vec<NotWaitedFor>,

@@ -15,6 +15,7 @@ mod site;
 mod survey;
 mod webhook;
 mod workloads;
+mod write_answers;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use rules::RulesWebhook;
 pub use site::{SiteWrite, WriteError};
 pub use survey::{Enrolled, Found, Requests, Survey, Unseen};
 pub use webhook::WebhookState;
+pub use write_answers::{PlannedWrite, RefusedWrite, WriteAnswers};
 
 use crate::connection::Connection;
 

@@ -1,7 +1,8 @@
 //! Looking at what a step of a walk waits for, and doing the little that it may need to come about.
 //!
 //! ```text
-//!   guards      what no rule reaches, before a demotion; volumes that are not fit, before a promotion
+//!   guards      what no rule reaches, before a demotion; volumes that are not fit, before a promotion; changes that the API
+//!               server would refuse
 //!   podsGone    pods, whom they belong to, which claims they use; one pod that blocks an ordered set is deleted
 //!   replication what the driver of each volume says
 //!   cronJobs    a run that was missed is marked as had
@@ -15,6 +16,7 @@ mod batch;
 mod listed;
 mod volumes;
 mod workloads;
+mod writes;
 
 use std::collections::BTreeSet;
 
@@ -97,6 +99,15 @@ struct Found {
     not_waited_for: Vec<NotWaitedFor>,
 }
 
+impl Found {
+    fn and(mut self, other: Self) -> Self {
+        self.total += other.total;
+        self.in_the_way.extend(other.in_the_way);
+        self.not_waited_for.extend(other.not_waited_for);
+        self
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     #[error(transparent)]
@@ -138,12 +149,17 @@ impl Looker {
             },
             other => other?,
         };
+        // Of guards each object is overridden by itself, so all that hold have to be known.
+        let named = match look.at {
+            StepName::Guards => usize::MAX,
+            _ => BLOCKED_LIMIT,
+        };
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         Ok(LookReport {
             look,
             total: count(found.total),
             left: count(found.in_the_way.len()),
-            blocked: found.in_the_way.into_iter().take(BLOCKED_LIMIT).collect(),
+            blocked: found.in_the_way.into_iter().take(named).collect(),
             not_waited_for: found
                 .not_waited_for
                 .into_iter()
@@ -157,10 +173,16 @@ impl Looker {
         match (at, scene.to) {
             // What a policy does not name goes on as it is.
             (StepName::Guards, Role::Secondary) if matches!(scene.moving, Moving::Named(_)) => {
-                Ok(Found::default())
+                self.refused_writes(scene).await
             }
-            (StepName::Guards, Role::Secondary) => self.uncovered(scene).await,
-            (StepName::Guards, Role::Primary) => self.unfit_volumes(scene).await,
+            (StepName::Guards, Role::Secondary) => Ok(self
+                .uncovered(scene)
+                .await?
+                .and(self.refused_writes(scene).await?)),
+            (StepName::Guards, Role::Primary) => Ok(self
+                .unfit_volumes(scene)
+                .await?
+                .and(self.refused_writes(scene).await?)),
             (StepName::PodsGone, _) => self.pods_gone(scene).await,
             (StepName::Replication, _) => self.replication(scene).await,
             (StepName::CronJobs, _) => self.forget_missed_runs(scene).await,
