@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::annotations;
 use crate::api::Site;
 use crate::names::{OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION};
 use crate::namespace::{Enforcement, may_enrol};
@@ -90,9 +91,13 @@ pub fn admit_namespace(settled: Option<&Settled>, object: &str) -> Result<Rewrit
         });
     }
     let role = settled.and_then(|s| s.roles.uniform());
+    let patch = patch.build();
+    if let Some(size) = annotations::overflow(&view, &patch) {
+        return Err(RewriteError::NoRoom { size });
+    }
     Ok(Rewrite {
         role,
-        patch: patch.build(),
+        patch,
         changes,
         notes: vec![],
     })
@@ -148,6 +153,19 @@ mod tests {
         assert_eq!(
             admitted(None, namespace),
             json!({"metadata": {"name": "shop", "labels": {ENFORCE_LABEL: "enabled"}}})
+        );
+    }
+
+    #[test]
+    fn one_without_room_for_its_roles_is_refused_and_not_made_invalid() {
+        let padding = "y".repeat(crate::annotations::LIMIT - 1);
+        let namespace = json!({"metadata": {
+            "name": "shop", "labels": {ENFORCE_LABEL: "enabled"}, "annotations": {"x": padding},
+        }});
+        let refused = admit_namespace(Some(&settled()), &namespace.to_string());
+        assert!(
+            matches!(refused, Err(RewriteError::NoRoom { .. })),
+            "{refused:?}"
         );
     }
 

@@ -13,7 +13,7 @@ use crate::api::Blocked;
 use crate::role::Role;
 
 pub use asked::{Asked, Unneeded, out_of_place, unneeded};
-pub use objects::{of_left, of_published, of_uncovered, of_volume};
+pub use objects::{of_hopeless, of_left, of_published, of_refused, of_uncovered, of_volume};
 
 /// The name of a guard, as it is overridden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +34,8 @@ pub enum GuardId {
     UncoveredTraffic,
     /// A namespace has lost its enrolment label without being unenrolled: its objects would go on as they are.
     NamespaceLeft,
+    /// The API server would refuse what has to be written.
+    WriteRefused,
     /// A volume that is to be promoted by force is degraded.
     VolumeDegraded,
     /// Of a volume that is to be promoted by force nobody can say that it is in sync: a resync is under way, or it is not
@@ -56,7 +58,7 @@ pub enum GuardId {
 }
 
 impl GuardId {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::PeerUnknown,
         Self::NoEnforcement,
         Self::EnforcerSilent,
@@ -65,6 +67,7 @@ impl GuardId {
         Self::UncoveredWorkloads,
         Self::UncoveredTraffic,
         Self::NamespaceLeft,
+        Self::WriteRefused,
         Self::VolumeDegraded,
         Self::VolumeNotSynced,
         Self::PodsRunning,
@@ -86,6 +89,7 @@ impl GuardId {
             Self::UncoveredWorkloads => "uncovered-workloads",
             Self::UncoveredTraffic => "uncovered-traffic",
             Self::NamespaceLeft => "namespace-left",
+            Self::WriteRefused => "write-refused",
             Self::VolumeDegraded => "volume-degraded",
             Self::VolumeNotSynced => "volume-not-synced",
             Self::PodsRunning => "pods-running",

@@ -13,6 +13,7 @@
 //! One function, [`rewrite::rewrite`], decides what an object must look like under a role. The webhook runs it on every
 //! write, the sweeper on every stored object, `plan` on a copy: what is previewed is what happens.
 
+pub mod annotations;
 pub mod api;
 pub mod backstop;
 pub mod batch;
@@ -28,6 +29,7 @@ pub mod patch;
 pub mod plan;
 pub mod pointer;
 pub mod record;
+pub mod refusal;
 pub mod request;
 pub mod rewrite;
 pub mod role;
@@ -36,6 +38,7 @@ pub mod rule;
 mod scale;
 pub mod transition;
 pub mod uncovered;
+mod values;
 mod view;
 pub mod waits;
 

@@ -44,6 +44,9 @@ pub const LEADER_LEASE: &str = "failover-controller";
 /// Field managers of our own writes. Not `kubectl` or `before-first-apply`: Flux strips those.
 pub const CONTROLLER_MANAGER: &str = "failover-controller";
 pub const CLI_MANAGER: &str = "kubectl-failover";
+/// Of questions: a dry run under this name asks whether the object would be taken as it is sent. The webhook leaves it so, and
+/// the backstop lets it through. It is never the manager of anything, since nothing is stored.
+pub const PREVIEW_MANAGER: &str = "failover-preview";
 /// Of the CLI, for [`ROLE_RULES_WEBHOOK_NAME`] alone.
 pub const ROLE_RULES_MANAGER: &str = "kubectl-failover-rules";
 

@@ -28,7 +28,7 @@ pub enum RecordProblem {
     NotAnObject,
     #[error("{0} is not a field of the rule")]
     UnknownField(String),
-    #[error("{pointer} holds {value}, which is not of type {expected}")]
+    #[error("{pointer} holds {value}, which is no {expected} that the API server takes there")]
     WrongType {
         pointer: Pointer,
         value: String,
@@ -52,7 +52,7 @@ impl Record {
             if let Some(field) = fields.iter().find(|f| f.pointer == pointer) {
                 if value.is_null() {
                     record.values.insert(pointer, None);
-                } else if field.value_type.matches(&value) {
+                } else if field.takes(&value) {
                     record.values.insert(pointer, Some(value));
                 } else {
                     problems.push(RecordProblem::WrongType {

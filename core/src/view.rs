@@ -56,6 +56,7 @@ pub(crate) enum Container {
 /// Slices of one JSON object.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
+    text: &'a str,
     leaves: Vec<Option<&'a RawValue>>,
     /// Per path, the containers after 1, 2, ... segments.
     containers: Vec<[Container; MAX_SEGMENTS]>,
@@ -83,6 +84,7 @@ impl<'a> View<'a> {
     fn walk(text: &'a str, paths: &[&Pointer]) -> Result<Self, serde_json::Error> {
         assert!(paths.len() <= 64, "a rule has at most 24 fields");
         let mut view = Self {
+            text,
             leaves: vec![None; paths.len()],
             containers: vec![[Container::Absent; MAX_SEGMENTS]; paths.len()],
         };
@@ -109,6 +111,11 @@ impl<'a> View<'a> {
             Ok(value) => Some(value),
             Err(_) => Some(Value::Array(Vec::new())),
         }
+    }
+
+    /// All of it.
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
     }
 
     /// What stands `depth` segments down the `i`th pointer asked for.

@@ -1,5 +1,7 @@
 //! What a role would change in what was found: pure, and by the very function that the webhook runs.
 
+use std::sync::Arc;
+
 use failover_core::batch::{is_resumed, missed_run};
 use failover_core::compile::Held;
 use failover_core::guard::Hold;
@@ -9,12 +11,12 @@ use failover_core::rewrite::Note;
 use failover_core::uncovered::Uncovered;
 use failover_core::uncovered::traffic::Published;
 use failover_core::waits::available::left_out;
-use failover_core::{Layer, NamespaceState, Role, Roles};
+use failover_core::{Layer, NamespaceState, Role, Roles, Rule};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::apart::{Apart, in_force};
-use crate::cluster::{Enrolled, Found, Survey, Unseen};
+use crate::cluster::{Enrolled, Found, PlannedWrite, Survey, Unseen, WriteAnswers};
 
 /// What a promotion may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Plan {
     pub held_back: Vec<Held>,
     /// What could not be looked at.
     pub unseen: Vec<Unseen>,
+    /// Whether the API server would take the changes.
+    pub writes: WriteAnswers,
     /// Guards that would hold.
     pub holds: Vec<Hold>,
 }
@@ -60,6 +64,7 @@ pub struct Plan {
 /// An object that would change, and as it is now.
 #[derive(Clone, Debug)]
 pub struct Planned {
+    pub rule: Arc<Rule>,
     pub item: Item,
     pub before: Value,
 }
@@ -73,6 +78,18 @@ impl Planned {
 impl Plan {
     pub fn changed(&self) -> impl Iterator<Item = &Planned> {
         self.items.iter().filter(|planned| planned.changes())
+    }
+
+    /// What would be written.
+    pub fn planned_writes(&self) -> Vec<PlannedWrite<'_>> {
+        self.changed()
+            .map(|planned| PlannedWrite {
+                rule: &planned.rule,
+                object: &planned.item.object,
+                before: &planned.before,
+                patch: &planned.item.rewrite.patch,
+            })
+            .collect()
     }
 
     /// Jobs that stay as they are held.
@@ -108,6 +125,7 @@ pub fn plan(
         apart: in_force(enrolled),
         held_back: Vec::new(),
         unseen: survey.unseen.clone(),
+        writes: WriteAnswers::default(),
         holds: Vec::new(),
     };
     for found in &survey.found {
@@ -139,7 +157,12 @@ pub fn plan(
                 if let Some(missed) = resumed_run(&item, &found.object, now) {
                     plan.missed_runs.push((item.object.clone(), missed));
                 }
+                let mut notes = item.rewrite.notes.iter();
+                if let Some(note) = notes.find(|note| matches!(note, Note::NoRoom { .. })) {
+                    plan.hopeless.push((item.object.clone(), note.to_string()));
+                }
                 plan.items.push(Planned {
+                    rule: Arc::clone(&found.rule),
                     item,
                     before: found.object.clone(),
                 });

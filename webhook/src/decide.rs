@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
 use failover_core::birth;
+use failover_core::names::PREVIEW_MANAGER;
 use failover_core::namespace::may_enrol;
 use failover_core::request::{self, Operation};
 use failover_core::rewrite::{Rewrite, RewriteError};
@@ -97,6 +98,10 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
         // Deleting and connecting store nothing.
         _ => return UNCHANGED,
     };
+    // A question about a change that is to come: the object is sent as it will be.
+    if request.dry_run == Some(true) && field_manager(request) == Some(PREVIEW_MANAGER) {
+        return UNCHANGED;
+    }
     let resource = &request.resource;
     let subresource = request.sub_resource.as_deref().filter(|s| !s.is_empty());
     let is_namespace = resource.group.is_empty() && resource.resource == "namespaces";
@@ -132,10 +137,7 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
         resource: &resource.resource,
         subresource,
         name: request.name.as_deref().unwrap_or_default(),
-        field_manager: request
-            .options
-            .as_ref()
-            .and_then(|o| o.field_manager.as_deref()),
+        field_manager: field_manager(request),
         object,
         old_object: request.old_object.map(RawValue::get),
     };
@@ -143,6 +145,10 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
     guarded(request, state.site.as_deref(), !is_primary, || {
         request::admit(rules, &state, &admission)
     })
+}
+
+fn field_manager<'a>(request: &'a Request<'_>) -> Option<&'a str> {
+    request.options.as_ref()?.field_manager.as_deref()
 }
 
 /// The API server asks only about enrolled namespaces, so this one is enrolled (or has just ceased to be), and the cache

@@ -126,6 +126,35 @@ async fn a_deployment_in_a_secondary_namespace_is_forced_to_0_with_its_record_an
     ));
 }
 
+#[rstest]
+#[case::asked(true, "failover-preview", true)]
+#[case::written(false, "failover-preview", false)]
+#[case::another_dry_run(true, "kustomize-controller", false)]
+#[tokio::test]
+async fn a_question_about_a_change_is_left_as_it_is_sent(
+    #[case] dry_run: bool,
+    #[case] manager: &str,
+    #[case] unchanged: bool,
+) {
+    let app = app();
+    let request = json!({ "dryRun": dry_run, "options": { "fieldManager": manager } });
+    let response = ask(&app, &review(&request)).await;
+    assert_eq!(response["allowed"], true);
+    assert_eq!(response["patch"].is_null(), unchanged, "{response}");
+}
+
+#[tokio::test]
+async fn what_a_record_would_make_invalid_is_forbidden() {
+    let app = app();
+    let mut object = deployment(3);
+    object["metadata"]["annotations"] =
+        json!({ "x": "y".repeat(failover_core::annotations::LIMIT - 1) });
+    let response = ask(&app, &review(&json!({ "object": object }))).await;
+    assert_eq!(response["allowed"], false, "{response}");
+    assert_eq!(response["status"]["code"], 403);
+    assert_eq!(response["status"]["reason"], "Forbidden");
+}
+
 #[tokio::test]
 async fn scale_is_a_door_of_its_own() {
     let app = app();

@@ -78,6 +78,9 @@ pub struct Request<'a> {
     pub old_object: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub options: Option<Options<'a>>,
+    /// Nothing is stored.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

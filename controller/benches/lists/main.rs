@@ -135,6 +135,7 @@ fn scene() -> Scene {
         to: Role::Secondary,
         namespaces: vec![namespace],
         moving: Moving::Layers(std::collections::BTreeSet::new()),
+        terminating: std::collections::BTreeSet::new(),
         rules: RuleSet::built_in(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use failover_core::Rule;
-use failover_core::names::CONTROLLER_MANAGER;
+use failover_core::names::{CONTROLLER_MANAGER, PREVIEW_MANAGER};
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use http_body_util::BodyExt as _;
@@ -18,7 +18,7 @@ use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Precond
 use kube::client::Body;
 use kube::core::Request;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use failover_core::causes::causes;
@@ -162,6 +162,23 @@ impl Objects {
         let patch = Patch::<()>::Json(locked(rewrite, resource_version));
         self.send(self.request.patch(name, &manager(), &patch))
             .await
+    }
+
+    /// Asks whether a rewrite that was made on the version `resource_version` would be taken. Nothing is stored.
+    pub async fn preview(
+        &self,
+        name: &str,
+        rewrite: &json_patch::Patch,
+        resource_version: &str,
+    ) -> Result<(), ObjectError> {
+        let params = PatchParams {
+            dry_run: true,
+            field_manager: Some(PREVIEW_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::<()>::Json(locked(rewrite, resource_version));
+        let request = self.request.patch(name, &params, &patch);
+        self.send::<IgnoredAny>(request).await.map(|_| ())
     }
 
     /// Changes some fields of an object.

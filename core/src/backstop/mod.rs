@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use crate::names::{
     CLI_MANAGER, CONTROLLER_MANAGER, ENFORCE_LABEL, GROUP, HELD_ANNOTATION, NEVER_ENROLLED,
-    OBJECTS_ANNOTATION, RESTORE_ANNOTATION, SITE_ANNOTATION,
+    OBJECTS_ANNOTATION, PREVIEW_MANAGER, RESTORE_ANNOTATION, SITE_ANNOTATION,
 };
 use crate::rule::{Active, Field, Reach, Rule, RuleSet};
 
@@ -227,6 +227,11 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
         ),
         Reach::All | Reach::Named => own,
     };
+    // Whoever asks whether a change would be taken asks for the time after the roles have moved. Nothing is stored.
+    let preview = literal(PREVIEW_MANAGER);
+    let role = format!(
+        "request.?dryRun.orValue(false) && request.?options.?fieldManager.orValue('') == {preview} ? 'exempt' : {role}"
+    );
     vec![
         variable(
             "named",

@@ -22,7 +22,9 @@ impl GuardId {
             Self::UncoveredWorkloads | Self::UncoveredTraffic | Self::NamespaceLeft => {
                 (to == Role::Secondary).then_some(Asked::AtTheStart)
             }
-            Self::NoEnforcement | Self::TransitionRunning => Some(Asked::AtTheStart),
+            Self::NoEnforcement | Self::WriteRefused | Self::TransitionRunning => {
+                Some(Asked::AtTheStart)
+            }
             Self::WorkloadsUnavailable | Self::BatchUnsettled => {
                 (to == Role::Primary).then_some(Asked::OnTheWay)
             }
@@ -42,6 +44,7 @@ impl GuardId {
             | Self::UncoveredWorkloads
             | Self::UncoveredTraffic
             | Self::NamespaceLeft
+            | Self::WriteRefused
             | Self::VolumeDegraded
             | Self::VolumeNotSynced
             | Self::PodsRunning
@@ -69,6 +72,7 @@ impl GuardId {
             Self::UncoveredWorkloads => "things run that no rule reaches",
             Self::UncoveredTraffic => "names are published that no rule reaches",
             Self::NamespaceLeft => "a namespace lost its enrolment label without being unenrolled",
+            Self::WriteRefused => "the API server would refuse what has to be written",
             Self::VolumeDegraded => "a volume to be promoted is degraded",
             Self::VolumeNotSynced => "a volume to be promoted is not known to be in sync",
             Self::PodsRunning => "something that could write has not ended",

@@ -4,6 +4,7 @@
 use super::{GuardId, Hold};
 use crate::api::Blocked;
 use crate::names::{ENFORCE_LABEL, EXEMPT};
+use crate::refusal::Refuser;
 use crate::uncovered::Uncovered;
 use crate::uncovered::traffic::Published;
 use crate::waits::replication;
@@ -65,6 +66,40 @@ pub fn of_left(namespaces: &[String]) -> Vec<Hold> {
             }
         })
         .collect()
+}
+
+/// What would have to be written and would be refused holds either change, each object by itself.
+pub fn of_refused(object: &str, by: &Refuser, message: &str) -> Hold {
+    let ask = match by {
+        Refuser::Policy(name) => format!("change or exempt it from admission policy {name}"),
+        Refuser::Webhook(name) => {
+            format!("change or exempt it from the policy behind admission webhook {name}")
+        }
+        Refuser::SilentWebhook(name) => format!("have admission webhook {name} answer"),
+        Refuser::Rights => "give the controller list and patch on its kind".to_owned(),
+        Refuser::Validation => "correct the object".to_owned(),
+        Refuser::Unnamed => "find what refuses it".to_owned(),
+    };
+    Hold {
+        guard: GuardId::WriteRefused,
+        object: Some(object.to_owned()),
+        message: format!("the change would be refused by {by}: {message}"),
+        hint: format!(
+            "{ask}, or pass --override write-refused={object} --reason TEXT, and the change stops at not-conforming, if it is refused then"
+        ),
+    }
+}
+
+/// What no rewrite can bring to agree with its role would stall a change half way.
+pub fn of_hopeless(object: &str, why: &str) -> Hold {
+    Hold {
+        guard: GuardId::NotConforming,
+        object: Some(object.to_owned()),
+        message: why.to_owned(),
+        hint: format!(
+            "put it right, or go on without it: --override not-conforming={object} --reason TEXT"
+        ),
+    }
 }
 
 /// What a forced promotion of this volume may lose holds it. `object` is its reference, `volume` the object as it is stored.

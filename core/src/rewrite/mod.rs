@@ -31,6 +31,8 @@ mod to_secondary;
 #[cfg(test)]
 pub(crate) mod generate;
 #[cfg(test)]
+mod invalid;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use std::fmt;
 use json_patch::Patch;
 use serde_json::Value;
 
+use crate::annotations;
 use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::patch::{NotAnObject, PatchBuilder};
 use crate::pointer::Pointer;
@@ -85,6 +88,8 @@ pub enum Note {
     StaysPassive(Pointer),
     #[error("{0} stays passive: nothing is recorded to restore it to")]
     NoRecord(Pointer),
+    #[error("it is not restored: its annotations would take {size} bytes, and {limit} are the limit", limit = annotations::LIMIT)]
+    NoRoom { size: usize },
     #[error("held since it was created: it runs only on consent")]
     Held(Pointer),
 }
@@ -102,6 +107,16 @@ pub enum RewriteError {
         value: String,
         expected: &'static str,
     },
+    #[error(
+        "{pointer} is {value}, which the API server does not take: it could not be restored and so is not recorded"
+    )]
+    NotTaken { pointer: Pointer, value: String },
+    /// The API server would refuse it as invalid, and it would be we who made it so.
+    #[error(
+        "its annotations have no room for the record of what it was: {size} bytes with it, and {limit} are the limit",
+        limit = annotations::LIMIT
+    )]
+    NoRoom { size: usize },
     #[error(transparent)]
     NotAnObject(#[from] NotAnObject),
 }
@@ -149,9 +164,21 @@ pub(crate) fn rewrite(
     if rule.reach == Reach::Uncontrolled && subject.object.is_controlled() {
         return Ok(Rewrite::default());
     }
-    match role {
-        Role::Secondary => to_secondary::rewrite(rule, subject),
-        Role::Primary => Ok(to_primary::rewrite(rule, subject)),
+    let rewrite = match role {
+        Role::Secondary => to_secondary::rewrite(rule, subject)?,
+        Role::Primary => to_primary::rewrite(rule, subject),
+    };
+    match annotations::overflow(&subject.object, &rewrite.patch) {
+        None => Ok(rewrite),
+        Some(size) => match role {
+            Role::Secondary => Err(RewriteError::NoRoom { size }),
+            // Live as it is: its writer is not refused for our sake, and the record stays.
+            Role::Primary => Ok(Rewrite {
+                role: Some(role),
+                notes: vec![Note::NoRoom { size }],
+                ..Rewrite::default()
+            }),
+        },
     }
 }
 

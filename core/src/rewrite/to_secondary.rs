@@ -101,7 +101,20 @@ fn check_type(field: &Field, value: Option<&Value>) -> Result<(), RewriteError> 
             value: kind_of(value).to_owned(),
             expected: field.value_type.as_str(),
         }),
+        Some(value) if !field.takes(value) => Err(RewriteError::NotTaken {
+            pointer: field.pointer.clone(),
+            value: shorten(value),
+        }),
         _ => Ok(()),
+    }
+}
+
+fn shorten(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 

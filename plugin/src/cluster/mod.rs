@@ -16,6 +16,7 @@ mod survey;
 mod traffic;
 mod webhook;
 mod workloads;
+mod write_answers;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub use rules::RulesWebhook;
 pub use site::{SiteWrite, WriteError};
 pub use survey::{Enrolled, Found, Listed, Requests, Survey, Unseen};
 pub use webhook::WebhookState;
+pub use write_answers::{PlannedWrite, RefusedWrite, WriteAnswers};
 
 use crate::connection::Connection;
 

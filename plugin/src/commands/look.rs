@@ -130,6 +130,8 @@ pub async fn preview(
     plan.held_back = held_back(enrolled, &survey, &requests);
     plan.unseen.extend(unseen.into_iter().chain(unseen_traffic));
     plan.unseen.extend(requests.unseen);
+    let writes = cluster.ask_writes(&plan.planned_writes()).await?;
+    plan.writes = writes;
     Ok(plan)
 }
 
@@ -160,6 +162,16 @@ pub fn standing(view: &View, plan: &Plan) -> Vec<Hold> {
         holds.extend(guard::of_published(&plan.published));
         holds.extend(guard::of_left(&view.left));
     }
+    let refused = plan
+        .writes
+        .refused
+        .iter()
+        .map(|refused| (&refused.object, &refused.by, refused.message.clone()));
+    holds.extend(
+        refused.map(|(object, by, message)| guard::of_refused(&object.to_string(), by, &message)),
+    );
+    let hopeless = plan.hopeless.iter();
+    holds.extend(hopeless.map(|(object, why)| guard::of_hopeless(&object.to_string(), why)));
     let volumes = plan.changed().filter(|planned| {
         let item = &planned.item;
         item.layer == Layer::Volumes

@@ -29,4 +29,5 @@ mod rights;
 mod round_trip;
 mod rules;
 mod under_load;
+mod write_refused;
 mod writers;

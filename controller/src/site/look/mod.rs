@@ -1,7 +1,8 @@
 //! Looking at what a step of a walk waits for, and doing the little that it may need to come about.
 //!
 //! ```text
-//!   guards      what no rule reaches, pods and names in DNS, before a demotion; volumes that are not fit, before a promotion
+//!   guards      what no rule reaches, pods and names in DNS, before a demotion; volumes that are not fit, before a promotion;
+//!               changes that the API server would refuse
 //!   podsGone    pods, whom they belong to, which claims they use; one pod that blocks an ordered set is deleted
 //!   replication what the driver of each volume says
 //!   cronJobs    a run that was missed is marked as had
@@ -16,6 +17,7 @@ mod listed;
 mod traffic;
 mod volumes;
 mod workloads;
+mod writes;
 
 use std::collections::BTreeSet;
 
@@ -107,6 +109,15 @@ struct Found {
     not_waited_for: Vec<NotWaitedFor>,
 }
 
+impl Found {
+    fn and(mut self, other: Self) -> Self {
+        self.total += other.total;
+        self.in_the_way.extend(other.in_the_way);
+        self.not_waited_for.extend(other.not_waited_for);
+        self
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     #[error(transparent)]
@@ -152,16 +163,26 @@ impl Looker {
         match (at, scene.to) {
             // What a policy does not name goes on as it is.
             (StepName::Guards, Role::Secondary) if matches!(scene.moving, Moving::Named(_)) => {
-                Ok(Found::default())
+                self.refused_writes(scene).await
             }
             (StepName::Guards, Role::Secondary) => {
-                let (workloads, traffic) =
-                    futures::join!(self.uncovered(scene), self.published(scene));
+                let (workloads, traffic, writes) = futures::join!(
+                    self.uncovered(scene),
+                    self.published(scene),
+                    self.refused_writes(scene)
+                );
                 let mut found = or_refused(workloads, GuardId::UncoveredWorkloads)?;
                 found.add(or_refused(traffic, GuardId::UncoveredTraffic)?);
+                found.add(or_refused(writes, GuardId::WriteRefused)?);
                 Ok(found)
             }
-            (StepName::Guards, Role::Primary) => self.unfit_volumes(scene).await,
+            (StepName::Guards, Role::Primary) => {
+                let (volumes, writes) =
+                    futures::join!(self.unfit_volumes(scene), self.refused_writes(scene));
+                let mut found = or_refused(volumes, guard_of(at, scene.to))?;
+                found.add(or_refused(writes, GuardId::WriteRefused)?);
+                Ok(found)
+            }
             (StepName::PodsGone, _) => self.pods_gone(scene).await,
             (StepName::Replication, _) => self.replication(scene).await,
             (StepName::CronJobs, _) => self.forget_missed_runs(scene).await,
@@ -194,6 +215,7 @@ impl Found {
     fn add(&mut self, other: Self) {
         self.total += other.total;
         self.in_the_way.extend(other.in_the_way);
+        self.not_waited_for.extend(other.not_waited_for);
     }
 }
 

@@ -128,11 +128,24 @@ fn remarks(plan: &Plan, screen: &Screen) {
         "Not waited for before traffic:",
         not_waited_for.collect(),
     );
+    // Where they hold it, they are named by their guard.
+    let holds_it = |hold: &Hold| hold.guard == GuardId::NotConforming;
+    if !plan.holds.iter().any(holds_it) {
+        section(
+            screen,
+            Tone::Bad,
+            &format!("Objects that hold the {}:", words.noun),
+            hopeless.collect(),
+        );
+    }
+    let unasked = plan.writes.unasked.iter();
     section(
         screen,
-        Tone::Bad,
-        &format!("Objects that hold the {}:", words.noun),
-        hopeless.collect(),
+        Tone::Warning,
+        "Not known whether the API server would take these; the controller asks before anything moves:",
+        unasked
+            .map(|unasked| format!("{}: {}", unasked.what, unasked.why))
+            .collect(),
     );
     // Where they hold the demotion, they are named by their guard.
     let holds = |guard| plan.holds.iter().any(|hold| hold.guard == guard);
@@ -287,6 +300,8 @@ struct Report {
     /// What is asked of single objects and not in force.
     held_back: Vec<ReportReason>,
     unseen: Vec<Unseen>,
+    /// Changes of which it is not known whether the API server would take them.
+    unasked: Vec<Unseen>,
     guards: Vec<ReportGuard>,
 }
 
@@ -386,6 +401,7 @@ impl Report {
             apart: plan.apart.clone(),
             held_back: plan.held_back.iter().map(ReportReason::of_held).collect(),
             unseen: plan.unseen.clone(),
+            unasked: plan.writes.unasked.clone(),
             guards: plan.holds.iter().map(ReportGuard::of).collect(),
         }
     }

@@ -99,6 +99,13 @@ pub(super) fn guards(
         .typed
         .iter()
         .filter(|typed| {
+            let all_asked = plan.writes.unasked.is_empty();
+            let may_be_refused = Overrides::parse_known(&[typed])
+                .iter()
+                .any(|(guard, _)| guard == GuardId::WriteRefused);
+            if may_be_refused && !all_asked {
+                return false;
+            }
             plan.unseen.is_empty()
                 || Overrides::parse_known(&[typed])
                     .iter()

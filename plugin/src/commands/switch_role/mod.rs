@@ -23,7 +23,6 @@ mod wish;
 
 use failover_core::Role;
 use failover_core::api::RoleRequest;
-use failover_core::guard::{GuardId, Hold, Overrides};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -123,7 +122,6 @@ pub async fn run(
         let mut plan = preview(session, view.name(), role, &view.enrolled).await?;
         plan.batch = ordered.batch;
         guards(&view, &wish, &ordered, &plan)?;
-        hopeless_hold(&plan, &Overrides::parse_known(&ordered.overrides), role)?;
         if !asked {
             say_what_it_means(session, &view, &ordered, &plan);
             let question = question(&view, &wish);
@@ -245,31 +243,6 @@ fn dry_run_report(session: &Session<'_>, view: &View, role: Role, args: &SwitchA
     let mut report = Report::new(view, role, Outcome::DryRun, &order, None);
     report.take_plan(plan);
     report.print(session.screen, args.output);
-}
-
-/// Objects that can never come to agree would stall the transition half way: better said before it starts.
-fn hopeless_hold(plan: &Plan, overrides: &Overrides, role: Role) -> Result<(), Failure> {
-    let holds: Vec<Hold> = plan
-        .hopeless
-        .iter()
-        .map(|(object, why)| (object.to_string(), why))
-        .filter(|(object, _)| !overrides.allows_object(GuardId::NotConforming, object))
-        .map(|(object, why)| Hold {
-            guard: GuardId::NotConforming,
-            message: why.clone(),
-            hint: format!(
-                "put it right, or go on without it: --override not-conforming={object} --reason TEXT"
-            ),
-            object: Some(object),
-        })
-        .collect();
-    if holds.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::held(
-        format!("{} of site {}", words(role).noun, plan.site),
-        holds,
-    ))
 }
 
 #[cfg(test)]

@@ -1,0 +1,268 @@
+//! What somebody else's policy, or the size of an object, would refuse is found before anything moves.
+
+use failover_core::api::{Blocked, StepName, StepState};
+use failover_core::guard::GuardId;
+use failover_core::{Layer, Role, annotations};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site};
+use testbed::{ControlPlane, eventually, fixtures};
+
+const WEB: &str = "shop/deployments/web";
+
+/// A ValidatingAdmissionPolicy of the cluster's own, in force for Deployments of one name.
+async fn refuse(site: &Site, policy: &str, name: &str, unless: &str) {
+    let policy_object = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": policy},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"],
+            }]},
+            // The default reason, and so 422.
+            "validations": [{"expression": format!("object.metadata.name != '{name}' || {unless}"), "message": "not here"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": policy},
+        "spec": {"policyName": policy, "validationActions": ["Deny"]},
+    });
+    for object in [policy_object, binding] {
+        site.apply_as_person(&object).await.unwrap();
+    }
+    // A policy is in force a moment after it is stored.
+    eventually("the policy to be in force", || async {
+        for replicas in [0, 9] {
+            let probe = fixtures::deployment("default", name, replicas);
+            if site.dry_run_as_flux(&probe).await.is_err() {
+                return Ok(());
+            }
+        }
+        Err("not yet")
+    })
+    .await;
+}
+
+async fn allow(site: &Site, policy: &str) {
+    for kind in [
+        "validatingadmissionpolicybinding",
+        "validatingadmissionpolicy",
+    ] {
+        site.kubectl(&["delete", kind, policy]).await.expect(0);
+    }
+}
+
+/// The guard's entries in a plan: object, and what is said of it.
+async fn plan(site: &Site, direction: &str) -> Vec<(String, String)> {
+    let output = site.failover(&["plan", direction, "-o", "json"]).await;
+    let plan: Value = serde_json::from_str(&output.expect(0).stdout).unwrap();
+    refused(&plan["guards"])
+}
+
+fn refused(guards: &Value) -> Vec<(String, String)> {
+    held_by(GuardId::WriteRefused, guards)
+}
+
+fn held_by(guard: GuardId, guards: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    guards
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|held| held["guard"] == guard.as_str())
+        .map(|held| (text(&held["object"]), text(&held["message"])))
+        .collect()
+}
+
+/// What holds the running walk at its guards.
+async fn held_at_the_guards(site: &Site) -> Vec<Blocked> {
+    eventually("a walk that is held at its guards", || async {
+        let walk = site.status().await.transition.ok_or("no walk".to_owned())?;
+        let guards = &walk.steps[0];
+        if guards.name == StepName::Guards && guards.state == StepState::Blocked {
+            Ok(guards.blocked.clone())
+        } else {
+            Err(format!("{walk:?}"))
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_policy_would_refuse_holds_either_change_before_anything_moves() {
+    let site = Site::start(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    for name in ["web", "api"] {
+        site.apply_as_flux(&fixtures::deployment("shop", name, 2))
+            .await
+            .unwrap();
+    }
+    assert_eq!(plan(&site, "demote").await, []);
+    refuse(&site, "min-replicas", "web", "object.spec.replicas > 0").await;
+
+    let planned = plan(&site, "demote").await;
+    assert_eq!(planned.len(), 1, "{planned:?}");
+    assert_eq!(planned[0].0, WEB);
+    assert!(planned[0].1.contains("min-replicas"), "{planned:?}");
+    site.failover(DEMOTE).await.expect(3);
+
+    // Past the CLI: the controller asks too, and moves nothing.
+    let order = json!({"spec": {"role": "secondary", "request": {"id": "by-hand", "requestedBy": "admin", "reason": "drill"}}});
+    let order = order.to_string();
+    site.kubectl(&["patch", "site", "cluster", "--type=merge", "-p", &order])
+        .await
+        .expect(0);
+    let held = held_at_the_guards(&site).await;
+    let named: Vec<_> = held
+        .iter()
+        .map(|blocked| (blocked.guard.as_str(), blocked.object.as_deref()))
+        .collect();
+    assert_eq!(named, [("write-refused", Some(WEB))], "{held:?}");
+    assert!(held[0].message.contains("min-replicas"), "{held:?}");
+    let layers = site.status().await.layers;
+    assert_eq!(layers.uniform(), Some(Role::Primary), "{layers:?}");
+
+    // Put right, it goes on by itself.
+    allow(&site, "min-replicas").await;
+    eventually("a site that is demoted", || async {
+        let layers = site.status().await.layers;
+        if layers.of(Layer::Volumes) == Some(Role::Secondary) {
+            Ok(())
+        } else {
+            Err(layers)
+        }
+    })
+    .await;
+    site.until_ready().await;
+
+    // The other way the webhook and the backstop still hold what is asked about.
+    assert_eq!(plan(&site, "promote").await, []);
+    refuse(&site, "max-replicas", "web", "object.spec.replicas < 1").await;
+    let planned = plan(&site, "promote").await;
+    assert_eq!(planned.len(), 1, "{planned:?}");
+    assert_eq!(planned[0].0, WEB);
+    assert!(planned[0].1.contains("max-replicas"), "{planned:?}");
+    site.failover(PROMOTE).await.expect(3);
+    allow(&site, "max-replicas").await;
+    site.failover(PROMOTE).await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_without_room_holds_a_demotion_and_is_never_the_reason_for_a_422() {
+    let site = Site::start(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    let full = |name: &str, room: usize| {
+        let mut full = fixtures::deployment("shop", name, 2);
+        full["metadata"]["annotations"] =
+            json!({"x": "y".repeat(annotations::LIMIT - "x".len() - room)});
+        full
+    };
+    site.apply_as_flux(&full("web", 0)).await.unwrap();
+    let output = site.failover(&["plan", "demote", "-o", "json"]).await;
+    let plan: Value = serde_json::from_str(&output.expect(0).stdout).unwrap();
+    let held = held_by(GuardId::NotConforming, &plan["guards"]);
+    assert_eq!(held.len(), 1, "{plan:#}");
+    assert_eq!(held[0].0, WEB);
+    site.failover(DEMOTE).await.expect(3);
+    site.kubectl(&["-n", "shop", "delete", "deployment", "web"])
+        .await
+        .expect(0);
+    site.failover(DEMOTE).await.expect(0);
+
+    // kustomize-controller takes a 422 for "immutable", and with force deletes the object.
+    match site.apply_as_flux(&full("web", 0)).await {
+        Err(kube::Error::Api(status)) => {
+            assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut negative = fixtures::deployment("shop", "web", 2);
+    negative["spec"]["replicas"] = json!(-3);
+    match site.apply_as_flux(&negative).await {
+        Err(kube::Error::Api(status)) => assert_eq!(status.code, 403, "{status:?}"),
+        other => panic!("{other:?}"),
+    }
+    site.apply_as_flux(&full("web", 100)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_annotations_is_that_of_the_api_server() {
+    let plane = ControlPlane::shared().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(plane.client());
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    for (size, taken) in [(annotations::LIMIT, true), (annotations::LIMIT + 1, false)] {
+        let map: ConfigMap = serde_json::from_value(json!({
+            "metadata": {"name": "full", "annotations": {"x": "y".repeat(size - "x".len())}},
+        }))
+        .unwrap();
+        let answer = maps.create(&dry_run, &map).await;
+        assert_eq!(answer.is_ok(), taken, "{size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_write_is_told_what_could_not_be_asked() {
+    let site = Site::start(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    site.apply_as_flux(&fixtures::deployment("shop", "web", 2))
+        .await
+        .unwrap();
+    for role in ["failover-viewer", "failover-rules-viewer"] {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": role},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}],
+        });
+        site.apply_as_person(&binding).await.unwrap();
+    }
+    let output = site
+        .failover_as("alice", &["plan", "demote", "-o", "json"])
+        .await
+        .expect(0);
+    let plan: Value = serde_json::from_str(&output.stdout).unwrap();
+    let unasked = plan["unasked"].as_array().unwrap();
+    assert_eq!(unasked.len(), 1, "{plan:#}");
+    assert_eq!(
+        unasked[0]["what"],
+        "changes of deployments.apps in namespace shop"
+    );
+    assert_eq!(refused(&plan["guards"]), []);
+}
+
+/// `FAILOVER_TEST_LONG=1 cargo test -p failover-tests --test e2e -- --nocapture write_refused::asking` prints the figures for
+/// 1,000.
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_about_every_change_takes_seconds() {
+    let objects = match std::env::var_os("FAILOVER_TEST_LONG") {
+        Some(long) if !long.is_empty() => 1000,
+        _ => 50,
+    };
+    let site = Site::start(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    let deployments: Vec<Value> = (0..objects)
+        .map(|i| fixtures::deployment("shop", &format!("web-{i}"), 1))
+        .collect();
+    site.create_all(&deployments).await.unwrap();
+    for (direction, order) in [("demote", DEMOTE), ("promote", PROMOTE)] {
+        let started = std::time::Instant::now();
+        let output = site
+            .failover(&["plan", direction, "-o", "json"])
+            .await
+            .expect(0);
+        let planned = started.elapsed();
+        let plan: Value = serde_json::from_str(&output.stdout).unwrap();
+        assert_eq!(plan["items"].as_array().unwrap().len(), objects);
+        assert_eq!(refused(&plan["guards"]), []);
+        site.failover(order).await.expect(0);
+        let done = &site.status().await.history[0];
+        let guards = done.steps.iter().find(|s| s.name == StepName::Guards);
+        eprintln!(
+            "{direction} of {objects} objects: plan in {planned:.1?}, {guards:?} by the controller"
+        );
+    }
+}
