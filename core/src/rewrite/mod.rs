@@ -33,6 +33,8 @@ pub(crate) mod generate;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod safeguard_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -85,6 +87,12 @@ pub enum Note {
     StaysPassive(Pointer),
     #[error("{0} stays passive: nothing is recorded to restore it to")]
     NoRecord(Pointer),
+    #[error(
+        "{0} stays as it is: with nothing recorded of what it guards, its former value could destroy data"
+    )]
+    StaysSafe(Pointer),
+    #[error("not scaled through /scale, as its data is not safe yet: change the object itself")]
+    NotThroughScale,
     #[error("held since it was created: it runs only on consent")]
     Held(Pointer),
 }
@@ -195,6 +203,13 @@ impl Records {
                 matches!(active, Active::Manual)
             }),
         }
+    }
+
+    /// Whether a field has been held since the object was created, and is to be active once somebody consents.
+    fn waits_for_consent(&self, field: &Field) -> bool {
+        self.held
+            .get(&field.pointer)
+            .is_some_and(|original| !field.is_passive(original))
     }
 
     /// Brings the object's annotations to say just this.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Subject;
-use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
+use crate::names::{CONTROLLER_MANAGER, HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::pointer::Pointer;
 use crate::rule::Field;
 use crate::view::View;
@@ -28,6 +28,19 @@ pub(super) fn manifest_says_passive(field: &Field, subject: &Subject<'_>) -> boo
     };
     is_applied(&field.pointer, subject, old)
         || last_applied_turned_passive(field, &subject.object, old)
+        || (field.absent_is_passive && is_taken_out(&field.pointer, &subject.object, old))
+}
+
+/// Whoever owned the field does so no longer, and nobody else does: a manifest has dropped it. Where the API has a default
+/// that is passive, that is all there is to see of it.
+fn is_taken_out(pointer: &Pointer, object: &View<'_>, old: &View<'_>) -> bool {
+    let pointer = in_fields_v1(pointer);
+    let is_owned = |view| {
+        entries(view)
+            .iter()
+            .any(|entry| entry.manager != CONTROLLER_MANAGER && entry.covers(&pointer))
+    };
+    is_owned(old) && !is_owned(object)
 }
 
 /// Whether a record on the incoming object was put there by an earlier admission call for the same request: it is not the

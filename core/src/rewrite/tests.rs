@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::rule::RuleSet;
 
-fn rule(resource: &str) -> Rule {
+pub(super) fn rule(resource: &str) -> Rule {
     RuleSet::built_in()
         .iter()
         .find(|r| r.resource == resource)
@@ -24,12 +24,12 @@ fn recorded(replicas: i64, record: &Value) -> Value {
     object
 }
 
-struct Written {
-    object: Value,
-    rewrite: Rewrite,
+pub(super) struct Written {
+    pub(super) object: Value,
+    pub(super) rewrite: Rewrite,
 }
 
-fn write_as(
+pub(super) fn write_as(
     rule: &Rule,
     role: Role,
     manager: Option<&str>,

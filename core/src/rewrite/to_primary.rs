@@ -19,10 +19,21 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
     let mut patch = patch_builder(rule, object);
     let mut changes = Vec::new();
     let mut records = Records::default();
+    let mut first = First::Active;
 
     for (i, field) in rule.fields.iter().enumerate() {
         let incoming = object.value(i);
         if !field.is_passive(incoming.as_ref()) {
+            continue;
+        }
+        if i == 0 {
+            first = match stored.restore.get(&field.pointer) {
+                _ if stored.waits_for_consent(field) => First::Held,
+                Some(_) => First::RecordedAsPassive,
+                None => First::Passive,
+            };
+        }
+        if field.safeguard && !first.lets_go_of(field, &stored, &mut records, &mut notes) {
             continue;
         }
         // We force values, never absence: a field that is gone was taken out by its writer, and is not brought back.
@@ -39,6 +50,8 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
                 patch.remove(&field.pointer, created.as_ref());
                 None
             }
+            // That nothing is destroyed needs no telling.
+            Restored::Not(_) if field.safeguard => continue,
             Restored::Not(note) => {
                 notes.push(note);
                 continue;
@@ -49,6 +62,9 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
         {
             // One of its parents is no object: there is nothing to make active.
             continue;
+        }
+        if i == 0 {
+            first = First::Active;
         }
         changes.push(FieldChange {
             pointer: field.pointer.clone(),
@@ -67,6 +83,41 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
         patch: patch.build(),
         changes,
         notes,
+    }
+}
+
+/// How the first field of a rule stands after the rewrite: what its safeguards go by.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    Active,
+    /// It was passive before anything was forced, or its manifest says so.
+    RecordedAsPassive,
+    /// Its consent is waited for.
+    Held,
+    /// And nobody knows what it was: with the safeguard gone, it might destroy what it is to come back with.
+    Passive,
+}
+
+impl First {
+    /// Whether a safeguard may become what it was.
+    fn lets_go_of(
+        self,
+        field: &Field,
+        stored: &Records,
+        records: &mut Records,
+        notes: &mut Vec<Note>,
+    ) -> bool {
+        match self {
+            Self::Active | Self::RecordedAsPassive => return true,
+            Self::Held => {
+                records.restore.copy_from(&stored.restore, &field.pointer);
+            }
+            Self::Passive if stored.restore.get(&field.pointer).is_some() => {
+                notes.push(Note::StaysSafe(field.pointer.clone()));
+            }
+            Self::Passive => {}
+        }
+        false
     }
 }
 

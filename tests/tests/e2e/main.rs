@@ -27,5 +27,6 @@ mod policies;
 mod rights;
 mod round_trip;
 mod rules;
+mod safeguards;
 mod under_load;
 mod writers;
