@@ -31,10 +31,18 @@ pub fn missed_run(cron_job: &Value, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-/// Whether a Job has been held since it was created, and so runs only on consent.
+/// Whether a Job has been held since it was created, and so runs only on consent. One that its own writer created suspended
+/// is not: it waits for that writer.
 pub fn is_held(job: &Value) -> bool {
-    job["spec"]["suspend"] == Value::Bool(true)
-        && !job["metadata"]["annotations"][HELD_ANNOTATION].is_null()
+    let is_suspended = |suspend: &Value| *suspend == Value::Bool(true);
+    let held = &job["metadata"]["annotations"][HELD_ANNOTATION];
+    let originals: Value = held
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    is_suspended(&job["spec"]["suspend"])
+        && !held.is_null()
+        && !is_suspended(&originals["/spec/suspend"])
 }
 
 /// Kubernetes' dialect of a schedule in that of the parser: macros spelled out, the time zone as the last word.
@@ -174,6 +182,8 @@ mod tests {
         assert!(!is_held(
             &json!({"metadata": {}, "spec": {"suspend": true}})
         ));
+        let own = json!({"metadata": {"annotations": {HELD_ANNOTATION: r#"{"/spec/suspend":true}"#}}, "spec": {"suspend": true}});
+        assert!(!is_held(&own), "it waits for its own writer");
         assert!(!is_held(
             &json!({"metadata": {"annotations": {HELD_ANNOTATION: "{}"}}, "spec": {"suspend": false}})
         ));

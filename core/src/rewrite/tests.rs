@@ -376,6 +376,42 @@ fn a_job_that_never_ran_is_held_through_promotion_and_one_that_ran_comes_back() 
     );
 }
 
+/// Kueue creates Jobs suspended, and un-suspends them when it is their turn.
+#[test]
+fn a_job_that_is_created_suspended_and_let_go_on_a_secondary_waits_for_consent() {
+    let jobs = rule("jobs");
+    let job = |suspend: bool| json!({"metadata": {"name": "train"}, "spec": {"suspend": suspend}});
+    let held = [Note::Held("/spec/suspend".parse().unwrap())];
+
+    let created = write_as(&jobs, Role::Secondary, None, None, &job(true));
+    assert_eq!(created.object["spec"]["suspend"], json!(true));
+    assert_eq!(
+        created.rewrite.notes,
+        [],
+        "its writer does not want it to run"
+    );
+    let let_go = created.object.clone();
+    let let_go = {
+        let mut asked = let_go;
+        asked["spec"]["suspend"] = json!(false);
+        write_as(&jobs, Role::Secondary, None, Some(&created.object), &asked).object
+    };
+    assert_eq!(let_go["spec"]["suspend"], json!(true));
+    let promoted = write_as(&jobs, Role::Primary, None, Some(&let_go), &let_go);
+    assert!(promoted.rewrite.is_empty());
+    assert_eq!(promoted.rewrite.notes, held);
+
+    // One that nobody has let go yet is its writer's again.
+    let promoted = write_as(
+        &jobs,
+        Role::Primary,
+        None,
+        Some(&created.object),
+        &created.object,
+    );
+    assert_eq!(promoted.object, job(true));
+}
+
 #[test]
 fn a_replica_set_of_a_deployment_follows_its_deployment() {
     let mut set = deployment(3);

@@ -40,8 +40,13 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
         if incoming.is_none() && !matches!(field.active, Active::Fixed(_)) {
             continue;
         }
-        if records.held.copy_from(&stored.held, &field.pointer) {
+        if stored.waits_for_consent(field) {
+            records.held.copy_from(&stored.held, &field.pointer);
             notes.push(Note::Held(field.pointer.clone()));
+            continue;
+        }
+        if stored.held.get(&field.pointer).is_some() {
+            // Its own writer created it passive, and has not wanted it otherwise since.
             continue;
         }
         let restored = match restored_value(field, &stored, subject) {

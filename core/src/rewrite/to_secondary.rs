@@ -46,7 +46,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
             {
                 notes.push(Note::StaysPassive(field.pointer.clone()));
             }
-            if records.held.get(&field.pointer).is_some() {
+            if records.waits_for_consent(field) {
                 notes.push(Note::Held(field.pointer.clone()));
             }
             continue;
@@ -179,7 +179,11 @@ impl Sources {
         let held = records.held.copy_from(&self.stored.held, &field.pointer);
         if !held && self.holds(field, subject) {
             // A record that comes with a new object, as from a backup, says what it asked for, not that it ran here.
-            records.held.copy_from(&self.stored.restore, &field.pointer);
+            // And what is created passive may be made active by whoever queues it: it has not run either.
+            if !records.held.copy_from(&self.stored.restore, &field.pointer) {
+                let value = subject.object.value(i);
+                records.held.insert(field.pointer.clone(), value, None);
+            }
         } else if !held {
             records
                 .restore
