@@ -19,6 +19,11 @@
 //! request, since ownership is computed from the request before admission; so it is ours, from the first call
 //! ([`ownership::is_unowned`]).
 //!
+//! On a create there is no old object, and the incoming record is read, whatever the role: that is how the objects of a
+//! standby come back from a backup. It gives nobody a power they lack, since what it says could have been written into the
+//! fields themselves: only values of the right type for the rule's own fields get out of it, only where the field is
+//! passive, and never on what a controlling owner makes.
+//!
 //! Two things cannot be seen, and are documented rather than guessed at: a scale to 0 on a secondary leaves the older
 //! record; and so does an apply of the passive value that changes something else of the object as well, since the second
 //! call for an apply of an active value would look just like it, unless it is Flux's. The next reconcile, which changes

@@ -152,19 +152,35 @@ fn a_record_of_the_wrong_type_is_dropped_and_reported_and_never_restored() {
 }
 
 #[test]
-fn a_record_that_comes_with_a_new_object_counts_only_on_a_secondary() {
+fn a_record_that_comes_with_a_new_object_is_kept_on_a_secondary_and_spent_on_a_primary() {
     let brought = recorded(0, &json!({"/spec/replicas": 3, "/spec/template": {}}));
     let written = write(Role::Secondary, None, &brought);
     assert_eq!(written.object, recorded(0, &json!({"/spec/replicas": 3})));
     let written = write(Role::Primary, None, &brought);
-    assert_eq!(written.object, deployment(0));
-    assert_eq!(
-        written.rewrite.notes,
-        [
-            Note::NoRecord("/spec/replicas".parse().unwrap()),
-            Note::DroppedRecord
-        ]
-    );
+    assert_eq!(written.object, deployment(3));
+    assert!(!written.rewrite.notes.contains(&Note::DroppedRecord));
+}
+
+#[rstest]
+#[case::active_already(recorded(2, &json!({"/spec/replicas": 3})), deployment(2))]
+#[case::of_the_wrong_type(recorded(0, &json!({"/spec/replicas": "many"})), deployment(0))]
+#[case::of_another_field(recorded(0, &json!({"/spec/paused": true})), deployment(0))]
+fn a_new_object_is_what_it_says_where_its_record_says_nothing_of_use(
+    #[case] brought: Value,
+    #[case] stored: Value,
+) {
+    let written = write(Role::Primary, None, &brought);
+    assert_eq!(written.object, stored);
+    assert!(written.rewrite.notes.contains(&Note::DroppedRecord));
+}
+
+#[test]
+fn a_new_object_of_a_controlling_owner_has_only_copies_of_its_annotations() {
+    let mut brought = recorded(0, &json!({"/spec/replicas": 3}));
+    brought["metadata"]["ownerReferences"] =
+        json!([{"kind": "Parent", "name": "web", "controller": true}]);
+    let written = write(Role::Primary, None, &brought);
+    assert_eq!(written.object["spec"]["replicas"], json!(0));
 }
 
 #[test]

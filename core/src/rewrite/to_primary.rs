@@ -11,10 +11,12 @@ use crate::rule::{Active, Field, Rule};
 pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
     let object = &subject.object;
     let mut notes = Vec::new();
-    // An object that is being created was never passive here: a record it brings is foreign.
+    // A new object brings a record where a backup of a standby is restored. What its owner controls is that owner's to
+    // make, and carries copies of its annotations.
     let stored = match &subject.old {
         Some(old) => Records::parse(old, &rule.fields, &mut notes),
-        None => Records::default(),
+        None if object.is_controlled() => Records::default(),
+        None => Records::parse(object, &rule.fields, &mut notes),
     };
     let mut patch = patch_builder(rule, object);
     let mut changes = Vec::new();
@@ -77,7 +79,11 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
             after: restored,
         });
     }
-    if object.has_restore() && subject.old.as_ref().is_none_or(|old| !old.has_restore()) {
+    let is_foreign = match &subject.old {
+        Some(old) => !old.has_restore(),
+        None => changes.is_empty(),
+    };
+    if object.has_restore() && is_foreign {
         notes.push(Note::DroppedRecord);
     }
     // With annotations in place `write` only removes or rewrites one that is there, which cannot fail.
