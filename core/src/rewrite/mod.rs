@@ -36,6 +36,8 @@ mod to_secondary;
 #[cfg(test)]
 pub(crate) mod generate;
 #[cfg(test)]
+mod owner_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod safeguard_tests;
@@ -47,7 +49,7 @@ use std::fmt;
 use json_patch::Patch;
 use serde_json::Value;
 
-use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
+use crate::names::{CONTROLLER_MANAGER, HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::patch::{NotAnObject, PatchBuilder};
 use crate::pointer::Pointer;
 use crate::record::{Record, RecordProblem};
@@ -70,6 +72,11 @@ pub struct Rewrite {
 impl Rewrite {
     pub fn is_empty(&self) -> bool {
         self.patch.0.is_empty()
+    }
+
+    /// Whether nothing of the object changes but that the controller owns no field of it any more.
+    pub fn only_gives_back(&self) -> bool {
+        !self.is_empty() && self.patch.0.iter().all(ownership::is_about_owners)
     }
 }
 
@@ -175,6 +182,19 @@ pub fn rewrite_stored(rule: &Rule, role: Role, object: &Value) -> Result<Rewrite
     rewrite(rule, role, &subject)
 }
 
+/// Whether a stored object has fields of its rule that the controller owns.
+pub(crate) fn is_owned(rule: &Rule, object: &Value) -> bool {
+    let mut entries = object["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    if !entries.any(|entry| entry["manager"] == CONTROLLER_MANAGER) {
+        return false;
+    }
+    let text = object.to_string();
+    View::parse(&text, []).is_ok_and(|view| !ownership::given_back(rule, &view).is_empty())
+}
+
 /// The two annotations in which originals are kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Records {
@@ -261,7 +281,8 @@ impl Rewrite {
     /// What the writer is told, when something was changed: `site east is secondary: deployments/web replicas 3 -> 0
     /// (kubectl failover status)`. At most one warning, of at most 120 characters.
     pub fn warnings(&self, site: Option<&str>, object: &str) -> Vec<String> {
-        let Some(role) = self.role.filter(|_| !self.is_empty()) else {
+        let changes = !self.is_empty() && !self.only_gives_back();
+        let Some(role) = self.role.filter(|_| changes) else {
             return vec![];
         };
         let what = match self.changes.as_slice() {

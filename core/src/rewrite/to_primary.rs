@@ -1,4 +1,4 @@
-//! While the layer is primary: restore what is still passive, and drop the record.
+//! While the layer is primary: restore what is still passive, drop the record, and own nothing of it any more.
 
 use serde_json::Value;
 
@@ -89,9 +89,13 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
     // With annotations in place `write` only removes or rewrites one that is there, which cannot fail.
     let written = records.write(object, &mut patch);
     debug_assert!(written.is_ok());
+    let mut patch = patch.build();
+    if records.restore.is_empty() && records.held.is_empty() {
+        patch.0.extend(ownership::given_back(rule, object));
+    }
     Rewrite {
         role: Some(Role::Primary),
-        patch: patch.build(),
+        patch,
         changes,
         notes,
     }

@@ -18,6 +18,7 @@ mod exempt;
 mod failover_policy;
 mod faults;
 mod flux;
+mod given_back;
 mod krew;
 mod lifecycle;
 mod main_job;
