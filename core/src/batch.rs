@@ -33,10 +33,18 @@ pub fn is_resumed(before: &Value, after: &Value) -> bool {
     is_suspended(before) && !is_suspended(after)
 }
 
-/// Whether a Job has been held since it was created, and so runs only on consent.
+/// Whether a Job has been held since it was created, and so runs only on consent. One that its own writer created suspended
+/// is not: it waits for that writer.
 pub fn is_held(job: &Value) -> bool {
-    job["spec"]["suspend"] == Value::Bool(true)
-        && !job["metadata"]["annotations"][HELD_ANNOTATION].is_null()
+    let is_suspended = |suspend: &Value| *suspend == Value::Bool(true);
+    let held = &job["metadata"]["annotations"][HELD_ANNOTATION];
+    let originals: Value = held
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    is_suspended(&job["spec"]["suspend"])
+        && !held.is_null()
+        && !is_suspended(&originals["/spec/suspend"])
 }
 
 #[cfg(test)]
@@ -103,6 +111,8 @@ mod tests {
         assert!(!is_held(
             &json!({"metadata": {}, "spec": {"suspend": true}})
         ));
+        let own = json!({"metadata": {"annotations": {HELD_ANNOTATION: r#"{"/spec/suspend":true}"#}}, "spec": {"suspend": true}});
+        assert!(!is_held(&own), "it waits for its own writer");
         assert!(!is_held(
             &json!({"metadata": {"annotations": {HELD_ANNOTATION: "{}"}}, "spec": {"suspend": false}})
         ));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::names::RESTORE_ANNOTATION;
 use crate::namespace::{NamespaceState, Standing};
-use crate::rewrite::{Rewrite, RewriteError, rewrite_stored};
+use crate::rewrite::{Rewrite, RewriteError, is_owned, rewrite_stored};
 use crate::role::{Layer, Role};
 use crate::rule::Rule;
 
@@ -54,7 +54,8 @@ pub struct Item {
 }
 
 /// The role by which a stored object is judged; `None` where enforcement does not concern it. What enforcement has let go
-/// is primary for as long as it carries a record of ours: nobody else would restore it from that.
+/// is primary for as long as it carries a record of ours, or a
+/// field of it is the controller's: nobody else would restore it from that, or give it back.
 pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Role> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if !rule.reaches(object) {
@@ -65,7 +66,8 @@ pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Ro
         Standing::Unknown => None,
         Standing::Free => {
             let recorded = object["metadata"]["annotations"].get(RESTORE_ANNOTATION);
-            (recorded.is_some() && state.lets_go(rule, name)).then_some(Role::Primary)
+            let is_ours = recorded.is_some() || is_owned(rule, object);
+            (is_ours && state.lets_go(rule, name)).then_some(Role::Primary)
         }
     }
 }

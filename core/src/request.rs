@@ -53,7 +53,9 @@ pub fn admit(
         return Ok(Rewrite::default());
     };
     match request.subresource.filter(|s| !s.is_empty()) {
-        Some("scale") if rule.scale => scale::rewrite(role, request.object, request.old_object),
+        Some("scale") if rule.scale => {
+            scale::rewrite(rule, role, request.object, request.old_object)
+        }
         Some(_) => Ok(Rewrite::default()),
         None => {
             let subject = Subject::parse(

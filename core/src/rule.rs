@@ -62,6 +62,10 @@ pub struct Field {
     /// Whether an absent field is passive too. Otherwise absence is the API's default, which is active.
     pub absent_is_passive: bool,
     pub active: Active,
+    /// Whether the field keeps the passive value of the first field from destroying something, as a StatefulSet's
+    /// `whenScaled: Retain` keeps the claims that `replicas: 0` would delete. The first field does not become passive without
+    /// it, and it becomes active again only where the first field does, or was recorded as passive.
+    pub safeguard: bool,
 }
 
 /// How a field becomes active again.
@@ -87,6 +91,16 @@ impl Field {
 }
 
 impl Rule {
+    /// The fields without whose passive value that of the first field destroys something.
+    pub fn safeguards(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(|field| field.safeguard)
+    }
+
+    /// Whether an object of the kind may be scaled through `/scale` only once it is safe: a Scale shows the count alone.
+    pub fn scale_is_unsafe(&self) -> bool {
+        self.scale && self.safeguards().next().is_some()
+    }
+
     /// `deployments.apps`, or `replicationcontrollers` for the core group.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() {
@@ -144,7 +158,7 @@ impl RuleSet {
         #[rustfmt::skip] // a table reads as a table
         let rules = vec![
             rule("apps", "v1", "Deployment", "deployments", Workloads, All, vec![replicas()]),
-            rule("apps", "v1", "StatefulSet", "statefulsets", Workloads, All, vec![replicas()]),
+            rule("apps", "v1", "StatefulSet", "statefulsets", Workloads, All, vec![replicas(), claims_are_retained()]),
             rule("apps", "v1", "ReplicaSet", "replicasets", Workloads, Uncontrolled, vec![replicas()]),
             rule("", "v1", "ReplicationController", "replicationcontrollers", Workloads, Uncontrolled, vec![replicas()]),
             rule("batch", "v1", "CronJob", "cronjobs", Workloads, All, vec![suspend(restore())]),
@@ -152,8 +166,8 @@ impl RuleSet {
             rule(FLUX_HELM, "v2", "HelmRelease", "helmreleases", Gitops, All, vec![suspend(restore())]),
             rule(FLUX_KUSTOMIZE, "v1", "Kustomization", "kustomizations", Gitops, Named, vec![suspend(restore())]),
             rule(ISTIO, "v1", "VirtualService", "virtualservices", Traffic, All, external_dns()),
-            rule(CSI_ADDONS, "v1alpha1", "VolumeReplication", "volumereplications", Volumes, All, vec![replication_state()]),
-            rule(CSI_ADDONS, "v1alpha1", "VolumeGroupReplication", "volumegroupreplications", Volumes, All, vec![replication_state()]),
+            rule(CSI_ADDONS, "v1alpha1", "VolumeReplication", "volumereplications", Volumes, All, vec![replication_state(), no_forced_resync()]),
+            rule(CSI_ADDONS, "v1alpha1", "VolumeGroupReplication", "volumegroupreplications", Volumes, All, vec![replication_state(), no_forced_resync()]),
         ];
         Self { rules }
     }
@@ -247,6 +261,7 @@ fn replicas() -> Field {
         also_passive: vec![],
         absent_is_passive: false,
         active: restore(),
+        safeguard: false,
     }
 }
 
@@ -258,6 +273,35 @@ fn suspend(active: Active) -> Field {
         also_passive: vec![],
         absent_is_passive: false,
         active,
+        safeguard: false,
+    }
+}
+
+/// Scaled down under `Delete`, a StatefulSet takes its claims along, and with them the volumes.
+fn claims_are_retained() -> Field {
+    Field {
+        pointer: Pointer::of(&["spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"]),
+        value_type: ValueType::String,
+        passive: json!("Retain"),
+        also_passive: vec![],
+        // That is the API's default, and what a server without the field does.
+        absent_is_passive: true,
+        active: restore(),
+        safeguard: true,
+    }
+}
+
+/// With `autoResync` csi-addons forces a resync as soon as a volume is secondary: it throws away what this site has, before
+/// anybody has said that the other site's copy is the good one. Whoever wants that writes `resync`.
+fn no_forced_resync() -> Field {
+    Field {
+        pointer: Pointer::of(&["spec", "autoResync"]),
+        value_type: ValueType::Boolean,
+        passive: json!(false),
+        also_passive: vec![],
+        absent_is_passive: true,
+        active: restore(),
+        safeguard: true,
     }
 }
 
@@ -275,6 +319,7 @@ fn external_dns() -> Vec<Field> {
         also_passive: vec![],
         absent_is_passive: false,
         active: restore(),
+        safeguard: false,
     })
     .into()
 }
@@ -289,5 +334,6 @@ fn replication_state() -> Field {
         active: Active::Restore {
             or: Some(json!("primary")),
         },
+        safeguard: false,
     }
 }

@@ -5,18 +5,23 @@
 //! that is still active, since the sweep after a change of role has not come to it, is not made passive here: the count it
 //! had would be lost, and it would be passive on the next primary. It may only not become more active, until the sweep
 //! records what it has.
+//!
+//! Nor does a Scale show whether a lower count destroys something, as it does to the claims of a StatefulSet with
+//! `whenScaled: Delete`. The count of such a kind stands still until its safeguards are forced with it, on the object itself.
 
 use json_patch::Patch;
 use serde_json::{Value, json};
 
 use crate::patch::PatchBuilder;
 use crate::pointer::Pointer;
-use crate::rewrite::{FieldChange, Rewrite, RewriteError};
+use crate::rewrite::{FieldChange, Note, Rewrite, RewriteError};
 use crate::role::Role;
+use crate::rule::Rule;
 use crate::view::View;
 
 /// What a Scale must say under a role.
 pub(crate) fn rewrite(
+    rule: &Rule,
     role: Role,
     object: &str,
     old: Option<&str>,
@@ -30,27 +35,37 @@ pub(crate) fn rewrite(
         changes: vec![],
         notes: vec![],
     };
-    let asked = match (role, view.value(0)) {
-        (Role::Primary, _) | (Role::Secondary, None) => return Ok(unchanged),
-        (Role::Secondary, Some(asked)) => asked,
-    };
+    if role == Role::Primary {
+        return Ok(unchanged);
+    }
+    let asked = view.value(0);
     let stored = old.map(parse).transpose()?.and_then(|old| old.value(0));
     let most = stored.as_ref().and_then(Value::as_u64).unwrap_or(0);
-    if asked.as_u64().is_some_and(|asked| asked <= most) {
+    // A count that is no number is none of those that may be asked for.
+    let count = asked
+        .as_ref()
+        .map_or(Some(0), Value::as_u64)
+        .unwrap_or(u64::MAX);
+    let lowers_unsafely = count < most && rule.scale_is_unsafe();
+    if count <= most && !lowers_unsafely {
         return Ok(unchanged);
     }
     let mut patch = PatchBuilder::new(&view, &[&pointer], &[]);
     patch.set(&pointer, json!(most))?;
-    let change = FieldChange {
-        pointer,
-        before: Some(asked),
-        after: Some(json!(most)),
-    };
-    Ok(Rewrite {
+    let mut rewrite = Rewrite {
         patch: patch.build(),
-        changes: vec![change],
         ..unchanged
-    })
+    };
+    if lowers_unsafely {
+        rewrite.notes.push(Note::NotThroughScale);
+    } else {
+        rewrite.changes.push(FieldChange {
+            pointer,
+            before: asked,
+            after: Some(json!(most)),
+        });
+    }
+    Ok(rewrite)
 }
 
 #[cfg(test)]
@@ -58,6 +73,11 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::rule::RuleSet;
+
+    fn rule(resource: &str) -> Rule {
+        RuleSet::built_in().find("apps", resource).unwrap().clone()
+    }
 
     #[rstest]
     #[case::raised(Role::Secondary, Some(0), Some(3), Some(0))]
@@ -73,24 +93,64 @@ mod tests {
         #[case] asked: Option<u64>,
         #[case] after: Option<u64>,
     ) {
+        assert_eq!(scaled("deployments", role, stored, asked).0, after);
+    }
+
+    #[rstest]
+    #[case::lowered(Role::Secondary, Some(3), Some(2), Some(3))]
+    #[case::to_zero(Role::Secondary, Some(3), Some(0), Some(3))]
+    #[case::to_zero_by_absence(Role::Secondary, Some(3), None, Some(3))]
+    #[case::raised(Role::Secondary, Some(3), Some(5), Some(3))]
+    #[case::passive_already(Role::Secondary, None, None, None)]
+    #[case::raised_once_passive(Role::Secondary, None, Some(3), Some(0))]
+    #[case::primary(Role::Primary, Some(3), None, None)]
+    fn a_count_that_may_take_data_along_does_not_fall_through_scale(
+        #[case] role: Role,
+        #[case] stored: Option<u64>,
+        #[case] asked: Option<u64>,
+        #[case] after: Option<u64>,
+    ) {
+        let (stored_then, rewrite) = scaled("statefulsets", role, stored, asked);
+        assert_eq!(stored_then, after);
+        let lowered = after > asked && role == Role::Secondary && after != Some(0);
+        assert_eq!(rewrite.notes.contains(&Note::NotThroughScale), lowered);
+    }
+
+    /// The count that is stored then.
+    fn scaled(
+        resource: &str,
+        role: Role,
+        stored: Option<u64>,
+        asked: Option<u64>,
+    ) -> (Option<u64>, Rewrite) {
         let scale = |replicas| match replicas {
             Some(replicas) => json!({"spec": {"replicas": replicas}}),
             None => json!({"spec": {}}),
         };
         let mut object = scale(asked);
         let old = scale(stored).to_string();
-        let rewrite = rewrite(role, &object.to_string(), Some(&old)).unwrap();
+        let rewrite = rewrite(&rule(resource), role, &object.to_string(), Some(&old)).unwrap();
         json_patch::patch(&mut object, &rewrite.patch).unwrap();
-        assert_eq!(object, scale(after));
+        let after = object["spec"]["replicas"].as_u64();
         assert_eq!(rewrite.is_empty(), asked == after);
+        (after, rewrite)
     }
 
     #[test]
     fn says_what_was_done() {
-        let rewrite = rewrite(Role::Secondary, r#"{"spec":{"replicas":3}}"#, None).unwrap();
+        let scale = |resource, stored: &str, asked: &str| {
+            let rewrite = rewrite(&rule(resource), Role::Secondary, asked, Some(stored)).unwrap();
+            rewrite.warnings(Some("east"), &format!("{resource}/web"))
+        };
+        let (none, three) = (r#"{"spec":{}}"#, r#"{"spec":{"replicas":3}}"#);
         assert_eq!(
-            rewrite.warnings(Some("east"), "deployments/web"),
+            scale("deployments", none, three),
             ["site east is secondary: deployments/web replicas 3 -> 0 (kubectl failover status)"]
+        );
+        let held = scale("statefulsets", three, none);
+        assert!(
+            held[0].chars().count() <= 120 && held[0].contains("not scaled"),
+            "{held:?}"
         );
     }
 }

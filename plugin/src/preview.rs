@@ -199,6 +199,8 @@ pub struct Standing {
     pub objects: usize,
     /// Objects that carry a record of what they were.
     pub forced: usize,
+    /// Objects that stay passive where their role would have them active, and why.
+    pub passive: Vec<(ObjectRef, String)>,
     /// Objects that do not agree with the role in effect: reference and, where nothing can be done, why.
     pub astray: Vec<(ObjectRef, Option<String>)>,
 }
@@ -221,13 +223,23 @@ pub fn standing(enrolled: &[Enrolled], survey: &Survey) -> Vec<Standing> {
                     Ok(Some(item)) if !item.rewrite.is_empty() => {
                         standing.astray.push((reference(), None));
                     }
-                    Ok(_) => {}
+                    Ok(Some(item)) => standing
+                        .passive
+                        .extend(stays_passive(&item).map(|why| (reference(), why))),
+                    Ok(None) => {}
                     Err(error) => standing.astray.push((reference(), Some(error.to_string()))),
                 }
             }
             standing
         })
         .collect()
+}
+
+/// Why an object stays passive on a primary, or will.
+fn stays_passive(item: &Item) -> Option<String> {
+    let notes = item.rewrite.notes.iter();
+    let mut why = notes.filter(|note| matches!(note, Note::NoRecord(_) | Note::StaysPassive(_)));
+    why.next().map(ToString::to_string)
 }
 
 /// Objects that carry a record, whatever their role: what leaving enforcement would leave behind.

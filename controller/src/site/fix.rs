@@ -67,6 +67,11 @@ pub async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
                 Err(error) => return Ok(Fixed::Blocked(lost_for_good(&rewrite, &error))),
             };
             done = Fixed::Readmitted;
+        } else if !rewrite.only_gives_back()
+            && matches!(scope.judge(&object), Verdict::Strays(next) if next.only_gives_back())
+        {
+            // By writing the value we have become its owner once more.
+            done = Fixed::Rewritten;
         } else if matches!(scope.judge(&object), Verdict::Strays(_)) {
             return Ok(Fixed::Blocked(
                 "does not keep what was written: another admission webhook or policy changes it back".to_owned(),

@@ -106,8 +106,10 @@ impl Sweeper {
         for _ in 0..ROUNDS {
             progress.seen(seen.total, seen.total - count(&seen.strays));
             let before = swept.changed();
-            for (object, fixed) in self.fix_all(&seen.strays, progress).await? {
-                swept.take_in(object, fixed, &mut reasons);
+            for strays in in_order(&seen.strays) {
+                for (object, fixed) in self.fix_all(strays, progress).await? {
+                    swept.take_in(object, fixed, &mut reasons);
+                }
             }
             if seen.strays.is_empty() {
                 break;
@@ -123,10 +125,10 @@ impl Sweeper {
 
     async fn fix_all(
         &self,
-        strays: &[Stray],
+        strays: Vec<Stray>,
         progress: &Progress,
     ) -> Result<Vec<(String, Fixed)>, SweepError> {
-        futures::stream::iter(strays.to_vec())
+        futures::stream::iter(strays)
             .map(|stray| async move {
                 let object = stray.reference();
                 let fixed = match &stray.hopeless {
@@ -147,6 +149,16 @@ impl Sweeper {
             .try_collect()
             .await
     }
+}
+
+/// What others scale comes before those who may scale it: a paused KEDA ScaledObject scales a StatefulSet to 0 at once, and
+/// by then its claims must be safe.
+fn in_order(strays: &[Stray]) -> [Vec<Stray>; 2] {
+    let (scaled, others) = strays
+        .iter()
+        .cloned()
+        .partition(|stray| stray.scope.rule.scale_is_unsafe());
+    [scaled, others]
 }
 
 impl Swept {

@@ -119,6 +119,11 @@ pub struct RoleRuleField {
     pub absent_is_passive: bool,
     #[serde(default)]
     pub active: RoleRuleActive,
+    /// Whether this field keeps the passive value of the first field from destroying data, as `whenScaled: Retain` of a
+    /// StatefulSet does beside `replicas: 0`. The first field is not made passive without it, through /scale neither, and
+    /// the field becomes active again only together with the first.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub safeguard: bool,
 }
 
 #[expect(

@@ -91,11 +91,25 @@ impl Values {
         format!("{is_passive} || (!({was_passive}){no_more})")
     }
 
+    pub(super) fn was_passive(&self, passive: &[&Value]) -> String {
+        is_one_of(&format!("variables.{}", self.before), passive)
+    }
+
+    pub(super) fn is_passive(&self, passive: &[&Value]) -> String {
+        is_one_of(&format!("variables.{}", self.after), passive)
+    }
+
+    pub(super) fn is_unchanged(&self) -> String {
+        format!("variables.{} == variables.{}", self.before, self.after)
+    }
+
     /// Passive before already, or not passive now.
     pub(super) fn was_or_is_not(&self, passive: &[&Value]) -> String {
-        let [before, after] = [&self.before, &self.after]
-            .map(|value| is_one_of(&format!("variables.{value}"), passive));
-        format!("{before} || !({after})")
+        format!(
+            "{} || !({})",
+            self.was_passive(passive),
+            self.is_passive(passive)
+        )
     }
 }
 

@@ -52,11 +52,20 @@ pub fn policy(rule: &Rule) -> Value {
         variables.extend(values.variables(rule.scale && i == 0, &field.passive));
         validations.push(validation(field, &values));
     }
-    if rule.fields.iter().any(is_recorded) {
+    validations.extend(
+        rule.safeguards()
+            .map(|field| passive_only_with(rule, field)),
+    );
+    if rule.fields.iter().any(|field| !is_fixed(field)) {
         variables.extend(record_variables());
         for (i, field) in rule.fields.iter().enumerate() {
-            if is_recorded(field) {
+            if keeps_a_record(field) {
                 validations.push(keeps_its_record(field));
+            }
+            if field.active == Active::Manual {
+                validations.push(is_marked_at_birth(field));
+            }
+            if !is_fixed(field) {
                 validations.push(brings_its_record(
                     field,
                     &Values::of_field(i, &field.pointer),
@@ -282,10 +291,70 @@ fn validation(field: &Field, values: &Values) -> Value {
     })
 }
 
+/// The first field must not become passive while a safeguard is not. A Scale does not show the safeguard: through it the
+/// count of such a kind may not fall. What is passive and unsafe already may be written otherwise, or it could not even be
+/// deleted.
+fn passive_only_with(rule: &Rule, safeguard: &Field) -> Value {
+    let of = |wanted: &Field| {
+        let i = rule.fields.iter().position(|field| field == wanted);
+        Values::of_field(i.unwrap_or_default(), &wanted.pointer)
+    };
+    let first = &rule.fields[0];
+    let (count, guard) = (of(first), of(safeguard));
+    let becomes_passive = format!("!({})", count.was_or_is_not(&passive_values(first)));
+    let on_the_object = format!(
+        "!({becomes_passive}) || {}",
+        guard.is_passive(&passive_values(safeguard))
+    );
+    let expression = if rule.scale {
+        format!(
+            "request.?subResource.orValue('') == 'scale' ? ({} || {}) : ({on_the_object})",
+            count.was_passive(&passive_values(first)),
+            count.is_unchanged()
+        )
+    } else {
+        on_the_object
+    };
+    let what = format!(
+        ": {} may not become passive here without {} {}, or data is destroyed: write both in one update of the object (kubectl failover status)",
+        first.pointer,
+        safeguard.pointer,
+        safeguard
+            .passive
+            .as_str()
+            .map_or_else(|| safeguard.passive.to_string(), str::to_owned),
+    );
+    json!({
+        "expression": format!("variables.role in ['primary', 'exempt'] || ({expression})"),
+        "message": format!("an object{what}"),
+        "messageExpression": format!("variables.object + {}", literal(&what)),
+        "reason": "Forbidden",
+    })
+}
+
+/// What is created here runs only on consent, so it must be marked as held, which is the webhook's doing. Created passive
+/// while the webhook is down, it could not be told later from what has run.
+fn is_marked_at_birth(field: &Field) -> Value {
+    let entry = literal(&Value::String(field.pointer.to_string()).to_string());
+    let what = ": cannot be created here while the webhook is down, as nothing would hold it at promotion: try again (kubectl failover status)";
+    json!({
+        "expression": format!(
+            "oldObject != null || variables.role in ['primary', 'exempt'] || variables.recordAfter.contains({entry})"
+        ),
+        "message": format!("an object{what}"),
+        "messageExpression": format!("variables.object + {}", literal(what)),
+        "reason": "Forbidden",
+    })
+}
+
+fn is_fixed(field: &Field) -> bool {
+    matches!(field.active, Active::Fixed(_))
+}
+
 /// Whether a record of the field is kept for as long as its role is not primary. What is passive by its absence may be taken
 /// out by its writer, and its record goes with it.
-fn is_recorded(field: &Field) -> bool {
-    !matches!(field.active, Active::Fixed(_)) && !field.absent_is_passive
+fn keeps_a_record(field: &Field) -> bool {
+    !is_fixed(field) && !field.absent_is_passive
 }
 
 /// What is recorded on the object before and after a write, in either annotation.

@@ -14,8 +14,8 @@ use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::pointer::Pointer;
 use crate::rule::{Active, Field, Reach, Rule, RuleSet};
 
-/// The built-in rules, and four with everything that only a RoleRule can have: deep pointers with shared parents, labels,
-/// fixed and manual values, and fields that need not be there.
+/// The built-in rules, and five with everything that only a RoleRule can have: deep pointers with shared parents, labels,
+/// fixed and manual values, fields that need not be there, and safeguards.
 pub(crate) fn rules() -> Vec<Rule> {
     let field = |pointer: &str, value_type, passive: Value, active| Field {
         pointer: pointer.parse().unwrap(),
@@ -24,6 +24,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         also_passive: vec![],
         absent_is_passive: false,
         active,
+        safeguard: false,
     };
     let optional = |field: Field| Field {
         absent_is_passive: true,
@@ -111,7 +112,36 @@ pub(crate) fn rules() -> Vec<Rule> {
             )),
         ],
     ));
+    rules.push(guarded());
     rules
+}
+
+/// What a rule with safeguards adds: one that has to be there, and one that need not.
+fn guarded() -> Rule {
+    let field = |pointer: &str, value_type, passive: Value, safeguard| Field {
+        pointer: pointer.parse().unwrap(),
+        value_type,
+        passive,
+        also_passive: vec![],
+        absent_is_passive: false,
+        active: Active::Restore { or: None },
+        safeguard,
+    };
+    Rule {
+        resource: "guarded".into(),
+        fields: vec![
+            field("/spec/on", ValueType::Boolean, json!(false), false),
+            field("/spec/keep/mode", ValueType::String, json!("all"), true),
+            Field {
+                absent_is_passive: true,
+                ..field("/spec/wipe", ValueType::Boolean, json!(false), true)
+            },
+        ],
+        ..RuleSet::built_in()
+            .find("batch", "cronjobs")
+            .unwrap()
+            .clone()
+    }
 }
 
 pub(crate) fn rule() -> impl Strategy<Value = Rule> {

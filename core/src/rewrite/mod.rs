@@ -19,6 +19,11 @@
 //! request, since ownership is computed from the request before admission; so it is ours, from the first call
 //! ([`ownership::is_unowned`]).
 //!
+//! On a create there is no old object, and the incoming record is read, whatever the role: that is how the objects of a
+//! standby come back from a backup. It gives nobody a power they lack, since what it says could have been written into the
+//! fields themselves: only values of the right type for the rule's own fields get out of it, only where the field is
+//! passive, and never on what a controlling owner makes.
+//!
 //! Two things cannot be seen, and are documented rather than guessed at: a scale to 0 on a secondary leaves the older
 //! record; and so does an apply of the passive value that changes something else of the object as well, since the second
 //! call for an apply of an active value would look just like it, unless it is Flux's. The next reconcile, which changes
@@ -33,7 +38,11 @@ pub(crate) mod generate;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]
+mod owner_tests;
+#[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod safeguard_tests;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +52,7 @@ use json_patch::Patch;
 use serde_json::Value;
 
 use crate::annotations;
-use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
+use crate::names::{CONTROLLER_MANAGER, HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::patch::{NotAnObject, PatchBuilder};
 use crate::pointer::Pointer;
 use crate::record::{Record, RecordProblem};
@@ -66,6 +75,11 @@ pub struct Rewrite {
 impl Rewrite {
     pub fn is_empty(&self) -> bool {
         self.patch.0.is_empty()
+    }
+
+    /// Whether nothing of the object changes but that the controller owns no field of it any more.
+    pub fn only_gives_back(&self) -> bool {
+        !self.is_empty() && self.patch.0.iter().all(ownership::is_about_owners)
     }
 }
 
@@ -90,6 +104,12 @@ pub enum Note {
     NoRecord(Pointer),
     #[error("it is not restored: its annotations would take {size} bytes, and {limit} are the limit", limit = annotations::LIMIT)]
     NoRoom { size: usize },
+    #[error(
+        "{0} stays as it is: with nothing recorded of what it guards, its former value could destroy data"
+    )]
+    StaysSafe(Pointer),
+    #[error("not scaled through /scale, as its data is not safe yet: change the object itself")]
+    NotThroughScale,
     #[error("held since it was created: it runs only on consent")]
     Held(Pointer),
 }
@@ -189,6 +209,19 @@ pub fn rewrite_stored(rule: &Rule, role: Role, object: &Value) -> Result<Rewrite
     rewrite(rule, role, &subject)
 }
 
+/// Whether a stored object has fields of its rule that the controller owns.
+pub(crate) fn is_owned(rule: &Rule, object: &Value) -> bool {
+    let mut entries = object["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    if !entries.any(|entry| entry["manager"] == CONTROLLER_MANAGER) {
+        return false;
+    }
+    let text = object.to_string();
+    View::parse(&text, []).is_ok_and(|view| !ownership::given_back(rule, &view).is_empty())
+}
+
 /// The two annotations in which originals are kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Records {
@@ -222,6 +255,13 @@ impl Records {
                 matches!(active, Active::Manual)
             }),
         }
+    }
+
+    /// Whether a field has been held since the object was created, and is to be active once somebody consents.
+    fn waits_for_consent(&self, field: &Field) -> bool {
+        self.held
+            .get(&field.pointer)
+            .is_some_and(|original| !field.is_passive(original))
     }
 
     /// Brings the object's annotations to say just this.
@@ -268,7 +308,8 @@ impl Rewrite {
     /// What the writer is told, when something was changed: `site east is secondary: deployments/web replicas 3 -> 0
     /// (kubectl failover status)`. At most one warning, of at most 120 characters.
     pub fn warnings(&self, site: Option<&str>, object: &str) -> Vec<String> {
-        let Some(role) = self.role.filter(|_| !self.is_empty()) else {
+        let changes = !self.is_empty() && !self.only_gives_back();
+        let Some(role) = self.role.filter(|_| changes) else {
             return vec![];
         };
         let what = match self.changes.as_slice() {

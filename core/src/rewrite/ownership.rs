@@ -10,15 +10,19 @@
 
 use std::borrow::Cow;
 
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Subject;
-use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
+use crate::names::{CONTROLLER_MANAGER, HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::pointer::Pointer;
-use crate::rule::Field;
+use crate::rule::{Field, Rule};
 use crate::view::View;
+
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 
 /// Whether the manifest behind this request says the passive value itself: it was applied by the request's manager, or
 /// `kubectl apply` says so.
@@ -28,6 +32,19 @@ pub(super) fn manifest_says_passive(field: &Field, subject: &Subject<'_>) -> boo
     };
     is_applied(&field.pointer, subject, old)
         || last_applied_turned_passive(field, &subject.object, old)
+        || (field.absent_is_passive && is_taken_out(&field.pointer, &subject.object, old))
+}
+
+/// Whoever owned the field does so no longer, and nobody else does: a manifest has dropped it. Where the API has a default
+/// that is passive, that is all there is to see of it.
+fn is_taken_out(pointer: &Pointer, object: &View<'_>, old: &View<'_>) -> bool {
+    let pointer = in_fields_v1(pointer);
+    let is_owned = |view| {
+        entries(view)
+            .iter()
+            .any(|entry| entry.manager != CONTROLLER_MANAGER && entry.covers(&pointer))
+    };
+    is_owned(old) && !is_owned(object)
 }
 
 /// Whether a record on the incoming object was put there by an earlier admission call for the same request: it is not the
@@ -102,6 +119,95 @@ fn last_applied_turned_passive(field: &Field, object: &View<'_>, old: &View<'_>)
     }
     serde_json::from_str::<Value>(&now)
         .is_ok_and(|applied| field.is_passive(field.pointer.lookup(&applied)))
+}
+
+/// Takes the rule's fields and our annotations out of what the controller owns, as operations of a patch.
+///
+/// Where the webhook is down the controller forces a value itself, and so becomes an owner of the field. Once the field is
+/// its writers' again, that would make every apply of another value a conflict that they can only force. An object with no
+/// other entry is left alone: without any, the API server's next apply makes all fields the property of
+/// `before-first-apply`.
+pub(super) fn given_back(rule: &Rule, object: &View<'_>) -> Vec<PatchOperation> {
+    let is_named = |raw: &&RawValue| raw.get().contains(CONTROLLER_MANAGER);
+    let Some(raw) = object.managed_fields().filter(is_named) else {
+        return vec![];
+    };
+    let entries: Vec<Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let ours = |entry: &Value| {
+        entry["manager"] == CONTROLLER_MANAGER
+            && entry["operation"] == "Update"
+            && entry["subresource"].as_str().is_none_or(str::is_empty)
+    };
+    if entries.iter().all(ours) {
+        return vec![];
+    }
+    let annotations = [RESTORE_ANNOTATION, HELD_ANNOTATION].map(Pointer::annotation);
+    let pointers: Vec<Pointer> = rule
+        .fields
+        .iter()
+        .map(|field| &field.pointer)
+        .chain(&annotations)
+        .map(in_fields_v1)
+        .collect();
+    let mut operations = Vec::new();
+    // From the end, so that what is taken out moves none of those that are still to come.
+    for (i, entry) in entries.into_iter().enumerate().rev() {
+        if !ours(&entry) {
+            continue;
+        }
+        let mut left = entry.clone();
+        for pointer in &pointers {
+            let segments: Vec<&str> = pointer.segments().collect();
+            take_out(&mut left["fieldsV1"], &segments);
+        }
+        if left == entry {
+            continue;
+        }
+        let place = i.to_string();
+        let path = PointerBuf::from_tokens(MANAGED_FIELDS.into_iter().chain([place.as_str()]));
+        operations.push(PatchOperation::Remove(RemoveOperation {
+            path: path.clone(),
+        }));
+        let owns_nothing = left["fieldsV1"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty);
+        if !owns_nothing {
+            operations.push(PatchOperation::Add(AddOperation { path, value: left }));
+        }
+    }
+    operations
+}
+
+/// Whether an operation is one of [`given_back`].
+pub(super) fn is_about_owners(operation: &PatchOperation) -> bool {
+    let path = match operation {
+        PatchOperation::Add(add) => &add.path,
+        PatchOperation::Remove(remove) => &remove.path,
+        _ => return false,
+    };
+    path.starts_with(&PointerBuf::from_tokens(MANAGED_FIELDS))
+}
+
+/// Removes a path from a set of fields, and every part above that is empty then.
+fn take_out(fields: &mut Value, path: &[&str]) {
+    let (Some(fields), [first, rest @ ..]) = (fields.as_object_mut(), path) else {
+        return;
+    };
+    let Some(below) = fields.get_mut(*first) else {
+        return;
+    };
+    if !rest.is_empty() {
+        let was_empty = below.as_object().is_none_or(serde_json::Map::is_empty);
+        take_out(below, rest);
+        // `{".": {}}` owns the map itself, which is there for what was in it.
+        let is_empty = below
+            .as_object()
+            .is_none_or(|left| left.keys().all(|key| key == "."));
+        if was_empty || !is_empty {
+            return;
+        }
+    }
+    fields.remove(*first);
 }
 
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::rule::RuleSet;
 
-fn rule(resource: &str) -> Rule {
+pub(super) fn rule(resource: &str) -> Rule {
     RuleSet::built_in()
         .iter()
         .find(|r| r.resource == resource)
@@ -24,12 +24,12 @@ fn recorded(replicas: i64, record: &Value) -> Value {
     object
 }
 
-struct Written {
-    object: Value,
-    rewrite: Rewrite,
+pub(super) struct Written {
+    pub(super) object: Value,
+    pub(super) rewrite: Rewrite,
 }
 
-fn write_as(
+pub(super) fn write_as(
     rule: &Rule,
     role: Role,
     manager: Option<&str>,
@@ -152,19 +152,35 @@ fn a_record_of_the_wrong_type_is_dropped_and_reported_and_never_restored() {
 }
 
 #[test]
-fn a_record_that_comes_with_a_new_object_counts_only_on_a_secondary() {
+fn a_record_that_comes_with_a_new_object_is_kept_on_a_secondary_and_spent_on_a_primary() {
     let brought = recorded(0, &json!({"/spec/replicas": 3, "/spec/template": {}}));
     let written = write(Role::Secondary, None, &brought);
     assert_eq!(written.object, recorded(0, &json!({"/spec/replicas": 3})));
     let written = write(Role::Primary, None, &brought);
-    assert_eq!(written.object, deployment(0));
-    assert_eq!(
-        written.rewrite.notes,
-        [
-            Note::NoRecord("/spec/replicas".parse().unwrap()),
-            Note::DroppedRecord
-        ]
-    );
+    assert_eq!(written.object, deployment(3));
+    assert!(!written.rewrite.notes.contains(&Note::DroppedRecord));
+}
+
+#[rstest]
+#[case::active_already(recorded(2, &json!({"/spec/replicas": 3})), deployment(2))]
+#[case::of_the_wrong_type(recorded(0, &json!({"/spec/replicas": "many"})), deployment(0))]
+#[case::of_another_field(recorded(0, &json!({"/spec/paused": true})), deployment(0))]
+fn a_new_object_is_what_it_says_where_its_record_says_nothing_of_use(
+    #[case] brought: Value,
+    #[case] stored: Value,
+) {
+    let written = write(Role::Primary, None, &brought);
+    assert_eq!(written.object, stored);
+    assert!(written.rewrite.notes.contains(&Note::DroppedRecord));
+}
+
+#[test]
+fn a_new_object_of_a_controlling_owner_has_only_copies_of_its_annotations() {
+    let mut brought = recorded(0, &json!({"/spec/replicas": 3}));
+    brought["metadata"]["ownerReferences"] =
+        json!([{"kind": "Parent", "name": "web", "controller": true}]);
+    let written = write(Role::Primary, None, &brought);
+    assert_eq!(written.object["spec"]["replicas"], json!(0));
 }
 
 #[test]
@@ -374,6 +390,42 @@ fn a_job_that_never_ran_is_held_through_promotion_and_one_that_ran_comes_back() 
         write_as(&jobs, Role::Primary, None, Some(&demoted), &demoted).object,
         job
     );
+}
+
+/// Kueue creates Jobs suspended, and un-suspends them when it is their turn.
+#[test]
+fn a_job_that_is_created_suspended_and_let_go_on_a_secondary_waits_for_consent() {
+    let jobs = rule("jobs");
+    let job = |suspend: bool| json!({"metadata": {"name": "train"}, "spec": {"suspend": suspend}});
+    let held = [Note::Held("/spec/suspend".parse().unwrap())];
+
+    let created = write_as(&jobs, Role::Secondary, None, None, &job(true));
+    assert_eq!(created.object["spec"]["suspend"], json!(true));
+    assert_eq!(
+        created.rewrite.notes,
+        [],
+        "its writer does not want it to run"
+    );
+    let let_go = created.object.clone();
+    let let_go = {
+        let mut asked = let_go;
+        asked["spec"]["suspend"] = json!(false);
+        write_as(&jobs, Role::Secondary, None, Some(&created.object), &asked).object
+    };
+    assert_eq!(let_go["spec"]["suspend"], json!(true));
+    let promoted = write_as(&jobs, Role::Primary, None, Some(&let_go), &let_go);
+    assert!(promoted.rewrite.is_empty());
+    assert_eq!(promoted.rewrite.notes, held);
+
+    // One that nobody has let go yet is its writer's again.
+    let promoted = write_as(
+        &jobs,
+        Role::Primary,
+        None,
+        Some(&created.object),
+        &created.object,
+    );
+    assert_eq!(promoted.object, job(true));
 }
 
 #[test]

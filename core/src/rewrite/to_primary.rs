@@ -1,4 +1,4 @@
-//! While the layer is primary: restore what is still passive, and drop the record.
+//! While the layer is primary: restore what is still passive, drop the record, and own nothing of it any more.
 
 use serde_json::Value;
 
@@ -11,26 +11,44 @@ use crate::rule::{Active, Field, Rule};
 pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
     let object = &subject.object;
     let mut notes = Vec::new();
-    // An object that is being created was never passive here: a record it brings is foreign.
+    // A new object brings a record where a backup of a standby is restored. What its owner controls is that owner's to
+    // make, and carries copies of its annotations.
     let stored = match &subject.old {
         Some(old) => Records::parse(old, &rule.fields, &mut notes),
-        None => Records::default(),
+        None if object.is_controlled() => Records::default(),
+        None => Records::parse(object, &rule.fields, &mut notes),
     };
     let mut patch = patch_builder(rule, object);
     let mut changes = Vec::new();
     let mut records = Records::default();
+    let mut first = First::Active;
 
     for (i, field) in rule.fields.iter().enumerate() {
         let incoming = object.value(i);
         if !field.is_passive(incoming.as_ref()) {
             continue;
         }
+        if i == 0 {
+            first = match stored.restore.get(&field.pointer) {
+                _ if stored.waits_for_consent(field) => First::Held,
+                Some(_) => First::RecordedAsPassive,
+                None => First::Passive,
+            };
+        }
+        if field.safeguard && !first.lets_go_of(field, &stored, &mut records, &mut notes) {
+            continue;
+        }
         // We force values, never absence: a field that is gone was taken out by its writer, and is not brought back.
         if incoming.is_none() && !matches!(field.active, Active::Fixed(_)) {
             continue;
         }
-        if records.held.copy_from(&stored.held, &field.pointer) {
+        if stored.waits_for_consent(field) {
+            records.held.copy_from(&stored.held, &field.pointer);
             notes.push(Note::Held(field.pointer.clone()));
+            continue;
+        }
+        if stored.held.get(&field.pointer).is_some() {
+            // Its own writer created it passive, and has not wanted it otherwise since.
             continue;
         }
         let restored = match restored_value(field, &stored, subject) {
@@ -39,6 +57,8 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
                 patch.remove(&field.pointer, created.as_ref());
                 None
             }
+            // That nothing is destroyed needs no telling.
+            Restored::Not(_) if field.safeguard => continue,
             Restored::Not(note) => {
                 notes.push(note);
                 continue;
@@ -50,23 +70,69 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
             // One of its parents is no object: there is nothing to make active.
             continue;
         }
+        if i == 0 {
+            first = First::Active;
+        }
         changes.push(FieldChange {
             pointer: field.pointer.clone(),
             before: incoming,
             after: restored,
         });
     }
-    if object.has_restore() && subject.old.as_ref().is_none_or(|old| !old.has_restore()) {
+    let is_foreign = match &subject.old {
+        Some(old) => !old.has_restore(),
+        None => changes.is_empty(),
+    };
+    if object.has_restore() && is_foreign {
         notes.push(Note::DroppedRecord);
     }
     // With annotations in place `write` only removes or rewrites one that is there, which cannot fail.
     let written = records.write(object, &mut patch);
     debug_assert!(written.is_ok());
+    let mut patch = patch.build();
+    if records.restore.is_empty() && records.held.is_empty() {
+        patch.0.extend(ownership::given_back(rule, object));
+    }
     Rewrite {
         role: Some(Role::Primary),
-        patch: patch.build(),
+        patch,
         changes,
         notes,
+    }
+}
+
+/// How the first field of a rule stands after the rewrite: what its safeguards go by.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    Active,
+    /// It was passive before anything was forced, or its manifest says so.
+    RecordedAsPassive,
+    /// Its consent is waited for.
+    Held,
+    /// And nobody knows what it was: with the safeguard gone, it might destroy what it is to come back with.
+    Passive,
+}
+
+impl First {
+    /// Whether a safeguard may become what it was.
+    fn lets_go_of(
+        self,
+        field: &Field,
+        stored: &Records,
+        records: &mut Records,
+        notes: &mut Vec<Note>,
+    ) -> bool {
+        match self {
+            Self::Active | Self::RecordedAsPassive => return true,
+            Self::Held => {
+                records.restore.copy_from(&stored.restore, &field.pointer);
+            }
+            Self::Passive if stored.restore.get(&field.pointer).is_some() => {
+                notes.push(Note::StaysSafe(field.pointer.clone()));
+            }
+            Self::Passive => {}
+        }
+        false
     }
 }
 

@@ -25,6 +25,10 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
             continue;
         }
         if field.is_passive(incoming.as_ref()) {
+            if field.safeguard && says_passive(field, subject) && !sources.is_own(field) {
+                // It does no harm, and is what its writer wants: there is nothing to come back to, and nothing to tell.
+                continue;
+            }
             sources.keep(field, i, subject, &mut records);
             if says_passive(field, subject)
                 && records.restore.get(&field.pointer).is_some()
@@ -42,7 +46,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
             {
                 notes.push(Note::StaysPassive(field.pointer.clone()));
             }
-            if records.held.get(&field.pointer).is_some() {
+            if records.waits_for_consent(field) {
                 notes.push(Note::Held(field.pointer.clone()));
             }
             continue;
@@ -57,6 +61,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
             after: Some(forced),
         });
     }
+    sources.record_what_is_guarded(rule, subject, &mut records);
     if !changes.is_empty()
         && let Some(old) = &subject.old
         && let Some(timestamp) = ownership::lost_timestamp(object, old)
@@ -187,7 +192,11 @@ impl Sources {
         let held = records.held.copy_from(&self.stored.held, &field.pointer);
         if !held && self.holds(field, subject) {
             // A record that comes with a new object, as from a backup, says what it asked for, not that it ran here.
-            records.held.copy_from(&self.stored.restore, &field.pointer);
+            // And what is created passive may be made active by whoever queues it: it has not run either.
+            if !records.held.copy_from(&self.stored.restore, &field.pointer) {
+                let value = subject.object.value(i);
+                records.held.insert(field.pointer.clone(), value, None);
+            }
         } else if !held {
             records
                 .restore
@@ -199,6 +208,28 @@ impl Sources {
     fn record(&self, field: &Field, i: usize, subject: &Subject<'_>, records: &mut Records) {
         let parent = absent_parent(&subject.object, i, &field.pointer);
         self.put(field, subject.object.value(i), parent, subject, records);
+    }
+
+    /// A safeguard that is recorded for the first time has the first field recorded beside it, though that was passive by
+    /// itself. Otherwise a promotion could not tell it from one whose record was lost, and must not give back what destroys.
+    fn record_what_is_guarded(&self, rule: &Rule, subject: &Subject<'_>, records: &mut Records) {
+        let has = |record: &Record| {
+            rule.safeguards()
+                .any(|field| record.get(&field.pointer).is_some())
+        };
+        let Some(first) = rule.fields.first() else {
+            return;
+        };
+        let is_first_time = has(&records.restore) && !has(&self.stored.restore);
+        if is_first_time
+            && matches!(first.active, Active::Restore { .. })
+            && records.restore.get(&first.pointer).is_none()
+        {
+            let parent = absent_parent(&subject.object, 0, &first.pointer);
+            records
+                .restore
+                .insert(first.pointer.clone(), subject.object.value(0), parent);
+        }
     }
 
     fn put(

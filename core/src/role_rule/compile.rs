@@ -83,6 +83,8 @@ pub enum RuleError {
     Condition(String),
     #[error("ready.except: {0} has no value, or one that is no integer, boolean or string")]
     Exception(Pointer),
+    #[error("{0}: a safeguard needs another field before it, which it keeps from destroying")]
+    Safeguard(Pointer),
     #[error("scale: the first field must be of type integer with the passive value 0, not {0}")]
     Scale(Pointer),
 }
@@ -105,6 +107,9 @@ impl TryFrom<&RoleRuleSpec> for Rule {
         let Some(first) = fields.first() else {
             return Err(RuleError::FieldCount(0));
         };
+        if first.safeguard {
+            return Err(RuleError::Safeguard(first.pointer.clone()));
+        }
         if spec.scale && first.passive != 0 {
             return Err(RuleError::Scale(first.pointer.clone()));
         }
@@ -244,6 +249,7 @@ impl TryFrom<&RoleRuleField> for Field {
             also_passive,
             absent_is_passive: field.absent_is_passive,
             active,
+            safeguard: field.safeguard,
         })
     }
 }
@@ -505,6 +511,22 @@ mod tests {
         });
         spec["ready"] = ready;
         refused(written(&serde_json::from_value(spec).unwrap()), because);
+    }
+
+    #[test]
+    fn a_safeguard_has_something_before_it_to_guard() {
+        let field = |pointer: &str, safeguard: bool| json!({"pointer": pointer, "type": "boolean", "passive": true, "safeguard": safeguard});
+        let fields = |first: bool| json!([field("/spec/a", first), field("/spec/b", true)]);
+        let rule = with("/fields", fields(false)).unwrap();
+        let guards: Vec<_> = rule
+            .safeguards()
+            .map(|field| field.pointer.to_string())
+            .collect();
+        assert_eq!(guards, ["/spec/b"]);
+        refused(
+            with("/fields", fields(true)),
+            "a safeguard needs another field",
+        );
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn tightened(enforced: &RoleRuleSpec, spec: &RoleRuleSpec) -> RoleRuleSpec {
                 .also_passive
                 .retain(|value| twin.also_passive.contains(value) || twin.passive == *value);
             field.absent_is_passive &= twin.absent_is_passive;
+            field.safeguard |= twin.safeguard;
         }
     }
     for field in &spec.fields {
@@ -79,9 +80,12 @@ fn tightened(enforced: &RoleRuleSpec, spec: &RoleRuleSpec) -> RoleRuleSpec {
         }
     }
     next.scale |= spec.scale;
-    // A second door without a count behind it would be no rule at all.
+    // A second door without a count behind it would be no rule at all, nor a safeguard of nothing.
     if Rule::try_from(&next).is_err() {
         next.scale = enforced.scale;
+        if let Some(first) = next.fields.first_mut() {
+            first.safeguard = false;
+        }
     }
     next
 }
@@ -121,6 +125,19 @@ mod tests {
 
     fn pointers(spec: &RoleRuleSpec) -> Vec<&str> {
         spec.fields.iter().map(|f| f.pointer.as_str()).collect()
+    }
+
+    #[test]
+    fn a_safeguard_holds_at_once_and_is_let_go_of_on_a_primary() {
+        let guarding = |safeguard: bool| {
+            let mut field = field("/spec/b");
+            field["safeguard"] = json!(safeguard);
+            rule(&json!([self::field("/spec/a"), field]))
+        };
+        let (with, without) = (guarding(true), guarding(false));
+        assert_eq!(next(Some(&without), &with, false), Some(with.clone()));
+        assert_eq!(next(Some(&with), &without, false), Some(with.clone()));
+        assert_eq!(next(Some(&with), &without, true), Some(without));
     }
 
     #[test]

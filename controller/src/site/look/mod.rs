@@ -110,11 +110,10 @@ struct Found {
 }
 
 impl Found {
-    fn and(mut self, other: Self) -> Self {
+    fn add(&mut self, other: Self) {
         self.total += other.total;
         self.in_the_way.extend(other.in_the_way);
         self.not_waited_for.extend(other.not_waited_for);
-        self
     }
 }
 
@@ -208,14 +207,6 @@ impl Looker {
                 _,
             ) => Ok(Found::default()),
         }
-    }
-}
-
-impl Found {
-    fn add(&mut self, other: Self) {
-        self.total += other.total;
-        self.in_the_way.extend(other.in_the_way);
-        self.not_waited_for.extend(other.not_waited_for);
     }
 }
 

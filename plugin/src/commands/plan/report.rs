@@ -2,6 +2,7 @@
 
 use failover_core::compile::Held;
 use failover_core::guard::{GuardId, Hold};
+use failover_core::names::CONTROLLER_MANAGER;
 use failover_core::plan::ObjectRef;
 use failover_core::rewrite::{FieldChange, Note};
 use failover_core::{Layer, Role};
@@ -76,7 +77,13 @@ fn table(plan: &Plan, wide: bool) -> Table {
             ];
             table.row(&cells[..columns]);
         };
-        if item.rewrite.changes.is_empty() {
+        if item.rewrite.only_gives_back() {
+            row(
+                "managedFields".to_owned(),
+                CONTROLLER_MANAGER.to_owned(),
+                value(None),
+            );
+        } else if item.rewrite.changes.is_empty() {
             row(
                 "record".to_owned(),
                 "stale".to_owned(),

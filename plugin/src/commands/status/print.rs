@@ -33,6 +33,7 @@ pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Sc
     }
     namespaces(report, screen);
     strays(report, screen);
+    passive(report, screen);
     apart(report, screen);
     policies(report, wide, screen);
 }
@@ -264,6 +265,30 @@ fn strays(report: &Report, screen: &Screen) {
     {
         let why = astray.why.as_deref().unwrap_or("not corrected yet");
         table.row([astray.object.as_str(), why]);
+    }
+    below(&table, screen);
+}
+
+/// How many of what stays passive are named; `-o json` has all.
+const PASSIVE_NAMED: usize = 10;
+
+fn passive(report: &Report, screen: &Screen) {
+    let all: Vec<_> = report
+        .namespaces
+        .iter()
+        .filter_map(|namespace| namespace.stays_passive.as_ref())
+        .flatten()
+        .collect();
+    let mut table = Table::new(&["STAYS PASSIVE", "WHY"]);
+    for object in all.iter().take(PASSIVE_NAMED) {
+        table.row([
+            object.object.as_str(),
+            object.why.as_deref().unwrap_or_default(),
+        ]);
+    }
+    let more = format!("and {} more", all.len().saturating_sub(PASSIVE_NAMED));
+    if all.len() > PASSIVE_NAMED {
+        table.row([more.as_str(), "kubectl failover status -o json names all"]);
     }
     below(&table, screen);
 }

@@ -88,6 +88,8 @@ pub struct Namespace {
     pub objects: Option<usize>,
     /// Objects that carry a record of what they were.
     pub forced: Option<usize>,
+    /// Objects that stay passive on a primary, because nothing is recorded of what they were or their manifest says so.
+    pub stays_passive: Option<Vec<Astray>>,
     pub not_conforming: Option<Vec<Astray>>,
 }
 
@@ -162,6 +164,15 @@ impl Namespace {
             step: namespace.state.step,
             objects: standing.map(|standing| standing.objects),
             forced: standing.map(|standing| standing.forced),
+            stays_passive: standing.map(|standing| {
+                let passive = standing.passive.iter();
+                passive
+                    .map(|(object, why)| Astray {
+                        object: object.to_string(),
+                        why: Some(why.clone()),
+                    })
+                    .collect()
+            }),
             not_conforming: standing.map(|standing| {
                 standing
                     .astray
