@@ -47,7 +47,10 @@ impl Looker {
             .collect();
         let mut found: Found = futures::stream::iter(scopes)
             .buffer_unordered(SCOPES_AT_ONCE)
-            .try_fold(Found::default(), async |all, one| Ok(all.and(one)))
+            .try_fold(Found::default(), async |mut all, one| {
+                all.add(one);
+                Ok(all)
+            })
             .await?;
         found.in_the_way.sort_by(|a, b| a.object.cmp(&b.object));
         Ok(found)
