@@ -274,14 +274,21 @@ fn state_of(field: &Field) -> impl Strategy<Value = State> + use<> {
     ]
 }
 
-/// An active value of the field's type.
+/// An active value of the field's type, of those that an API server takes.
 fn value_of(field: &Field) -> BoxedStrategy<Value> {
-    let passive = field.clone();
+    let (passive, taken) = (field.clone(), field.clone());
     let any = match field.value_type {
         ValueType::Integer => (0i64..100).prop_map(|n| json!(n)).boxed(),
         ValueType::Boolean => any::<bool>().prop_map(|b| json!(b)).boxed(),
         ValueType::String => prop_oneof![Just("primary".to_owned()), "\\PC{0,8}".prop_map(|s| s)]
             .prop_map(|s| json!(s))
+            .prop_map(move |value| {
+                if taken.takes(&value) {
+                    value
+                } else {
+                    json!("primary")
+                }
+            })
             .boxed(),
     };
     any.prop_filter("active", move |value| !passive.is_passive(Some(value)))
