@@ -26,7 +26,7 @@ unit *ARGS:
 
 # End-to-end tests, all or one family: `just e2e pods_gone`
 e2e *ARGS:
-    cargo test --locked --package failover-tests --test e2e -- {{ ARGS }}
+    .ci/cargo-test --locked --package failover-tests --test e2e -- {{ ARGS }}
 
 # Write what is generated: CRDs, admission policies, the CLI's help
 generate:

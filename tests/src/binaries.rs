@@ -28,7 +28,7 @@ fn build_now() -> Result<Binaries> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     for (name, _) in std::env::vars_os() {
-        if is_set_for_this_crate(&name.to_string_lossy()) {
+        if is_set_for_tests(&name.to_string_lossy()) {
             command.env_remove(name);
         }
     }
@@ -76,10 +76,11 @@ fn build_now() -> Result<Binaries> {
     })
 }
 
-/// What cargo tells a test or a program of its own crate. Build scripts that watch these (ring's does) would run again, and
-/// with them half of the dependencies would be built twice on every run.
-fn is_set_for_this_crate(variable: &str) -> bool {
+/// What cargo tells a test or a program of its own crate, and what `.ci/timed` sets for test binaries. Build scripts that
+/// watch these (ring's does) would run again, and with them half of the dependencies would be built twice on every run.
+fn is_set_for_tests(variable: &str) -> bool {
     variable == "OUT_DIR"
+        || variable == "RUSTC_BOOTSTRAP"
         || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"]
             .iter()
             .any(|prefix| variable.starts_with(prefix))
