@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::credentials::{Credentials, kubeconfig};
 use crate::process::{Process, Spec, free_port, tail};
-use crate::toolchain;
+use crate::{quiet, toolchain};
 
 /// A person known to the API server by a token, without any rights of their own.
 pub const USERS: [&str; 2] = ["alice", "bob"];
@@ -60,6 +60,7 @@ impl ControlPlane {
 
     /// As [`ControlPlane::start`], with options.
     pub async fn start_with(options: Options) -> Result<Self> {
+        let _start = quiet::start().await;
         let root = crate::target().join("testbed").join("runs");
         fs::create_dir_all(&root)?;
         remove_old_runs(&root);

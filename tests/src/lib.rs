@@ -39,6 +39,7 @@ pub mod network;
 mod objects;
 pub mod parts;
 pub mod process;
+pub mod quiet;
 pub mod reconciled;
 pub mod recorder;
 pub mod secret_mirror;
@@ -53,6 +54,12 @@ pub use site::Site;
 pub use wait::{eventually, eventually_within};
 
 use std::path::{Path, PathBuf};
+
+/// Whether tests that can be short or long are to be long (`FAILOVER_TEST_LONG=1`): a thousand reconciles rather than a
+/// hundred, a kill at every write rather than at every third.
+pub fn long() -> bool {
+    std::env::var_os("FAILOVER_TEST_LONG").is_some_and(|value| !value.is_empty() && value != "0")
+}
 
 /// The workspace's root.
 pub fn workspace() -> PathBuf {

@@ -12,6 +12,7 @@ use futures::future::join_all;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use testbed::fixtures;
+use testbed::quiet::{Quiet, quiet};
 use testbed::site::{Options, Site};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -34,6 +35,7 @@ const HELD_UP: Duration = Duration::from_secs(5);
 struct Bed {
     site: Site,
     connector: TlsConnector,
+    _quiet: Quiet,
 }
 
 impl Bed {
@@ -47,7 +49,11 @@ impl Bed {
         site.enrolled_namespace("shop").await;
         let config = site.webhook_trust().await.unwrap();
         let connector = TlsConnector::from(Arc::new(config));
-        Self { site, connector }
+        Self {
+            site,
+            connector,
+            _quiet: quiet().await,
+        }
     }
 
     async fn connect(&self) -> TlsStream<TcpStream> {

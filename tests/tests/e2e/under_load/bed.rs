@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use testbed::network::{PODS, in_own_network};
 use testbed::process::Process;
+use testbed::quiet::{Quiet, quiet};
 use testbed::service;
 use testbed::site::{Options, Site};
 use testbed::{binaries, crds, eventually, toolchain};
@@ -52,6 +53,7 @@ pub(super) fn names() -> BTreeSet<Name> {
 pub(super) struct Bed {
     pub(super) site: Site,
     pub(super) second: Process,
+    _quiet: Quiet,
 }
 
 impl Bed {
@@ -65,7 +67,11 @@ impl Bed {
         .unwrap();
         site.enrolled_namespace(NAMESPACE).await;
         let second = ready_webhook(&site, "webhook-1", PODS[1]).await;
-        let bed = Self { site, second };
+        let bed = Self {
+            site,
+            second,
+            _quiet: quiet().await,
+        };
         bed.set_endpoints(&PODS[..2]).await;
         bed
     }
