@@ -1,5 +1,5 @@
-//! Fuzz targets. `cargo test` gives each a few seconds, after all of the inputs kept in `bad_input/__fuzz__`, which
-//! reach what inputs at random seldom do.
+//! Fuzz targets. `cargo test` gives each a few seconds (with `FAILOVER_TEST_LONG=1` two minutes), after all of the inputs kept
+//! in `bad_input/__fuzz__`, which reach what inputs at random seldom do.
 //!
 //! More of them are looked for, guided by what is reached, and kept there, by
 //!

@@ -179,7 +179,7 @@ fn review_and_decision() {
             produce::<u8>(),
             produce::<Vec<Damage>>().with().len(0..5usize),
         ))
-        .with_test_time(Duration::from_secs(5))
+        .with_test_time(super::unless_long(Duration::from_secs(5)))
         .for_each(|(seed, damages)| {
             let seed = &seeds[usize::from(*seed) % seeds.len()];
             runtime.block_on(holds(&store, &damaged(seed, damages)));

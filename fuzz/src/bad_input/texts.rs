@@ -79,7 +79,7 @@ fn pointers_records_and_namespaces() {
     let rules = AssertUnwindSafe(RuleSet::built_in());
     bolero::check!()
         .with_generator(produce::<Vec<Part>>().with().len(0..12usize))
-        .with_test_time(Duration::from_secs(3))
+        .with_test_time(super::unless_long(Duration::from_secs(3)))
         .for_each(|parts| {
             let text = text(parts);
             pointer_holds(&text);

@@ -1,4 +1,4 @@
-//! Whoever carries a role change out is killed (SIGKILL) at every write of it, before the write and after, in both
+//! Whoever carries a role change out is killed (SIGKILL) at every write of it (at every third, but in the long form), before the write and after, in both
 //! directions, and started again: the walk ends where it was ordered to, and never out of order.
 //!
 //! The writes pass a [`Turnstile`] that closes at the one in question. What the cluster went through is told by etcd's own
@@ -43,6 +43,16 @@ const LIVES: usize = 150;
 
 /// Each step is begun by a write of the journal, at the least, and most of them make another.
 const STEPS: usize = 14;
+
+/// After how many writes each is killed: in the long form at every one.
+fn writes_a_life() -> usize {
+    if testbed::long() { 1 } else { 3 }
+}
+
+/// How many lives a walk takes at the least.
+fn least_lives() -> usize {
+    STEPS / writes_a_life()
+}
 
 /// A primary site with an application on a replicated volume: pods that run, traffic, batch work, a chart.
 struct Bed {
@@ -129,7 +139,7 @@ impl Bed {
             && status.phase == Some(Phase::Stable)
     }
 
-    /// Orders, has `life` begin until the order is carried out, and each time kills it at its next write. How many lives that
+    /// Orders, has `life` begin until the order is carried out, and each time kills it at one of its next writes. How many lives that
     /// took.
     async fn killed_at_every_write(
         &mut self,
@@ -142,7 +152,7 @@ impl Bed {
         let mut writes = vec![];
         for _ in 0..LIVES {
             // A life that is killed before its write makes the one before it.
-            let passing = usize::from(side == Side::Before);
+            let passing = writes_a_life() - 1 + usize::from(side == Side::Before);
             self.turnstile.close_at(passing, side);
             life.begin(self);
             let done =
@@ -231,7 +241,7 @@ async fn there_and_back(side: Side) {
         let lives = bed
             .killed_at_every_write(role, Whose::Site, side, life)
             .await;
-        assert!(lives >= STEPS, "only {lives} writes");
+        assert!(lives >= least_lives(), "only {lives} writes");
         assert!(bed.volume.stands_as(role));
     }
 }
@@ -267,7 +277,7 @@ async fn a_person_who_breaks_the_glass_can_be_killed_at_any_write(
     let lives = bed
         .killed_at_every_write(role, Whose::Site, side, &mut person)
         .await;
-    assert!(lives >= STEPS, "only {lives} writes");
+    assert!(lives >= least_lives(), "only {lives} writes");
     assert!(bed.volume.stands_as(role));
 }
 
