@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
 use super::Site;
-use crate::eventually;
+use crate::{admin, eventually};
 
 impl Site {
     /// The Site as it is stored.
@@ -40,6 +40,20 @@ impl Site {
         })
         .await;
         self.until_ready().await;
+    }
+
+    /// Waits until the first controller knows that it does not lead.
+    pub async fn until_not_leading(&self) {
+        eventually("a controller that does not lead", || async {
+            let answer = admin::get(self.controller_admin(), "/metrics").await;
+            let metrics = answer.map_err(|error| error.to_string())?;
+            if metrics.lines().any(|line| line == "failover_leader 0") {
+                Ok(())
+            } else {
+                Err(self.controller.log_tail())
+            }
+        })
+        .await;
     }
 
     /// Waits until the site's condition Ready is True.

@@ -147,18 +147,7 @@ async fn a_leader_that_is_frozen_past_its_lease_puts_nothing_out_of_order() {
     bed.site.failover(PROMOTE).await.expect(0);
 
     bed.site.controller.signal(Signal::SIGCONT);
-    eventually(
-        "the first to see that it does not lead any more",
-        || async {
-            let log = bed.site.controller.log();
-            if log.contains("no longer leading") {
-                Ok(())
-            } else {
-                Err(log)
-            }
-        },
-    )
-    .await;
+    bed.site.until_not_leading().await;
     bed.until_done(Role::Primary).await;
     kept(recorder).await;
     second.kill();

@@ -165,18 +165,7 @@ async fn a_leader_that_wakes_up_late_turns_nothing_back(
     site.failover(then).await.expect(0);
 
     site.controller.signal(Signal::SIGCONT);
-    eventually(
-        "the first to see that it does not lead any more",
-        || async {
-            let log = site.controller.log();
-            if log.contains("no longer leading") {
-                Ok(())
-            } else {
-                Err(log)
-            }
-        },
-    )
-    .await;
+    site.until_not_leading().await;
     assert_held(&site, ends_as).await;
 
     // And it leads again, when the other goes.

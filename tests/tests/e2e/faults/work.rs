@@ -13,7 +13,7 @@ use super::NAMESPACE;
 
 /// A webhook that does not answer may cost a write its timeout, 1 s, and no more. The rest is for a machine that is busy;
 /// a webhook's timeout by default is 10 s.
-const ONE_WRITE: Duration = Duration::from_secs(4);
+const ONE_WRITE: Duration = Duration::from_secs(9);
 
 /// An application comes, is scaled up and rolled out. Every write is answered soon, and what was asked for runs in the end.
 pub(super) async fn goes_on(client: &Client, name: &str) {

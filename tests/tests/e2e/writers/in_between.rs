@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use failover_core::Layer;
+use testbed::eventually;
 use testbed::site::{Options, Site};
-use testbed::{eventually, eventually_within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -110,16 +110,12 @@ async fn somebody_who_fights_back_every_second_never_wins_on_a_secondary_nor_los
 /// How many sweeps the controller has finished.
 async fn sweeps(site: &Site) -> u64 {
     let name = "failover_sweep_duration_seconds_count ";
-    eventually_within(
-        Duration::from_secs(10),
-        "the controller's metrics",
-        || async {
-            let text = metrics(site).await.map_err(|error| error.to_string())?;
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            let count = line.and_then(|count| count.trim().parse().ok());
-            count.ok_or(text)
-        },
-    )
+    eventually("the controller's metrics", || async {
+        let text = metrics(site).await.map_err(|error| error.to_string())?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let count = line.and_then(|count| count.trim().parse().ok());
+        count.ok_or(text)
+    })
     .await
 }
 
