@@ -1,6 +1,7 @@
 //! A whole site: control plane, CRDs, nodes, and kubectl-failover installed by its own CLI, webhook and controller running
 //! as processes with the tokens of their own ServiceAccounts.
 
+pub mod shared;
 mod told;
 
 use std::net::{IpAddr, SocketAddr};
@@ -58,7 +59,7 @@ pub const PROMOTE_VOLUMES: &[&str] = &[
 ];
 
 /// How a site is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub role: &'static str,
     /// Nodes that KWOK plays; 0: no KWOK, pods stay Pending.
@@ -91,7 +92,7 @@ impl Default for Options {
 }
 
 /// How long the steps wait that wait for the world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     pub pods_gone: &'static str,
     pub replication: &'static str,

@@ -12,7 +12,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use testbed::process::{Process, Spec};
 use testbed::secret_mirror::SecretMirror;
-use testbed::{ControlPlane, control_plane, crds, eventually, identity, kwok, toolchain};
+use testbed::site::{DEMOTE, Options};
+use testbed::{
+    ControlPlane, Site, control_plane, crds, eventually, fixtures, identity, kwok, toolchain,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_deployment_become_ready_and_go() {
@@ -218,6 +221,38 @@ async fn what_was_written_outlives_a_kill_of_etcd_and_of_the_api_server() {
     plane.etcd.kill();
     plane.restart_etcd().await.unwrap();
     assert_eq!(maps.get("kept").await.unwrap().metadata.uid, uid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_test_leaves_behind_on_a_shared_site_is_named() {
+    let site = Site::shared(Options::default()).await.unwrap();
+    assert_eq!(site.left().await.unwrap(), [""; 0]);
+    site.enrolled_namespace("left").await;
+    let policy = fixtures::failover_policy("left", "p", None, &[("Deployment", "web")]);
+    site.apply_as_person(&policy).await.unwrap();
+    site.failover(DEMOTE).await.expect(0);
+    let left = site.left().await.unwrap().join("\n");
+    for what in [
+        "namespaces left was left",
+        "failoverpolicies left/p was left",
+        "and is secondary",
+    ] {
+        assert!(left.contains(what), "{left}");
+    }
+    site.clear(&["left"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_that_leaves_something_behind_on_a_shared_site_fails() {
+    let test = tokio::spawn(async {
+        let site = Site::shared(Options::default()).await.unwrap();
+        let create = ["create", "namespace", "forgotten"];
+        site.kubectl(&create).await.expect(0);
+        drop(site.due_within(std::time::Duration::ZERO));
+    });
+    let panic = test.await.unwrap_err().into_panic();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.contains("namespaces forgotten was left"), "{said}");
 }
 
 fn is_alive(pid: i32) -> bool {

@@ -3,19 +3,16 @@
 use failover_core::names::RESTORE_ANNOTATION;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
+use testbed::site::shared::Lease;
 use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
 const EXEMPT: &[&str] = &["exempt", "deployment/web", "-n", "shop", "--yes"];
 
 /// A secondary site with the enrolled namespace `shop`.
-async fn secondary() -> Site {
-    let site = Site::start(Options {
-        role: "secondary",
-        ..Options::default()
-    })
-    .await
-    .unwrap();
+async fn secondary() -> Lease {
+    let site = Site::shared(Options::default()).await.unwrap();
+    site.failover(DEMOTE).await.expect(0);
     site.enrolled_namespace("shop").await;
     site
 }
@@ -95,6 +92,7 @@ async fn a_label_from_git_changes_nothing_on_a_secondary_until_it_is_promoted() 
     // Until the label goes: that is a tightening.
     site.apply_as_flux(&web(3)).await.unwrap();
     until_replicas(&site, 0).await;
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +147,7 @@ async fn an_operators_exemption_counts_at_once_and_outlives_flux() {
         "{undone:?}"
     );
     assert_eq!(replicas(&site).await, json!(0));
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,6 +165,7 @@ async fn an_object_that_is_deleted_takes_its_exemption_with_it() {
     assert_eq!(replicas(&site).await, json!(0));
     site.until_in_force("shop", "").await;
     assert_eq!(replicas(&site).await, json!(0));
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,4 +217,5 @@ async fn every_kind_can_be_exempt_and_gets_back_what_was_recorded_but_only_by_th
             _ => {}
         }
     }
+    site.clear(&["shop"]).await;
 }

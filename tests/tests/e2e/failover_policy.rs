@@ -2,24 +2,28 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use failover_core::Role;
 use failover_core::api::{FailoverPolicy, ManagedResourceReason};
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
+use testbed::site::shared::Lease;
 use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
 const WEB: &[(&str, &str)] = &[("Deployment", "web")];
 
 /// A site with Deployments `web` and `api` of three in the namespace `shop`, whose pods run.
-async fn site(role: &'static str, enroll: &[&str]) -> Site {
-    let site = Site::start(Options {
-        role,
+async fn site(role: Role, enroll: &[&str]) -> Lease {
+    let site = Site::shared(Options {
         nodes: 1,
         ..Options::default()
     })
     .await
     .unwrap();
+    if role == Role::Secondary {
+        site.failover(DEMOTE).await.expect(0);
+    }
     site.kubectl(&["create", "namespace", "shop"])
         .await
         .expect(0);
@@ -99,7 +103,7 @@ async fn told(site: &Site, name: &str, ready: (&str, &str), state: Option<&str>)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_state_it_enrols_what_it_names_and_nothing_else() {
-    let site = site("primary", &["--policy-only"]).await;
+    let site = site(Role::Primary, &["--policy-only"]).await;
     let kustomization = fixtures::kustomization("shop", "apps");
     site.apply_as_flux(&kustomization).await.unwrap();
     let named = [("Deployment", "web"), ("Kustomization", "apps")];
@@ -134,11 +138,12 @@ async fn without_a_state_it_enrols_what_it_names_and_nothing_else() {
     site.failover(PROMOTE).await.expect(0);
     assert_eq!(replicas(&site, "web").await, json!(5));
     site.until_in_force("shop", "").await;
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_state_it_moves_one_application_alone_in_both_directions() {
-    let site = site("primary", &[]).await;
+    let site = site(Role::Primary, &[]).await;
     apply(&site, "p", Some("secondary")).await;
     until_replicas(&site, "web", 0).await;
     told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
@@ -174,11 +179,12 @@ async fn with_a_state_it_moves_one_application_alone_in_both_directions() {
     // An order that is gone is none.
     delete(&site, "p").await;
     until_replicas(&site, "web", 0).await;
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_deletion_opens_nothing_that_it_kept_closed() {
-    let site = site("primary", &[]).await;
+    let site = site(Role::Primary, &[]).await;
     apply(&site, "p", Some("secondary")).await;
     until_replicas(&site, "web", 0).await;
     told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
@@ -198,11 +204,12 @@ async fn its_deletion_opens_nothing_that_it_kept_closed() {
     assert_eq!(replicas(&site, "web").await, json!(0));
     apply(&site, "p", Some("primary")).await;
     until_replicas(&site, "web", 5).await;
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contradicting_ones_are_refused_both_by_name_and_the_end_of_it_is_no_order() {
-    let site = site("secondary", &[]).await;
+    let site = site(Role::Secondary, &[]).await;
     apply(&site, "east", Some("secondary")).await;
     told(&site, "east", ("True", "Enforced"), Some("secondary")).await;
     apply(&site, "west", Some("primary")).await;
@@ -218,11 +225,12 @@ async fn contradicting_ones_are_refused_both_by_name_and_the_end_of_it_is_no_ord
     apply(&site, "west", Some("secondary")).await;
     apply(&site, "west", Some("primary")).await;
     until_replicas(&site, "web", 3).await;
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_no_matter_of_git_and_a_namespace_that_is_not_enrolled_is_told_so() {
-    let site = site("secondary", &[]).await;
+    let site = site(Role::Secondary, &[]).await;
     let order = fixtures::failover_policy("shop", "p", Some("primary"), WEB);
     let refused = site.apply_as_flux(&order).await.unwrap_err();
     assert!(refused.to_string().contains("desiredState"), "{refused}");
@@ -242,4 +250,5 @@ async fn an_order_is_no_matter_of_git_and_a_namespace_that_is_not_enrolled_is_to
         "{error}"
     );
     assert_eq!(replicas(&site, "web").await, json!(0));
+    site.clear(&["shop"]).await;
 }

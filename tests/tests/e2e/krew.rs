@@ -39,7 +39,7 @@ fn package(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn krew_installs_the_archive_and_kubectl_runs_it() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (archive, manifest) = package(folder.path());
     let root = folder.path().join("krew");

@@ -112,7 +112,7 @@ async fn installing_again_changes_neither_the_site_nor_its_certificates() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_cluster_needs_to_come_up_is_never_enrolled() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     for namespace in [
         "kube-system",
         names::SYSTEM_NAMESPACE,

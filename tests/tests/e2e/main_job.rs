@@ -78,7 +78,7 @@ pub(crate) fn assert_passive(object: &DynamicObject) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let manifests = fixtures::every_kind("shop");
     let mut live = Vec::new();
@@ -141,16 +141,13 @@ async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
 
     let again = site.failover(PROMOTE).await.expect(0);
     assert!(again.stdout.contains("already primary"), "{again:?}");
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_git_brings_during_the_outage_comes_up_passive_and_is_there_after_promotion() {
-    let site = Site::start(Options {
-        role: "secondary",
-        ..Options::default()
-    })
-    .await
-    .unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
+    site.failover(DEMOTE).await.expect(0);
     // The namespace comes from Git too, with the label: it must be born with the site's roles.
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace",
@@ -203,11 +200,12 @@ async fn what_git_brings_during_the_outage_comes_up_passive_and_is_there_after_p
             _ => assert_ne!(object.data["spec"]["replicas"], json!(0)),
         }
     }
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_door_to_replicas_is_shut_on_a_secondary_and_records_cannot_be_forged() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let manifest = fixtures::deployment("shop", "web", 3);
     site.apply_as_flux(&manifest).await.unwrap();
@@ -291,12 +289,13 @@ async fn every_door_to_replicas_is_shut_on_a_secondary_and_records_cannot_be_for
         stored(&site, &other).await.data["spec"]["replicas"],
         json!(4)
     );
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_gone_after_a_demotion_and_back_after_a_promotion() {
-    let site = Site::start(Options {
-        nodes: 2,
+    let site = Site::shared(Options {
+        nodes: 1,
         ..Options::default()
     })
     .await
@@ -328,4 +327,5 @@ async fn pods_are_gone_after_a_demotion_and_back_after_a_promotion() {
     running(0).await;
     site.failover(PROMOTE).await.expect(0);
     running(5).await;
+    site.clear(&["shop"]).await;
 }

@@ -1,0 +1,286 @@
+//! Installed sites that tests use one after another.
+//!
+//! ```text
+//!   Site::shared(options) ──► Lease ── used as a Site ──► dropped ──► as it was found? ──► the next test
+//!                                                                          └─ no: the test fails, the site is ended
+//! ```
+//!
+//! The start of a control plane costs five seconds of a core, a namespace that is deleted again hardly anything. So a test that
+//! changes only objects in namespaces of its own, or what it can put back by the CLI, takes a lease. What it has to put back
+//! is in [`State`]; that it did is checked when the lease ends, so that it is this test that fails, and not the next.
+//! A test that stops, restarts or reconfigures a process needs a site of its own: a lease gives no `&mut Site`.
+
+use std::collections::BTreeSet;
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use failover_core::Role;
+use failover_core::api::{self, FailoverPolicy, Phase, RoleRule};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::{Api, Client};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::block_in_place;
+use tokio::time::timeout;
+
+use super::{Options, Site};
+use crate::{admin, eventually_within};
+
+/// How many may be there at a time: an idle one still takes 0.9 GiB.
+const AT_MOST: usize = 4;
+
+/// How long what a test has deleted may take to go: a namespace with pods is looked at every fifteen seconds.
+const GONE_WITHIN: Duration = Duration::from_secs(90);
+
+static SLOTS: Semaphore = Semaphore::const_new(AT_MOST);
+static IDLE: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
+
+/// Tests have runtimes of their own, and end before the next one: what a site runs in the background lives here.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Runtime::new().expect("a runtime can be made"));
+
+struct Shared {
+    site: Site,
+    options: Options,
+    /// As it was when it was new.
+    state: State,
+}
+
+/// The use of a site by one test. When it is dropped the site must be as it was found.
+#[expect(missing_debug_implementations, reason = "a Site has none")]
+pub struct Lease {
+    /// There until it is dropped.
+    shared: Option<Shared>,
+    patience: Duration,
+    _slot: SemaphorePermit<'static>,
+}
+
+impl Site {
+    /// A site that other tests have used before and will use after. See [`shared`](self) for what may be done with it.
+    pub async fn shared(options: Options) -> Result<Lease> {
+        let slot = SLOTS.acquire().await?;
+        let (found, other) = {
+            let mut idle = IDLE.lock().expect("no panic while it is held");
+            let found = idle.iter().position(|shared| shared.options == options);
+            let found = found.map(|place| idle.remove(place));
+            // With as many idle as there are slots there is none left for a new one.
+            let full = found.is_none() && idle.len() > SLOTS.available_permits();
+            let other = if full { idle.pop() } else { None };
+            (found, other)
+        };
+        drop(other);
+        let shared = match found {
+            Some(shared) => shared,
+            None => RUNTIME.spawn(Shared::start(options)).await??,
+        };
+        Ok(Lease {
+            shared: Some(shared),
+            patience: GONE_WITHIN,
+            _slot: slot,
+        })
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self
+            .shared
+            .as_ref()
+            .expect("there until it is dropped")
+            .site
+    }
+}
+
+impl Lease {
+    /// Brings the site back to primary and deletes namespaces, in the way a person would.
+    pub async fn clear(&self, namespaces: &[&str]) {
+        if self.status().await.layers.uniform() != Some(Role::Primary) {
+            let volumes = "volumereplications,volumegroupreplications";
+            let get = ["get", volumes, "--all-namespaces", "--output=name"];
+            let volumes = self.kubectl(&get).await.expect(0).stdout;
+            let promote = if volumes.is_empty() {
+                super::PROMOTE
+            } else {
+                super::PROMOTE_VOLUMES
+            };
+            self.failover(promote).await.expect(0);
+        }
+        let delete = ["delete", "namespace", "--wait=false"];
+        let arguments = [&delete[..], namespaces].concat();
+        self.kubectl(&arguments).await.expect(0);
+    }
+
+    /// What is not now as it was found: what would fail the test if it stayed so.
+    pub async fn left(&self) -> Result<Vec<String>> {
+        let shared = self.shared.as_ref().expect("there until it is dropped");
+        Ok(State::of(self).await?.differences(&shared.state))
+    }
+
+    /// For a test that wants to fail: how long what it has left may stay.
+    #[must_use]
+    pub fn due_within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+impl Drop for Lease {
+    /// # Panics
+    /// When the site is not as it was found.
+    fn drop(&mut self) {
+        let shared = self.shared.take().expect("dropped once");
+        if std::thread::panicking() {
+            return; // Ended with it, its logs are kept.
+        }
+        block_in_place(|| Handle::current().block_on(shared.given_back(self.patience)));
+        let mut idle = IDLE.lock().expect("no panic while it is held");
+        idle.push(shared);
+    }
+}
+
+impl Shared {
+    async fn start(options: Options) -> Result<Self> {
+        let site = Site::start(options.clone()).await?;
+        let state = State::of(&site).await?;
+        Ok(Self {
+            site,
+            options,
+            state,
+        })
+    }
+
+    /// Waits until it is as it was found.
+    async fn given_back(&self, patience: Duration) {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or_default();
+        let what = format!("a shared site as {test} has found it");
+        eventually_within(patience, &what, || async {
+            let now = State::of(&self.site).await.map_err(|e| format!("{e:#}"))?;
+            let differences = now.differences(&self.state);
+            if differences.is_empty() {
+                Ok(())
+            } else {
+                Err(differences.join("; "))
+            }
+        })
+        .await;
+    }
+}
+
+/// What a test could leave behind that the next one would meet.
+#[derive(Clone, Debug, PartialEq)]
+struct State {
+    /// Every object that is of the cluster or ours, and those of a configuration with their generation.
+    objects: BTreeSet<String>,
+    /// Role, mode and whether it moves; not the epoch, which only grows.
+    site: String,
+    /// Which processes answer.
+    processes: BTreeSet<String>,
+}
+
+impl State {
+    async fn of(site: &Site) -> Result<Self> {
+        Ok(Self {
+            objects: objects(&site.client()).await?,
+            site: standing(&site.stored().await),
+            processes: answering(site).await,
+        })
+    }
+
+    /// What there is now that was not before, and the other way round.
+    fn differences(&self, before: &Self) -> Vec<String> {
+        let left = self.objects.difference(&before.objects);
+        let gone = before.objects.difference(&self.objects);
+        let silent = before.processes.difference(&self.processes);
+        let mut found: Vec<String> = left.map(|object| format!("{object} was left")).collect();
+        found.extend(gone.map(|object| format!("{object} is gone")));
+        found.extend(silent.map(|process| format!("{process} does not answer")));
+        if self.site != before.site {
+            found.push(format!(
+                "the site was {}, and is {}",
+                before.site, self.site
+            ));
+        }
+        found
+    }
+}
+
+async fn objects(client: &Client) -> Result<BTreeSet<String>> {
+    let by_name = [
+        ApiResource::erase::<Namespace>(&()),
+        ApiResource::erase::<Node>(&()),
+        ApiResource::erase::<PersistentVolume>(&()),
+        ApiResource::erase::<ClusterRole>(&()),
+        ApiResource::erase::<ClusterRoleBinding>(&()),
+        ApiResource::erase::<CustomResourceDefinition>(&()),
+        ApiResource::erase::<FailoverPolicy>(&()),
+        ApiResource::erase::<RoleRule>(&()),
+        // The controller writes it when certificates are due.
+        ApiResource::erase::<MutatingWebhookConfiguration>(&()),
+    ];
+    let with_generation = [
+        ApiResource::erase::<ValidatingAdmissionPolicy>(&()),
+        ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()),
+    ];
+    let mut found = BTreeSet::new();
+    for (resources, counts) in [(&by_name[..], false), (&with_generation[..], true)] {
+        for resource in resources {
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
+            for object in api.list_metadata(&ListParams::default()).await?.items {
+                let metadata = object.metadata;
+                let place = [metadata.namespace, metadata.name];
+                let name = place.into_iter().flatten().collect::<Vec<_>>().join("/");
+                let generation = metadata.generation.filter(|_| counts);
+                let generation = generation.map(|number| format!(" (generation {number})"));
+                let generation = generation.unwrap_or_default();
+                found.insert(format!("{} {name}{generation}", resource.plural));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// In a word for each thing that a test may not leave changed.
+fn standing(site: &api::Site) -> String {
+    let status = site.status.clone().unwrap_or_default();
+    let settled = status.phase == Some(Phase::Stable) && status.transition.is_none();
+    let role = status.layers.uniform().map(|role| role.to_string());
+    format!(
+        "{} by its spec, {} by its status, {}, {:?}, {}, with {:?} enrolled",
+        site.spec.role,
+        role.unwrap_or_else(|| "mixed".to_owned()),
+        if settled { "settled" } else { "moving" },
+        site.spec.mode,
+        if site.spec.paused.is_some() {
+            "paused"
+        } else {
+            "not paused"
+        },
+        status.namespaces,
+    )
+}
+
+/// Those of our processes that say they are ready.
+async fn answering(site: &Site) -> BTreeSet<String> {
+    const SOON: Duration = Duration::from_secs(5);
+    let mut found = BTreeSet::new();
+    for (name, address) in [
+        ("webhook", site.webhook_admin()),
+        ("controller", site.controller_admin()),
+    ] {
+        let answer = timeout(SOON, admin::get(address, "/readyz")).await;
+        if matches!(answer, Ok(Ok(text)) if text.split(' ').nth(1) == Some("200")) {
+            found.insert(name.to_owned());
+        }
+    }
+    found
+}
