@@ -9,19 +9,25 @@
 //!                             └── certificates      CA and leaf of the webhook, and its caBundle
 //! ```
 //!
-//! Where no controller lives, [`break_glass`] runs the role's loop in the process of a person who may do all that it does.
+//! Where no controller lives, [`break_glass`] runs the role's loop in the process of a person who may do all that it does: on any
+//! system, and without what only the feature `server` has.
 //!
 //! `site` is one of several things a cluster can fail over; each is a folder beside it, with its own loop under the same
 //! leadership.
 
+#[cfg(feature = "server")]
 pub mod admin;
 pub mod args;
 pub mod break_glass;
+#[cfg(feature = "server")]
 pub mod certificates;
 pub mod client;
 pub mod lease;
+#[cfg(feature = "server")]
 pub mod logs;
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod rules;
+#[cfg(feature = "server")]
 pub mod run;
 pub mod site;

@@ -19,6 +19,8 @@ pub mod exit;
 pub mod failure;
 #[cfg(test)]
 pub(crate) mod fake_cluster;
+#[cfg(test)]
+mod links;
 pub mod manifests;
 pub mod output;
 pub mod preview;
