@@ -70,7 +70,7 @@ fn the_plugin_has_no_line_that_only_unix_compiles() {
     let left_out = of_the_server(&fs::read_to_string(controller.join("lib.rs")).unwrap());
     assert!(left_out.contains(&"run".to_owned()), "{left_out:?}");
     let mut files = Vec::new();
-    for folder in ["core/src", "plugin/src"] {
+    for folder in ["core/src", "plugin/src", "runtime/src"] {
         rust_files(&workspace().join(folder), &mut files);
     }
     for entry in fs::read_dir(&controller).unwrap() {
