@@ -22,6 +22,7 @@ pub mod compile;
 pub mod guard;
 pub mod names;
 pub mod namespace;
+pub mod origin;
 pub mod patch;
 pub mod plan;
 pub mod pointer;

@@ -48,6 +48,8 @@ pub struct Plan {
     pub apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
     pub held_back: Vec<Held>,
+    /// What stays passive since what installed it is gone.
+    pub orphaned: Vec<Held>,
     /// What could not be looked at.
     pub unseen: Vec<Unseen>,
     /// Guards that would hold.
@@ -103,6 +105,7 @@ pub fn plan(
         uncovered: Vec::new(),
         apart: in_force(enrolled),
         held_back: Vec::new(),
+        orphaned: Vec::new(),
         unseen: survey.unseen.clone(),
         holds: Vec::new(),
     };

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::exempt_labels::ExemptLabels;
+use super::origins::OriginWatches;
 use crate::client::WATCH_TIMEOUT;
 use failover_core::causes::causes;
 
@@ -42,6 +43,7 @@ pub struct Caches {
     pub role_rules: Store<RoleRule>,
     pub failover_policies: Store<FailoverPolicy>,
     pub exempt: ExemptLabels,
+    pub origins: OriginWatches,
     pub enforcer_leases: Store<Lease>,
     pub webhooks: Store<MutatingWebhookConfiguration>,
     pub policies: Store<ValidatingAdmissionPolicy>,
@@ -65,6 +67,7 @@ impl Caches {
             tasks,
         );
         Self {
+            origins: OriginWatches::start(client, &role_rules, &changed, tasks),
             exempt: ExemptLabels::start(client, role_rules.clone(), &changed, tasks),
             sites: watch(
                 "sites",

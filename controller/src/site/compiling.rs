@@ -6,24 +6,29 @@ use failover_core::api::FailoverPolicy;
 use failover_core::birth::Settled;
 use failover_core::compile::{Compiled, Inputs, ObjectKey, compile};
 use failover_core::namespace::ObjectRoles;
+use failover_core::origin::Origins;
 use failover_core::transition::{EnrolledNamespace, is_paused};
 use kube::Client;
 
 use super::exempt_labels::ExemptLabels;
 use super::observe::Seen;
+use super::origins::OriginWatches;
 
 /// Compiles. Asks the API server only where an exemption that is in force seems not to be asked for any more: an operator
-/// labels the object first and then writes the Namespace, and the watch that tells of the Namespace may be the faster one.
+/// labels the object first and then writes the Namespace, and the watch that tells of the Namespace may be the faster one; and
+/// where what installed an object seems to be gone.
 /// `unused` are volumes that nothing uses.
 pub async fn compiled(
     client: &Client,
     seen: &Seen,
     labels: &ExemptLabels,
+    origins: &OriginWatches,
     unused: &BTreeSet<ObjectKey>,
 ) -> Compiled {
     let mut exempt = labels.asked();
-    let first = once(seen, &exempt, unused);
-    if first.unasked.is_empty() {
+    let mut known = origins.known();
+    let first = once(seen, &exempt, unused, &known);
+    if first.unasked.is_empty() && first.missing.is_empty() {
         return first;
     }
     for key in first.unasked {
@@ -31,10 +36,21 @@ pub async fn compiled(
             exempt.insert(key);
         }
     }
-    once(seen, &exempt, unused)
+    // The watch of what was installed may be the faster one, too.
+    for key in first.missing {
+        if origins.confirm(client, &key).await {
+            known.existing.insert(key);
+        }
+    }
+    once(seen, &exempt, unused, &known)
 }
 
-fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>, unused: &BTreeSet<ObjectKey>) -> Compiled {
+fn once(
+    seen: &Seen,
+    exempt: &BTreeSet<ObjectKey>,
+    unused: &BTreeSet<ObjectKey>,
+    origins: &Origins,
+) -> Compiled {
     let policies: Vec<&FailoverPolicy> = seen.policies.iter().map(AsRef::as_ref).collect();
     compile(&Inputs {
         namespaces: &seen.enrolled,
@@ -43,6 +59,7 @@ fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>, unused: &BTreeSet<ObjectKey>)
         rules: &seen.rules,
         settled: Settled::of(&seen.site).is_some() && !is_paused(&seen.site, seen.at),
         unused,
+        origins,
     })
 }
 

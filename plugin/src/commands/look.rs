@@ -8,7 +8,7 @@ use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
 
 use super::Session;
-use crate::apart::held_back;
+use crate::apart::{settled, with_orphans};
 use crate::cluster::{ApiError, Enrolled};
 use crate::failure::Failure;
 use crate::preview::{Plan, plan};
@@ -95,9 +95,12 @@ pub async fn preview(
         Box::pin(cluster.uncovered(enrolled)),
         cluster.requests()
     )?;
+    let compiled = settled(enrolled, &survey, &requests);
+    let survey = with_orphans(survey, &compiled);
     let mut plan = plan(site, role, enrolled, &survey, jiff::Timestamp::now());
     plan.uncovered = uncovered;
-    plan.held_back = held_back(enrolled, &survey, &requests);
+    plan.held_back = compiled.held;
+    plan.orphaned = compiled.orphaned;
     plan.unseen.extend(unseen);
     plan.unseen.extend(requests.unseen);
     Ok(plan)

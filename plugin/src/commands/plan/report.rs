@@ -160,6 +160,16 @@ fn remarks(plan: &Plan, screen: &Screen) {
         "Asked of single objects, and not in force:",
         held_back.collect(),
     );
+    let orphaned = plan
+        .orphaned
+        .iter()
+        .map(|held| format!("{}: {}", held.object, held.why));
+    section(
+        screen,
+        Tone::Warning,
+        "Orphaned, and left passive:",
+        orphaned.collect(),
+    );
     let holds = plan.holds.iter().map(|hold| {
         let object = hold.object.as_ref();
         let object = object.map_or_else(String::new, |object| format!(" ({object})"));
@@ -271,6 +281,8 @@ struct Report {
     apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
     held_back: Vec<ReportReason>,
+    /// What stays passive since what installed it is gone.
+    orphaned: Vec<ReportReason>,
     unseen: Vec<Unseen>,
     guards: Vec<ReportGuard>,
 }
@@ -365,6 +377,7 @@ impl Report {
                 .collect(),
             apart: plan.apart.clone(),
             held_back: plan.held_back.iter().map(ReportReason::of_held).collect(),
+            orphaned: plan.orphaned.iter().map(ReportReason::of_held).collect(),
             unseen: plan.unseen.clone(),
             guards: plan.holds.iter().map(ReportGuard::of).collect(),
         }
