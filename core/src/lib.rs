@@ -25,6 +25,7 @@ pub mod guard;
 pub mod lean;
 pub mod names;
 pub mod namespace;
+pub mod origin;
 pub mod patch;
 pub mod plan;
 pub mod pointer;

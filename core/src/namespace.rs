@@ -53,6 +53,8 @@ pub enum ObjectRole {
     Site,
     Primary,
     Secondary,
+    /// Passive, whatever its layer is: what installed it is gone, see [`crate::origin`].
+    Orphaned,
 }
 
 impl ObjectRole {
@@ -62,6 +64,7 @@ impl ObjectRole {
             Self::Site => "site",
             Self::Primary => "primary",
             Self::Secondary => "secondary",
+            Self::Orphaned => "orphaned",
         }
     }
 }
@@ -118,6 +121,7 @@ impl ObjectRoles {
                     "site" => ObjectRole::Site,
                     "primary" => ObjectRole::Primary,
                     "secondary" => ObjectRole::Secondary,
+                    "orphaned" => ObjectRole::Orphaned,
                     _ => return None,
                 };
                 (!resource.is_empty() && !name.is_empty()).then_some((object, role))
@@ -177,7 +181,7 @@ pub enum NamespaceProblem {
         expected: &'static str,
     },
     #[error(
-        "annotation {OBJECTS_ANNOTATION} has {0:?}: use resource/name=exempt|site|primary|secondary"
+        "annotation {OBJECTS_ANNOTATION} has {0:?}: use resource/name=exempt|site|primary|secondary|orphaned"
     )]
     Object(String),
     #[error("annotation {STEP_ANNOTATION} is {0:?}: it must be a number")]
@@ -299,7 +303,7 @@ impl NamespaceState {
         match entry {
             Some(ObjectRole::Exempt) => Standing::Free,
             Some(ObjectRole::Primary) => Standing::Ruled(Role::Primary),
-            Some(ObjectRole::Secondary) => Standing::Ruled(Role::Secondary),
+            Some(ObjectRole::Secondary | ObjectRole::Orphaned) => Standing::Ruled(Role::Secondary),
             Some(ObjectRole::Site) => layer(),
             None if enforcement == Enforcement::Policy || rule.reach == Reach::Named => {
                 Standing::Free
@@ -309,10 +313,10 @@ impl NamespaceState {
     }
 
     /// Whether an object takes the role that its layer has, and so moves with it: it is neither exempt nor given a role of its
-    /// own.
+    /// own. One that is orphaned stands by with its layer, and is left behind only where that becomes primary.
     pub fn follows_layer(&self, rule: &Rule, name: &str) -> bool {
         match self.objects.get(&rule.resource, name) {
-            Some(ObjectRole::Site) => self.enforcement.is_some(),
+            Some(ObjectRole::Site | ObjectRole::Orphaned) => self.enforcement.is_some(),
             Some(ObjectRole::Exempt | ObjectRole::Primary | ObjectRole::Secondary) => false,
             None => self.enforcement == Some(Enforcement::Enabled) && rule.reach != Reach::Named,
         }

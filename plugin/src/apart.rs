@@ -1,23 +1,25 @@
 //! What stands apart from its namespace, or asks to: pure, and by the very function that the controller compiles with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use failover_core::api::{FailoverPolicy, ManagedResourceReason, condition};
-use failover_core::compile::{Compiled, Held, Inputs, ObjectKey, compile};
+use failover_core::compile::{Compiled, Inputs, ObjectKey, compile};
 use failover_core::names::{ENFORCE_LABEL, EXEMPT};
 use failover_core::namespace::ObjectRole;
+use failover_core::origin::{Origin, Origins};
 use failover_core::transition::EnrolledNamespace;
-use failover_core::{NamespaceState, Role};
+use failover_core::{Layer, NamespaceState, Role};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::{Enrolled, Requests, Survey};
+use crate::cluster::{Enrolled, Found, Requests, Survey};
 
 /// An object that stands apart, as is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Apart {
     pub object: String,
-    /// `exempt`, `site`, `primary` or `secondary`.
+    /// `exempt`, `site`, `primary`, `secondary` or `orphaned`.
     pub stands: &'static str,
 }
 
@@ -48,15 +50,65 @@ pub fn in_force(enrolled: &[Enrolled]) -> Vec<Apart> {
     enrolled.iter().flat_map(of_namespace).collect()
 }
 
-/// What is asked and held back, once the site has settled.
-pub fn held_back(enrolled: &[Enrolled], survey: &Survey, requests: &Requests) -> Vec<Held> {
-    compiled(enrolled, &labelled(survey), requests).held
+/// What is in force once the site has settled, with what is held back and what is orphaned.
+pub fn settled(enrolled: &[Enrolled], survey: &Survey, requests: &Requests) -> Compiled {
+    compiled(enrolled, &labelled(survey), &origins(survey), requests)
+}
+
+/// What was found, with what is orphaned in force.
+pub fn with_orphans(mut survey: Survey, compiled: &Compiled) -> Survey {
+    for found in &mut survey.found {
+        let key = key(found);
+        if compiled.orphaned.iter().any(|held| held.object == key) {
+            let mut namespace = (*found.namespace).clone();
+            let orphaned = Some(ObjectRole::Orphaned);
+            namespace.state = with(&namespace.state, &key, orphaned);
+            found.namespace = Arc::new(namespace);
+        }
+    }
+    survey
+}
+
+/// What installed what, as far as it was found.
+pub fn origins(survey: &Survey) -> Origins {
+    let mut origins = Origins {
+        listed: survey.listed.clone(),
+        ..Origins::default()
+    };
+    let texts = |value: &Value| -> BTreeMap<String, String> {
+        let entries = value.as_object().into_iter().flatten();
+        let texts = entries.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())));
+        texts.collect()
+    };
+    for found in survey.found.iter().filter(|f| Origins::concerns(&f.rule)) {
+        let metadata = &found.object["metadata"];
+        let origin = Origin::of(
+            &texts(&metadata["labels"]),
+            &texts(&metadata["annotations"]),
+        );
+        origins
+            .installed
+            .extend(origin.map(|origin| (key(found), origin)));
+        if found.rule.layer == Layer::Gitops {
+            origins.existing.insert(key(found));
+        }
+    }
+    origins
+}
+
+fn key(found: &Found) -> ObjectKey {
+    ObjectKey {
+        namespace: found.namespace.name.clone(),
+        resource: found.rule.resource.to_string(),
+        name: name(&found.object).to_owned(),
+    }
 }
 
 /// What would be in force if just these objects carried the exempt label.
 pub fn compiled(
     enrolled: &[Enrolled],
     exempt: &BTreeSet<ObjectKey>,
+    origins: &Origins,
     requests: &Requests,
 ) -> Compiled {
     let namespaces: Vec<EnrolledNamespace> = enrolled
@@ -74,6 +126,7 @@ pub fn compiled(
         rules: &requests.rules,
         settled: true,
         unused: &BTreeSet::new(),
+        origins,
     })
 }
 
@@ -82,11 +135,7 @@ pub fn labelled(survey: &Survey) -> BTreeSet<ObjectKey> {
     let found = survey.found.iter();
     found
         .filter(|found| is_labelled(&found.object))
-        .map(|found| ObjectKey {
-            namespace: found.namespace.name.clone(),
-            resource: found.rule.resource.to_string(),
-            name: name(&found.object).to_owned(),
-        })
+        .map(key)
         .collect()
 }
 

@@ -53,6 +53,8 @@ pub struct Plan {
     pub apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
     pub held_back: Vec<Held>,
+    /// What stays passive since what installed it is gone.
+    pub orphaned: Vec<Held>,
     /// What could not be looked at.
     pub unseen: Vec<Unseen>,
     /// Whether the API server would take the changes.
@@ -124,6 +126,7 @@ pub fn plan(
         published: Vec::new(),
         apart: in_force(enrolled),
         held_back: Vec::new(),
+        orphaned: Vec::new(),
         unseen: survey.unseen.clone(),
         writes: WriteAnswers::default(),
         holds: Vec::new(),

@@ -61,6 +61,12 @@ impl Repository {
     }
 
     /// Commits the working tree as it is; the new commit's name.
+    /// Removes a file; it is gone for others once committed.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        fs::remove_file(self.tree.join(path))?;
+        Ok(())
+    }
+
     pub fn commit(&self, message: &str) -> Result<String> {
         git(&self.tree, &["add", "--all"])?;
         git(&self.tree, &["commit", "--quiet", "--message", message])?;

@@ -26,6 +26,7 @@ use super::fake_api::FakeApi;
 use super::gate::Gate;
 use super::label::NamespaceMeta;
 use super::look::Looker;
+use super::origins::OriginWatches;
 use super::readable::UnreadableObjects;
 use super::reconcile::{Parts, Reconciler};
 use super::sweep::Sweeper;
@@ -210,6 +211,7 @@ pub(super) fn follow(
         role_rules,
         failover_policies,
         exempt: ExemptLabels::default(),
+        origins: OriginWatches::default(),
         enforcer_leases: leases,
         webhooks,
         policies,

@@ -29,6 +29,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::exempt_labels::ExemptLabels;
+use super::origins::OriginWatches;
 use super::readable::{Reader, UnreadableObjects};
 use crate::client::WATCH_TIMEOUT;
 use failover_core::causes::causes;
@@ -47,6 +48,7 @@ pub struct Caches {
     pub role_rules: Store<RoleRule>,
     pub failover_policies: Store<FailoverPolicy>,
     pub exempt: ExemptLabels,
+    pub origins: OriginWatches,
     pub enforcer_leases: Store<Lease>,
     pub webhooks: Store<MutatingWebhookConfiguration>,
     pub policies: Store<ValidatingAdmissionPolicy>,
@@ -72,6 +74,7 @@ impl Caches {
         };
         let role_rules = watching.all(config(), notify, adopted);
         Self {
+            origins: OriginWatches::start(client, &role_rules, &changed, watching.tasks),
             sites: watching.all(named(SITE), notify, |_| None),
             failover_policies: watching.all(config(), notify, |_| None),
             enforcer_leases: watching.start(

@@ -6,31 +6,44 @@ use failover_core::api::FailoverPolicy;
 use failover_core::birth::Settled;
 use failover_core::compile::{Compiled, Inputs, ObjectKey, compile};
 use failover_core::namespace::ObjectRoles;
+use failover_core::origin::Origins;
 use failover_core::transition::{EnrolledNamespace, is_paused};
 use kube::Client;
 
 use super::exempt_labels::ExemptLabels;
 use super::observe::Seen;
+use super::origins::OriginWatches;
 
 /// Compiles. Asks the API server only where an exemption that is in force seems not to be asked for any more: an operator
-/// labels the object first and then writes the Namespace, and the watch that tells of the Namespace may be the faster one.
+/// labels the object first and then writes the Namespace, and the watch that tells of the Namespace may be the faster one; and
+/// where what installed an object seems to be gone.
 /// `unused` are volumes that nothing uses.
 pub async fn compiled(
     client: &Client,
     seen: &Seen,
     labels: &ExemptLabels,
+    origins: &OriginWatches,
     unused: &BTreeSet<ObjectKey>,
 ) -> Compiled {
     let mut exempt = labels.asked();
-    let first = once(seen, &exempt, unused);
+    let mut known = origins.known();
+    let first = once(seen, &exempt, unused, &known);
     let mut compiled = first;
-    if !compiled.unasked.is_empty() {
+    if !compiled.unasked.is_empty() || !compiled.missing.is_empty() {
         for key in compiled.unasked {
             if labels.confirm(client, &key).await {
                 exempt.insert(key);
             }
         }
         compiled = once(seen, &exempt, unused);
+    }
+        // The watch of what was installed may be the faster one, too.
+        for key in compiled.missing {
+            if origins.confirm(client, &key).await {
+                known.existing.insert(key);
+            }
+        }
+        compiled = once(seen, &exempt, unused, &known);
     }
     // A policy that cannot be read may order anything of these: they keep what they have.
     let unreadable = seen.unreadable.iter();
@@ -40,7 +53,12 @@ pub async fn compiled(
     compiled
 }
 
-fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>, unused: &BTreeSet<ObjectKey>) -> Compiled {
+fn once(
+    seen: &Seen,
+    exempt: &BTreeSet<ObjectKey>,
+    unused: &BTreeSet<ObjectKey>,
+    origins: &Origins,
+) -> Compiled {
     let policies: Vec<&FailoverPolicy> = seen.policies.iter().map(AsRef::as_ref).collect();
     compile(&Inputs {
         namespaces: &seen.enrolled,
@@ -49,6 +67,7 @@ fn once(seen: &Seen, exempt: &BTreeSet<ObjectKey>, unused: &BTreeSet<ObjectKey>)
         rules: &seen.rules,
         settled: Settled::of(&seen.site).is_some() && !is_paused(&seen.site, seen.at),
         unused,
+        origins,
     })
 }
 

@@ -1,10 +1,12 @@
 //! What is asked of single objects, from the label or the policy to the object, with the loop as it runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use failover_core::RuleSet;
+use failover_core::compile::ObjectKey;
+use failover_core::origin::Origin;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -232,4 +234,38 @@ async fn what_stands_by_on_its_own_is_not_opened_by_its_namespace_leaving() {
     })
     .await;
     assert_eq!(bed.replicas(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lost_its_release_on_a_standby_stays_passive_until_the_release_is_back() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let key = |resource: &str| ObjectKey {
+        namespace: "shop".into(),
+        resource: resource.into(),
+        name: "web".into(),
+    };
+    let (web, release) = (key("deployments"), key("helmreleases"));
+    let labels = [("name", "web"), ("namespace", "shop")]
+        .map(|(label, value)| (format!("helm.toolkit.fluxcd.io/{label}"), value.to_owned()));
+    let origin = Origin::of(&labels.into(), &BTreeMap::new()).unwrap();
+    let found = |existing: &[ObjectKey]| {
+        let installed = [(&web, origin.clone())];
+        bed.caches
+            .origins
+            .found(&RuleSet::built_in(), &installed, existing);
+        bed.api.put(SHOP, bed.api.get(SHOP));
+    };
+    found(&[]);
+    bed.until("orphaned", |_| {
+        in_force_in_shop(&bed) == "deployments/web=orphaned"
+    })
+    .await;
+    bed.order("up", "primary", &["peer-unknown"]);
+    bed.until_settled("up").await;
+    assert_eq!(bed.replicas(), 0);
+    found(&[release]);
+    bed.until("restored", |_| bed.replicas() == 3).await;
+    assert_eq!(in_force_in_shop(&bed), "");
 }

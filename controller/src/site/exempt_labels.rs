@@ -1,48 +1,33 @@
-//! Which objects ask to be exempt: one watch for each ruled kind that is served, of the metadata of what carries the label.
-//!
-//! CRDs come and go, and RoleRules with them, so which kinds there are is asked now and then. What is known of a kind is
-//! kept until its watch has started once: no exemption ends because we have not looked yet.
+//! Which objects ask to be exempt: the ruled ones that carry the label.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use failover_core::api::RoleRule;
-use failover_core::causes::causes;
 use failover_core::compile::ObjectKey;
-use failover_core::names::{ENFORCE_LABEL, EXEMPT};
-use failover_core::{Rule, RuleSet};
-use futures::StreamExt as _;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt as _;
+use kube::Client;
 use kube::runtime::reflector::Store;
-use kube::runtime::watcher::{Event, watcher};
-use kube::{Client, ResourceExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::caches::{Trouble, backoff, config};
-use super::discovery;
+use super::kind_watches::{Kind, KindWatches, Query};
 
-/// How often it is asked which kinds are served. An exemption may wait that long for a CRD that has just come.
-const DISCOVER_EVERY: Duration = Duration::from_secs(30);
+/// `failover.dev/enforce=disabled`
+const SELECTOR: &str = "failover.dev/enforce=disabled";
 
 /// What is known of the objects that carry the label.
-#[derive(Clone, Debug, Default)]
-pub struct ExemptLabels(Arc<Mutex<BTreeMap<String, Kind>>>);
+#[derive(Clone, Debug)]
+pub struct ExemptLabels(KindWatches<()>);
 
-type Labelled = PartialObjectMeta<DynamicObject>;
-
-#[derive(Debug)]
-struct Kind {
-    rule: Rule,
-    /// `None`: not listed yet.
-    labelled: Option<BTreeSet<(String, String)>>,
-    /// Ends with the kind.
-    #[expect(dead_code, reason = "held for its drop")]
-    watch: Option<AbortOnDropHandle<()>>,
+impl Default for ExemptLabels {
+    fn default() -> Self {
+        Self(KindWatches::new(Query {
+            what: "exempt",
+            selector: SELECTOR,
+            wants: |_| true,
+            value: |_| (),
+        }))
+    }
 }
 
 impl ExemptLabels {
@@ -53,205 +38,68 @@ impl ExemptLabels {
         changed: &Arc<Notify>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let labels = Self::default();
-        let (known, client, changed) = (labels.clone(), client.clone(), Arc::clone(changed));
-        tasks.spawn(async move {
-            loop {
-                let role_rules = role_rules.state();
-                let (rules, _) = RuleSet::with_role_rules(role_rules.iter().map(AsRef::as_ref));
-                match discovery::served(&client, &rules).await {
-                    Ok(served) => known.follow(&client, served, &changed),
-                    Err(error) => tracing::warn!(
-                        error = causes(&error),
-                        "cannot tell which kinds are served; going by what was last known"
-                    ),
-                }
-                tokio::time::sleep(DISCOVER_EVERY).await;
-            }
-        });
-        labels
-    }
-
-    /// Watches just these kinds.
-    fn follow(&self, client: &Client, served: Vec<Rule>, changed: &Arc<Notify>) {
-        let mut kinds = self.kinds();
-        let name = |rule: &Rule| format!("{} {}", rule.group_resource(), rule.version);
-        let served: BTreeMap<String, Rule> =
-            served.into_iter().map(|rule| (name(&rule), rule)).collect();
-        kinds.retain(|kind, _| served.contains_key(kind));
-        for (kind, rule) in served {
-            kinds.entry(kind.clone()).or_insert_with(|| {
-                let watch = watch(
-                    self.clone(),
-                    client.clone(),
-                    kind,
-                    resource(&rule),
-                    Arc::clone(changed),
-                );
-                Kind {
-                    rule,
-                    labelled: None,
-                    watch: Some(AbortOnDropHandle::new(tokio::spawn(watch))),
-                }
-            });
-        }
+        Self(Self::default().0.start(client, role_rules, changed, tasks))
     }
 
     /// The objects that carry the label, as far as is known.
     pub fn asked(&self) -> BTreeSet<ObjectKey> {
-        let kinds = self.kinds();
-        let of_kind = |kind: &Kind| -> Vec<ObjectKey> {
-            let labelled = kind.labelled.iter().flatten();
+        let kinds = self.0.kinds();
+        let of_kind = |kind: &Kind<()>| {
+            let labelled = kind.objects.iter().flat_map(|objects| objects.keys());
+            let resource = kind.rule.resource.to_string();
             labelled
                 .map(|(namespace, name)| ObjectKey {
                     namespace: namespace.clone(),
-                    resource: kind.rule.resource.to_string(),
+                    resource: resource.clone(),
                     name: name.clone(),
                 })
-                .collect()
+                .collect::<Vec<_>>()
         };
         kinds.values().flat_map(of_kind).collect()
     }
 
-    /// Whether this object carries the label, asked of the API server itself: a watch may be behind what somebody has just
-    /// written. `true` where that cannot be told.
+    /// Whether this object carries the label, asked of the API server itself. `true` where that cannot be told.
     pub async fn confirm(&self, client: &Client, key: &ObjectKey) -> bool {
-        let rule = {
-            let kinds = self.kinds();
-            let kind = kinds
-                .values()
-                .find(|kind| kind.rule.resource == key.resource);
-            match kind.filter(|kind| kind.labelled.is_some()) {
-                Some(kind) => kind.rule.clone(),
-                None => return true,
-            }
-        };
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), &key.namespace, &resource(&rule));
-        let params = ListParams::default()
-            .labels(&selector())
-            .fields(&format!("metadata.name={}", key.name));
-        match api.list_metadata(&params).await {
-            Ok(list) => list
-                .items
-                .iter()
-                .any(|object| object.name_any() == key.name),
-            Err(error) => {
-                tracing::warn!(object = %key, error = causes(&error), "cannot tell whether it still asks to be exempt; leaving it so");
-                true
-            }
-        }
-    }
-
-    fn kinds(&self) -> MutexGuard<'_, BTreeMap<String, Kind>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.ask(client, key).await.unwrap_or(true)
     }
 
     /// As a watch of this kind would have found.
     #[cfg(test)]
-    pub(super) fn found(&self, rule: &Rule, labelled: &[(&str, &str)]) {
+    pub(super) fn found(&self, rule: &failover_core::Rule, labelled: &[(&str, &str)]) {
         let labelled = labelled
             .iter()
-            .map(|(namespace, name)| ((*namespace).to_owned(), (*name).to_owned()));
-        let kind = Kind {
-            rule: rule.clone(),
-            labelled: Some(labelled.collect()),
-            watch: None,
-        };
-        self.kinds().insert(rule.group_resource(), kind);
-    }
-}
-
-fn selector() -> String {
-    format!("{ENFORCE_LABEL}={EXEMPT}")
-}
-
-fn resource(rule: &Rule) -> ApiResource {
-    ApiResource {
-        group: rule.group.to_string(),
-        version: rule.version.to_string(),
-        api_version: rule.api_version(),
-        kind: rule.kind.to_string(),
-        plural: rule.resource.to_string(),
-    }
-}
-
-/// Follows one kind until it is dropped.
-async fn watch(
-    labels: ExemptLabels,
-    client: Client,
-    kind: String,
-    resource: ApiResource,
-    changed: Arc<Notify>,
-) {
-    let api: Api<Labelled> = Api::all_with(client, &resource);
-    let stream = watcher(api, config().labels(&selector())).backoff(backoff());
-    let mut stream = std::pin::pin!(stream);
-    let what = format!("exempt {kind}");
-    let mut trouble = Trouble::new(&what);
-    let mut listed = BTreeSet::new();
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(event) => {
-                trouble.over();
-                if labels.take_in(&kind, event, &mut listed) {
-                    changed.notify_one();
-                }
-            }
-            Err(error) => trouble.tell(&error),
-        }
-    }
-}
-
-impl ExemptLabels {
-    /// Whether there is news. A list counts once it is whole.
-    fn take_in(
-        &self,
-        kind: &str,
-        event: Event<Labelled>,
-        listed: &mut BTreeSet<(String, String)>,
-    ) -> bool {
-        let key = |object: &Labelled| (object.namespace().unwrap_or_default(), object.name_any());
-        let mut kinds = self.kinds();
-        let Some(kind) = kinds.get_mut(kind) else {
-            return false;
-        };
-        let news = !matches!(event, Event::Init | Event::InitApply(_));
-        match event {
-            Event::Init => listed.clear(),
-            Event::InitApply(object) => {
-                listed.insert(key(&object));
-            }
-            Event::InitDone => kind.labelled = Some(std::mem::take(listed)),
-            Event::Apply(object) => {
-                kind.labelled.get_or_insert_default().insert(key(&object));
-            }
-            Event::Delete(object) => {
-                kind.labelled.get_or_insert_default().remove(&key(&object));
-            }
-        }
-        news
+            .map(|(namespace, name)| (((*namespace).to_owned(), (*name).to_owned()), ()));
+        self.0.found(rule, labelled.collect());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use failover_core::names::{ENFORCE_LABEL, EXEMPT};
+    use failover_core::{Rule, RuleSet};
+    use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;
     use crate::site::fake_api::FakeApi;
+    use crate::site::kind_watches::{Metadata, Names};
 
     fn deployments() -> Rule {
         let rules = RuleSet::built_in();
         rules.find("apps", "deployments").unwrap().clone()
     }
 
-    fn labelled(name: &str) -> Labelled {
+    fn labelled(name: &str) -> Metadata {
         serde_json::from_value(json!({
             "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
             "metadata": { "namespace": "shop", "name": name }
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn the_selector_is_the_label() {
+        assert_eq!(SELECTOR, format!("{ENFORCE_LABEL}={EXEMPT}"));
     }
 
     fn asked(labels: &ExemptLabels) -> Vec<String> {
@@ -263,8 +111,8 @@ mod tests {
         let labels = ExemptLabels::default();
         let rule = deployments();
         labels.found(&rule, &[("shop", "old")]);
-        let mut listed = BTreeSet::new();
-        let mut take_in = |event| labels.take_in(&rule.group_resource(), event, &mut listed);
+        let mut listed = Names::new();
+        let mut take_in = |event| labels.0.take_in("deployments.apps v1", event, &mut listed);
         assert!(!take_in(Event::Init));
         assert!(!take_in(Event::InitApply(labelled("web"))));
         assert_eq!(asked(&labels), ["shop/deployments/old"]);
@@ -279,10 +127,10 @@ mod tests {
     async fn kinds_are_followed_as_they_come_and_forgotten_as_they_go() {
         let labels = ExemptLabels::default();
         let (client, changed) = (FakeApi::new().client(), Arc::new(Notify::new()));
-        let kinds = || labels.kinds().keys().cloned().collect::<Vec<_>>();
-        labels.follow(&client, vec![deployments()], &changed);
+        let kinds = || labels.0.kinds().keys().cloned().collect::<Vec<_>>();
+        labels.0.follow(&client, vec![deployments()], &changed);
         assert_eq!(kinds(), ["deployments.apps v1"]);
-        labels.follow(&client, vec![], &changed);
+        labels.0.follow(&client, vec![], &changed);
         assert!(kinds().is_empty());
     }
 

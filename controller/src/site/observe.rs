@@ -17,6 +17,7 @@ use super::caches::Caches;
 use super::enforcers::{Enforcers, Live};
 use super::exempt_labels::ExemptLabels;
 use super::label::{self, NamespaceMeta};
+use super::origins::OriginWatches;
 use super::own_writes::OwnWrites;
 
 /// One look at the cluster.
@@ -171,6 +172,10 @@ impl Observer {
 
     pub fn exempt_labels(&self) -> &ExemptLabels {
         &self.caches.exempt
+    }
+
+    pub fn origins(&self) -> &OriginWatches {
+        &self.caches.origins
     }
 
     pub fn wrote_site(&mut self, replaced: &Site, answer: Site) {

@@ -224,7 +224,7 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
         "({layer}.orValue('') in ['primary', 'secondary'] ? {layer}.orValue('') : 'unknown')"
     );
     let own = format!(
-        "variables.object + '=secondary' in variables.named ? 'secondary' : \
+        "variables.object + '=secondary' in variables.named || variables.object + '=orphaned' in variables.named ? 'secondary' : \
          variables.object + '=exempt' in variables.named ? 'exempt' : \
          variables.object + '=primary' in variables.named ? 'primary' : \
          {named_only} && !(variables.object + '=site' in variables.named) ? 'exempt' : {layer}"

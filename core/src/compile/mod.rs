@@ -1,5 +1,5 @@
-//! What is asked of single objects, turned into what is in force: the annotation [`OBJECTS_ANNOTATION`] of each enrolled
-//! Namespace.
+//! What is asked of single objects, or follows from what installed them, turned into what is in force: the annotation
+//! [`OBJECTS_ANNOTATION`] of each enrolled Namespace.
 //!
 //! ```text
 //!   exempt labels on objects ─┐                               ┌─► ObjectRoles per namespace ─► webhook, policies, sweeper
@@ -30,6 +30,8 @@ mod next;
 mod room;
 
 #[cfg(test)]
+mod orphans_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use std::fmt;
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
 use crate::namespace::{EnrolledNamespace, ObjectRole, ObjectRoles, Standing};
+use crate::origin::Origins;
 use crate::role::{Layer, Role};
 use crate::rule::Rule;
 
@@ -73,6 +76,8 @@ pub struct Inputs<'a> {
     pub settled: bool,
     /// Volumes that are known not to be used by anything: only these close without a walk.
     pub unused: &'a BTreeSet<ObjectKey>,
+    /// What installed what.
+    pub origins: &'a Origins,
 }
 
 /// What is to be in force, and what is not.
@@ -82,6 +87,10 @@ pub struct Compiled {
     pub objects: BTreeMap<String, ObjectRoles>,
     /// Sorted by object.
     pub held: Vec<Held>,
+    /// Objects that stay passive since what installed them is gone; sorted by object.
+    pub orphaned: Vec<Held>,
+    /// What is gone by which an object was found orphaned just now: see that it is gone before that comes into force.
+    pub missing: BTreeSet<ObjectKey>,
     /// Sorted by namespace and name.
     pub policies: Vec<PolicyResult>,
     /// Volumes that nothing orders to be live any more, and that close once nothing uses them.
@@ -136,7 +145,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
     let mut refused = BTreeMap::new();
     for namespace in inputs.namespaces {
         let mut objects = namespace.state.objects.clone();
-        for key in keys(namespace, &asked) {
+        for key in keys(namespace, &asked, inputs.origins) {
             let Some(rule) = the_rule(inputs.rules, &key.resource) else {
                 // Nothing reads such an entry; it stays for the day on which its rule is back.
                 continue;
@@ -149,6 +158,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
                     current,
                     settled: inputs.settled,
                     unused: inputs.unused.contains(&key),
+                    installed: inputs.origins.of(&key, inputs.namespaces, inputs.rules),
                 },
                 asked.of(&key),
                 &key,
@@ -164,6 +174,15 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
                 None => {
                     objects.remove(&key.resource, &key.name);
                 }
+            }
+            if let Some((gone, why)) = decided.orphaned {
+                if current != Some(ObjectRole::Orphaned) {
+                    compiled.missing.insert(gone.owner.clone());
+                }
+                compiled.orphaned.push(Held {
+                    object: key.clone(),
+                    why,
+                });
             }
             if decided.closes_later {
                 compiled.closing.insert(key.clone());
@@ -190,12 +209,13 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
     }
     compiled.held.extend(asked.unusable);
     compiled.held.sort();
+    compiled.orphaned.sort();
     compiled.policies = results(inputs, &compiled.objects, &refused);
     compiled
 }
 
 /// Everything in a namespace that is asked for or in force.
-fn keys(namespace: &EnrolledNamespace, asked: &Asked) -> BTreeSet<ObjectKey> {
+fn keys(namespace: &EnrolledNamespace, asked: &Asked, origins: &Origins) -> BTreeSet<ObjectKey> {
     let in_force = namespace
         .state
         .objects
@@ -208,6 +228,13 @@ fn keys(namespace: &EnrolledNamespace, asked: &Asked) -> BTreeSet<ObjectKey> {
     asked
         .in_namespace(&namespace.name)
         .chain(in_force)
+        .chain(
+            origins
+                .installed
+                .keys()
+                .filter(|key| key.namespace == namespace.name)
+                .cloned(),
+        )
         .collect()
 }
 

@@ -4,6 +4,7 @@ use super::ObjectKey;
 use super::asked::Ask;
 use crate::api::ManagedResourceReason;
 use crate::namespace::{NamespaceState, ObjectRole, Standing};
+use crate::origin::{Installed, Origin, Origins};
 use crate::role::{Layer, Role};
 use crate::rule::Rule;
 
@@ -17,20 +18,23 @@ pub(super) struct Subject<'a> {
     pub(super) settled: bool,
     /// It is a volume that nothing uses.
     pub(super) unused: bool,
+    pub(super) installed: Installed<'a>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Decided {
+pub(super) struct Decided<'a> {
     pub(super) entry: Option<ObjectRole>,
     pub(super) held: Option<String>,
     /// What the policies that name it are told.
     pub(super) refused: Option<(ManagedResourceReason, String)>,
     /// It stays live only until nothing uses it any more.
     pub(super) closes_later: bool,
+    /// It stays passive since this is gone, and what to do about it.
+    pub(super) orphaned: Option<(&'a Origin, String)>,
 }
 
 /// Decides about one object. See the module's documentation.
-pub(super) fn next(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+pub(super) fn next<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
     let decided = asked_for(subject, ask, key);
     let closes = decided.entry != subject.current
         && subject.is_live()
@@ -50,10 +54,17 @@ pub(super) fn next(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided
         held: Some(why),
         refused: decided.refused,
         closes_later: true,
+        orphaned: None,
     }
 }
 
-fn asked_for(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+fn asked_for<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+    let is_ordered = ask.policies.keys().any(Option::is_some);
+    if let Some(decided) = orphaned(subject, key).filter(|_| !is_ordered) {
+        return decided;
+    }
+    let adopted = subject.adopted();
+    let subject = if is_ordered { subject } else { &adopted };
     let mut states = ask.policies.iter();
     match (states.next(), states.next()) {
         (Some(_), Some(_)) => conflict(subject, ask, key),
@@ -73,6 +84,12 @@ impl Subject<'_> {
     fn is_live(&self) -> bool {
         let standing = self.standing();
         matches!(standing, Standing::Free | Standing::Ruled(Role::Primary))
+    }
+
+    /// As if its owner had never been gone: what is not orphaned any more follows its layer, as what was never is.
+    fn adopted(&self) -> Self {
+        let current = self.current.filter(|role| *role != ObjectRole::Orphaned);
+        Self { current, ..*self }
     }
 
     fn layer(&self) -> Option<Role> {
@@ -115,8 +132,42 @@ fn looseness(standing: Standing) -> u8 {
     }
 }
 
+/// What installed it is gone, as far as that is known. Nothing that is live is made passive by it: who deletes a HelmRelease
+/// of a primary, and keeps what it has installed, means that to run on.
+fn orphaned<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Option<Decided<'a>> {
+    let is_orphaned = subject.current == Some(ObjectRole::Orphaned);
+    let may_be = matches!(subject.current, None | Some(ObjectRole::Site))
+        && subject.standing() == Standing::Ruled(Role::Secondary)
+        && Origins::concerns(subject.rule);
+    let orphaned = match subject.installed {
+        Installed::Orphaned { origin, gone } if is_orphaned || may_be => {
+            Some((gone, ways_out(origin, gone, subject.rule, key)))
+        }
+        Installed::Unknown if is_orphaned => None,
+        Installed::Orphaned { .. } | Installed::Unknown | Installed::Kept => return None,
+    };
+    Some(Decided {
+        entry: Some(ObjectRole::Orphaned),
+        orphaned,
+        ..Decided::default()
+    })
+}
+
+fn ways_out(origin: &Origin, gone: &Origin, rule: &Rule, key: &ObjectKey) -> String {
+    let (owner, group) = (&gone.owner, origin.group);
+    let object = format!("{}/{}", rule.group_resource(), key.name);
+    let uninstall = match &origin.release {
+        Some((namespace, name)) => format!("helm uninstall {name} -n {namespace}"),
+        None => format!("kubectl delete {object} -n {}", key.namespace),
+    };
+    format!(
+        "{} {}/{} that installed it is gone, so it stays passive at a promotion; uninstall it ({uninstall}), or take it over (kubectl label {object} -n {} {group}/name- {group}/namespace-)",
+        gone.kind, owner.namespace, owner.name, key.namespace
+    )
+}
+
 /// `desiredState: secondary`, once its walk is there.
-fn demoted(subject: &Subject<'_>, ask: &Ask) -> Decided {
+fn demoted<'a>(subject: &Subject<'a>, ask: &Ask) -> Decided<'a> {
     let stands_by = subject.standing() == Standing::Ruled(Role::Secondary);
     let due = (stands_by && subject.settled) || ask.is_due(Role::Secondary);
     Decided {
@@ -130,7 +181,7 @@ fn demoted(subject: &Subject<'_>, ask: &Ask) -> Decided {
 }
 
 /// `desiredState: primary`, which alone may open an object on a secondary, and does so once its walk is there.
-fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+fn promoted<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
     let live = subject.is_live();
     // A volume that no rule has reached may be secondary all the same: by hand, or as Git has it.
     let open =
@@ -160,7 +211,7 @@ fn promoted(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
 }
 
 /// The exempt label. It counts where an operator has put it in force, and on a primary.
-fn exempt(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+fn exempt<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
     let named = !ask.policies.is_empty();
     let is_exempt = subject.current == Some(ObjectRole::Exempt);
     let open = subject.is_live();
@@ -193,7 +244,7 @@ fn exempt(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
 }
 
 /// A policy without `desiredState`.
-fn following(subject: &Subject<'_>, key: &ObjectKey) -> Decided {
+fn following<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Decided<'a> {
     let wanted = Some(ObjectRole::Site);
     let entry = subject.first_of(&[wanted]);
     if entry == wanted {
@@ -212,7 +263,7 @@ fn following(subject: &Subject<'_>, key: &ObjectKey) -> Decided {
 }
 
 /// Nothing is asked of it (any more).
-fn unasked(subject: &Subject<'_>, key: &ObjectKey) -> Decided {
+fn unasked<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Decided<'a> {
     // Where letting it go would loosen it, it follows the site until that is primary.
     let entry = subject.first_of(&[None, Some(ObjectRole::Site)]);
     let held = match entry {
@@ -239,11 +290,11 @@ fn stays_secondary(key: &ObjectKey) -> String {
 }
 
 /// Policies that contradict each other: what is in force stays. What nobody asks for any more does not, where it is open.
-fn conflict(subject: &Subject<'_>, ask: &Ask, key: &ObjectKey) -> Decided {
+fn conflict<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
     let asked_for = match subject.current {
         Some(ObjectRole::Exempt) => ask.exempt,
         Some(ObjectRole::Primary) => ask.policies.contains_key(&Some(Role::Primary)),
-        Some(ObjectRole::Site | ObjectRole::Secondary) | None => true,
+        Some(ObjectRole::Site | ObjectRole::Secondary | ObjectRole::Orphaned) | None => true,
     };
     let entry = if asked_for {
         subject.current

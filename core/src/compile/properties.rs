@@ -33,6 +33,7 @@ impl World {
             rules: &RuleSet::built_in(),
             settled: self.settled,
             unused: &BTreeSet::new(),
+            origins: &crate::origin::Origins::default(),
         })
     }
 
@@ -91,7 +92,8 @@ fn entry() -> impl Strategy<Value = Option<ObjectRole>> {
         Just(Some(ObjectRole::Exempt)),
         Just(Some(ObjectRole::Site)),
         Just(Some(ObjectRole::Primary)),
-        Just(Some(ObjectRole::Secondary))
+        Just(Some(ObjectRole::Secondary)),
+        Just(Some(ObjectRole::Orphaned))
     ]
 }
 
@@ -266,7 +268,7 @@ proptest! {
                     world.exempt.contains(&key(i)) || ordered(Role::Primary) || ordered(Role::Secondary)
                 }
                 Some(ObjectRole::Primary) => ordered(Role::Primary) || ordered(Role::Secondary),
-                Some(ObjectRole::Site | ObjectRole::Secondary) | None => true,
+                Some(ObjectRole::Site | ObjectRole::Secondary | ObjectRole::Orphaned) | None => true,
             };
             prop_assert!(asked, "{}", key(i));
         }
@@ -302,7 +304,8 @@ proptest! {
             tests::walk_to(policy, &Layer::ALL);
         }
         for (_, resource, name) in NAMED {
-            if world.namespace.state.objects.get(resource, name) == Some(ObjectRole::Secondary) {
+            let entry = world.namespace.state.objects.get(resource, name);
+            if matches!(entry, Some(ObjectRole::Secondary | ObjectRole::Orphaned)) {
                 world.namespace.state.objects.remove(resource, name);
             }
         }

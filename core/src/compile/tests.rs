@@ -125,6 +125,7 @@ fn run(
         rules: &RuleSet::built_in(),
         settled,
         unused: &BTreeSet::new(),
+        origins: &crate::origin::Origins::default(),
     })
 }
 
@@ -337,6 +338,7 @@ fn a_volume_that_nothing_orders_to_be_live_closes_once_nothing_uses_it(
             rules: &RuleSet::built_in(),
             settled: true,
             unused: &unused,
+            origins: &crate::origin::Origins::default(),
         })
     };
     let used = compiled(BTreeSet::new());

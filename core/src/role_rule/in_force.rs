@@ -51,7 +51,8 @@ pub fn is_primary_everywhere<'a>(
     enrolled.all(|namespace| {
         namespace.roles.of(rule.layer) == Some(Role::Primary)
             && !namespace.objects.iter().any(|(resource, _, role)| {
-                resource == rule.resource && role == ObjectRole::Secondary
+                resource == rule.resource
+                    && matches!(role, ObjectRole::Secondary | ObjectRole::Orphaned)
             })
     })
 }

@@ -1,5 +1,6 @@
 //! Every ruled object of every enrolled namespace, listed concurrently.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use failover_core::api::{FailoverPolicy, RoleRule, Unreadable, adopted, read};
@@ -99,6 +100,8 @@ pub struct Survey {
     /// Sorted by namespace, then in the order of the rules, then by name.
     pub found: Vec<Found>,
     pub unseen: Vec<Unseen>,
+    /// Plurals of the kinds that were listed in every namespace.
+    pub listed: BTreeSet<String>,
 }
 
 impl Cluster {
@@ -235,7 +238,10 @@ impl Cluster {
             .collect()
             .await;
         lists.sort_by_key(|(i, ..)| *i);
-        let mut survey = Survey::default();
+        let mut survey = Survey {
+            listed: rules.iter().map(|rule| rule.resource.to_string()).collect(),
+            ..Survey::default()
+        };
         // Where some lists are answered, what is not is that kind's matter: an aggregated API that is away.
         let answered = lists.iter().any(|(.., answer)| answer.is_ok());
         for (_, namespace, rule, answer) in lists {
@@ -252,10 +258,13 @@ impl Cluster {
                 ),
                 Err(error @ ApiError::Unreachable { .. }) => return Err(error),
                 Err(error) if error.is_passing() && !answered => return Err(error),
-                Err(error) => survey.unseen.push(Unseen {
-                    what: format!("{} in namespace {}", rule.group_resource(), namespace.name),
-                    why: error.to_string(),
-                }),
+                Err(error) => {
+                    survey.listed.remove(&*rule.resource);
+                    survey.unseen.push(Unseen {
+                        what: format!("{} in namespace {}", rule.group_resource(), namespace.name),
+                        why: error.to_string(),
+                    });
+                }
             }
         }
         Ok(survey)

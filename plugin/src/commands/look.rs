@@ -10,7 +10,7 @@ use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
 
 use super::Session;
-use crate::apart::held_back;
+use crate::apart::{settled, with_orphans};
 use crate::cluster::{ApiError, Cluster, Enrolled, is_unenrolled};
 use crate::failure::Failure;
 use crate::preview::{Plan, plan};
@@ -124,10 +124,13 @@ pub async fn preview(
         Box::pin(cluster.published(enrolled)),
         cluster.requests()
     )?;
+    let compiled = settled(enrolled, &survey, &requests);
+    let survey = with_orphans(survey, &compiled);
     let mut plan = plan(site, role, enrolled, &survey, jiff::Timestamp::now());
     plan.uncovered = uncovered;
     plan.published = published;
-    plan.held_back = held_back(enrolled, &survey, &requests);
+    plan.held_back = compiled.held;
+    plan.orphaned = compiled.orphaned;
     plan.unseen.extend(unseen.into_iter().chain(unseen_traffic));
     plan.unseen.extend(requests.unseen);
     let writes = cluster.ask_writes(&plan.planned_writes()).await?;

@@ -117,6 +117,16 @@ fn remarks(plan: &Plan) -> Vec<String> {
         .iter()
         .map(|held| held.object.to_string())
         .collect();
+    let orphaned: Vec<_> = plan
+        .orphaned
+        .iter()
+        .map(|held| held.object.to_string())
+        .collect();
+    let not_waited_for: Vec<_> = plan
+        .not_waited_for
+        .iter()
+        .map(|(object, _)| object.to_string())
+        .collect();
     let unseen: Vec<_> = plan
         .unseen
         .iter()
@@ -145,6 +155,11 @@ fn remarks(plan: &Plan) -> Vec<String> {
             published,
         ),
         ("ask to stand apart, which is held back", held_back),
+        (
+            "what installed these is gone, they stay passive (kubectl failover plan promote says what to do)",
+            orphaned,
+        ),
+        ("not waited for before traffic", not_waited_for),
         ("could not be looked at", unseen),
     ]
     .into_iter()

@@ -45,7 +45,7 @@ pub(crate) fn survey(namespace: &Enrolled, deployments: Vec<Value>) -> Survey {
             .into_iter()
             .map(|object| found(namespace, "apps", "deployments", object))
             .collect(),
-        unseen: vec![],
+        ..Survey::default()
     }
 }
 
@@ -106,7 +106,7 @@ fn cron_jobs_that_would_start_at_once_and_jobs_that_stay_held_are_named() {
             found(&namespace, "batch", "cronjobs", cron_job),
             found(&namespace, "batch", "jobs", job),
         ],
-        unseen: vec![],
+        ..Survey::default()
     };
     let plan = plan("east", Role::Primary, &[namespace], &survey, now());
     let missed: Vec<_> = plan
@@ -185,4 +185,33 @@ fn a_promotion_names_what_it_does_not_wait_for() {
     };
     assert_eq!(names(Role::Primary), ["shop/deployments/paused"]);
     assert!(names(Role::Secondary).is_empty());
+}
+
+#[test]
+fn a_plan_leaves_passive_what_lost_its_release() {
+    let namespace = enrolled("shop", Some(Role::Secondary));
+    let record = Some("{\"/spec/replicas\":3}");
+    let mut old = deployment("old", 0, record);
+    old["metadata"]["labels"] = json!({
+        "helm.toolkit.fluxcd.io/name": "old", "helm.toolkit.fluxcd.io/namespace": "shop"
+    });
+    let mut survey = survey(&namespace, vec![deployment("web", 0, record), old]);
+    survey.listed = ["deployments", "helmreleases"].map(str::to_owned).into();
+    let requests = crate::cluster::Requests {
+        policies: vec![],
+        rules: RuleSet::built_in(),
+        unseen: vec![],
+    };
+    let enrolled = [namespace];
+    let compiled = crate::apart::settled(&enrolled, &survey, &requests);
+    let orphaned: Vec<_> = compiled
+        .orphaned
+        .iter()
+        .map(|held| held.object.to_string())
+        .collect();
+    assert_eq!(orphaned, ["shop/deployments/old"]);
+    let survey = crate::apart::with_orphans(survey, &compiled);
+    let plan = plan("east", Role::Primary, &enrolled, &survey, now());
+    let changed: Vec<_> = plan.changed().map(|p| p.item.object.to_string()).collect();
+    assert_eq!(changed, ["shop/deployments/web"]);
 }

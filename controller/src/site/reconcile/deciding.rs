@@ -31,7 +31,8 @@ impl Reconciler {
 
     async fn compiled_with(&mut self, seen: &Seen, unused: &BTreeSet<ObjectKey>) -> Compiled {
         let labels = self.observer.exempt_labels();
-        compiling::compiled(&self.client, seen, labels, unused).await
+        let origins = self.observer.origins();
+        compiling::compiled(&self.client, seen, labels, origins, unused).await
     }
 
     pub(super) fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {

@@ -28,8 +28,9 @@ impl Reconciler {
         if is_paused(&seen.site, seen.at) {
             return;
         }
-        let news = news::of_held(&self.told_held, &compiled.held);
-        self.told_held = compiled.held.iter().cloned().collect();
+        let held = [&compiled.held[..], &compiled.orphaned].concat();
+        let news = news::of_held(&self.told_held, &held);
+        self.told_held = held.into_iter().collect();
         let news: Vec<News> = news.into_iter().collect();
         self.events.publish(&seen.site, &news, seen.at).await;
     }

@@ -152,6 +152,7 @@ impl Shop {
             rules: &RuleSet::built_in(),
             settled: crate::birth::Settled::of(&self.world.site).is_some(),
             unused,
+            origins: &crate::origin::Origins::default(),
         })
     }
 

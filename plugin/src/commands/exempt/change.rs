@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use failover_core::compile::ObjectKey;
 use failover_core::namespace::ObjectRole;
+use failover_core::origin::Origins;
 use failover_core::plan::{Item, plan_object, role_of};
 use failover_core::{NamespaceState, Role, Rule, batch};
 use jiff::Timestamp;
@@ -129,7 +130,12 @@ pub(super) fn change(
         name: namespace.name.clone(),
         state: state.clone(),
     };
-    let result = compiled(std::slice::from_ref(&hand_made), &asked, requests);
+    let result = compiled(
+        std::slice::from_ref(&hand_made),
+        &asked,
+        &Origins::default(),
+        requests,
+    );
     for object in selected {
         if let Some(policy) = orders(&result, requests, &object.key) {
             return Err(Failure::refused(format!(
@@ -237,6 +243,7 @@ impl Change {
             Some(ObjectRole::Exempt) => "is exempt",
             Some(ObjectRole::Primary) => "stands as primary",
             Some(ObjectRole::Secondary) => "stands as secondary",
+            Some(ObjectRole::Orphaned) => "stays passive, since what installed it is gone",
             Some(ObjectRole::Site) | None => "follows its namespace",
         }
     }

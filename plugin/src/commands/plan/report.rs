@@ -193,6 +193,16 @@ fn remarks(plan: &Plan, screen: &Screen) {
         "Asked of single objects, and not in force:",
         held_back.collect(),
     );
+    let orphaned = plan
+        .orphaned
+        .iter()
+        .map(|held| format!("{}: {}", held.object, held.why));
+    section(
+        screen,
+        Tone::Warning,
+        "Orphaned, and left passive:",
+        orphaned.collect(),
+    );
     let holds = plan.holds.iter().map(|hold| {
         let object = hold.object.as_ref();
         let object = object.map_or_else(String::new, |object| format!(" ({object})"));
@@ -306,6 +316,8 @@ struct Report {
     apart: Vec<Apart>,
     /// What is asked of single objects and not in force.
     held_back: Vec<ReportReason>,
+    /// What stays passive since what installed it is gone.
+    orphaned: Vec<ReportReason>,
     unseen: Vec<Unseen>,
     /// Changes of which it is not known whether the API server would take them.
     unasked: Vec<Unseen>,
@@ -407,6 +419,7 @@ impl Report {
                 .collect(),
             apart: plan.apart.clone(),
             held_back: plan.held_back.iter().map(ReportReason::of_held).collect(),
+            orphaned: plan.orphaned.iter().map(ReportReason::of_held).collect(),
             unseen: plan.unseen.clone(),
             unasked: plan.writes.unasked.clone(),
             guards: plan.holds.iter().map(ReportGuard::of).collect(),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::Session;
 use super::look::{left, no_site};
-use crate::apart::{held_back, policies};
+use crate::apart::{policies, settled};
 use crate::cli::StatusArgs;
 use crate::cluster::{ApiError, Unseen};
 use crate::failure::Failure;
@@ -89,7 +89,9 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
         Timestamp::now(),
     );
     if let Some(survey) = &survey {
-        report.held_back = held_back(&enrolled, survey, &requests);
+        let compiled = settled(&enrolled, survey, &requests);
+        report.held_back = compiled.held;
+        report.orphaned = compiled.orphaned;
     }
     report.policies = policies(&requests);
     report.policies.retain(|policy| {

@@ -304,6 +304,11 @@ fn apart(report: &Report, screen: &Screen) {
         table.row([held.object.to_string(), held.why.clone()]);
     }
     below(&table, screen);
+    let mut table = Table::new(&["ORPHANED", "WHY"]);
+    for held in &report.orphaned {
+        table.row([held.object.to_string(), held.why.clone()]);
+    }
+    below(&table, screen);
 }
 
 /// Those that are not as they say and, with `wide`, all.

@@ -47,6 +47,9 @@ pub struct Report {
     /// What is asked of single objects and not in force.
     #[serde(serialize_with = "held")]
     pub held_back: Vec<Held>,
+    /// What stays passive since what installed it is gone.
+    #[serde(serialize_with = "held")]
+    pub orphaned: Vec<Held>,
     pub policies: Vec<Policy>,
     pub unseen: Vec<Unseen>,
 }
@@ -147,6 +150,7 @@ impl Report {
             left: Vec::new(),
             apart: in_force(enrolled),
             held_back: Vec::new(),
+            orphaned: Vec::new(),
             policies: Vec::new(),
             unseen: survey
                 .map(|survey| survey.unseen.clone())

@@ -4,6 +4,7 @@ mod commits;
 mod force;
 mod helm;
 mod new_release;
+mod retired;
 mod standby;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,13 @@ impl Fed {
         let path = format!("apps/{}/{name}.yaml", folder(manifest));
         let text = serde_json::to_string_pretty(manifest).unwrap();
         self.flux.repository.write(&path, &text).unwrap();
+    }
+
+    /// Takes an object out of the repository.
+    fn remove(&self, manifest: &Value) {
+        let name = manifest["metadata"]["name"].as_str().unwrap();
+        let path = format!("apps/{}/{name}.yaml", folder(manifest));
+        self.flux.repository.remove(&path).unwrap();
     }
 
     /// Writes a chart of one Deployment, named as its release, into the repository.

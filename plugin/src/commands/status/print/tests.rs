@@ -212,6 +212,7 @@ fn the_document_has_everything_under_stable_names() {
             "history",
             "layers",
             "namespaces",
+            "orphaned",
             "paused",
             "phase",
             "policies",
