@@ -27,16 +27,13 @@ pub async fn compiled(
 ) -> Compiled {
     let mut exempt = labels.asked();
     let mut known = origins.known();
-    let first = once(seen, &exempt, unused, &known);
-    let mut compiled = first;
+    let mut compiled = once(seen, &exempt, unused, &known);
     if !compiled.unasked.is_empty() || !compiled.missing.is_empty() {
         for key in compiled.unasked {
             if labels.confirm(client, &key).await {
                 exempt.insert(key);
             }
         }
-        compiled = once(seen, &exempt, unused);
-    }
         // The watch of what was installed may be the faster one, too.
         for key in compiled.missing {
             if origins.confirm(client, &key).await {

@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::site::fake_api::FakeApi;
-    use crate::site::kind_watches::{Metadata, Names};
+    use crate::site::kind_watches::Metadata;
 
     fn deployments() -> Rule {
         let rules = RuleSet::built_in();
@@ -111,7 +111,7 @@ mod tests {
         let labels = ExemptLabels::default();
         let rule = deployments();
         labels.found(&rule, &[("shop", "old")]);
-        let mut listed = Names::new();
+        let mut listed = std::collections::BTreeMap::default();
         let mut take_in = |event| labels.0.take_in("deployments.apps v1", event, &mut listed);
         assert!(!take_in(Event::Init));
         assert!(!take_in(Event::InitApply(labelled("web"))));

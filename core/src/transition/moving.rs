@@ -124,7 +124,7 @@ fn sweep(
             Some(Unverified::Waived) => StepOutcome::default(),
             Some(Unverified::Blocked(outcome)) => StepOutcome {
                 act: Some(again),
-                ..outcome
+                ..*outcome
             },
             None => StepOutcome {
                 doing: SWEEPING,

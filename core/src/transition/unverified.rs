@@ -9,7 +9,7 @@ use crate::role::Role;
 /// Where failing for so long leaves a step.
 pub(super) enum Unverified {
     /// A person should look.
-    Blocked(StepOutcome),
+    Blocked(Box<StepOutcome>),
     /// Somebody has said that it goes on without.
     Waived,
 }
@@ -30,7 +30,7 @@ pub(super) fn unverified<T>(
         return Some(Unverified::Waived);
     }
     let needed: Vec<_> = needed.iter().map(|guard| guard.as_str()).collect();
-    Some(Unverified::Blocked(StepOutcome {
+    Some(Unverified::Blocked(Box::new(StepOutcome {
         total: step.total,
         done: step.done,
         doing: "trying again",
@@ -45,7 +45,7 @@ pub(super) fn unverified<T>(
         }],
         stalled: true,
         ..StepOutcome::default()
-    }))
+    })))
 }
 
 /// The guards of the start that are found by looking.

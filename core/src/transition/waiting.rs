@@ -23,7 +23,7 @@ pub(super) fn go_on(
         Some(Unverified::Blocked(outcome)) => {
             return StepOutcome {
                 act: Some(Act::Look(look)),
-                ..outcome
+                ..*outcome
             };
         }
         None => {}
@@ -104,7 +104,7 @@ pub(super) fn ask(
         Some(Unverified::Blocked(outcome)) => {
             return StepOutcome {
                 act: Some(Act::Look(look)),
-                ..outcome
+                ..*outcome
             };
         }
         None => fresh(observation, step, &look),

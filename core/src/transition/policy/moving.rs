@@ -66,7 +66,7 @@ impl Subject<'_> {
                     total,
                     ..StepOutcome::default()
                 },
-                Some(Unverified::Blocked(outcome)) => StepOutcome { act, ..outcome },
+                Some(Unverified::Blocked(outcome)) => StepOutcome { act, ..*outcome },
                 None => StepOutcome {
                     total,
                     doing: SWEEPING,

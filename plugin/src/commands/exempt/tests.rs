@@ -12,9 +12,9 @@ async fn exempt(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>>
     let Command::Exempt(args) = Cli::try_parse_from(line).unwrap().command else {
         panic!("not exempt");
     };
-    fake_cluster::run(fake, async |session| {
+    Box::pin(fake_cluster::run(fake, async |session| {
         run(session, &args, Some("shop")).await
-    })
+    }))
     .await
 }
 

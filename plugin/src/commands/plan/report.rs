@@ -173,6 +173,30 @@ fn remarks(plan: &Plan, screen: &Screen) {
             published.collect(),
         );
     }
+    single_objects(plan, screen);
+    let holds = plan.holds.iter().map(|hold| {
+        let object = hold.object.as_ref();
+        let object = object.map_or_else(String::new, |object| format!(" ({object})"));
+        format!("{}{object}: {}; {}", hold.guard, hold.message, hold.hint)
+    });
+    section(
+        screen,
+        Tone::Warning,
+        "Guards that would hold:",
+        holds.collect(),
+    );
+    let changed = plan.changed().count();
+    screen.note(&format!(
+        "{} of site {}: {changed} of {} in {} would change",
+        words.noun,
+        clean(&plan.site),
+        counted(plan.objects, "object"),
+        counted(plan.namespaces.len(), "namespace")
+    ));
+}
+
+/// What is in force of single objects, and what is not.
+fn single_objects(plan: &Plan, screen: &Screen) {
     let apart = plan
         .apart
         .iter()
@@ -203,25 +227,6 @@ fn remarks(plan: &Plan, screen: &Screen) {
         "Orphaned, and left passive:",
         orphaned.collect(),
     );
-    let holds = plan.holds.iter().map(|hold| {
-        let object = hold.object.as_ref();
-        let object = object.map_or_else(String::new, |object| format!(" ({object})"));
-        format!("{}{object}: {}; {}", hold.guard, hold.message, hold.hint)
-    });
-    section(
-        screen,
-        Tone::Warning,
-        "Guards that would hold:",
-        holds.collect(),
-    );
-    let changed = plan.changed().count();
-    screen.note(&format!(
-        "{} of site {}: {changed} of {} in {} would change",
-        words.noun,
-        clean(&plan.site),
-        counted(plan.objects, "object"),
-        counted(plan.namespaces.len(), "namespace")
-    ));
 }
 
 /// What is said of CronJobs and Jobs.

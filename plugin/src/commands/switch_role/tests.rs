@@ -18,8 +18,10 @@ async fn command(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>
         Command::Demote(args) => (Role::Secondary, args.switch, BatchConsent::default()),
         other => panic!("{other:?}"),
     };
-    let said =
-        fake_cluster::run(fake, async |session| run(session, role, &args, batch).await).await;
+    let said = Box::pin(fake_cluster::run(fake, async |session| {
+        run(session, role, &args, batch).await
+    }))
+    .await;
     // Whatever goes wrong, nothing else may look like success.
     if said.result.is_err() {
         assert_eq!(said.out, "", "a failure says nothing on stdout");

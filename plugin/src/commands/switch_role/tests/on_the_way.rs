@@ -165,7 +165,7 @@ async fn what_was_ordered_goes_on_when_it_is_interrupted() {
     let Command::Demote(args) = Cli::try_parse_from(line).unwrap().command else {
         panic!("not a demotion");
     };
-    let said = fake_cluster::run(&fake, async |session| {
+    let said = Box::pin(fake_cluster::run(&fake, async |session| {
         let before = session.interrupted();
         let demote = run(
             session,
@@ -177,7 +177,7 @@ async fn what_was_ordered_goes_on_when_it_is_interrupted() {
             .await
             .unwrap_err();
         [before, session.interrupted()]
-    })
+    }))
     .await;
     assert_eq!(
         said.result
