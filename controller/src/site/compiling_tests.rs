@@ -205,6 +205,7 @@ async fn a_namespace_that_leaves_a_primary_gets_back_what_was_recorded() {
         .as_object_mut()
         .unwrap()
         .remove("failover.dev/enforce");
+    shop["metadata"]["annotations"]["failover.dev/unenrolled"] = json!("2026-01-01T00:00:00Z bob");
     bed.api.put(SHOP, shop);
     bed.api.put(WEB, web);
     bed.until("left", |_| {
@@ -228,6 +229,7 @@ async fn what_stands_by_on_its_own_is_not_opened_by_its_namespace_leaving() {
         .as_object_mut()
         .unwrap()
         .remove("failover.dev/enforce");
+    shop["metadata"]["annotations"]["failover.dev/unenrolled"] = json!("2026-01-01T00:00:00Z bob");
     bed.api.put(SHOP, shop);
     bed.until("left", |_| {
         bed.shop_labels() == BTreeSet::from(["team=a".to_owned()])

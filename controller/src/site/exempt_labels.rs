@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::site::fake_api::FakeApi;
-    use crate::site::kind_watches::Metadata;
+    use crate::site::kind_watches::{Metadata, Names};
 
     fn deployments() -> Rule {
         let rules = RuleSet::built_in();
@@ -107,11 +107,15 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::zero_sized_map_values,
+        reason = "of these objects nothing but the name is watched"
+    )]
     fn a_list_counts_once_it_is_whole_and_what_follows_at_once() {
         let labels = ExemptLabels::default();
         let rule = deployments();
         labels.found(&rule, &[("shop", "old")]);
-        let mut listed = std::collections::BTreeMap::default();
+        let mut listed = Names::new();
         let mut take_in = |event| labels.0.take_in("deployments.apps v1", event, &mut listed);
         assert!(!take_in(Event::Init));
         assert!(!take_in(Event::InitApply(labelled("web"))));

@@ -206,8 +206,12 @@ mod tests {
         let said = unenroll(&fake, &["shop"]).await;
         said.result.unwrap();
         assert_eq!(said.out, "namespace shop has left enforcement\n");
-        let writes = fake.writes();
+        let mut writes = fake.writes();
+        // Who the caller is is asked by a POST that stores nothing.
+        writes.retain(|write| write.body["metadata"]["labels"] != json!(null));
         assert_eq!(writes.len(), 1);
+        let mark = &writes[0].body["metadata"]["annotations"]["failover.dev/unenrolled"];
+        assert!(mark.as_str().unwrap().ends_with(" alice"), "{mark}");
         assert_eq!(
             writes[0].body["metadata"]["labels"]["failover.dev/enforce"],
             json!(null)

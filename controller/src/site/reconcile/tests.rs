@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::site::bed::{Bed, LAG, SHOP, SITE, WEB, follow, is_ready, lease};
-use crate::site::fake_api::{FakeApi, status as answer};
+use crate::site::fake_api::{Asked, FakeApi, status as answer};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_secondary_is_taken_over_by_a_demotion() {
@@ -271,18 +271,25 @@ async fn what_a_site_that_is_out_of_date_says_is_not_written_onto_namespaces() {
     );
 }
 
+/// A guard's question, which stores nothing.
+fn is_preview(asked: &Asked) -> bool {
+    asked.query.contains("fieldManager=failover-preview")
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newer_order_stops_a_sweep_under_way() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
     bed.api.set_fault(|asked, _| {
-        (asked.path == WEB && asked.method == http::Method::PATCH).then(|| {
-            let mut busy = answer(429, "busy");
-            busy.headers_mut()
-                .insert("retry-after", "20".parse().unwrap());
-            busy
-        })
+        (asked.path == WEB && asked.method == http::Method::PATCH && !is_preview(asked)).then(
+            || {
+                let mut busy = answer(429, "busy");
+                busy.headers_mut()
+                    .insert("retry-after", "20".parse().unwrap());
+                busy
+            },
+        )
     });
     bed.order("down", "secondary", &[]);
     bed.until("sweeping", |status| {
@@ -310,6 +317,7 @@ async fn a_long_sweep_shows_its_progress_and_writes_it_only_when_there_is_some()
     bed.api.set_fault(move |asked, _| {
         (asked.method == http::Method::PATCH
             && asked.path == WEB
+            && !is_preview(asked)
             && busy.fetch_add(1, Ordering::Relaxed) == 0)
             .then(|| {
                 let mut busy = answer(429, "busy");
@@ -335,10 +343,9 @@ async fn a_sweep_that_fails_is_made_again_ever_later() {
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
     // The guards ask, too, before anything moves.
-    let mut by_guards = true;
-    bed.api.set_fault(move |asked, _| {
-        let by_sweep = asked.path == "/apis" && !std::mem::take(&mut by_guards);
-        by_sweep.then(|| answer(503, "down"))
+    bed.api.set_fault(|asked, objects| {
+        let moves = objects[SHOP]["metadata"]["labels"]["failover.dev/traffic"] == "secondary";
+        (asked.path == "/apis" && moves).then(|| answer(503, "down"))
     });
     bed.order("down", "secondary", &[]);
     bed.until("sweeping", |status| {
@@ -455,9 +462,17 @@ async fn namespaces_come_and_go_while_settled() {
         .as_object_mut()
         .unwrap()
         .remove("failover.dev/enforce");
+    bed.api.put(SHOP, shop.clone());
+    let left = bed.until("left", |status| status.left == ["shop"]).await;
+    assert!(!is_ready(&left));
+    assert!(
+        bed.shop_labels().len() > 1,
+        "its state is kept: it may come back"
+    );
+    shop["metadata"]["annotations"]["failover.dev/unenrolled"] = json!("2026-01-01T00:00:00Z bob");
     bed.api.put(SHOP, shop);
-    bed.until("left", |status| {
-        status.namespaces == ["late"] && is_ready(status)
+    bed.until("unenrolled", |status| {
+        status.namespaces == ["late"] && status.left.is_empty() && is_ready(status)
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -79,7 +79,11 @@ async fn a_namespace_is_labelled_on_the_version_that_was_looked_at_and_reported_
     );
     assert_eq!(
         fake.writes()[0].body,
-        json!({"metadata": {"resourceVersion": "1", "labels": {"failover.dev/enforce": "enabled"}}})
+        json!({"metadata": {
+            "resourceVersion": "1",
+            "labels": {"failover.dev/enforce": "enabled"},
+            "annotations": {"failover.dev/unenrolled": null},
+        }})
     );
 }
 

@@ -211,6 +211,7 @@ fn the_document_has_everything_under_stable_names() {
             "heldBack",
             "history",
             "layers",
+            "left",
             "namespaces",
             "orphaned",
             "paused",
