@@ -175,9 +175,13 @@ impl Way {
     }
 }
 
-/// What changes the cluster; that a leader lives, and what it tells of, is not counted.
+/// What changes the cluster; that a leader lives, and what it tells of, is not counted, and neither is what is only asked.
 fn is_counted<B>(request: &http::Request<B>) -> bool {
     let path = request.uri().path();
+    let query = request.uri().query().unwrap_or_default();
+    if query.split('&').any(|part| part.starts_with("dryRun=")) {
+        return false;
+    }
     let tells = [
         "/leases/",
         "/events",

@@ -23,6 +23,7 @@ mod given_back;
 mod krew;
 mod lifecycle;
 mod main_job;
+mod membership;
 mod metrics;
 mod pods_gone;
 mod policies;

@@ -46,7 +46,8 @@ async fn the_pod_gate_lets_no_pod_in_but_those_of_what_is_exempt() {
             "failover.dev/objects=deployments/web=exempt statefulsets/db=primary",
         ],
     ] {
-        site.kubectl(&[&arguments[..], &["--overwrite"]].concat())
+        let ours = ["--overwrite", "--field-manager=kubectl-failover"];
+        site.kubectl(&[&arguments[..], &ours].concat())
             .await
             .expect(0);
     }

@@ -167,7 +167,8 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
     );
 
     let named = "failover.dev/objects=deployments/web=exempt deployments/web2=primary statefulsets/db=secondary";
-    site.kubectl(&["annotate", "namespace", "shop", named])
+    let ours = "--field-manager=kubectl-failover";
+    site.kubectl(&["annotate", "namespace", "shop", named, ours])
         .await
         .expect(0);
     eventually("the API server to know of the exemption", || async {
