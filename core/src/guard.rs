@@ -18,7 +18,7 @@ pub use objects::{of_hopeless, of_left, of_published, of_refused, of_uncovered, 
 /// The name of a guard, as it is overridden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GuardId {
-    /// A promotion, and no peer is configured that could be asked whether it is live.
+    /// A promotion: no peer is asked in this version whether it is live.
     PeerUnknown,
     /// Neither the webhook nor a policy is configured: nothing would hold what is swept.
     NoEnforcement,
@@ -196,8 +196,6 @@ impl Overrides {
 /// What is known of the cluster when guards are asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `Site.spec.peer` is set.
-    pub peer_configured: bool,
     /// The MutatingWebhookConfiguration is there, with our webhook in it.
     pub webhook_configured: bool,
     /// A ValidatingAdmissionPolicy of ours is there and bound.
@@ -236,12 +234,12 @@ pub fn holding(from: Option<Role>, to: Role, facts: &Facts, overrides: &Override
 /// The guards that would hold without any override: what an override is needed for.
 pub fn standing(from: Option<Role>, to: Role, facts: &Facts) -> Vec<Hold> {
     let mut holds = Vec::new();
-    if to == Role::Primary && from == Some(Role::Secondary) && !facts.peer_configured {
+    if to == Role::Primary && from == Some(Role::Secondary) {
         holds.push(Hold {
             guard: GuardId::PeerUnknown,
             object: None,
             message:
-                "no peer is configured, so nobody can tell whether the other site is still live"
+                "no peer is asked in this version, so nobody can tell whether the other site is still live"
                     .to_owned(),
             hint: "make sure that it is not, then pass --override peer-unknown --reason TEXT"
                 .to_owned(),
@@ -265,18 +263,16 @@ mod tests {
     use super::*;
 
     const SOUND: Facts = Facts {
-        peer_configured: true,
         webhook_configured: true,
         policy_configured: true,
     };
 
     #[rstest]
-    #[case::sound(Some(Role::Secondary), Role::Primary, SOUND, &[], &[])]
-    #[case::promotion_without_peer(Some(Role::Secondary), Role::Primary, Facts { peer_configured: false, ..SOUND }, &[], &[GuardId::PeerUnknown])]
-    #[case::overridden(Some(Role::Secondary), Role::Primary, Facts { peer_configured: false, ..SOUND }, &["peer-unknown"], &[])]
-    #[case::other_override(Some(Role::Secondary), Role::Primary, Facts { peer_configured: false, ..SOUND }, &["no-enforcement"], &[GuardId::PeerUnknown])]
-    #[case::demotion_needs_no_peer(Some(Role::Primary), Role::Secondary, Facts { peer_configured: false, ..SOUND }, &[], &[])]
-    #[case::birth_as_primary(None, Role::Primary, Facts { peer_configured: false, ..SOUND }, &[], &[])]
+    #[case::promotion(Some(Role::Secondary), Role::Primary, SOUND, &[], &[GuardId::PeerUnknown])]
+    #[case::overridden(Some(Role::Secondary), Role::Primary, SOUND, &["peer-unknown"], &[])]
+    #[case::other_override(Some(Role::Secondary), Role::Primary, SOUND, &["no-enforcement"], &[GuardId::PeerUnknown])]
+    #[case::demotion_needs_no_peer(Some(Role::Primary), Role::Secondary, SOUND, &[], &[])]
+    #[case::birth_as_primary(None, Role::Primary, SOUND, &[], &[])]
     #[case::one_net_is_enough(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, ..SOUND }, &[], &[])]
     #[case::no_net(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, policy_configured: false, ..SOUND }, &[], &[GuardId::NoEnforcement])]
     fn holds(

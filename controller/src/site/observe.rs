@@ -119,7 +119,6 @@ impl Observer {
             rules,
             unreadable: self.caches.unreadable.all(),
             facts: Facts {
-                peer_configured: site.spec.peer.is_some(),
                 webhook_configured: self.caches.webhook_configured(),
                 policy_configured: self.caches.policy_configured(),
             },

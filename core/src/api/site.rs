@@ -56,7 +56,7 @@ pub struct SiteSpec {
     /// Stop moving and sweeping; admission goes on as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-    /// The other site.
+    /// The other site. Refused in this version: nothing asks a peer yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<Peer>,
 }
@@ -120,9 +120,10 @@ pub struct Pause {
     pub until: Option<Time>,
 }
 
-/// The other site and how to reach it.
+/// The other site and how to reach it. Refused in this version: nothing asks a peer yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "false", "message": "no peer is asked in this version: leave spec.peer out"}]))]
 pub struct Peer {
     #[schemars(length(min = 1, max = 63))]
     pub site_name: String,

@@ -64,7 +64,7 @@ impl GuardId {
     /// What is the matter where it holds, in a few words.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::PeerUnknown => "no peer is configured that could say whether it is live",
+            Self::PeerUnknown => "no peer is asked that could say whether it is live",
             Self::NoEnforcement => "neither the webhook nor an admission policy is configured",
             Self::EnforcerSilent => "a live webhook replica does not report the new roles",
             Self::NotConforming => "objects do not come to agree with the role",

@@ -78,7 +78,6 @@ pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
     let left = left(cluster, &site, &enrolled).await?;
     Ok(View {
         facts: Facts {
-            peer_configured: site.spec.peer.is_some(),
             webhook_configured: webhook.configured,
             policy_configured: missing.is_empty(),
         },

@@ -136,7 +136,8 @@ impl Bed {
 #[track_caller]
 fn assert_active(object: &DynamicObject) {
     let value = serde_json::to_value(object).unwrap();
-    for field in &rule_of(&value).fields {
+    // What only guards another field is harmless, and may be so in Git.
+    for field in rule_of(&value).fields.iter().filter(|f| !f.safeguard) {
         let passive = field.is_passive(field.pointer.lookup(&value));
         assert!(!passive, "{}: {value:#}", field.pointer);
     }

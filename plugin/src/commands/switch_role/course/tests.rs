@@ -1,4 +1,5 @@
 use clap::Parser as _;
+use failover_core::api::Peer;
 use failover_core::guard::Facts;
 use failover_core::plan::ObjectRef;
 use failover_core::uncovered::Uncovered;
@@ -13,7 +14,6 @@ use crate::exit::ExitCode;
 use crate::preview::tests::enrolled;
 
 const SOUND: Facts = Facts {
-    peer_configured: true,
     webhook_configured: true,
     policy_configured: false,
 };
@@ -114,7 +114,11 @@ fn a_site_in_that_role_is_left_alone_whatever_is_overridden() {
 #[test]
 fn a_promotion_raises_the_epoch_and_a_demotion_does_not() {
     assert_eq!(
-        epoch_of(decide(&settled("secondary", SOUND), Role::Primary, &[])),
+        epoch_of(decide(
+            &settled("secondary", SOUND),
+            Role::Primary,
+            &["peer-unknown"]
+        )),
         5
     );
     assert_eq!(
@@ -128,16 +132,16 @@ fn a_promotion_claims_more_than_the_peer_was_ever_seen_to_claim() {
     let mut view = settled("secondary", SOUND);
     view.site.status.as_mut().unwrap().peer =
         serde_json::from_value(json!({"epoch": 6, "highestEpochSeen": 8})).unwrap();
-    assert_eq!(epoch_of(decide(&view, Role::Primary, &[])), 9);
+    assert_eq!(epoch_of(decide(&view, Role::Primary, &["peer-unknown"])), 9);
 }
 
 #[test]
-fn without_a_peer_a_promotion_is_held_until_it_is_overridden_by_name() {
-    let alone = Facts {
-        peer_configured: false,
-        ..SOUND
-    };
-    let view = settled("secondary", alone);
+fn a_promotion_is_held_until_it_is_overridden_by_name_whatever_the_site_says_of_a_peer() {
+    let mut view = settled("secondary", SOUND);
+    view.site.spec.peer = Some(Peer {
+        site_name: "west".into(),
+        kubeconfig_secret: None,
+    });
     let failure = decide(&view, Role::Primary, &[]).unwrap_err();
     assert_eq!(failure.exit, ExitCode::Refused);
     assert_eq!(failure.holds[0].guard, GuardId::PeerUnknown);
@@ -163,7 +167,6 @@ fn an_order_that_stands_is_joined_unless_something_is_brought_that_it_lacks() {
 #[test]
 fn an_order_that_repeats_a_running_one_keeps_what_that_says() {
     let mut view = moving("primary", "secondary");
-    view.facts.peer_configured = false;
     view.site.spec.mode = Mode::Unsafe;
     let request = view.site.spec.request.as_mut().unwrap();
     request.run_held_jobs = true;
@@ -250,7 +253,6 @@ fn turning_a_demotion_round_is_a_promotion_and_asks_its_guards() {
     let mut shop = enrolled("shop", Some(Role::Primary));
     shop.state.roles.traffic = Some(Role::Secondary);
     view.enrolled.push(shop);
-    view.facts.peer_configured = false;
     let plan = empty_plan(Role::Primary);
     let abort = ["demote", "--abort", "--reason", "no"];
     let failure = decide_with(&view, &abort, &plan).unwrap_err();
@@ -408,10 +410,6 @@ fn where_not_everything_could_be_seen_nobody_is_told_that_an_override_is_not_nee
 #[case::not_standing(
     "no-enforcement",
     "--override no-enforcement: this guard does not hold now"
-)]
-#[case::peer_known(
-    "peer-unknown",
-    "--override peer-unknown: this guard does not hold now"
 )]
 fn an_override_that_is_not_needed_is_refused(#[case] given: &'static str, #[case] message: &str) {
     let failure = decide(&settled("secondary", SOUND), Role::Primary, &[given]).unwrap_err();
