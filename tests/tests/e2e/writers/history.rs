@@ -125,7 +125,7 @@ impl History {
                         Standing::Unknown => None,
                         Standing::Free => continue,
                     };
-                    for (i, field) in rule.fields.iter().enumerate() {
+                    for (i, field) in kinds::fields(&rule).enumerate() {
                         let after = after[i].as_ref();
                         let before = before.as_ref().map(|values| values[i].as_ref());
                         let was_active = before.is_some_and(|value| !field.is_passive(value));

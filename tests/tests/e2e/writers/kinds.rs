@@ -61,7 +61,7 @@ impl Cell {
     /// What makes it active with this many replicas, as a merge patch.
     pub(super) fn activation(&self, replicas: i64) -> Value {
         let mut patch = json!({});
-        for field in &self.rule.fields {
+        for field in fields(&self.rule) {
             let segments = field.pointer.segments().rev();
             let one = segments.fold(
                 active(field, replicas),
@@ -85,23 +85,28 @@ impl Cell {
     }
 
     pub(super) fn is_passive(&self, object: &Value) -> bool {
-        let fields = self.rule.fields.iter().zip(self.values(object));
+        let fields = fields(&self.rule).zip(self.values(object));
         fields
             .into_iter()
             .all(|(field, value)| field.is_passive(value.as_ref()))
     }
 
     pub(super) fn is_active(&self, object: &Value) -> bool {
-        let fields = self.rule.fields.iter().zip(self.values(object));
+        let fields = fields(&self.rule).zip(self.values(object));
         fields
             .into_iter()
             .all(|(field, value)| !field.is_passive(value.as_ref()))
     }
 }
 
+/// The fields of a rule that writers fight for. What only guards another field has tests of its own: `safeguards`.
+pub(super) fn fields(rule: &Rule) -> impl Iterator<Item = &Field> {
+    rule.fields.iter().filter(|field| !field.safeguard)
+}
+
 /// What an object says in the fields of its rule.
 pub(super) fn values(rule: &Rule, object: &Value) -> Vec<Option<Value>> {
-    let values = rule.fields.iter().map(|f| f.pointer.lookup(object));
+    let values = fields(rule).map(|f| f.pointer.lookup(object));
     values.map(Option::<&Value>::cloned).collect()
 }
 
