@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxys_password_is_decoded_before_it_is_encoded() {
+    fn the_password_of_a_proxy_is_decoded_before_it_is_encoded() {
         let header = basic("user:p%40ss").unwrap();
         assert_eq!(header.as_bytes(), b"Basic dXNlcjpwQHNz"); // user:p@ss
     }
