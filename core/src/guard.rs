@@ -274,7 +274,7 @@ mod tests {
     #[case::demotion_needs_no_peer(Some(Role::Primary), Role::Secondary, SOUND, &[], &[])]
     #[case::birth_as_primary(None, Role::Primary, SOUND, &[], &[])]
     #[case::one_net_is_enough(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, ..SOUND }, &[], &[])]
-    #[case::no_net(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, policy_configured: false, ..SOUND }, &[], &[GuardId::NoEnforcement])]
+    #[case::no_net(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, policy_configured: false }, &[], &[GuardId::NoEnforcement])]
     fn holds(
         #[case] from: Option<Role>,
         #[case] to: Role,

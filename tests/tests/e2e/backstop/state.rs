@@ -65,6 +65,34 @@ async fn as_user(site: &Site, user: &str) -> kube::Client {
         .unwrap()
 }
 
+/// Rights are not enough: a tool that owns all labels has them, too. Our own programs say who they are, and `unenroll` for whom.
+async fn by_hand_and_by_ours(alice: &kube::Client, way: &Value, dry: &PatchParams) {
+    let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(alice.clone());
+    let by_hand = namespaces.patch("shop", dry, &Patch::Merge(way)).await;
+    forbidden(by_hand, &["site east is not primary", "namespace shop"]);
+    let ours = PatchParams {
+        field_manager: Some(names::CLI_MANAGER.to_owned()),
+        ..dry.clone()
+    };
+    let marked_for = |user: &str| {
+        let mut marked = way.clone();
+        marked["metadata"]["annotations"][names::UNENROLLED_ANNOTATION] =
+            json!(format!("2026-01-01T00:00:00Z {user}"));
+        Patch::Merge(marked)
+    };
+    namespaces
+        .patch("shop", &ours, &marked_for("alice"))
+        .await
+        .unwrap();
+    let leaves = way["metadata"]["labels"]
+        .get("failover.dev/enforce")
+        .is_some();
+    if leaves {
+        let for_another = namespaces.patch("shop", &ours, &marked_for("bob")).await;
+        forbidden(for_another, &["unenroll"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
     let site = with_people().await;
@@ -98,34 +126,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
             .patch_status("shop", &dry, &patch)
             .await;
         forbidden(through_status, &["site east is not primary"]);
-        // Rights are not enough: a tool that owns all labels has them, too.
-        let by_hand = namespaces(alice.clone()).patch("shop", &dry, &patch).await;
-        forbidden(by_hand, &["site east is not primary", "namespace shop"]);
-        let by_ours = PatchParams {
-            field_manager: Some(names::CLI_MANAGER.to_owned()),
-            ..dry.clone()
-        };
-        let mut marked = way.clone();
-        marked["metadata"]["annotations"]["failover.dev/unenrolled"] =
-            json!("2026-01-01T00:00:00Z alice");
-        namespaces(alice.clone())
-            .patch("shop", &by_ours, &Patch::Merge(&marked))
-            .await
-            .unwrap();
-        // In somebody else's name it is no mark.
-        if way["metadata"]["labels"]
-            .get("failover.dev/enforce")
-            .is_some()
-        {
-            marked["metadata"]["annotations"]["failover.dev/unenrolled"] =
-                json!("2026-01-01T00:00:00Z bob");
-            let by_alice = namespaces(alice.clone());
-            let patch = Patch::Merge(&marked);
-            forbidden(
-                by_alice.patch("shop", &by_ours, &patch).await,
-                &["unenroll"],
-            );
-        }
+        by_hand_and_by_ours(&alice, way, &dry).await;
         // The administrator's rights, as Flux usually has them, do not make it a person's decision.
         let flux = PatchParams {
             field_manager: Some(testbed::site::FLUX.to_owned()),
