@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
 use failover_core::Rule;
 use failover_core::names::{CONTROLLER_MANAGER, PREVIEW_MANAGER};
 use http::StatusCode;
@@ -243,11 +242,11 @@ impl Objects {
 /// Larger answers take long enough to parse that whoever shares the task, as the renewal of the Lease does, must not wait.
 const PARSED_IN_PLACE: usize = 64 * 1024;
 
-async fn parsed<T: Item>(body: Bytes) -> Result<T, serde_json::Error> {
-    if body.len() <= PARSED_IN_PLACE {
-        return serde_json::from_slice(&body);
+async fn parsed<T: Item>(body: impl AsRef<[u8]> + Send + 'static) -> Result<T, serde_json::Error> {
+    if body.as_ref().len() <= PARSED_IN_PLACE {
+        return serde_json::from_slice(body.as_ref());
     }
-    off_task(move || serde_json::from_slice(&body)).await
+    off_task(move || serde_json::from_slice(body.as_ref())).await
 }
 
 #[derive(Deserialize)]

@@ -39,7 +39,7 @@ impl Bed {
     }
 
     async fn volume(&self, name: &str) -> Watched {
-        Watched::new(self.csi_addons.volume("default", name).await.unwrap())
+        Watched::new(self.csi_addons.volume("default", name).await.unwrap()).await
     }
 
     /// One that is primary, at generation 1.

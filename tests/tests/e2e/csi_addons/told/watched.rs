@@ -7,10 +7,11 @@ use std::time::Duration;
 use failover_core::role::Role;
 use failover_core::waits::replication::{degraded, doubt, not_synced};
 use futures::{StreamExt as _, pin_mut};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::Value;
 use testbed::csi_addons::Volume;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,16 +27,20 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(volume: Volume) -> Self {
+    /// Returns once the watch has begun, so that no status is missed.
+    pub(super) async fn new(volume: Volume) -> Self {
         let ordered = Arc::default();
         let (tell, story) = watch::channel(vec![]);
-        let watching = follow(volume.clone(), Arc::clone(&ordered), tell);
+        let (begun, has_begun) = oneshot::channel();
+        let watching = follow(volume.clone(), Arc::clone(&ordered), tell, begun);
+        let watching = AbortOnDropHandle::new(tokio::spawn(watching));
+        has_begun.await.unwrap();
         Self {
             volume,
             ordered,
             story,
             heard: AtomicUsize::new(0),
-            _watching: AbortOnDropHandle::new(tokio::spawn(watching)),
+            _watching: watching,
         }
     }
 
@@ -66,6 +71,32 @@ impl Watched {
         );
     }
 
+    /// Waits until `last` has been told, and nothing since the last time but lines of `on_the_way`, in that order. One
+    /// controller writes what another has written, and skips what is over when it looks.
+    pub(super) async fn tells_in_the_end(&self, on_the_way: &[&str], last: &str) {
+        let from = self.heard.load(Ordering::Relaxed);
+        let mut story = self.story.clone();
+        let ends = |story: &Vec<String>| {
+            let mut rest = on_the_way.iter();
+            let end = story[from..]
+                .iter()
+                .position(|told| told == last || !rest.any(|expected| expected == told));
+            end.map(|end| from + end)
+        };
+        let waited = timeout(PATIENCE, story.wait_for(|story| ends(story).is_some())).await;
+        let end = waited.map(|story| ends(&story.unwrap()).unwrap());
+        let told = self.story.borrow()[from..].to_vec();
+        let is_last = end.is_ok_and(|end| {
+            self.heard.store(end + 1, Ordering::Relaxed);
+            told[end - from] == last
+        });
+        assert!(
+            is_last,
+            "{:?} tells {told:#?}\nnot {last} after some of {on_the_way:#?}",
+            self.volume
+        );
+    }
+
     /// What was told last.
     pub(super) fn last(&self) -> String {
         self.story.borrow().last().unwrap().clone()
@@ -79,14 +110,26 @@ impl Watched {
 }
 
 /// What is told several times on end is one thing.
-async fn follow(volume: Volume, ordered: Arc<Mutex<String>>, tell: watch::Sender<Vec<String>>) {
+async fn follow(
+    volume: Volume,
+    ordered: Arc<Mutex<String>>,
+    tell: watch::Sender<Vec<String>>,
+    begun: oneshot::Sender<()>,
+) {
+    let mut begun = Some(begun);
     let selection = watcher::Config::default().fields(&format!("metadata.name={}", volume.name()));
-    let events = watcher(volume.api.clone(), selection)
-        .default_backoff()
-        .applied_objects();
+    let events = watcher(volume.api.clone(), selection).default_backoff();
     pin_mut!(events);
     while let Some(event) = events.next().await {
-        let Ok(object) = event else { continue }; // the watcher starts anew by itself
+        let object = match event {
+            Ok(Event::InitDone) => {
+                begun.take().map(|begun| begun.send(()));
+                continue;
+            }
+            Ok(Event::Apply(object) | Event::InitApply(object)) => object,
+            // After an error the watcher starts anew by itself.
+            Ok(Event::Init | Event::Delete(_)) | Err(_) => continue,
+        };
         let object = serde_json::to_value(object).unwrap();
         // What was ordered before may have been undone since.
         let is_current = object["spec"]["replicationState"] == ordered.lock().unwrap().as_str();
