@@ -148,7 +148,11 @@ impl FakeCluster {
                     query: parts.uri.query().unwrap_or_default().to_owned(),
                     body: serde_json::from_slice(&body).unwrap_or(Value::Null),
                 };
-                fake.state().answer(&write)
+                let answer = fake.state().answer(&write);
+                match answer {
+                    Err(error) if error.is::<NoConnection>() => Err(no_connection().await),
+                    answer => answer,
+                }
             }
         });
         Cluster::new(Connection {
@@ -186,6 +190,20 @@ pub(crate) async fn run<T>(
     }
 }
 
+/// In place of the client's own error, which nobody else can make.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection")]
+struct NoConnection;
+
+/// What the client says where nobody listens.
+async fn no_connection() -> BoxError {
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let client = hyper_util::client::legacy::Client::builder(executor).build_http::<Body>();
+    let request = Request::get("http://127.0.0.1:1/").body(Body::empty());
+    let answer = client.request(request.expect("a sound request")).await;
+    answer.expect_err("a port that nobody has").into()
+}
+
 impl State {
     fn answer(&mut self, write: &Write) -> Result<Response<Body>, BoxError> {
         let fault = match &mut self.fault {
@@ -193,8 +211,7 @@ impl State {
             None => None,
         };
         match fault {
-            // The words by which the client says that it had no connection.
-            Some(Fault::Refused) => return Err("client error (Connect)".into()),
+            Some(Fault::Refused) => return Err(NoConnection.into()),
             Some(Fault::Status(code)) => return Ok(failure(code, "no")),
             Some(Fault::AnswerLost) | None => {}
         }
@@ -323,9 +340,7 @@ impl World {
             }
             ("GET", "/api") => groups(&json!([group("", "v1", "pods")])),
             ("GET", "/apis") => groups(&json!([group("apps", "v1", "deployments")])),
-            ("GET", path) if path.contains("/namespaces/") => {
-                ok(&json!({"metadata": {}, "items": []}))
-            }
+            ("GET", path) if is_empty_list(path) => ok(&json!({"metadata": {}, "items": []})),
             ("GET", "/apis/failover.dev/v1alpha1/rolerules") => ok(&json!({
                 "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRuleList", "metadata": {},
                 "items": self.role_rules
@@ -491,4 +506,25 @@ fn failure(code: u16, message: &str) -> Response<Body> {
         .status(StatusCode::from_u16(code).unwrap())
         .body(Body::from(status.to_string().into_bytes()))
         .unwrap()
+}
+
+/// Kinds of which there are none; any other is not known, and not answered as if it were.
+fn is_empty_list(path: &str) -> bool {
+    let kinds = [
+        (
+            "/api/v1/namespaces/",
+            &["pods", "replicationcontrollers", "persistentvolumeclaims"][..],
+        ),
+        (
+            "/apis/apps/v1/namespaces/",
+            &["deployments", "statefulsets", "replicasets", "daemonsets"],
+        ),
+        ("/apis/batch/v1/namespaces/", &["jobs", "cronjobs"]),
+    ];
+    kinds.iter().any(|(root, kinds)| {
+        let rest = path
+            .strip_prefix(root)
+            .and_then(|rest| rest.split_once('/'));
+        rest.is_some_and(|(_, kind)| kinds.contains(&kind))
+    })
 }

@@ -143,17 +143,6 @@ impl Caches {
             .is_some_and(|configuration| has_our_webhook(&configuration))
     }
 
-    /// Whether the API server itself holds every built-in kind.
-    pub fn policy_configured(&self) -> bool {
-        let policy = |name: &str| self.policies.get(&ObjectRef::new(name));
-        let binding = |name: &str| self.bindings.get(&ObjectRef::new(name));
-        backstop::missing(
-            |name| serde_json::to_value(&*policy(name)?).ok(),
-            |name| serde_json::to_value(&*binding(name)?).ok(),
-        )
-        .is_empty()
-    }
-
     pub fn has_policy(&self, name: &str) -> bool {
         self.policies.get(&ObjectRef::new(name)).is_some()
     }

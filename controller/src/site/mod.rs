@@ -12,6 +12,7 @@
 //! Nothing that matters is kept in memory: a controller that is killed anywhere is followed by one that reads the journal
 //! and goes on. What is kept (the last sweep's report, our own writes) saves time and may be lost.
 
+pub mod backstop;
 pub mod caches;
 pub mod compiling;
 pub mod discovery;

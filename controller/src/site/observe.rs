@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
+use super::backstop::Backstop;
 use super::caches::Caches;
 use super::enforcers::{Enforcers, Live};
 use super::exempt_labels::ExemptLabels;
@@ -73,6 +74,7 @@ pub enum Sight {
 pub struct Observer {
     caches: Caches,
     enforcers: Enforcers,
+    backstop: Backstop,
     own_sites: OwnWrites<Site>,
     own_namespaces: OwnWrites<NamespaceMeta>,
     own_policies: OwnWrites<FailoverPolicy>,
@@ -85,6 +87,7 @@ impl Observer {
         Self {
             caches,
             enforcers: Enforcers::new(forget_after),
+            backstop: Backstop::default(),
             own_sites: OwnWrites::default(),
             own_namespaces: OwnWrites::default(),
             own_policies: OwnWrites::default(),
@@ -120,7 +123,9 @@ impl Observer {
             unreadable: self.caches.unreadable.all(),
             facts: Facts {
                 webhook_configured: self.caches.webhook_configured(),
-                policy_configured: self.caches.policy_configured(),
+                policy_configured: self
+                    .backstop
+                    .is_configured(&self.caches.policies, &self.caches.bindings),
             },
             site,
             enrolled: Vec::new(),

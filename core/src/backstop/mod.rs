@@ -93,7 +93,7 @@ pub fn binding(rule: &Rule) -> Value {
 }
 
 /// Everything that is shipped about the kind of a rule: policies, each with its binding.
-fn all_about(rule: &Rule) -> Vec<[Value; 2]> {
+pub fn all_about(rule: &Rule) -> Vec<[Value; 2]> {
     let mut all = vec![[policy(rule), binding(rule)]];
     all.extend(deletion::guard(rule));
     all

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Held, Inputs, ObjectKey, the_rule};
+use super::{ByName, Held, Inputs, ObjectKey, in_namespace, the_rule};
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, ManagedResource, ManagedResourceReason,
     ManagedResourceStatus, Transition,
@@ -42,9 +42,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn read(inputs: &Inputs<'_>) -> Self {
+    pub(super) fn read(inputs: &Inputs<'_>, namespaces: &ByName<'_>) -> Self {
         let mut asked = Self::default();
-        let enrolled = |key: &&ObjectKey| inputs.namespaces.iter().any(|n| n.name == key.namespace);
+        let enrolled = |key: &&ObjectKey| namespaces.contains_key(key.namespace.as_str());
         for key in inputs.exempt.iter().filter(enrolled) {
             if the_rule(inputs.rules, &key.resource).is_some() && is_name(&key.name) {
                 asked.by_object.entry(key.clone()).or_default().exempt = true;
@@ -58,7 +58,7 @@ impl Asked {
         for policy in inputs.policies {
             let state = policy.spec.desired_state;
             let (namespace, name) = name_of(policy);
-            for (resource, named) in resources(inputs, policy) {
+            for (resource, named) in resources(inputs, namespaces, policy) {
                 let Ok(key) = named else { continue };
                 let ask = asked.by_object.entry(key.clone()).or_default();
                 ask.policies
@@ -87,10 +87,7 @@ impl Asked {
     }
 
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = ObjectKey> {
-        self.by_object
-            .keys()
-            .filter(move |key| key.namespace == namespace)
-            .cloned()
+        in_namespace(&self.by_object, namespace)
     }
 }
 
@@ -107,16 +104,22 @@ type Named = Result<ObjectKey, (ManagedResourceReason, String)>;
 /// The objects that a policy names, each with what it is here or why it is nothing.
 pub(super) fn resources<'a>(
     inputs: &'a Inputs<'_>,
+    namespaces: &'a ByName<'_>,
     policy: &'a FailoverPolicy,
 ) -> impl Iterator<Item = (&'a ManagedResource, Named)> {
     policy
         .spec
         .managed_resources
         .iter()
-        .map(move |resource| (resource, object(inputs, policy, resource)))
+        .map(move |resource| (resource, object(inputs, namespaces, policy, resource)))
 }
 
-fn object(inputs: &Inputs<'_>, policy: &FailoverPolicy, named: &ManagedResource) -> Named {
+fn object(
+    inputs: &Inputs<'_>,
+    namespaces: &ByName<'_>,
+    policy: &FailoverPolicy,
+    named: &ManagedResource,
+) -> Named {
     let kind = named.kind.as_str();
     let rule = inputs.rules.iter().find(|rule| {
         rule.kind == kind
@@ -136,7 +139,7 @@ fn object(inputs: &Inputs<'_>, policy: &FailoverPolicy, named: &ManagedResource)
         })?;
     let own = name_of(policy).0;
     let namespace = named.namespace.as_deref().unwrap_or(own);
-    if !inputs.namespaces.iter().any(|n| n.name == namespace) {
+    if !namespaces.contains_key(namespace) {
         return Err((
             ManagedResourceReason::NotEnrolled,
             format!(

@@ -140,7 +140,9 @@ pub struct ResourceResult {
 
 /// Decides what is to be in force.
 pub fn compile(inputs: &Inputs<'_>) -> Compiled {
-    let asked = Asked::read(inputs);
+    let namespaces = inputs.namespaces.iter().map(|n| (n.name.as_str(), n));
+    let namespaces: ByName<'_> = namespaces.collect();
+    let asked = Asked::read(inputs, &namespaces);
     let mut compiled = Compiled::default();
     let mut refused = BTreeMap::new();
     for namespace in inputs.namespaces {
@@ -210,7 +212,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
     compiled.held.extend(asked.unusable);
     compiled.held.sort();
     compiled.orphaned.sort();
-    compiled.policies = results(inputs, &compiled.objects, &refused);
+    compiled.policies = results(inputs, &namespaces, &compiled.objects, &refused);
     compiled
 }
 
@@ -228,15 +230,28 @@ fn keys(namespace: &EnrolledNamespace, asked: &Asked, origins: &Origins) -> BTre
     asked
         .in_namespace(&namespace.name)
         .chain(in_force)
-        .chain(
-            origins
-                .installed
-                .keys()
-                .filter(|key| key.namespace == namespace.name)
-                .cloned(),
-        )
+        .chain(in_namespace(&origins.installed, &namespace.name))
         .collect()
 }
+
+/// The objects of one namespace, of those that are known of all: they are next to one another.
+fn in_namespace<T>(
+    objects: &BTreeMap<ObjectKey, T>,
+    namespace: &str,
+) -> impl Iterator<Item = ObjectKey> {
+    let first = ObjectKey {
+        namespace: namespace.to_owned(),
+        resource: String::new(),
+        name: String::new(),
+    };
+    let from_there = objects.range(first..).map(|(key, _)| key);
+    from_there
+        .take_while(move |key| key.namespace == namespace)
+        .cloned()
+}
+
+/// Enrolled namespaces by name.
+type ByName<'a> = BTreeMap<&'a str, &'a EnrolledNamespace>;
 
 /// The rule for a plural. The annotation knows no groups, so two rules that share a plural cannot be told apart in it.
 fn the_rule<'a>(rules: &'a RuleSet, resource: &str) -> Option<&'a Rule> {
@@ -247,11 +262,12 @@ fn the_rule<'a>(rules: &'a RuleSet, resource: &str) -> Option<&'a Rule> {
 
 fn results(
     inputs: &Inputs<'_>,
+    namespaces: &ByName<'_>,
     objects: &BTreeMap<String, ObjectRoles>,
     refused: &BTreeMap<ObjectKey, (ManagedResourceReason, String)>,
 ) -> Vec<PolicyResult> {
     let found = |resource: &ManagedResource, key: ObjectKey| {
-        let namespace = inputs.namespaces.iter().find(|n| n.name == key.namespace);
+        let namespace = namespaces.get(key.namespace.as_str());
         let rule = the_rule(inputs.rules, &key.resource);
         let (stands, will_stand) = namespace
             .zip(rule)
@@ -280,17 +296,18 @@ fn results(
         .policies
         .iter()
         .map(|policy| {
-            let resources = asked::resources(inputs, policy).map(|(resource, named)| match named {
-                Ok(key) => found(resource, key),
-                Err(refusal) => ResourceResult {
-                    resource: resource.clone(),
-                    object: None,
-                    layer: None,
-                    stands: None,
-                    state: None,
-                    refused: Some(refusal),
-                },
-            });
+            let resources =
+                asked::resources(inputs, namespaces, policy).map(|(resource, named)| match named {
+                    Ok(key) => found(resource, key),
+                    Err(refusal) => ResourceResult {
+                        resource: resource.clone(),
+                        object: None,
+                        layer: None,
+                        stands: None,
+                        state: None,
+                        refused: Some(refusal),
+                    },
+                });
             let (namespace, name) = asked::name_of(policy);
             PolicyResult {
                 namespace: namespace.to_owned(),

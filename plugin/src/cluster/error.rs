@@ -73,8 +73,10 @@ impl ApiError {
         }
         match error {
             kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
-                // The client's own word for "no connection was made"; its type is hidden behind a box.
-                let connecting = chain(error).any(|e| e.to_string().contains("(Connect)"));
+                let connecting = chain(error).any(|e| {
+                    let error = e.downcast_ref::<hyper_util::client::legacy::Error>();
+                    error.is_some_and(hyper_util::client::legacy::Error::is_connect)
+                });
                 Self::Unreachable {
                     action,
                     server: server.to_owned(),

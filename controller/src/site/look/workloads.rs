@@ -1,5 +1,7 @@
 //! What runs: whether it has ended, whether it is up, and what no rule reaches.
 
+use std::collections::HashSet;
+
 use failover_core::api::NotWaitedFor;
 use failover_core::guard::{GuardId, of_uncovered};
 use failover_core::uncovered;
@@ -143,13 +145,13 @@ impl Looker {
         let workloads = |rule: &Rule| rule.layer == Layer::Workloads;
         let workloads = self.of_rules(scene, workloads).await?;
         let after = self.of_rules(scene, gitops).await?;
+        let before: HashSet<_> = before.iter().map(|ruled| &ruled.reference).collect();
         let (mut total, mut lacking, mut not_waited_for) = (0, vec![], vec![]);
         for ruled in workloads.iter().chain(&after) {
             if ruled.role != Some(Role::Primary) {
                 continue;
             }
-            let is_new = ruled.rule.layer == Layer::Gitops
-                && !before.iter().any(|b| b.reference == ruled.reference);
+            let is_new = ruled.rule.layer == Layer::Gitops && !before.contains(&ruled.reference);
             let found = match available::of(&ruled.rule, &ruled.object) {
                 Availability::Nothing => continue,
                 found if scene.terminating.contains(&ruled.reference.namespace) => match found {
