@@ -21,6 +21,7 @@ use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::rules::Keeper;
 use crate::site::caches::Caches;
+use crate::site::events::Events;
 use crate::site::gate::Gate;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::site::sweep::Sweeper;
@@ -145,6 +146,7 @@ async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics
         caches.clone(),
         Sweeper::new(client.clone(), args.site.sweep_concurrency),
         gate.clone(),
+        Events::new(client.clone(), &args.name),
         Timestamp::now,
     );
     let reconciler = Reconciler::new(

@@ -8,19 +8,22 @@ use std::time::Duration;
 use failover_core::api::{RoleRule, RoleRuleSpec, RoleRuleStatus};
 use failover_core::causes::causes;
 use failover_core::role_rule::in_force;
-use failover_core::role_rule::readiness::{Missing, Readiness, conditions};
+use failover_core::role_rule::readiness::{Missing, READY, Readiness, conditions};
 use failover_core::role_rule::{RuleError, written};
 use failover_core::transition::is_paused;
 use failover_core::{Role, Rule, RuleSet};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 
 use super::{RulesError, needs, spend, write};
 use crate::site::caches::Caches;
 use crate::site::discovery;
+use crate::site::events::Events;
 use crate::site::gate::Gate;
+use crate::site::news::News;
 use crate::site::own_writes::OwnWrites;
 use crate::site::setback::{LONGEST_BACKOFF, backoff};
 use crate::site::sweep::Sweeper;
@@ -40,6 +43,7 @@ pub struct Keeper {
     sweeper: Sweeper,
     gate: Gate,
     now: fn() -> Timestamp,
+    events: Events,
     own: OwnWrites<RoleRule>,
     /// What has been swept since it was adopted, by the uid of the rule. Lost with the process, which costs one sweep of the kind.
     swept: HashMap<String, RoleRuleSpec>,
@@ -57,6 +61,7 @@ impl Keeper {
         caches: Caches,
         sweeper: Sweeper,
         gate: Gate,
+        events: Events,
         now: fn() -> Timestamp,
     ) -> Self {
         Self {
@@ -66,6 +71,7 @@ impl Keeper {
             sweeper,
             gate,
             now,
+            events,
             own: OwnWrites::default(),
             swept: HashMap::new(),
         }
@@ -166,11 +172,7 @@ impl Keeper {
             enforced: next.clone(),
         };
         if rule.status.as_ref() != Some(&status) {
-            tracing::info!(
-                role_rule = rule.name_any(),
-                reason = readiness.reason(),
-                "the status of a RoleRule changes"
-            );
+            self.tell_readiness(rule, &status);
             self.wrote(rule, write::status(&self.api, rule, status).await?);
         }
         if let Some(next) = next {
@@ -244,10 +246,21 @@ impl Keeper {
         // Dropped where the roles are to move; the next look tries again, if it still may.
         match gate.within(work).await {
             Some(Ok(Some(answer))) => {
-                tracing::info!(
-                    role_rule = rule.name_any(),
-                    deleted,
-                    "a RoleRule is let go: its layer is primary, and its records are spent"
+                let what = if deleted {
+                    "the rule"
+                } else {
+                    "the looser rule"
+                };
+                let note = format!(
+                    "{what} is let go: its layer is primary everywhere, and its records are spent"
+                );
+                self.tell(
+                    rule,
+                    News {
+                        warning: false,
+                        reason: "Released",
+                        note,
+                    },
                 );
                 Ok(self.wrote(rule, answer))
             }
@@ -295,9 +308,45 @@ impl Keeper {
         let _ = tokio::time::timeout(UNTIL_SEEN, gone).await;
     }
 
+    /// Tells a rule what has become of it, where that is not what it was told last.
+    fn tell_readiness(&self, rule: &RoleRule, status: &RoleRuleStatus) {
+        let ready = |conditions: &[Condition]| {
+            let mut conditions = conditions.iter();
+            conditions.find(|c| c.type_ == READY).cloned()
+        };
+        let before = rule.status.as_ref().and_then(|s| ready(&s.conditions));
+        let Some(now) = ready(&status.conditions) else {
+            return;
+        };
+        let same =
+            |before: &Condition| (&before.status, &before.reason) == (&now.status, &now.reason);
+        if before.as_ref().is_some_and(same) {
+            return;
+        }
+        let news = News {
+            warning: now.status != "True",
+            reason: if now.status == "True" {
+                "Ready"
+            } else {
+                "NotReady"
+            },
+            note: format!("{}: {}", now.reason, now.message),
+        };
+        self.tell(rule, news);
+    }
+
+    fn tell(&self, rule: &RoleRule, news: News) {
+        self.events
+            .publish(&rule.object_ref(&()), &[news], (self.now)());
+    }
+
     fn wrote(&mut self, replaced: &RoleRule, answer: RoleRule) -> RoleRule {
         let version = replaced.resource_version().unwrap_or_default();
         self.own.wrote(&version, answer.clone());
         answer
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -27,42 +27,42 @@ use super::gate::Gate;
 use super::label::NamespaceMeta;
 use super::look::Looker;
 use super::origins::OriginWatches;
-use super::readable::UnreadableObjects;
+use super::readable::{Reader, UnreadableObjects};
 use super::reconcile::{Parts, Reconciler};
 use super::sweep::Sweeper;
 use crate::metrics::Metrics;
 
-pub(super) const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
-pub(super) const SHOP: &str = "/api/v1/namespaces/shop";
-pub(super) const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
-pub(super) const HOOK: &str =
+pub(crate) const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
+pub(crate) const SHOP: &str = "/api/v1/namespaces/shop";
+pub(crate) const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
+pub(crate) const HOOK: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/failover.dev";
 
 /// A wall clock that follows the test's own time.
-pub(super) fn wall() -> Timestamp {
+pub(crate) fn wall() -> Timestamp {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = Instant::now().saturating_duration_since(*START.get_or_init(Instant::now));
     Timestamp::from_second(1_700_000_000).unwrap() + since
 }
 
 /// How far the caches are behind.
-pub(super) const LAG: Duration = Duration::from_millis(30);
+pub(crate) const LAG: Duration = Duration::from_millis(30);
 
 /// An API server, and caches that follow it.
-pub(super) struct Bed {
-    pub(super) api: FakeApi,
-    pub(super) caches: Caches,
-    pub(super) metrics: Metrics,
+pub(crate) struct Bed {
+    pub(crate) api: FakeApi,
+    pub(crate) caches: Caches,
+    pub(crate) metrics: Metrics,
     /// The watch of FailoverPolicies hangs.
-    pub(super) policies_hang: Arc<AtomicBool>,
+    pub(crate) policies_hang: Arc<AtomicBool>,
     /// Ends with the bed.
     #[expect(dead_code, reason = "held for its drop")]
-    pub(super) feed: AbortOnDropHandle<()>,
+    pub(crate) feed: AbortOnDropHandle<()>,
 }
 
 impl Bed {
     /// A site in this role with the enrolled namespace `shop` and a Deployment of three in it; nothing done yet.
-    pub(super) async fn new(role: &str) -> Self {
+    pub(crate) async fn new(role: &str) -> Self {
         let api = FakeApi::new();
         let policies_hang = Arc::new(AtomicBool::new(false));
         let (caches, feed) = follow(&api, Arc::clone(&policies_hang));
@@ -94,7 +94,7 @@ impl Bed {
     }
 
     /// Starts a controller. Dropping the handle kills it.
-    pub(super) fn controller(&self) -> AbortOnDropHandle<()> {
+    pub(crate) fn controller(&self) -> AbortOnDropHandle<()> {
         let client = self.api.client();
         let parts = Parts {
             caches: self.caches.clone(),
@@ -114,7 +114,7 @@ impl Bed {
     }
 
     /// Orders a role, as the CLI does.
-    pub(super) fn order(&self, id: &str, role: &str, overrides: &[&str]) {
+    pub(crate) fn order(&self, id: &str, role: &str, overrides: &[&str]) {
         let mut site = self.api.get(SITE);
         let epoch = site["spec"]["epoch"].as_i64().unwrap() + 1;
         site["metadata"]["generation"] = json!(epoch);
@@ -124,12 +124,12 @@ impl Bed {
         self.api.put(SITE, site);
     }
 
-    pub(super) fn status(&self) -> SiteStatus {
+    pub(crate) fn status(&self) -> SiteStatus {
         serde_json::from_value(self.api.get(SITE)["status"].clone()).unwrap_or_default()
     }
 
     /// Waits until the status is so; fails after ten minutes of the test's own time.
-    pub(super) async fn until(&self, what: &str, so: impl Fn(&SiteStatus) -> bool) -> SiteStatus {
+    pub(crate) async fn until(&self, what: &str, so: impl Fn(&SiteStatus) -> bool) -> SiteStatus {
         let deadline = Instant::now() + Duration::from_secs(600);
         loop {
             let status = self.status();
@@ -141,14 +141,14 @@ impl Bed {
         }
     }
 
-    pub(super) async fn until_settled(&self, id: &str) -> SiteStatus {
+    pub(crate) async fn until_settled(&self, id: &str) -> SiteStatus {
         self.until(&format!("settled after {id}"), |status| {
             status.history.first().is_some_and(|entry| entry.id == id) && is_ready(status)
         })
         .await
     }
 
-    pub(super) fn shop_labels(&self) -> BTreeSet<String> {
+    pub(crate) fn shop_labels(&self) -> BTreeSet<String> {
         let shop = self.api.get(SHOP);
         shop["metadata"]["labels"]
             .as_object()
@@ -158,12 +158,12 @@ impl Bed {
             .collect()
     }
 
-    pub(super) fn replicas(&self) -> i64 {
+    pub(crate) fn replicas(&self) -> i64 {
         self.api.get(WEB)["spec"]["replicas"].as_i64().unwrap()
     }
 }
 
-pub(super) fn is_ready(status: &SiteStatus) -> bool {
+pub(crate) fn is_ready(status: &SiteStatus) -> bool {
     status.phase == Some(Phase::Stable)
         && status
             .conditions
@@ -172,7 +172,7 @@ pub(super) fn is_ready(status: &SiteStatus) -> bool {
 }
 
 /// Caches that learn of every change a little later.
-pub(super) fn follow(
+pub(crate) fn follow(
     api: &FakeApi,
     policies_hang: Arc<AtomicBool>,
 ) -> (Caches, AbortOnDropHandle<()>) {
@@ -192,14 +192,16 @@ pub(super) fn follow(
         writer.apply_watcher_event(&Event::Apply(serde_json::from_value(object).unwrap()));
     }
     let (sites, mut site_writer) = empty::<Site>();
+    let unreadable = UnreadableObjects::default();
+    let mut site_reader = Reader::new(sites.clone(), unreadable.clone(), vec![], |_| None);
     let (namespaces, mut namespace_writer) = empty::<NamespaceMeta>();
-    let (role_rules, _) = empty::<RoleRule>();
+    let (role_rules, mut rule_writer) = empty::<RoleRule>();
     let (failover_policies, mut policy_writer) = empty::<FailoverPolicy>();
     let (leases, mut lease_writer) = empty::<Lease>();
     let (webhooks, mut webhook_writer) = empty::<MutatingWebhookConfiguration>();
     let (policies, _) = empty::<ValidatingAdmissionPolicy>();
     let (bindings, _) = empty::<ValidatingAdmissionPolicyBinding>();
-    let changed = Arc::new(Notify::new());
+    let (changed, rules_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (send, mut changes) = mpsc::unbounded_channel::<(String, Value)>();
     let send = Mutex::new(send);
     api.on_change(move |path, object| {
@@ -216,15 +218,18 @@ pub(super) fn follow(
         webhooks,
         policies,
         bindings,
-        unreadable: UnreadableObjects::default(),
+        unreadable,
         changed: Arc::clone(&changed),
-        rules_changed: Arc::default(),
+        rules_changed: Arc::clone(&rules_changed),
     };
     let feed = tokio::spawn(async move {
         while let Some((path, object)) = changes.recv().await {
             tokio::time::sleep(LAG).await;
             if path == SITE {
-                apply(&mut site_writer, object);
+                let event = Event::Apply(serde_json::from_value(object).unwrap());
+                if let Some(event) = site_reader.take(event) {
+                    site_writer.apply_watcher_event(&event);
+                }
             } else if path.starts_with("/api/v1/namespaces/") {
                 apply(&mut namespace_writer, object);
             } else if path.contains("/leases/") {
@@ -233,18 +238,21 @@ pub(super) fn follow(
                 if !policies_hang.load(Ordering::Relaxed) {
                     apply(&mut policy_writer, object);
                 }
+            } else if path.contains("/rolerules/") {
+                apply(&mut rule_writer, object);
             } else if path == HOOK {
                 apply(&mut webhook_writer, object);
             } else {
                 continue;
             }
             changed.notify_one();
+            rules_changed.notify_one();
         }
     });
     (caches, AbortOnDropHandle::new(feed))
 }
 
-pub(super) fn lease(api: &FakeApi, step: i64) {
+pub(crate) fn lease(api: &FakeApi, step: i64) {
     api.put(
         "/apis/coordination.k8s.io/v1/namespaces/failover-enforcers/leases/hook-0",
         json!({

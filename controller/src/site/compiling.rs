@@ -1,6 +1,7 @@
 //! What is to be in force of single objects, from what the caches hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use failover_core::api::FailoverPolicy;
 use failover_core::birth::Settled;
@@ -8,39 +9,44 @@ use failover_core::compile::{Compiled, Inputs, ObjectKey, compile};
 use failover_core::namespace::ObjectRoles;
 use failover_core::origin::Origins;
 use failover_core::transition::{EnrolledNamespace, is_paused};
-use kube::Client;
+use futures::StreamExt as _;
+use kube::{Client, ResourceExt as _};
+use tokio::time::Instant;
 
 use super::exempt_labels::ExemptLabels;
 use super::observe::Seen;
 use super::origins::OriginWatches;
 
-/// Compiles. Asks the API server only where an exemption that is in force seems not to be asked for any more: an operator
-/// labels the object first and then writes the Namespace, and the watch that tells of the Namespace may be the faster one; and
-/// where what installed an object seems to be gone.
-/// `unused` are volumes that nothing uses.
-pub async fn compiled(
-    client: &Client,
+/// Compiles. An exemption that is in force and seems not to be asked for any more ends only where the API server has `answered`
+/// so: an operator labels the object first and then writes the Namespace, and the watch of the Namespace may be the faster one.
+/// In the same way what installed an object counts as gone only where it has answered so.
+/// `unasked` and `missing` name what is to be confirmed. `unused` are volumes that nothing uses.
+pub fn compiled(
     seen: &Seen,
     labels: &ExemptLabels,
     origins: &OriginWatches,
+    answered: &Answers,
     unused: &BTreeSet<ObjectKey>,
 ) -> Compiled {
     let mut exempt = labels.asked();
     let mut known = origins.known();
     let mut compiled = once(seen, &exempt, unused, &known);
     if !compiled.unasked.is_empty() || !compiled.missing.is_empty() {
-        for key in compiled.unasked {
-            if labels.confirm(client, &key).await {
-                exempt.insert(key);
-            }
-        }
-        // The watch of what was installed may be the faster one, too.
-        for key in compiled.missing {
-            if origins.confirm(client, &key).await {
-                known.existing.insert(key);
-            }
-        }
-        compiled = once(seen, &exempt, unused, &known);
+        let (unasked, missing) = (compiled.unasked, compiled.missing);
+        let denied = |question| answered.of(seen, &question) == Some(false);
+        let unasked_still = unasked
+            .iter()
+            .filter(|key| !denied(Question::IsExempt((*key).clone())));
+        exempt.extend(unasked_still.cloned());
+        let missing_still = missing
+            .iter()
+            .filter(|key| !denied(Question::IsThere((*key).clone())));
+        known.existing.extend(missing_still.cloned());
+        compiled = Compiled {
+            unasked,
+            missing,
+            ..once(seen, &exempt, unused, &known)
+        };
     }
     // A policy that cannot be read may order anything of these: they keep what they have.
     let unreadable = seen.unreadable.iter();
@@ -48,6 +54,103 @@ pub async fn compiled(
         compiled.objects.remove(namespace);
     }
     compiled
+}
+
+/// How long an answer counts.
+const ANSWERS_FOR: Duration = Duration::from_secs(5);
+
+/// How many questions are asked at once.
+const AT_ONCE: usize = 8;
+
+/// What only the API server itself can say: the watch of one kind says nothing of what that of another has shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// Whether this object asks to be exempt.
+    IsExempt(ObjectKey),
+    /// Whether this HelmRelease or Kustomization is there.
+    IsThere(ObjectKey),
+}
+
+impl Question {
+    fn namespace(&self) -> &str {
+        match self {
+            Self::IsExempt(key) | Self::IsThere(key) => &key.namespace,
+        }
+    }
+}
+
+/// An answer, and the version of the Namespace that it was asked about: what was labelled before a later version was written is
+/// not in it.
+#[derive(Debug)]
+struct Answer {
+    yes: bool,
+    at: Instant,
+    version: Option<String>,
+}
+
+/// What the API server has said of single objects.
+#[derive(Debug, Default)]
+pub struct Answers(BTreeMap<Question, Answer>);
+
+/// Questions, each with the version of the Namespace that it is about, and whether the answer is yes.
+pub type Answered = Vec<(Question, Option<String>, bool)>;
+
+impl Answers {
+    fn of(&self, seen: &Seen, question: &Question) -> Option<bool> {
+        let answer = self.0.get(question)?;
+        let counts = answer.at.elapsed() < ANSWERS_FOR && answer.version == version(seen, question);
+        counts.then_some(answer.yes)
+    }
+
+    pub fn take_in(&mut self, answers: Answered) {
+        let at = Instant::now();
+        self.0.retain(|_, answer| answer.at.elapsed() < ANSWERS_FOR);
+        for (question, version, yes) in answers {
+            self.0.insert(question, Answer { yes, at, version });
+        }
+    }
+
+    /// What is to be asked for this to be compiled for good, with the version of the Namespace that it is about.
+    pub fn wanting(&self, seen: &Seen, compiled: &Compiled) -> Vec<(Question, Option<String>)> {
+        let unasked = compiled.unasked.iter().cloned().map(Question::IsExempt);
+        let missing = compiled.missing.iter().cloned().map(Question::IsThere);
+        unasked
+            .chain(missing)
+            .filter(|question| self.of(seen, question).is_none())
+            .map(|question| {
+                let version = version(seen, &question);
+                (question, version)
+            })
+            .collect()
+    }
+}
+
+fn version(seen: &Seen, question: &Question) -> Option<String> {
+    let namespace = seen.namespaces.get(question.namespace())?;
+    namespace.resource_version()
+}
+
+/// Asks the API server.
+pub async fn ask(
+    client: Client,
+    labels: ExemptLabels,
+    origins: OriginWatches,
+    questions: Vec<(Question, Option<String>)>,
+) -> Answered {
+    futures::stream::iter(questions)
+        .map(|(question, version)| {
+            let (client, labels, origins) = (&client, &labels, &origins);
+            async move {
+                let yes = match &question {
+                    Question::IsExempt(key) => labels.confirm(client, key).await,
+                    Question::IsThere(key) => origins.confirm(client, key).await,
+                };
+                (question, version, yes)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
 }
 
 fn once(

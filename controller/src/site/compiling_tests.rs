@@ -103,7 +103,7 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
     let policy = |state: &str, generation: i64| {
         json!({
             "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
-            "metadata": { "namespace": "shop", "generation": generation },
+            "metadata": { "namespace": "shop", "generation": generation, "uid": "p" },
             "spec": { "desiredState": state, "managedResources": [{ "kind": "Deployment", "name": "web" }] }
         })
     };
@@ -134,11 +134,30 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
     })
     .await;
     assert_eq!(bed.replicas(), 3);
-    let told = events(&bed, "TransitionStarted");
-    assert!(
-        told.iter().any(|note| note
-            == "FailoverPolicy shop/web: secondary to primary, epoch 1, request up: drill (overrides peer-unknown)"),
-        "{told:?}"
+    let asked = bed.api.take_asked();
+    let told = asked.iter().find(|asked| {
+        let body = &asked.body;
+        body["regarding"]["kind"] == "FailoverPolicy"
+            && body["note"]
+                .as_str()
+                .is_some_and(|note| note.starts_with("secondary to primary"))
+    });
+    let told = told.expect("it stands on the policy");
+    assert_eq!(told.path, "/apis/events.k8s.io/v1/namespaces/shop/events");
+    let regarding = &told.body["regarding"];
+    assert_eq!(
+        (
+            &told.body["reason"],
+            &regarding["namespace"],
+            &regarding["name"],
+            &regarding["uid"]
+        ),
+        (
+            &json!("TransitionStarted"),
+            &json!("shop"),
+            &json!("web"),
+            &json!("p")
+        )
     );
     bed.api.take_writes();
     tokio::time::sleep(Duration::from_secs(600)).await;
@@ -156,7 +175,7 @@ async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
     let policy = |state: &str, generation: i64| {
         json!({
             "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
-            "metadata": { "namespace": "shop", "generation": generation },
+            "metadata": { "namespace": "shop", "generation": generation, "uid": "p" },
             "spec": { "desiredState": state, "managedResources": [{ "kind": "Deployment", "name": "web" }] }
         })
     };
@@ -241,6 +260,8 @@ async fn what_stands_by_on_its_own_is_not_opened_by_its_namespace_leaving() {
 #[tokio::test(start_paused = true)]
 async fn what_lost_its_release_on_a_standby_stays_passive_until_the_release_is_back() {
     let bed = Bed::new("secondary").await;
+    bed.api
+        .serve("helm.toolkit.fluxcd.io", "v2", "helmreleases");
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
     let key = |resource: &str| ObjectKey {

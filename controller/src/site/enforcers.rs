@@ -47,7 +47,7 @@ pub struct Live {
 }
 
 /// The Lease of a replica that went without giving it back.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forgotten {
     pub name: String,
     /// The version that has not changed; a replica that comes back in the last moment has another.
@@ -107,7 +107,7 @@ impl Enforcers {
 }
 
 /// Removes Leases that dead replicas left. That it cannot be done harms nobody.
-pub async fn clear_away(leases: &Api<Lease>, forgotten: &[Forgotten]) {
+pub async fn clear_away(leases: Api<Lease>, forgotten: Vec<Forgotten>) {
     for Forgotten {
         name,
         resource_version,
@@ -121,7 +121,7 @@ pub async fn clear_away(leases: &Api<Lease>, forgotten: &[Forgotten]) {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
-        match leases.delete(name, &params).await {
+        match leases.delete(&name, &params).await {
             Ok(_) => tracing::info!(
                 lease = name,
                 "removed the lease of a webhook replica that is long gone"

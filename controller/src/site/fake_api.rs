@@ -15,6 +15,8 @@ use tower::{BoxError, service_fn};
 
 /// Answers a request in place of the server, where it wants to.
 type Fault = Box<dyn FnMut(&Asked, &mut Objects) -> Option<Response<Body>> + Send>;
+/// Whether a request is never answered.
+type Hang = Box<dyn Fn(&Asked) -> bool + Send>;
 /// Told of every object that is stored, with its path.
 type Watcher = Box<dyn Fn(&str, &Value) + Send>;
 type Objects = BTreeMap<String, Value>;
@@ -30,8 +32,64 @@ pub(crate) struct Asked {
     pub(crate) answer: u16,
 }
 
-#[derive(Clone)]
-pub(crate) struct FakeApi(Arc<Mutex<State>>);
+/// Refuses what it does not know, and fails the test that asked for it.
+pub(crate) struct FakeApi {
+    state: Arc<Mutex<State>>,
+    /// This is the test's own.
+    first: bool,
+}
+
+impl Clone for FakeApi {
+    fn clone(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            first: false,
+        }
+    }
+}
+
+impl Drop for FakeApi {
+    fn drop(&mut self) {
+        if self.first && !std::thread::panicking() {
+            let unknown = std::mem::take(&mut self.state().unknown);
+            assert!(
+                unknown.is_empty(),
+                "asked for what is not known: {unknown:#?}"
+            );
+        }
+    }
+}
+
+/// Kinds that are there and that discovery does not name, so that no sweep and no check lists them.
+const OTHERS: [(&str, &[&str]); 9] = [
+    (
+        "/api/v1/",
+        &[
+            "namespaces",
+            "pods",
+            "nodes",
+            "secrets",
+            "persistentvolumeclaims",
+        ],
+    ),
+    ("/apis/apps/v1/", &["daemonsets"]),
+    ("/apis/batch/v1/", &["jobs"]),
+    ("/apis/storage.k8s.io/v1/", &["volumeattachments"]),
+    ("/apis/coordination.k8s.io/v1/", &["leases"]),
+    ("/apis/events.k8s.io/v1/", &["events"]),
+    (
+        "/apis/failover.dev/v1alpha1/",
+        &["sites", "failoverpolicies", "rolerules"],
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/",
+        &["selfsubjectaccessreviews"],
+    ),
+    (
+        "/apis/admissionregistration.k8s.io/v1/",
+        &["mutatingwebhookconfigurations"],
+    ),
+];
 
 struct State {
     objects: Objects,
@@ -45,12 +103,15 @@ struct State {
     served: Vec<(&'static str, &'static str, &'static str)>,
     asked: Vec<Asked>,
     fault: Option<Fault>,
+    hangs: Option<Hang>,
     watcher: Option<Watcher>,
+    /// What was asked for and is not known.
+    unknown: Vec<String>,
 }
 
 impl FakeApi {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             objects: Objects::new(),
             version: 100,
             webhook_alive: true,
@@ -66,8 +127,14 @@ impl FakeApi {
             ],
             asked: Vec::new(),
             fault: None,
+            hangs: None,
             watcher: None,
-        })))
+            unknown: Vec::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            first: true,
+        }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -84,6 +151,10 @@ impl FakeApi {
                     body: serde_json::from_slice(&body).unwrap_or(Value::Null),
                     answer: 0,
                 };
+                if api.hangs(&asked) {
+                    api.state().asked.push(asked);
+                    return std::future::pending().await;
+                }
                 let mut state = api.state();
                 let answer = state.answer(&asked);
                 state.asked.push(Asked {
@@ -147,6 +218,23 @@ impl FakeApi {
         self.state().watcher = Some(Box::new(changed));
     }
 
+    /// Requests of which this is so are never answered.
+    pub(crate) fn set_hanging(&self, hangs: impl Fn(&Asked) -> bool + Send + 'static) {
+        self.state().hangs = Some(Box::new(hangs));
+    }
+
+    fn hangs(&self, asked: &Asked) -> bool {
+        self.state()
+            .hangs
+            .as_ref()
+            .is_some_and(|hangs| hangs(asked))
+    }
+
+    /// What has been asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.state().asked.clone()
+    }
+
     /// What was asked since the last call.
     pub(crate) fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state().asked)
@@ -162,7 +250,7 @@ impl FakeApi {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 }
 
@@ -198,6 +286,10 @@ impl State {
                 let kinds = if asked.path == "/api" { core } else { others };
                 respond(StatusCode::OK, &discovery(&kinds))
             }
+            (method, path) if !self.knows(path) => {
+                self.unknown.push(format!("{method} {path}"));
+                status(404, "the fake API does not know this kind; serve() it")
+            }
             ("GET", path) if self.objects.contains_key(path) => {
                 respond(StatusCode::OK, &self.objects[path])
             }
@@ -205,9 +297,34 @@ impl State {
             ("GET", path) => respond(StatusCode::OK, &self.list(path, &asked.query)),
             ("PATCH", path) => self.patch(path.strip_suffix("/status").unwrap_or(path), asked),
             ("PUT", path) => self.put_status(path, &asked.body),
+            ("DELETE", path) => match self.objects.remove(path) {
+                Some(object) => respond(StatusCode::OK, &object),
+                None => status(404, "not found"),
+            },
             ("POST", _) => respond(StatusCode::CREATED, &asked.body),
             (method, path) => panic!("{method} {path} is not expected"),
         }
+    }
+
+    /// Whether a path is of a kind that there is.
+    fn knows(&self, path: &str) -> bool {
+        let segments: Vec<_> = path.trim_matches('/').split('/').collect();
+        let after_version = if segments[0] == "api" { 2 } else { 3 };
+        let (root, rest) = segments.split_at(after_version.min(segments.len()));
+        let resource = match rest {
+            ["namespaces", _, resource, ..] => *resource,
+            [resource, ..] => *resource,
+            [] => return false,
+        };
+        let root = format!("/{}/", root.join("/"));
+        let at = |group: &str, version: &str| match group {
+            "" => format!("/api/{version}/"),
+            group => format!("/apis/{group}/{version}/"),
+        };
+        let mut served = self.served.iter();
+        let mut others = OTHERS.iter();
+        served.any(|(group, version, kind)| at(group, version) == root && *kind == resource)
+            || others.any(|(known, kinds)| *known == root && kinds.contains(&resource))
     }
 
     fn list(&self, path: &str, query: &str) -> Value {
@@ -224,9 +341,20 @@ impl State {
             .filter(|(p, _)| is_listed(p, path))
             .map(|(_, o)| o)
             .filter(|o| {
-                // The only selector that is ever asked with.
-                parameter("labelSelector").is_none()
-                    || o["metadata"]["labels"]["failover.dev/enforce"] == "disabled"
+                let name =
+                    parameter("fieldSelector").and_then(|f| f.strip_prefix("metadata.name%3D"));
+                name.is_none_or(|name| o["metadata"]["name"] == name)
+            })
+            .filter(|o| {
+                let label = &o["metadata"]["labels"]["failover.dev/enforce"];
+                match parameter("labelSelector") {
+                    None => true,
+                    Some("failover.dev%2Fenforce%3Ddisabled") => label == "disabled",
+                    Some("failover.dev%2Fenforce+in+%28enabled%2Cpolicy%29") => {
+                        label == "enabled" || label == "policy"
+                    }
+                    Some(other) => panic!("the selector {other} is not known"),
+                }
             })
             .collect();
         let items: Vec<_> = all.iter().skip(from).take(limit).collect();
@@ -338,7 +466,6 @@ impl State {
     }
 }
 
-/// Whether a path names one object, and not a collection.
 /// Whether an object is among those of a list: of one namespace, or of all.
 fn is_listed(object: &str, list: &str) -> bool {
     let (Some((version, kind)), Some((of, _))) = (list.rsplit_once('/'), object.rsplit_once('/'))
@@ -351,6 +478,7 @@ fn is_listed(object: &str, list: &str) -> bool {
     of == list || in_namespace.is_some_and(|(_, of_kind)| of_kind == kind)
 }
 
+/// Whether a path names one object, and not a collection.
 fn is_object(path: &str) -> bool {
     let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
     let after_version = if segments[0] == "api" { 2 } else { 3 };
@@ -375,4 +503,17 @@ fn discovery(kinds: &[(&str, &str, &str)]) -> Value {
         })
         .collect();
     json!({ "items": items })
+}
+
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "asked for what is not known")]
+    async fn what_it_does_not_know_fails_the_test() {
+        let api = FakeApi::new();
+        let request = Request::get("/apis/example.com/v1/namespaces/shop/widgets").body(vec![]);
+        let answer = api.client().request::<Value>(request.unwrap()).await;
+        assert!(matches!(answer, Err(kube::Error::Api(status)) if status.code == 404));
+    }
 }

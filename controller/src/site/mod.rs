@@ -12,6 +12,7 @@
 //! Nothing that matters is kept in memory: a controller that is killed anywhere is followed by one that reads the journal
 //! and goes on. What is kept (the last sweep's report, our own writes) saves time and may be lost.
 
+pub mod background;
 pub mod backstop;
 pub mod caches;
 pub mod compiling;
@@ -36,6 +37,7 @@ pub mod policies;
 pub mod progress;
 pub mod readable;
 pub mod reconcile;
+pub mod release;
 pub mod setback;
 pub mod status;
 pub mod survey;
@@ -44,6 +46,6 @@ pub mod sweeping;
 pub mod work;
 
 #[cfg(test)]
-mod bed;
+pub(crate) mod bed;
 #[cfg(test)]
 pub(crate) mod fake_api;

@@ -59,16 +59,8 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// What is new in the journal of a policy.
-pub fn of_policy(policy: &str, before: Journal<'_>, after: Journal<'_>) -> Vec<News> {
-    let told = of_walk(before, after).into_iter().map(|news| News {
-        note: format!("FailoverPolicy {policy}: {}", news.note),
-        ..news
-    });
-    told.collect()
-}
-
-fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<News> {
+/// What is new in a journal.
+pub fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<News> {
     let mut news = Vec::new();
     let ended = after
         .history
@@ -430,21 +422,20 @@ mod tests {
     }
 
     #[test]
-    fn the_walk_of_a_policy_is_told_by_its_name() {
+    fn the_walk_of_a_policy_is_told_as_that_of_a_site() {
         let before = FailoverPolicyStatus::default();
         let begun: FailoverPolicyStatus =
             serde_json::from_value(json!({ "transition": transition("1", &json!([])) })).unwrap();
         let (before, begun) = (Journal::of_policy(&before), Journal::of_policy(&begun));
-        let news = of_policy("shop/web", before, begun);
+        let news = of_walk(before, begun);
         assert_eq!(
             news,
             [News::normal(
                 "TransitionStarted",
-                "FailoverPolicy shop/web: primary to secondary, epoch 3, request 1 by jo: drill"
-                    .into()
+                "primary to secondary, epoch 3, request 1 by jo: drill".into()
             )]
         );
-        assert_eq!(of_policy("shop/web", begun, begun), []);
+        assert_eq!(of_walk(begun, begun), []);
     }
 
     #[test]

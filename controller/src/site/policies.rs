@@ -1,6 +1,6 @@
 //! FailoverPolicies: each is told what became of it, and walks where it orders a state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use failover_core::Role;
@@ -16,6 +16,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
+use tokio::time::Instant;
 
 use super::look::{Moving, Scene};
 use super::observe::Seen;
@@ -32,6 +33,8 @@ pub struct Decided {
     pub looks: Vec<Look>,
     /// When to decide again, if nothing happens before.
     pub until: Option<Timestamp>,
+    /// When to write again what could not be written.
+    pub not_before: Option<Instant>,
 }
 
 impl Decided {
@@ -63,8 +66,9 @@ pub fn decide<'a>(
     look_of: impl Fn(&Whose) -> (Option<&'a LookReport>, Option<&'a Failing<Look>>),
 ) -> Decided {
     let mut decided = Decided::default();
+    let results = by_name(results);
     for policy in policies {
-        let Some(result) = result_of(policy, results) else {
+        let Some(result) = of(policy, &results) else {
             continue;
         };
         let whose = Whose::Policy(name_of(policy));
@@ -86,11 +90,28 @@ pub fn decide<'a>(
 
 /// The volumes that policies are promoting now.
 pub fn promoted(seen: &Seen, compiled: &Compiled) -> BTreeSet<ObjectKey> {
+    let results = by_name(&compiled.policies);
     let found = seen.policies.iter().filter_map(|policy| {
-        let result = result_of(policy, &compiled.policies)?;
+        let result = of(policy, &results)?;
         Some((&**policy, result))
     });
     promoting(found)
+}
+
+type ByName<'a> = BTreeMap<(&'a str, &'a str), &'a PolicyResult>;
+
+/// What became of policies, by namespace and name.
+fn by_name(results: &[PolicyResult]) -> ByName<'_> {
+    results
+        .iter()
+        .map(|result| ((result.namespace.as_str(), result.name.as_str()), result))
+        .collect()
+}
+
+fn of<'a>(policy: &FailoverPolicy, results: &ByName<'a>) -> Option<&'a PolicyResult> {
+    let metadata = &policy.metadata;
+    let (namespace, name) = (metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+    results.get(&(namespace, name)).copied()
 }
 
 /// What became of a policy.
@@ -124,11 +145,8 @@ pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
 
 /// What a look at these objects finds them in.
 fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
-    let touched = |namespace: &&EnrolledNamespace| {
-        objects
-            .iter()
-            .any(|object| object.namespace == namespace.name)
-    };
+    let touched: BTreeSet<&str> = objects.iter().map(|o| o.namespace.as_str()).collect();
+    let touched = |namespace: &&EnrolledNamespace| touched.contains(namespace.name.as_str());
     Scene {
         to,
         namespaces: seen.enrolled.iter().filter(touched).cloned().collect(),
@@ -138,12 +156,22 @@ fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
     }
 }
 
-/// Writes each status on the version it was decided on. Returns the answers, each with what it replaced. One that cannot be
-/// written holds nothing up but its own walk, and is tried again at the next look.
+/// What came of writing statuses.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Each policy that was written: as it was, and as the API server answered.
+    pub answers: Vec<(Arc<FailoverPolicy>, FailoverPolicy)>,
+    /// Those that have changed meanwhile, or are gone: the watch tells.
+    pub conflicts: Vec<String>,
+    /// Those that could not be written.
+    pub failed: Vec<String>,
+}
+
+/// Writes each status on the version it was decided on. One that cannot be written holds nothing up but its own walk.
 pub async fn write_all(
-    client: &Client,
+    client: Client,
     writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
-) -> Vec<(Arc<FailoverPolicy>, FailoverPolicy)> {
+) -> Written {
     let answers: Vec<_> = futures::stream::iter(writes)
         .map(|(policy, status)| {
             let client = client.clone();
@@ -155,17 +183,22 @@ pub async fn write_all(
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let mut written = Vec::new();
+    let mut written = Written::default();
     for (policy, answer) in answers {
+        let name = name_of(&policy);
         match answer {
-            Ok(answer) => written.push((policy, answer)),
-            // Changed or gone: the watch tells.
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
-            Err(error) => tracing::warn!(
-                policy = name_of(&policy),
-                error = causes(&error),
-                "cannot write the status of a FailoverPolicy; going on without"
-            ),
+            Ok(answer) => written.answers.push((policy, answer)),
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
+                written.conflicts.push(name);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    policy = name,
+                    error = causes(&error),
+                    "cannot write the status of a FailoverPolicy; going on without"
+                );
+                written.failed.push(name);
+            }
         }
     }
     written

@@ -124,3 +124,71 @@ where
         .map(version)
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::site::fake_api::FakeApi;
+
+    fn path(namespace: &str, name: &str) -> String {
+        format!("/apis/failover.dev/v1alpha1/namespaces/{namespace}/failoverpolicies/{name}")
+    }
+
+    fn policy(namespace: &str, named: &[&str]) -> Value {
+        let named = named.iter().map(
+            |namespace| json!({ "kind": "Deployment", "name": "web", "namespace": namespace }),
+        );
+        json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy", "metadata": { "namespace": namespace, "uid": namespace },
+            "spec": { "managedResources": named.collect::<Vec<_>>() }
+        })
+    }
+
+    /// As read, and then changed by somebody else.
+    fn read(api: &FakeApi, all: &[(&str, &str)]) -> Vec<Arc<FailoverPolicy>> {
+        let one = |(namespace, name): &(&str, &str)| {
+            let stored = api.get(&path(namespace, name));
+            Arc::new(serde_json::from_value(stored).unwrap())
+        };
+        all.iter().map(one).collect()
+    }
+
+    #[tokio::test]
+    async fn only_what_may_be_about_the_namespaces_is_confirmed() {
+        let api = FakeApi::new();
+        api.put(&path("billing", "a"), policy("billing", &["billing"]));
+        api.put(&path("shop", "b"), policy("shop", &["shop"]));
+        let policies = read(&api, &[("billing", "a"), ("shop", "b")]);
+        let confirm = async |namespaces: &[&str]| {
+            let namespaces = namespaces.iter().copied().collect();
+            let answer = confirm_policies(&api.client(), &policies, &namespaces).await;
+            !matches!(answer, Err(StatusError::Conflict))
+        };
+        assert!(confirm(&["billing", "shop"]).await);
+        api.put(&path("billing", "a"), policy("billing", &["billing"]));
+        assert!(
+            confirm(&["shop"]).await,
+            "somebody else's walk goes on meanwhile"
+        );
+        assert!(!confirm(&["billing"]).await);
+        api.put(&path("far", "c"), policy("far", &["elsewhere"]));
+        assert!(confirm(&["shop"]).await);
+        api.put(&path("far", "c"), policy("far", &["elsewhere", "shop"]));
+        assert!(
+            !confirm(&["shop"]).await,
+            "one that has come, or has come to name it"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_has_gone_is_no_longer_what_was_read() {
+        let api = FakeApi::new();
+        api.put(&path("shop", "b"), policy("shop", &["shop"]));
+        let policies = read(&api, &[("shop", "b")]);
+        let gone = FakeApi::new();
+        let answer = confirm_policies(&gone.client(), &policies, &["shop"].into()).await;
+        assert!(matches!(answer, Err(StatusError::Conflict)));
+    }
+}

@@ -17,22 +17,33 @@ use crate::site::{compiling, policies, progress};
 
 impl Reconciler {
     /// What is to be in force of single objects, and what there is to do for volumes that would close but are used.
-    pub(super) async fn compiled(&mut self, seen: &Seen) -> (Compiled, Option<Closing>) {
-        let compiled = self.compiled_with(seen, &BTreeSet::new()).await;
+    pub(super) fn compiled(&mut self, seen: &Seen) -> (Compiled, Option<Closing>) {
+        let compiled = self.compiled_with(seen, &BTreeSet::new());
         if compiled.closing.is_empty() {
             return (compiled, None);
         }
         let observation = self.observation(seen, &compiled, &seen.site, &Whose::Nobody);
         match closing(&observation, &compiled.closing) {
-            Closing::Unused(unused) => (self.compiled_with(seen, &unused).await, None),
+            Closing::Unused(unused) => (self.compiled_with(seen, &unused), None),
             more => (compiled, Some(more)),
         }
     }
 
-    async fn compiled_with(&mut self, seen: &Seen, unused: &BTreeSet<ObjectKey>) -> Compiled {
+    fn compiled_with(&mut self, seen: &Seen, unused: &BTreeSet<ObjectKey>) -> Compiled {
         let labels = self.observer.exempt_labels();
         let origins = self.observer.origins();
-        compiling::compiled(&self.client, seen, labels, origins, unused).await
+        let compiled = compiling::compiled(seen, labels, origins, &self.answers, unused);
+        let wanting = self.answers.wanting(seen, &compiled);
+        if !wanting.is_empty() && !self.asking.is_busy() {
+            let (labels, origins) = (labels.clone(), origins.clone());
+            self.asking.start(compiling::ask(
+                self.client.clone(),
+                labels,
+                origins,
+                wanting,
+            ));
+        }
+        compiled
     }
 
     pub(super) fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {

@@ -14,13 +14,15 @@ use failover_core::compile::Held;
 use failover_core::transition::{Act, Deadlines, EnrolledNamespace, Look, Refusal, is_paused};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Client;
 use kube::api::Api;
+use kube::{Client, Resource as _};
 use tokio::time::Instant;
 
 use crate::args::SiteArgs;
 use crate::metrics::Metrics;
+use crate::site::background::Slot;
 use crate::site::caches::Caches;
+use crate::site::compiling::{Answered, Answers};
 use crate::site::enforcers;
 use crate::site::events::Events;
 use crate::site::gate::Gate;
@@ -29,11 +31,12 @@ use crate::site::look::Looker;
 use crate::site::news::{self, Journal};
 use crate::site::observe::{Observer, Seen, Sight};
 use crate::site::policies;
-use crate::site::progress::{self, Progress};
+use crate::site::progress;
+use crate::site::release;
 use crate::site::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
 use crate::site::status;
 use crate::site::sweep::Sweeper;
-use crate::site::work::{Next, Work};
+use crate::site::work::{Finished, Next, Work};
 use failover_core::causes::causes;
 
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
@@ -104,6 +107,19 @@ pub struct Reconciler {
     refused: BTreeMap<String, Refusal>,
     /// What has been told to be held back, and still is.
     told_held: BTreeSet<Held>,
+    /// Statuses of policies that are being written.
+    policy_writes: Slot<policies::Written>,
+    /// Policies whose status could not be written, and when to try again.
+    policies_put_off: BTreeMap<String, Instant>,
+    /// Whether exemptions that seem to have ended have, and what installed an object is gone; and what was answered last.
+    asking: Slot<Answered>,
+    answers: Answers,
+    /// Namespaces that have left, on the way out.
+    releasing: Slot<Result<label::Written, TurnError>>,
+    release_not_before: Instant,
+    release_backoff: backon::ExponentialBackoff,
+    /// Leases of replicas that are long gone.
+    clearing: Slot<()>,
 }
 
 impl std::fmt::Debug for Reconciler {
@@ -142,6 +158,14 @@ impl Reconciler {
             now,
             refused: BTreeMap::new(),
             told_held: BTreeSet::new(),
+            policy_writes: Slot::default(),
+            policies_put_off: BTreeMap::new(),
+            asking: Slot::default(),
+            answers: Answers::default(),
+            releasing: Slot::default(),
+            release_not_before: Instant::now(),
+            release_backoff: backoff(),
+            clearing: Slot::default(),
         }
     }
 
@@ -178,13 +202,25 @@ impl Reconciler {
 
     /// Waits for a reason to take another turn.
     async fn rest(&mut self, next: Next) {
-        let finished = tokio::select! {
-            finished = self.work.finish() => finished,
-            () = self.observer.changed() => None,
-            () = tokio::time::sleep_until(next) => None,
-        };
-        if let Some(finished) = finished {
-            self.tell_of_sweep(&finished).await;
+        loop {
+            let rested = tokio::select! {
+                finished = self.work.finish() => Rested::Work(finished),
+                written = self.policy_writes.finish() => Rested::PolicyWrites(written),
+                answers = self.asking.finish() => Rested::Answers(answers),
+                released = self.releasing.finish() => Rested::Released(released),
+                // Nothing follows from that.
+                () = self.clearing.finish() => continue,
+                () = self.observer.changed() => Rested::Nothing,
+                () = tokio::time::sleep_until(next) => Rested::Nothing,
+            };
+            match rested {
+                Rested::Work(Some(finished)) => self.tell_of_sweep(&finished),
+                Rested::PolicyWrites(written) => self.wrote_policies(written),
+                Rested::Answers(answers) => self.answers.take_in(answers),
+                Rested::Released(released) => self.released(released),
+                Rested::Work(None) | Rested::Nothing => {}
+            }
+            return;
         }
     }
 
@@ -194,17 +230,19 @@ impl Reconciler {
             Sight::Seen(seen) => *seen,
             Sight::NoSite => {
                 self.work.forget();
+                self.releasing.stop();
                 self.metrics.forget_site();
                 return Ok(now + self.sweep_every);
             }
             Sight::Unreadable => {
                 self.work.stop();
+                self.releasing.stop();
                 self.metrics.reconcile_errors.inc();
                 return Ok(now + self.sweep_every);
             }
         };
         self.metrics.show(&seen.site);
-        let (compiled, closing) = self.compiled(&seen).await;
+        let (compiled, closing) = self.compiled(&seen);
         match self.decide(&seen, &compiled) {
             Act::WriteStatus(mut status) => {
                 if let Some(progress) = self.work.progress() {
@@ -215,12 +253,14 @@ impl Reconciler {
             }
             Act::Label(desired) => {
                 self.work.stop();
+                // Under roles that move, what is recorded must not be given back.
+                self.releasing.stop();
                 self.label(&seen, desired).await?;
                 Ok(now)
             }
             Act::Sweep { step, layers } => {
-                self.tell(&seen, &compiled).await;
-                self.walk_policies(&seen, &compiled).await;
+                self.tell(&seen, &compiled);
+                self.walk_policies(&seen, &compiled);
                 let (next, show) = self.work.sweep(&seen, step, layers);
                 if show {
                     self.show_progress(&seen.site).await?;
@@ -228,8 +268,8 @@ impl Reconciler {
                 Ok(earliest(next, seen.live.until))
             }
             Act::Look(look) => {
-                self.tell(&seen, &compiled).await;
-                self.walk_policies(&seen, &compiled).await;
+                self.tell(&seen, &compiled);
+                self.walk_policies(&seen, &compiled);
                 let next = self
                     .work
                     .look(look, |look| deciding::scene(&seen, &compiled, look));
@@ -237,9 +277,13 @@ impl Reconciler {
                 Ok(earliest(next, seen.live.until))
             }
             Act::Wait { until } => {
-                enforcers::clear_away(&self.leases, &seen.live.forgotten).await;
-                self.tell(&seen, &compiled).await;
-                let mut policies = self.walk_policies(&seen, &compiled).await;
+                if !seen.live.forgotten.is_empty() && !self.clearing.is_busy() {
+                    let (leases, forgotten) = (self.leases.clone(), seen.live.forgotten.clone());
+                    self.clearing
+                        .start(enforcers::clear_away(leases, forgotten));
+                }
+                self.tell(&seen, &compiled);
+                let mut policies = self.walk_policies(&seen, &compiled);
                 policies.also(closing);
                 // What they wait for is looked at where the site has nothing to do.
                 let put_off = if let Some(look) = self.work.next_look(policies.looks) {
@@ -249,11 +293,12 @@ impl Reconciler {
                     self.work.stop();
                     None
                 };
-                self.release(&seen).await?;
+                let release = self.release(&seen);
                 let until = policies.until.map_or(until, |other| other.min(until));
                 let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
                 let next = earliest(now + rest.min(self.sweep_every), seen.live.until);
-                Ok(earliest(next, put_off).max(now + SHORTEST_REST))
+                let next = earliest(earliest(next, put_off), release);
+                Ok(earliest(next, policies.not_before).max(now + SHORTEST_REST))
             }
         }
     }
@@ -266,9 +311,9 @@ impl Reconciler {
         let after = written.status.clone().unwrap_or_default();
         self.metrics.walks.count_ended(&before, &after);
         self.count_guards(Journal::of_site(&before), Journal::of_site(&after));
+        let news = news::of_status(&before, &after);
         self.events
-            .publish(&written, &news::of_status(&before, &after), (self.now)())
-            .await;
+            .publish(&written.object_ref(&()), &news, (self.now)());
         Ok(())
     }
 
@@ -280,15 +325,16 @@ impl Reconciler {
         let gate = self.gate.clone();
         let _moving = gate.moving().await;
         status::confirm(&self.client, &seen.site).await?;
-        let moves_objects = |desired: &EnrolledNamespace| {
-            let mut enrolled = seen.enrolled.iter();
-            let namespace = enrolled.find(|n| n.name == desired.name);
+        let enrolled = seen.enrolled.iter().map(|n| (n.name.as_str(), n));
+        let enrolled: BTreeMap<&str, &EnrolledNamespace> = enrolled.collect();
+        let moves_objects = |desired: &&EnrolledNamespace| {
+            let namespace = enrolled.get(desired.name.as_str());
             namespace.is_some_and(|n| n.state.objects != desired.state.objects)
         };
-        if desired.iter().any(moves_objects) {
+        let moved = desired.iter().filter(moves_objects);
+        let moved: BTreeSet<&str> = moved.map(|desired| desired.name.as_str()).collect();
+        if !moved.is_empty() {
             // What is to be in force of single objects is what the journals of policies order.
-            let moved = desired.iter().filter(|desired| moves_objects(desired));
-            let moved = moved.map(|desired| desired.name.as_str()).collect();
             status::confirm_policies(&self.client, &seen.policies, &moved).await?;
         }
         let writes = desired.into_iter().filter_map(|desired| {
@@ -301,37 +347,45 @@ impl Reconciler {
     }
 
     /// Takes our state off Namespaces that have left. On a primary what is recorded on their objects is given back first:
-    /// afterwards nobody would.
-    async fn release(&mut self, seen: &Seen) -> Result<(), TurnError> {
-        if is_paused(&seen.site, seen.at) {
-            return Ok(());
-        }
+    /// afterwards nobody would. Returns when to try again what has failed.
+    fn release(&mut self, seen: &Seen) -> Option<Instant> {
         let released = seen.released();
-        if released.is_empty() {
-            return Ok(());
+        if is_paused(&seen.site, seen.at) {
+            self.releasing.stop();
+            return None;
         }
-        let leaving: Vec<EnrolledNamespace> = released.iter().map(|n| label::leaving(n)).collect();
-        let swept = self
-            .work
-            .sweeper
-            .sweep(&leaving, &seen.rules, &Progress::default())
-            .await?;
-        for blocked in &swept.blocked {
-            let object = blocked.object.as_deref().unwrap_or_default();
-            tracing::warn!(
-                object,
-                "leaves enforcement with its record: {}",
-                blocked.message
-            );
+        if released.is_empty() || self.releasing.is_busy() {
+            return None;
         }
-        let writes: Vec<_> = released
-            .into_iter()
-            .map(|namespace| {
-                let kept = label::released(&namespace.metadata);
-                (namespace, kept)
-            })
-            .collect();
-        self.write_namespaces(writes.into_iter()).await
+        if self.release_not_before > Instant::now() {
+            return Some(self.release_not_before);
+        }
+        let work = release::release(
+            self.client.clone(),
+            self.work.sweeper.clone(),
+            seen.rules.clone(),
+            released,
+        );
+        self.releasing.start(work);
+        None
+    }
+
+    fn released(&mut self, released: Result<label::Written, TurnError>) {
+        let failed = released.and_then(|written| self.take_in(written));
+        match failed {
+            Ok(()) => self.release_backoff = backoff(),
+            Err(error) => {
+                let delay = self.release_backoff.next().unwrap_or(LONGEST_BACKOFF);
+                self.release_not_before = Instant::now() + delay;
+                if !error.is_conflict() {
+                    self.metrics.reconcile_errors.inc();
+                    tracing::error!(
+                        error = causes(&error),
+                        "cannot release namespaces that have left; trying again in {delay:.1?}"
+                    );
+                }
+            }
+        }
     }
 
     async fn write_namespaces(
@@ -339,12 +393,16 @@ impl Reconciler {
         writes: impl Iterator<Item = (Arc<NamespaceMeta>, NamespaceState)>,
     ) -> Result<(), TurnError> {
         let written = label::write_all(&self.client, writes).await;
-        for (replaced, answer) in written.answers {
-            self.observer.wrote_namespace(&replaced, answer);
-        }
         let at = (self.now)();
         let refusals = written.failed.iter();
         self.refused = refusals.filter_map(|failed| refusal(failed, at)).collect();
+        self.take_in(written)
+    }
+
+    fn take_in(&mut self, written: label::Written) -> Result<(), TurnError> {
+        for (replaced, answer) in written.answers {
+            self.observer.wrote_namespace(&replaced, answer);
+        }
         match written.failed.into_iter().next() {
             Some((namespace, source)) => Err(TurnError::Label { namespace, source }),
             None => Ok(()),
@@ -362,6 +420,15 @@ impl Reconciler {
     }
 }
 
+/// What a rest has come to.
+enum Rested {
+    Work(Option<Finished>),
+    PolicyWrites(policies::Written),
+    Answers(Answered),
+    Released(Result<label::Written, TurnError>),
+    Nothing,
+}
+
 /// Why a Namespace refuses to be written; nothing where it has only changed meanwhile, or the API server is away.
 fn refusal((namespace, error): &(String, kube::Error), at: Timestamp) -> Option<(String, Refusal)> {
     match error {
@@ -377,5 +444,7 @@ fn earliest(next: Instant, other: Option<Instant>) -> Instant {
     other.map_or(next, |other| next.min(other))
 }
 
+#[cfg(test)]
+mod hanging_tests;
 #[cfg(test)]
 mod tests;

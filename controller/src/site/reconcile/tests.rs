@@ -535,5 +535,28 @@ async fn traffic_does_not_wait_for_a_namespace_that_is_being_deleted() {
     bed.api.put(WEB, web);
     bed.order("r1", "primary", &["peer-unknown"]);
     bed.until_settled("r1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_that_cannot_be_read_is_not_carried_out_and_nothing_of_it_is_forgotten() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let readable = bed.api.get(SITE);
+    let mut site = readable.clone();
+    site["spec"]["role"] = json!("observer");
+    bed.api.put(SITE, site);
+    tokio::time::sleep(LAG * 2).await;
+    bed.api.take_asked();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(bed.api.take_writes(), [""; 0]);
+    let metrics = bed.metrics.encode().unwrap();
+    assert!(
+        metrics.contains("failover_site_role{site=\"east\",role=\"secondary\"} 1"),
+        "{metrics}"
+    );
+    bed.api.put(SITE, readable);
+    bed.order("up", "primary", &["peer-unknown"]);
+    bed.until_settled("up").await;
     assert_eq!(bed.replicas(), 3);
 }

@@ -1,0 +1,131 @@
+//! An order is seen while something else gets no answer.
+
+use std::time::Duration;
+
+use failover_core::RuleSet;
+use rstest::rstest;
+use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::site::bed::{Bed, SHOP, is_ready, lease};
+use crate::site::fake_api::{Asked, status};
+
+const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
+
+fn events(asked: &Asked) -> bool {
+    asked.path.ends_with("/events")
+}
+
+fn objects_of_those_who_left(asked: &Asked) -> bool {
+    asked.path.contains("/namespaces/left/")
+}
+
+fn status_of_a_policy(asked: &Asked) -> bool {
+    asked.path.ends_with("/failoverpolicies/web/status")
+}
+
+fn leases(asked: &Asked) -> bool {
+    asked.path.contains("/leases/") && asked.method == http::Method::DELETE
+}
+
+fn a_namespace_that_left(asked: &Asked) -> bool {
+    asked.path == "/api/v1/namespaces/left" && asked.method == http::Method::PATCH
+}
+
+/// A site with everything in it that is to be written and that no order waits for.
+async fn bed() -> (Bed, AbortOnDropHandle<()>) {
+    let bed = Bed::new("primary").await;
+    let controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    (bed, controller)
+}
+
+async fn let_much_happen(bed: &Bed) {
+    bed.api.put(
+        "/api/v1/namespaces/left",
+        json!({ "metadata": { "labels": { "failover.dev/workloads": "primary" } } }),
+    );
+    bed.api.put(
+        POLICY,
+        json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+            "metadata": { "namespace": "shop", "generation": 1, "uid": "p" },
+            "spec": { "managedResources": [{ "kind": "Deployment", "name": "web" }] }
+        }),
+    );
+    lease(&bed.api, bed.status().step);
+    // Longer than a Lease is remembered.
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    bed.api.put(SHOP, bed.api.get(SHOP));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+}
+
+fn count(bed: &Bed, which: fn(&Asked) -> bool) -> usize {
+    bed.api.asked().iter().filter(|asked| which(asked)).count()
+}
+
+#[rstest]
+#[case::an_event(events)]
+#[case::the_objects_of_a_namespace_that_has_left(objects_of_those_who_left)]
+#[case::a_namespace_that_has_left(a_namespace_that_left)]
+#[case::the_status_of_a_policy(status_of_a_policy)]
+#[case::a_lease_that_is_cleared_away(leases)]
+#[tokio::test(start_paused = true)]
+async fn an_order_is_carried_out_all_the_same(#[case] hangs: fn(&Asked) -> bool) {
+    let (bed, _controller) = bed().await;
+    bed.api.set_hanging(hangs);
+    let_much_happen(&bed).await;
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+    assert_eq!(bed.replicas(), 0);
+    assert!(count(&bed, hangs) > 0, "something has hung");
+}
+
+/// The end of a piece of work is a reason to decide anew, and what failed is not decided anew at once.
+#[rstest]
+#[case::a_namespace_that_has_left(a_namespace_that_left)]
+#[case::the_status_of_a_policy(status_of_a_policy)]
+#[case::a_lease_that_is_cleared_away(leases)]
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_tried_again_but_not_without_end(#[case] refused: fn(&Asked) -> bool) {
+    let (bed, _controller) = bed().await;
+    bed.api
+        .set_fault(move |asked, _| refused(asked).then(|| status(500, "no")));
+    let_much_happen(&bed).await;
+    let tried = count(&bed, refused);
+    assert!((1..400).contains(&tried), "in 700 seconds: {tried}");
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_does_it_wait_for_who_cannot_say_whether_an_exemption_has_ended() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let labelled = |names: &[(&str, &str)]| {
+        let rules = RuleSet::built_in();
+        let rule = rules.find("apps", "deployments").unwrap();
+        bed.caches.exempt.found(rule, names);
+        bed.api.put(SHOP, bed.api.get(SHOP));
+    };
+    let in_force = || bed.api.get(SHOP)["metadata"]["annotations"]["failover.dev/objects"].clone();
+    labelled(&[("shop", "web")]);
+    bed.until("exempt", |status| {
+        in_force() == "deployments/web=exempt" && is_ready(status)
+    })
+    .await;
+    bed.api
+        .set_hanging(|asked| asked.query.contains("labelSelector"));
+    labelled(&[]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+    assert_eq!(
+        in_force(),
+        "deployments/web=exempt",
+        "what cannot be told stays"
+    );
+    assert_eq!(bed.replicas(), 3);
+    bed.api.set_hanging(|_| false);
+}

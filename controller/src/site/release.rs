@@ -1,0 +1,38 @@
+//! Taking our state off Namespaces that have left.
+
+use std::sync::Arc;
+
+use failover_core::RuleSet;
+use failover_core::transition::EnrolledNamespace;
+use kube::Client;
+
+use super::label::{self, NamespaceMeta, Written};
+use super::progress::Progress;
+use super::setback::TurnError;
+use super::sweep::Sweeper;
+
+/// Gives back what is recorded on objects of these Namespaces where their layer is primary, and then takes our state off them.
+pub async fn release(
+    client: Client,
+    sweeper: Sweeper,
+    rules: RuleSet,
+    released: Vec<Arc<NamespaceMeta>>,
+) -> Result<Written, TurnError> {
+    let leaving: Vec<EnrolledNamespace> = released.iter().map(|n| label::leaving(n)).collect();
+    let swept = sweeper
+        .sweep(&leaving, &rules, &Progress::default())
+        .await?;
+    for blocked in &swept.blocked {
+        let object = blocked.object.as_deref().unwrap_or_default();
+        tracing::warn!(
+            object,
+            "leaves enforcement with its record: {}",
+            blocked.message
+        );
+    }
+    let writes = released.into_iter().map(|namespace| {
+        let kept = label::released(&namespace.metadata);
+        (namespace, kept)
+    });
+    Ok(label::write_all(&client, writes).await)
+}
