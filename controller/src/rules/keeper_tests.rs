@@ -22,6 +22,13 @@ const GADGET: &str = "/apis/example.com/v1/namespaces/shop/gadgets/a";
 
 /// A site with the kinds `gadgets` and `widgets`, a keeper, and no loop beside it.
 async fn bed(role: &str) -> (Bed, AbortOnDropHandle<()>) {
+    let (bed, keeper) = resting(role).await;
+    let task = tokio::spawn(async move { match keeper.run().await {} });
+    (bed, AbortOnDropHandle::new(task))
+}
+
+/// As [`bed`], and the keeper does nothing by itself.
+async fn resting(role: &str) -> (Bed, Keeper) {
     let bed = Bed::new(role).await;
     bed.api.serve("example.com", "v1", "gadgets");
     bed.api.serve("example.org", "v1", "widgets");
@@ -40,8 +47,7 @@ async fn bed(role: &str) -> (Bed, AbortOnDropHandle<()>) {
         Events::new(client, "controller-0"),
         wall,
     );
-    let task = tokio::spawn(async move { match keeper.run().await {} });
-    (bed, AbortOnDropHandle::new(task))
+    (bed, keeper)
 }
 
 fn put_rule(bed: &Bed, name: &str, group: &str, uid: &str) {
@@ -121,6 +127,25 @@ async fn one_that_is_created_anew_is_swept_anew() {
     );
     put_rule(&bed, "gadgets", "example.com", "2");
     until("swept", || bed.api.get(GADGET)["spec"]["on"] == false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_swept_is_forgotten_with_its_rule() {
+    let (bed, mut keeper) = resting("secondary").await;
+    for uid in ["1", "2"] {
+        put_rule(&bed, "gadgets", "example.com", uid);
+        let cached = || {
+            keeper
+                .caches
+                .role_rules
+                .state()
+                .first()
+                .and_then(|rule| rule.uid())
+        };
+        until("cached", || cached().as_deref() == Some(uid)).await;
+        keeper.look().await.unwrap();
+        assert_eq!(keeper.swept.keys().collect::<Vec<_>>(), [uid]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
