@@ -264,7 +264,11 @@ impl World {
                     .clone()
                     .map_or_else(|| failure(404, "not found"), |site| ok(&site))
             }
-            ("PATCH", "/apis/failover.dev/v1alpha1/sites/cluster") => {
+            (
+                "PATCH",
+                "/apis/failover.dev/v1alpha1/sites/cluster"
+                | "/apis/failover.dev/v1alpha1/sites/cluster/status",
+            ) => {
                 self.patch_site(&write.body, dry_run)
             }
             ("GET", "/api/v1/namespaces") => {

@@ -164,8 +164,8 @@ pub struct SiteStatus {
     /// them. Label them again (`kubectl failover enroll`), or let them go (`kubectl failover unenroll`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
-    /// Unless the site is primary: the names under which enrolled namespaces were deleted, sorted. No Namespace is created
-    /// under such a name without its enrolment label.
+    /// The names under which enrolled namespaces were deleted, those that went last at the end. One that comes back without its
+    /// enrolment label has left. A primary remembers the last 1,000; `kubectl failover unenroll NAME` forgets one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted: Vec<String>,
     /// The id of the last request that was taken up. Its overrides count for the walk that was then begun, and for no other.

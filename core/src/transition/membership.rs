@@ -5,43 +5,118 @@
 //!   enrolled ──────────────────────────────────────────► outside
 //!     │  ▲ │
 //!     │  │ └─ label lost ─► left ── labelled again: taken over as one that is new; or unenrolled
-//!     │  │
+//!     │  │                   ▲
+//!     │  │                   └─ created again, without its label
 //!     │  └─ created again, with its label
-//!     └─ deleted, while a layer is not primary ─► deleted
+//!     └─ deleted ─► deleted ── unenrolled: the name is forgotten
 //! ```
 
 use std::collections::BTreeSet;
 
 use super::Observation;
 use crate::api::SiteStatus;
+use crate::namespace::NamespaceState;
 use crate::role::Role;
+
+/// How many names of deleted namespaces a primary remembers: previews come under new names every day, and never come back.
+pub const DELETED_REMEMBERED: usize = 1000;
+
+/// What the Namespace of a name is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Enrolled,
+    /// Not enrolled, and let go by `unenroll`.
+    Unenrolled,
+    /// Not enrolled, and nobody has let it go.
+    Outside,
+    /// There is none.
+    Absent,
+}
+
+impl Presence {
+    /// Of a Namespace that is there.
+    pub fn of(state: &NamespaceState) -> Self {
+        match (state.enforcement, &state.unenrolled) {
+            (Some(_), _) => Self::Enrolled,
+            (None, Some(_)) => Self::Unenrolled,
+            (None, None) => Self::Outside,
+        }
+    }
+}
+
+/// Every name that the site remembers.
+pub fn remembered(status: &SiteStatus) -> BTreeSet<&str> {
+    let lists = [&status.namespaces, &status.left, &status.deleted];
+    lists.into_iter().flatten().map(String::as_str).collect()
+}
+
+/// The namespaces that have left, sorted: those that the site remembers, that are there, and that are neither enrolled nor
+/// were unenrolled.
+pub fn left(status: &SiteStatus, presence: impl Fn(&str) -> Presence) -> Vec<String> {
+    let names = remembered(status).into_iter();
+    let left = names.filter(|name| presence(name) == Presence::Outside);
+    left.map(str::to_owned).collect()
+}
+
+/// Forgets a name that no Namespace has. Whether anything of it was remembered.
+pub fn forget(status: &mut SiteStatus, name: &str) -> bool {
+    let lists = [
+        &mut status.namespaces,
+        &mut status.left,
+        &mut status.deleted,
+    ];
+    let mut forgotten = false;
+    for list in lists {
+        let before = list.len();
+        list.retain(|other| other != name);
+        forgotten |= list.len() < before;
+    }
+    forgotten
+}
 
 /// Follows which namespaces have left, and which were deleted.
 pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
-    let outside: BTreeSet<&String> = observation.outside.iter().collect();
-    let unenrolled: BTreeSet<&String> = observation.unenrolled.iter().collect();
-    let enrolled: BTreeSet<&String> = observation.namespaces.iter().map(|n| &n.name).collect();
-    let known: BTreeSet<String> = [&status.namespaces, &status.left, &status.deleted]
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect();
-    let (there, gone): (Vec<_>, Vec<_>) = known
-        .into_iter()
-        .filter(|name| !enrolled.contains(name))
-        .partition(|name| outside.contains(name));
-    status.left = there
-        .into_iter()
-        .filter(|name| !unenrolled.contains(name))
-        .collect();
-    // One that comes back is taken over anew: what it was doing meanwhile nobody knows.
-    status.namespaces.retain(|name| !status.left.contains(name));
-    // Those that are still going count, too: what is created when they are gone must find their names here.
-    let going = observation.terminating.iter().cloned();
-    status.deleted = if status.layers.uniform() == Some(Role::Primary) {
-        vec![]
-    } else {
-        let deleted: BTreeSet<String> = gone.into_iter().chain(going).collect();
-        deleted.into_iter().collect()
+    let enrolled: BTreeSet<&str> = observation.namespaces.iter().map(|n| &*n.name).collect();
+    let outside: BTreeSet<&str> = observation.outside.iter().map(|n| &**n).collect();
+    let unenrolled: BTreeSet<&str> = observation.unenrolled.iter().map(|n| &**n).collect();
+    let presence = |name: &str| {
+        if enrolled.contains(name) {
+            Presence::Enrolled
+        } else if unenrolled.contains(name) {
+            Presence::Unenrolled
+        } else if outside.contains(name) {
+            Presence::Outside
+        } else {
+            Presence::Absent
+        }
     };
+    let left = left(status, presence);
+    let deleted = deleted(observation, status, presence);
+    // One that comes back is taken over anew: what it was doing meanwhile nobody knows.
+    status.namespaces.retain(|name| !left.contains(name));
+    (status.left, status.deleted) = (left, deleted);
+}
+
+/// The names under which enrolled namespaces were deleted, those that went last at the end. Those that are still going count,
+/// too: what is created when they are gone must find their names here.
+fn deleted(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    presence: impl Fn(&str) -> Presence,
+) -> Vec<String> {
+    let going: BTreeSet<&str> = observation.terminating.iter().map(|n| &**n).collect();
+    let is_deleted = |name: &str| going.contains(name) || presence(name) == Presence::Absent;
+    let known: BTreeSet<&str> = status.deleted.iter().map(|n| &**n).collect();
+    let before = status.deleted.iter().map(|n| &**n);
+    let mut all = remembered(status);
+    all.extend(&going);
+    let new = all.into_iter().filter(|name| !known.contains(name));
+    let names = before.chain(new).filter(|name| is_deleted(name));
+    let mut deleted: Vec<String> = names.map(str::to_owned).collect();
+    // Where the site stands by, every name stays closed.
+    if status.layers.uniform() == Some(Role::Primary) {
+        let too_many = deleted.len().saturating_sub(DELETED_REMEMBERED);
+        deleted.drain(..too_many);
+    }
+    deleted
 }

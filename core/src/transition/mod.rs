@@ -59,6 +59,7 @@ use crate::role::{Layer, Role};
 
 pub use crate::namespace::EnrolledNamespace;
 pub use closing::{Closing, closing};
+pub use membership::{DELETED_REMEMBERED, Presence, forget, left, remembered};
 pub use moving::SWEEPING;
 pub use namespaces::on_the_walk;
 pub use order::guard_of;

@@ -60,6 +60,7 @@ The same can be had from Git, with the label failover.dev/enforce: enabled on th
 /// On a primary the labels and annotations of kubectl failover are removed from the namespace, provided that no object in
 /// it still carries a record of what it was. On a secondary the standby would be opened: the next reconcile of Flux starts
 /// everything that Git describes, while the other site may be live. That needs --override site-secondary and a reason.
+/// The name of a namespace that was deleted is forgotten: one that is created under it again is not asked for any more.
 #[derive(Args, Debug)]
 #[command(after_help = UNENROLL_EXAMPLES)]
 pub struct UnenrollArgs {
@@ -88,6 +89,9 @@ const UNENROLL_EXAMPLES: &str = "\
 Examples:
   # On the primary site
   kubectl failover unenroll shop
+
+  # Retired: deleted for good, and its name is free
+  kubectl delete namespace old-shop && kubectl failover unenroll old-shop
 
   # On the secondary site: Flux will start what Git describes
   kubectl failover unenroll shop --override site-secondary --reason \"moved to its own cluster\"";

@@ -27,7 +27,7 @@ pub use apply::{Applied, Manifest};
 pub use controller::{Leadership, Silence};
 pub use error::ApiError;
 pub use kinds::Kind;
-pub use namespaces::{enrolled_state, is_taken_over, is_unenrolled};
+pub use namespaces::{enrolled_state, is_taken_over, presence};
 pub use preflight::{Cause, Invalid, Preflight};
 pub use rules::RulesWebhook;
 pub use site::{SiteWrite, WriteError};

@@ -1,7 +1,10 @@
 //! Namespaces: which are enrolled, with which effective roles, and putting ours on them or taking it off.
 
+use std::collections::BTreeMap;
+
 use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, OBJECTS_ANNOTATION, UNENROLLED_ANNOTATION};
 use failover_core::namespace::{Enforcement, ObjectRoles, may_enrol};
+use failover_core::transition::Presence;
 use failover_core::{Layer, NamespaceState};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
@@ -32,6 +35,16 @@ impl Cluster {
         let mut all = self.namespace_metadata(None).await?;
         all.retain(is_marked);
         Ok(all)
+    }
+
+    /// What each Namespace that there is is to the site, by name.
+    pub async fn presences(&self) -> Result<BTreeMap<String, Presence>, ApiError> {
+        let all = self.namespace_metadata(None).await?;
+        let presences = all.into_iter().filter_map(|metadata| {
+            let presence = presence(&metadata);
+            Some((metadata.name?, presence))
+        });
+        Ok(presences.collect())
     }
 
     /// `None`: there is no such namespace.
@@ -174,7 +187,7 @@ fn our_keys() -> (Vec<&'static str>, Vec<&'static str>) {
 
 fn is_marked(metadata: &ObjectMeta) -> bool {
     let (labels, annotations) = our_keys();
-    let has = |map: &Option<std::collections::BTreeMap<String, String>>, keys: &[&str]| {
+    let has = |map: &Option<BTreeMap<String, String>>, keys: &[&str]| {
         map.as_ref()
             .is_some_and(|map| keys.iter().any(|key| map.contains_key(*key)))
     };
@@ -197,10 +210,10 @@ fn unmarked(metadata: &ObjectMeta, unenrolled: Option<&str>) -> Value {
     }})
 }
 
-/// Whether `unenroll` has let the namespace go.
-pub fn is_unenrolled(metadata: &ObjectMeta) -> bool {
-    let annotations = metadata.annotations.as_ref();
-    annotations.is_some_and(|annotations| annotations.contains_key(UNENROLLED_ANNOTATION))
+/// What a Namespace that is there is to the site.
+pub fn presence(metadata: &ObjectMeta) -> Presence {
+    let (state, _) = NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+    Presence::of(&state)
 }
 
 /// Whether the controller has taken a namespace over: every layer has a role.

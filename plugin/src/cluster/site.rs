@@ -2,6 +2,7 @@
 
 use failover_core::api::{Mode, Pause, RoleRequest, Site};
 use failover_core::names::{ALLOW_DELETION_ANNOTATION, CLI_MANAGER, SITE};
+use failover_core::transition::forget;
 use failover_core::{Epoch, Role};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
@@ -96,6 +97,35 @@ impl Cluster {
             .await
             .map_err(
                 |error| match self.error("write the pause to the Site", &error) {
+                    ApiError::Conflict { .. } => WriteError::Conflict,
+                    other => WriteError::Api(other),
+                },
+            )
+    }
+
+    /// Has the site forget these names, on the very version that it was decided on.
+    pub async fn forget(&self, site: &Site, names: &[String]) -> Result<(), WriteError> {
+        let mut status = site.status.clone().unwrap_or_default();
+        for name in names {
+            forget(&mut status, name);
+        }
+        let version = site.metadata.resource_version.as_deref();
+        let patch = Patch::<()>::Json(json_patch::Patch(vec![
+            add(["metadata", "resourceVersion"], json!(version)),
+            add(["status", "namespaces"], json!(status.namespaces)),
+            add(["status", "left"], json!(status.left)),
+            add(["status", "deleted"], json!(status.deleted)),
+        ]));
+        let params = PatchParams {
+            field_manager: Some(CLI_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        Api::<Site>::all(self.client())
+            .patch_status(SITE, &params, &patch)
+            .await
+            .map(|_| ())
+            .map_err(
+                |error| match self.error("write the status of the Site", &error) {
                     ApiError::Conflict { .. } => WriteError::Conflict,
                     other => WriteError::Api(other),
                 },

@@ -1,17 +1,17 @@
 //! What several commands read before they decide anything.
 
-use std::collections::BTreeSet;
-
 use failover_core::api::Site;
 use failover_core::guard::{self, Facts, Hold};
-use failover_core::transition::{EnrolledNamespace, pause, role_in_effect};
+use failover_core::transition::{
+    self, EnrolledNamespace, Presence, pause, remembered, role_in_effect,
+};
 use failover_core::waits::replication;
 use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
 
 use super::Session;
 use crate::apart::{settled, with_orphans};
-use crate::cluster::{ApiError, Cluster, Enrolled, is_unenrolled};
+use crate::cluster::{ApiError, Cluster, Enrolled};
 use crate::failure::Failure;
 use crate::preview::{Plan, plan};
 use crate::walk::paused;
@@ -87,8 +87,7 @@ pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
     })
 }
 
-/// Namespaces that the site answers for, that are there, and that are neither enrolled nor were unenrolled. Asked of the API
-/// server and not read from the status alone: the controller may be gone.
+/// Namespaces that have left. Asked of the API server and not read from the status alone: the controller may be gone.
 pub async fn left(
     cluster: &Cluster,
     site: &Site,
@@ -97,16 +96,14 @@ pub async fn left(
     let Some(status) = &site.status else {
         return Ok(vec![]);
     };
-    let is_enrolled = |name: &&String| enrolled.iter().any(|e| e.name == **name);
-    let known: BTreeSet<&String> = status.namespaces.iter().chain(&status.left).collect();
-    let mut left = Vec::new();
-    for name in known.into_iter().filter(|name| !is_enrolled(name)) {
-        let metadata = cluster.namespace(name).await?;
-        if metadata.is_some_and(|metadata| !is_unenrolled(&metadata)) {
-            left.push(name.clone());
-        }
+    let mut known = remembered(status);
+    known.retain(|name| !enrolled.iter().any(|e| e.name == *name));
+    if known.is_empty() {
+        return Ok(vec![]);
     }
-    Ok(left)
+    let there = cluster.presences().await?;
+    let presence = |name: &str| there.get(name).copied().unwrap_or(Presence::Absent);
+    Ok(transition::left(status, presence))
 }
 
 /// What `role` would change in these namespaces.

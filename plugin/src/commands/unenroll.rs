@@ -1,5 +1,7 @@
 //! `unenroll`: namespaces leave the role of the site.
 
+use failover_core::api::Site;
+use failover_core::transition::{Presence, remembered};
 use failover_core::{NamespaceState, Role};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,7 +10,7 @@ use serde::Serialize;
 use super::look::effective_role;
 use super::{Session, leaving};
 use crate::cli::UnenrollArgs;
-use crate::cluster::{ApiError, Enrolled, enrolled_state, is_unenrolled};
+use crate::cluster::{ApiError, Enrolled, WriteError, enrolled_state, presence};
 use crate::failure::Failure;
 use crate::output::{Document, Format, Tone};
 use crate::preview::recorded;
@@ -22,6 +24,8 @@ struct Report {
     left: Vec<String>,
     /// Namespaces that were not enrolled.
     already: Vec<String>,
+    /// Names that the site remembered of namespaces that were deleted.
+    forgotten: Vec<String>,
     /// Objects that still carry a record of what they were.
     records: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,23 +39,28 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
     names.dedup();
     let site = session.cluster.site().await?;
     let status = site.as_ref().and_then(|site| site.status.as_ref());
-    let is_known = |name: &String| {
-        status.is_some_and(|s| s.namespaces.contains(name) || s.left.contains(name))
-    };
-    let (mut leaving_now, mut already) = (Vec::new(), Vec::new());
+    let is_known =
+        |name: &String| status.is_some_and(|status| remembered(status).contains(name.as_str()));
+    let (mut leaving_now, mut already, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
     for name in names {
-        let metadata = session.cluster.namespace(&name).await?.ok_or_else(|| {
-            Failure::error(format!("there is no namespace {name}: nothing was changed"))
-        })?;
-        match enrolled_state(&metadata) {
-            Some(enrolled) => leaving_now.push((metadata, enrolled)),
+        let Some(metadata) = session.cluster.namespace(&name).await? else {
+            if !is_known(&name) {
+                return Err(Failure::error(format!(
+                    "there is no namespace {name}: nothing was changed"
+                )));
+            }
+            forgotten.push(name);
+            continue;
+        };
+        match (enrolled_state(&metadata), presence(&metadata)) {
+            (Some(enrolled), _) => leaving_now.push((metadata, enrolled)),
             // It has lost its label, and the site still answers for it.
-            None if is_known(&name) && !is_unenrolled(&metadata) => {
+            (None, Presence::Outside) if is_known(&name) => {
                 let (labels, annotations) = (&metadata.labels, &metadata.annotations);
                 let (state, _) = NamespaceState::parse(labels.as_ref(), annotations.as_ref());
                 leaving_now.push((metadata, Enrolled { name, state }));
             }
-            None => already.push(name),
+            (None, _) => already.push(name),
         }
     }
     let enrolled: Vec<Enrolled> = leaving_now.iter().map(|(_, e)| e.clone()).collect();
@@ -71,14 +80,17 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
     } else {
         &records
     };
-    if !enrolled.is_empty() {
+    if !enrolled.is_empty() || !forgotten.is_empty() {
         leaving::check("leaving enforcement", role, held_by, &overrides)?;
-        ask(session, args, role, &enrolled, records.len()).await?;
+        let names = enrolled.iter().map(|e| &e.name).chain(&forgotten);
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        ask(session, args, role, &names, records.len()).await?;
     }
     let mut report = Report {
         role,
         left: Vec::new(),
         already,
+        forgotten: Vec::new(),
         records: records.iter().map(ToString::to_string).collect(),
         reason: args.reason.clone(),
     };
@@ -100,6 +112,10 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
         );
         report.left.push(enrolled.name);
     }
+    if let Some(site) = site.filter(|_| !forgotten.is_empty()) {
+        forget(session, site, &forgotten).await?;
+        report.forgotten = forgotten;
+    }
     print(session, args, &report);
     Ok(())
 }
@@ -108,10 +124,9 @@ async fn ask(
     session: &Session<'_>,
     args: &UnenrollArgs,
     role: Option<Role>,
-    enrolled: &[Enrolled],
+    names: &[&str],
     records: usize,
 ) -> Result<(), Failure> {
-    let names: Vec<&str> = enrolled.iter().map(|e| e.name.as_str()).collect();
     let names = names.join(", ");
     let screen = session.screen;
     screen.note(&format!(
@@ -135,6 +150,30 @@ async fn ask(
     } else {
         Err(declined())
     }
+}
+
+/// Has the site forget these names, again on a newer version where somebody else wrote the Site meanwhile.
+async fn forget(session: &Session<'_>, mut site: Site, names: &[String]) -> Result<(), Failure> {
+    const ATTEMPTS: usize = 5;
+    for attempt in 1.. {
+        match session.cluster.forget(&site, names).await {
+            Ok(()) => break,
+            Err(WriteError::Conflict) if attempt < ATTEMPTS => {
+                let Some(newer) = session.cluster.site().await? else {
+                    break;
+                };
+                site = newer;
+            }
+            Err(WriteError::Conflict) => {
+                return Err(Failure::error(
+                    "the Site is being written all the time: the deleted namespaces are still remembered",
+                )
+                .next("run the same again"));
+            }
+            Err(WriteError::Api(error)) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Takes our keys off, again on a newer version where somebody else wrote the namespace meanwhile.
@@ -169,6 +208,7 @@ fn print(session: &Session<'_>, args: &UnenrollArgs, report: &Report) {
     for (names, what) in [
         (&report.left, "has left enforcement"),
         (&report.already, "was not enrolled"),
+        (&report.forgotten, "does not exist and is forgotten"),
     ] {
         for name in names {
             if args.output == Format::Name {
@@ -262,6 +302,58 @@ mod tests {
             "{}",
             said.err
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_was_deleted_is_forgotten() {
+        let fake = FakeCluster::settled(Role::Primary);
+        fake.change(|world| {
+            world.site.as_mut().unwrap()["status"]["deleted"] = json!(["blog", "old"]);
+        });
+        let said = unenroll(&fake, &["blog", "-o", "json"]).await;
+        said.result.unwrap();
+        let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(report["forgotten"], json!(["blog"]));
+        fake.change(|world| {
+            assert_eq!(world.site.as_ref().unwrap()["status"]["deleted"], json!(["old"]));
+        });
+
+        let unknown = unenroll(&fake, &["never"]).await;
+        assert_eq!(unknown.result.unwrap_err().exit, ExitCode::Error);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_a_standby_remembers_is_forgotten_only_by_name() {
+        let fake = FakeCluster::settled(Role::Secondary);
+        fake.change(|world| {
+            let status = &mut world.site.as_mut().unwrap()["status"];
+            status["namespaces"] = json!(["blog", "shop"]);
+            status["deleted"] = json!(["blog"]);
+        });
+        let said = unenroll(&fake, &["blog"]).await;
+        assert_eq!(said.result.unwrap_err().exit, ExitCode::Refused);
+        assert!(fake.writes().is_empty());
+        let words = ["blog", "--override", "site-secondary", "--reason", "x"];
+        unenroll(&fake, &words).await.result.unwrap();
+        fake.change(|world| {
+            let status = &world.site.as_ref().unwrap()["status"];
+            assert_eq!(status["namespaces"], json!(["shop"]));
+            assert_eq!(status["deleted"], json!([]));
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_deleted_and_came_back_without_its_label_can_be_let_go() {
+        let fake = FakeCluster::settled(Role::Primary);
+        fake.change(|world| {
+            world.site.as_mut().unwrap()["status"]["deleted"] = json!(["blog"]);
+            let blog = json!({"metadata": {"name": "blog", "resourceVersion": "1", "labels": {}}});
+            world.namespaces.push(blog);
+        });
+        let said = unenroll(&fake, &["blog", "-o", "json"]).await;
+        said.result.unwrap();
+        let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(report["left"], json!(["blog"]));
     }
 
     #[tokio::test(start_paused = true)]

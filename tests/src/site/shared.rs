@@ -173,6 +173,13 @@ impl Shared {
             }
         })
         .await;
+        // The site remembers them; the next test may want a namespace of such a name that was never enrolled.
+        let deleted = self.site.status().await.deleted;
+        if !deleted.is_empty() {
+            let names: Vec<&str> = deleted.iter().map(String::as_str).collect();
+            let unenroll = [&["unenroll", "--yes"], &names[..]].concat();
+            self.site.failover(&unenroll).await.expect(0);
+        }
     }
 }
 

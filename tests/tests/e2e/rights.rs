@@ -98,6 +98,26 @@ async fn turned_over(site: &mut Site) {
     site.until_ready().await;
     let unenroll = ["unenroll", "blog", "--yes"];
     site.failover_as(OPERATOR, &unenroll).await.expect(0);
+    a_name_is_forgotten(site).await;
+}
+
+async fn a_name_is_forgotten(site: &Site) {
+    site.enrolled_namespace("retired").await;
+    site.kubectl(&["delete", "namespace", "retired"])
+        .await
+        .expect(0);
+    eventually("the name to be remembered", || async {
+        let status = site.status().await;
+        if status.deleted == ["retired"] {
+            Ok(())
+        } else {
+            Err(status.deleted)
+        }
+    })
+    .await;
+    let unenroll = ["unenroll", "retired", "--yes"];
+    site.failover_as(OPERATOR, &unenroll).await.expect(0);
+    assert_eq!(site.status().await.deleted, [""; 0]);
 }
 
 /// One pod that has failed, and two that never become ready: the set's controller waits for the lower one before it takes the higher one down.

@@ -6,6 +6,7 @@ use super::world::World;
 use crate::api::{Phase, SiteStatus, StepName, condition};
 use crate::guard::GuardId;
 use crate::role::{Role, Roles};
+use crate::transition::{DELETED_REMEMBERED, Presence, forget, left};
 
 /// A site in a role, with two namespaces.
 fn settled(role: Role) -> World {
@@ -126,31 +127,130 @@ fn one_that_comes_back_to_a_primary_is_primary() {
     assert_eq!(world.condition(condition::READY).0, "True");
 }
 
-/// On a primary nobody stands by under that name; elsewhere the name stays closed, from the moment the deletion begins.
+/// Whatever the site is, the name is remembered from the moment the deletion begins.
 #[rstest]
-#[case(Role::Primary, &[])]
-#[case(Role::Secondary, &["blog"])]
-fn the_name_of_one_that_was_deleted_stays_closed_on_a_standby(
-    #[case] role: Role,
-    #[case] deleted: &[&str],
+fn one_that_was_deleted_and_comes_back_without_its_label_has_left(
+    #[values(Role::Primary, Role::Secondary)] role: Role,
 ) {
     let mut world = settled(role);
     world.terminating.push("blog".into());
     world.settle();
-    assert_eq!(status(&world).deleted, deleted);
-    world.terminating.clear();
-    world
-        .namespaces
-        .retain(|namespace| namespace.name != "blog");
+    assert_eq!(status(&world).deleted, ["blog"]);
+    is_gone(&mut world, "blog");
     world.settle();
-    assert_eq!(status(&world).deleted, deleted);
+    assert_eq!(status(&world).deleted, ["blog"]);
     assert_eq!(status(&world).left, [""; 0]);
+    assert_eq!(world.condition(condition::READY).0, "True", "it may stay away");
 
-    // Without its label after all, as while no policy was there to refuse it.
-    if role == Role::Secondary {
+    world.outside.push("blog".into());
+    world.settle();
+    assert_eq!(status(&world).deleted, [""; 0]);
+    assert_eq!(status(&world).left, ["blog"]);
+    assert_eq!(
+        world.condition(condition::READY),
+        ("False", "NamespaceLeft")
+    );
+}
+
+fn is_gone(world: &mut World, name: &str) {
+    world.terminating.retain(|other| other != name);
+    world.namespaces.retain(|namespace| namespace.name != name);
+}
+
+#[test]
+fn one_that_was_deleted_on_a_primary_and_came_back_without_its_label_holds_a_demotion() {
+    let mut world = settled(Role::Primary);
+    is_gone(&mut world, "blog");
+    world.settle();
+    world.outside.push("blog".into());
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    let transition = status(&world).transition.unwrap();
+    let blocked = &transition.steps[0].blocked[0];
+    assert_eq!(blocked.guard, GuardId::NamespaceLeft.to_string());
+    assert_eq!(blocked.object.as_deref(), Some("blog/namespaces/blog"));
+}
+
+#[rstest]
+fn one_that_comes_back_with_its_label_or_is_unenrolled_is_remembered_no_more(
+    #[values(Role::Primary, Role::Secondary)] role: Role,
+    #[values(true, false)] enrolled: bool,
+) {
+    let mut world = settled(role);
+    is_gone(&mut world, "blog");
+    world.settle();
+    assert_eq!(status(&world).deleted, ["blog"]);
+    if enrolled {
+        world.enrol("blog");
+    } else {
         world.outside.push("blog".into());
-        world.settle();
-        assert_eq!(status(&world).deleted, [""; 0]);
-        assert_eq!(status(&world).left, ["blog"]);
+        world.unenrolled.push("blog".into());
     }
+    world.settle();
+    assert_eq!(status(&world).deleted, [""; 0]);
+    assert_eq!(status(&world).left, [""; 0]);
+    assert_eq!(status(&world).namespaces.contains(&"blog".into()), enrolled);
+}
+
+/// As `unenroll` does with a name that no Namespace has.
+#[rstest]
+fn a_name_that_is_forgotten_is_free(#[values(Role::Primary, Role::Secondary)] role: Role) {
+    let mut world = settled(role);
+    is_gone(&mut world, "blog");
+    world.settle();
+    let status = world.site.status.as_mut().unwrap();
+    assert!(forget(status, "blog"));
+    assert!(!forget(status, "blog"), "nothing of it is left");
+    world.settle();
+    world.outside.push("blog".into());
+    world.settle();
+    let status = world.site.status.unwrap();
+    assert_eq!((status.left, status.deleted), (vec![], vec![]));
+    assert_eq!(status.namespaces, ["shop"]);
+}
+
+#[rstest]
+#[case(Role::Primary, DELETED_REMEMBERED)]
+#[case(Role::Secondary, DELETED_REMEMBERED + 5)]
+fn a_primary_remembers_the_last_that_went(#[case] role: Role, #[case] remembered: usize) {
+    let mut world = settled(role);
+    let status = world.site.status.as_mut().unwrap();
+    // The first to go is not the first by name.
+    status.deleted = (0..DELETED_REMEMBERED + 4)
+        .rev()
+        .map(|i| format!("preview-{i:04}"))
+        .collect();
+    is_gone(&mut world, "blog");
+    world.settle();
+    let deleted = world.site.status.unwrap().deleted;
+    assert_eq!(deleted.len(), remembered);
+    assert_eq!(deleted.last().unwrap(), "blog");
+    assert!(deleted.contains(&"preview-0000".into()));
+    let oldest = format!("preview-{:04}", DELETED_REMEMBERED + 3);
+    assert_eq!(deleted.contains(&oldest), role == Role::Secondary);
+}
+
+#[rstest]
+#[case::lost_its_label(&["blog"], &[], &[], Presence::Outside, true)]
+#[case::still_left(&[], &["blog"], &[], Presence::Outside, true)]
+#[case::deleted_and_back(&[], &[], &["blog"], Presence::Outside, true)]
+#[case::unenrolled(&["blog"], &["blog"], &["blog"], Presence::Unenrolled, false)]
+#[case::enrolled(&["blog"], &["blog"], &["blog"], Presence::Enrolled, false)]
+#[case::not_there(&["blog"], &["blog"], &["blog"], Presence::Absent, false)]
+#[case::never_enrolled(&[], &[], &[], Presence::Outside, false)]
+fn who_has_left(
+    #[case] namespaces: &[&str],
+    #[case] left_before: &[&str],
+    #[case] deleted: &[&str],
+    #[case] presence: Presence,
+    #[case] has_left: bool,
+) {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let status = SiteStatus {
+        namespaces: owned(namespaces),
+        left: owned(left_before),
+        deleted: owned(deleted),
+        ..SiteStatus::default()
+    };
+    assert_eq!(!left(&status, |_| presence).is_empty(), has_left);
 }
