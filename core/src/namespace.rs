@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 use crate::names::{
-    ENFORCE_LABEL, NEVER_ENROLLED, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION,
+    ENFORCE_LABEL, EXEMPT, NEVER_ENROLLED, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION,
     UNENROLLED_ANNOTATION,
 };
 use crate::role::{Layer, Role, Roles};
@@ -47,8 +49,10 @@ impl FromStr for Enforcement {
 /// What a single object is, apart from its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectRole {
-    /// No rule reaches it.
+    /// No rule reaches it, as long as it carries the exempt label.
     Exempt,
+    /// It was exempt, and is deleted. One of its name that is created with the exempt label is exempt again.
+    ExemptIfLabelled,
     /// It follows its layer: how a policy names an object in a namespace enrolled as `policy`.
     Site,
     Primary,
@@ -61,11 +65,38 @@ impl ObjectRole {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exempt => "exempt",
+            Self::ExemptIfLabelled => "exempt-if-labelled",
             Self::Site => "site",
             Self::Primary => "primary",
             Self::Secondary => "secondary",
             Self::Orphaned => "orphaned",
         }
+    }
+}
+
+/// Whether an object carries the exempt label, `failover.dev/enforce: disabled`. An exemption is one of a name, and counts for
+/// the object that carries the label: another one of that name may be created without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExemptLabel {
+    Present,
+    Absent,
+    /// A Scale shows no labels of its object.
+    Unseen,
+}
+
+impl ExemptLabel {
+    /// From the value of the object's label `failover.dev/enforce`.
+    pub fn of_value(value: Option<&str>) -> Self {
+        if value == Some(EXEMPT) {
+            Self::Present
+        } else {
+            Self::Absent
+        }
+    }
+
+    /// Of an object as it is stored.
+    pub fn of(object: &Value) -> Self {
+        Self::of_value(object["metadata"]["labels"][ENFORCE_LABEL].as_str())
     }
 }
 
@@ -118,6 +149,7 @@ impl ObjectRoles {
                 let (resource, name) = object.split_once('/')?;
                 let role = match role {
                     "exempt" => ObjectRole::Exempt,
+                    "exempt-if-labelled" => ObjectRole::ExemptIfLabelled,
                     "site" => ObjectRole::Site,
                     "primary" => ObjectRole::Primary,
                     "secondary" => ObjectRole::Secondary,
@@ -181,7 +213,7 @@ pub enum NamespaceProblem {
         expected: &'static str,
     },
     #[error(
-        "annotation {OBJECTS_ANNOTATION} has {0:?}: use resource/name=exempt|site|primary|secondary|orphaned"
+        "annotation {OBJECTS_ANNOTATION} has {0:?}: use resource/name=exempt|exempt-if-labelled|site|primary|secondary|orphaned"
     )]
     Object(String),
     #[error("annotation {STEP_ANNOTATION} is {0:?}: it must be a number")]
@@ -278,16 +310,40 @@ impl NamespaceState {
     }
 
     /// The role under which an object stands, or `None` where no rule reaches it or its layer's role is not known.
-    pub fn role_for(&self, rule: &Rule, name: &str) -> Option<Role> {
-        match self.standing(rule, name) {
+    pub fn role_for(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Option<Role> {
+        match self.standing(rule, name, label) {
             Standing::Ruled(role) => Some(role),
             Standing::Free | Standing::Unknown => None,
         }
     }
 
     /// How an object stands.
-    pub fn standing(&self, rule: &Rule, name: &str) -> Standing {
-        self.standing_as(rule, self.objects.get(&rule.resource, name))
+    pub fn standing(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Standing {
+        self.standing_as(rule, self.entry_for(rule, name, label))
+    }
+
+    /// What [`Self::objects`] says of an object. Without its label one that is named as exempt follows the site: the name may be
+    /// that of an object which is gone.
+    fn entry_for(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Option<ObjectRole> {
+        let entry = self.objects.get(&rule.resource, name)?;
+        Some(match (entry, label) {
+            (ObjectRole::Exempt, ExemptLabel::Present | ExemptLabel::Unseen)
+            | (ObjectRole::ExemptIfLabelled, ExemptLabel::Present) => ObjectRole::Exempt,
+            (ObjectRole::Exempt, ExemptLabel::Absent)
+            | (ObjectRole::ExemptIfLabelled, ExemptLabel::Absent | ExemptLabel::Unseen) => {
+                ObjectRole::Site
+            }
+            (other, _) => other,
+        })
+    }
+
+    /// Whether what is said of an object depends on its label.
+    pub fn asks_for_label(&self, rule: &Rule, name: &str) -> bool {
+        let entry = self.objects.get(&rule.resource, name);
+        matches!(
+            entry,
+            Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled)
+        )
     }
 
     /// How an object would stand if this were what [`Self::objects`] says of it.
@@ -304,7 +360,7 @@ impl NamespaceState {
             Some(ObjectRole::Exempt) => Standing::Free,
             Some(ObjectRole::Primary) => Standing::Ruled(Role::Primary),
             Some(ObjectRole::Secondary | ObjectRole::Orphaned) => Standing::Ruled(Role::Secondary),
-            Some(ObjectRole::Site) => layer(),
+            Some(ObjectRole::Site | ObjectRole::ExemptIfLabelled) => layer(),
             None if enforcement == Enforcement::Policy || rule.reach == Reach::Named => {
                 Standing::Free
             }
@@ -314,9 +370,11 @@ impl NamespaceState {
 
     /// Whether an object takes the role that its layer has, and so moves with it: it is neither exempt nor given a role of its
     /// own. One that is orphaned stands by with its layer, and is left behind only where that becomes primary.
-    pub fn follows_layer(&self, rule: &Rule, name: &str) -> bool {
-        match self.objects.get(&rule.resource, name) {
-            Some(ObjectRole::Site | ObjectRole::Orphaned) => self.enforcement.is_some(),
+    pub fn follows_layer(&self, rule: &Rule, name: &str, label: ExemptLabel) -> bool {
+        match self.entry_for(rule, name, label) {
+            Some(ObjectRole::Site | ObjectRole::Orphaned | ObjectRole::ExemptIfLabelled) => {
+                self.enforcement.is_some()
+            }
             Some(ObjectRole::Exempt | ObjectRole::Primary | ObjectRole::Secondary) => false,
             None => self.enforcement == Some(Enforcement::Enabled) && rule.reach != Reach::Named,
         }
@@ -324,9 +382,9 @@ impl NamespaceState {
 
     /// Whether an object that enforcement has let go is to get back what was recorded of it: one that is exempt, wherever,
     /// since nothing else will ever restore it; one that is merely not reached any more, while its layer is primary.
-    pub fn lets_go(&self, rule: &Rule, name: &str) -> bool {
-        self.standing(rule, name) == Standing::Free
-            && (self.objects.get(&rule.resource, name) == Some(ObjectRole::Exempt)
+    pub fn lets_go(&self, rule: &Rule, name: &str, label: ExemptLabel) -> bool {
+        self.standing(rule, name, label) == Standing::Free
+            && (self.entry_for(rule, name, label) == Some(ObjectRole::Exempt)
                 || self.roles.of(rule.layer) == Some(Role::Primary))
     }
 }
@@ -428,32 +486,34 @@ mod tests {
         state
             .objects
             .set("kustomizations", "apps", ObjectRole::Site);
-        assert_eq!(state.role_for(deployment, "web"), Some(Role::Secondary));
-        assert_eq!(state.role_for(deployment, "proxy"), None);
-        assert_eq!(state.role_for(deployment, "moved"), Some(Role::Primary));
+        let label = ExemptLabel::Present;
+        let role = |state: &NamespaceState, rule, name| state.role_for(rule, name, label);
+        assert_eq!(role(&state, deployment, "web"), Some(Role::Secondary));
+        assert_eq!(role(&state, deployment, "proxy"), None);
+        assert_eq!(role(&state, deployment, "moved"), Some(Role::Primary));
         assert_eq!(
-            state.role_for(kustomization, "other"),
+            role(&state, kustomization, "other"),
             None,
             "only where a policy names it"
         );
-        assert_eq!(state.role_for(kustomization, "apps"), Some(Role::Secondary));
+        assert_eq!(role(&state, kustomization, "apps"), Some(Role::Secondary));
         let following = |state: &NamespaceState| {
             let deployments = ["web", "proxy", "moved"]
                 .into_iter()
-                .filter(|name| state.follows_layer(deployment, name));
+                .filter(|name| state.follows_layer(deployment, name, label));
             let kustomizations = ["other", "apps"]
                 .into_iter()
-                .filter(|name| state.follows_layer(kustomization, name));
+                .filter(|name| state.follows_layer(kustomization, name, label));
             deployments.chain(kustomizations).collect::<Vec<_>>()
         };
         assert_eq!(following(&state), ["web", "apps"]);
 
         state.enforcement = Some(Enforcement::Policy);
-        assert_eq!(state.role_for(deployment, "web"), None);
-        assert_eq!(state.role_for(deployment, "moved"), Some(Role::Primary));
+        assert_eq!(role(&state, deployment, "web"), None);
+        assert_eq!(role(&state, deployment, "moved"), Some(Role::Primary));
         assert_eq!(following(&state), ["apps"]);
 
         state.enforcement = None;
-        assert_eq!(state.role_for(deployment, "moved"), None);
+        assert_eq!(role(&state, deployment, "moved"), None);
     }
 }

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::compile::ObjectKey;
-use crate::namespace::{EnrolledNamespace, Standing};
+use crate::namespace::{EnrolledNamespace, ExemptLabel, Standing};
 use crate::role::Layer;
 use crate::rule::{Rule, RuleSet};
 
@@ -150,6 +150,7 @@ fn is_suspended_here(origin: &Origin, namespaces: &[EnrolledNamespace], rules: &
     let namespace = namespaces.iter().find(|n| n.name == owner.namespace);
     let rule = rules.find(origin.group, &owner.resource);
     namespace.zip(rule).is_some_and(|(namespace, rule)| {
-        namespace.state.standing(rule, &owner.name) != Standing::Free
+        let label = ExemptLabel::Unseen;
+        namespace.state.standing(rule, &owner.name, label) != Standing::Free
     })
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::names::RESTORE_ANNOTATION;
-use crate::namespace::{NamespaceState, Standing};
+use crate::namespace::{ExemptLabel, NamespaceState, Standing};
 use crate::rewrite::{Rewrite, RewriteError, is_owned, rewrite_stored};
 use crate::role::{Layer, Role};
 use crate::rule::Rule;
@@ -61,13 +61,14 @@ pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Ro
     if !rule.reaches(object) {
         return None;
     }
-    match state.standing(rule, name) {
+    let label = ExemptLabel::of(object);
+    match state.standing(rule, name, label) {
         Standing::Ruled(role) => Some(role),
         Standing::Unknown => None,
         Standing::Free => {
             let recorded = object["metadata"]["annotations"].get(RESTORE_ANNOTATION);
             let is_ours = recorded.is_some() || is_owned(rule, object);
-            (is_ours && state.lets_go(rule, name)).then_some(Role::Primary)
+            (is_ours && state.lets_go(rule, name, label)).then_some(Role::Primary)
         }
     }
 }
@@ -102,6 +103,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::names::{ENFORCE_LABEL, EXEMPT};
     use crate::namespace::{Enforcement, ObjectRole};
     use crate::role::Roles;
     use crate::rule::RuleSet;
@@ -148,6 +150,9 @@ mod tests {
             state.objects.set("deployments", "web", entry);
         }
         let mut object = json!({"metadata": {"name": "web"}, "spec": {"replicas": 0}});
+        if entry == Some(ObjectRole::Exempt) {
+            object["metadata"]["labels"] = json!({ENFORCE_LABEL: EXEMPT});
+        }
         if recorded {
             object["metadata"]["annotations"] =
                 json!({RESTORE_ANNOTATION: r#"{"/spec/replicas":3}"#});

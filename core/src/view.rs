@@ -133,8 +133,14 @@ impl<'a> View<'a> {
         self.containers[RESTORE][0]
     }
 
+    /// The name, or what the API server makes one from.
     pub(crate) fn name(&self) -> Option<String> {
-        self.string(NAME).or_else(|| self.string(GENERATE_NAME))
+        self.own_name().or_else(|| self.string(GENERATE_NAME))
+    }
+
+    /// `None` while the API server has not made one: it is no other object's name then.
+    pub(crate) fn own_name(&self) -> Option<String> {
+        self.string(NAME)
     }
 
     pub(crate) fn enforce_label(&self) -> Option<String> {

@@ -19,7 +19,7 @@ use crate::cluster::{Enrolled, Found, Requests, Survey};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Apart {
     pub object: String,
-    /// `exempt`, `site`, `primary`, `secondary` or `orphaned`.
+    /// `exempt`, `exempt-if-labelled`, `site`, `primary`, `secondary` or `orphaned`.
     pub stands: &'static str,
 }
 
@@ -52,7 +52,24 @@ pub fn in_force(enrolled: &[Enrolled]) -> Vec<Apart> {
 
 /// What is in force once the site has settled, with what is held back and what is orphaned.
 pub fn settled(enrolled: &[Enrolled], survey: &Survey, requests: &Requests) -> Compiled {
-    compiled(enrolled, &labelled(survey), &origins(survey), requests)
+    let (exempt, absent) = (labelled(survey), absent(enrolled, survey));
+    compiled(enrolled, &exempt, &absent, &origins(survey), requests)
+}
+
+/// The exemptions whose objects are not there.
+fn absent(enrolled: &[Enrolled], survey: &Survey) -> BTreeSet<ObjectKey> {
+    let there: BTreeSet<ObjectKey> = survey.found.iter().map(key).collect();
+    let exemptions = enrolled.iter().flat_map(|namespace| {
+        let objects = namespace.state.objects.iter();
+        let exempt = objects
+            .filter(|(.., role)| matches!(role, ObjectRole::Exempt | ObjectRole::ExemptIfLabelled));
+        exempt.map(|(resource, name, _)| ObjectKey {
+            namespace: namespace.name.clone(),
+            resource: resource.to_owned(),
+            name: name.to_owned(),
+        })
+    });
+    exemptions.filter(|key| !there.contains(key)).collect()
 }
 
 /// What was found, with what is orphaned in force.
@@ -108,6 +125,7 @@ fn key(found: &Found) -> ObjectKey {
 pub fn compiled(
     enrolled: &[Enrolled],
     exempt: &BTreeSet<ObjectKey>,
+    absent: &BTreeSet<ObjectKey>,
     origins: &Origins,
     requests: &Requests,
 ) -> Compiled {
@@ -122,6 +140,7 @@ pub fn compiled(
     compile(&Inputs {
         namespaces: &namespaces,
         exempt,
+        absent,
         policies: &policies,
         rules: &requests.rules,
         settled: true,

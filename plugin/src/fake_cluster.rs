@@ -268,9 +268,7 @@ impl World {
                 "PATCH",
                 "/apis/failover.dev/v1alpha1/sites/cluster"
                 | "/apis/failover.dev/v1alpha1/sites/cluster/status",
-            ) => {
-                self.patch_site(&write.body, dry_run)
-            }
+            ) => self.patch_site(&write.body, dry_run),
             ("GET", "/api/v1/namespaces") => {
                 let items: Vec<_> = self.namespaces.iter().map(partial).collect();
                 ok(&json!({

@@ -200,13 +200,18 @@ async fn an_exempt_object_is_left_alone_through_scale_too() {
     let mut state = enrolled(Role::Secondary);
     state.objects.set("deployments", "web", ObjectRole::Exempt);
     app.store.put_namespace("shop".into(), state);
+    let mut labelled = deployment(3);
+    labelled["metadata"]["labels"]["failover.dev/enforce"] = json!("disabled");
     for request in [
-        json!({}),
+        json!({ "object": labelled }),
         json!({ "subResource": "scale", "operation": "UPDATE" }),
     ] {
         let response = ask(&app, &review(&request)).await;
         assert_eq!(response, json!({ "uid": "u-1", "allowed": true }));
     }
+    // Another one of that name.
+    let object = patched(&ask(&app, &review(&json!({}))).await, deployment(3));
+    assert_eq!(object["spec"]["replicas"], 0);
 }
 
 #[tokio::test]

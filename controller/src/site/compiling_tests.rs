@@ -14,8 +14,13 @@ use crate::site::bed::{Bed, LAG, SHOP, WEB, is_ready};
 
 const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
 
-/// The watch tells which Deployments carry the exempt label.
+/// Just these Deployments carry the exempt label, and the watch tells so.
 fn labelled(bed: &Bed, names: &[&str]) {
+    let mut web = bed.api.get(WEB);
+    let label = names.contains(&"web").then_some("disabled");
+    let patch = json!({ "metadata": { "labels": { "failover.dev/enforce": label } } });
+    json_patch::merge(&mut web, &patch);
+    bed.api.put(WEB, web);
     let rules = RuleSet::built_in();
     let rule = rules.find("apps", "deployments").unwrap();
     let names: Vec<_> = names.iter().map(|name| ("shop", *name)).collect();

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use failover_core::api::RoleRule;
 use failover_core::compile::ObjectKey;
-use kube::Client;
+use failover_core::names::ENFORCE_LABEL;
+use failover_core::namespace::ExemptLabel;
 use kube::runtime::reflector::Store;
+use kube::{Client, ResourceExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::compiling::Said;
 use super::kind_watches::{Kind, KindWatches, Query};
 
 /// `failover.dev/enforce=disabled`
@@ -58,9 +61,19 @@ impl ExemptLabels {
         kinds.values().flat_map(of_kind).collect()
     }
 
-    /// Whether this object carries the label, asked of the API server itself. `true` where that cannot be told.
-    pub async fn confirm(&self, client: &Client, key: &ObjectKey) -> bool {
-        self.0.ask(client, key).await.unwrap_or(true)
+    /// Whether this object still asks to be exempt, asked of the API server itself: a watch may be behind what somebody has just
+    /// written.
+    pub async fn confirm(&self, client: &Client, key: &ObjectKey) -> Said {
+        let Some(found) = self.0.find(client, key, "").await else {
+            return Said::Unknown;
+        };
+        let Some(object) = found else {
+            return Said::Absent;
+        };
+        match ExemptLabel::of_value(object.labels().get(ENFORCE_LABEL).map(String::as_str)) {
+            ExemptLabel::Present | ExemptLabel::Unseen => Said::Yes,
+            ExemptLabel::Absent => Said::No,
+        }
     }
 
     /// As a watch of this kind would have found.
@@ -75,7 +88,7 @@ impl ExemptLabels {
 
 #[cfg(test)]
 mod tests {
-    use failover_core::names::{ENFORCE_LABEL, EXEMPT};
+    use failover_core::names::EXEMPT;
     use failover_core::{Rule, RuleSet};
     use kube::runtime::watcher::Event;
     use serde_json::json;
@@ -139,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_told_still_asks() {
+    async fn only_one_that_is_there_without_the_label_asks_no_more() {
         let labels = ExemptLabels::default();
         let api = FakeApi::new();
         let key = ObjectKey {
@@ -148,10 +161,19 @@ mod tests {
             name: "web".into(),
         };
         let client = api.client();
-        assert!(labels.confirm(&client, &key).await, "no such kind is known");
+        let confirm = || labels.confirm(&client, &key);
+        assert_eq!(confirm().await, Said::Unknown, "no such kind is known");
         labels.found(&deployments(), &[]);
-        assert!(!labels.confirm(&client, &key).await, "nothing carries it");
+        assert_eq!(confirm().await, Said::Absent);
+
+        let path = "/apis/apps/v1/namespaces/shop/deployments/web";
+        let metadata = json!({"namespace": "shop", "labels": {ENFORCE_LABEL: EXEMPT}});
+        api.put(path, json!({"metadata": metadata}));
+        assert_eq!(confirm().await, Said::Yes);
+
+        api.put(path, json!({"metadata": {"namespace": "shop"}}));
+        assert_eq!(confirm().await, Said::No);
         api.set_fault(|_, _| Some(crate::site::fake_api::status(503, "away")));
-        assert!(labels.confirm(&client, &key).await, "nobody answers");
+        assert_eq!(confirm().await, Said::Unknown, "nobody answers");
     }
 }

@@ -137,6 +137,18 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
     /// Whether this object is selected, asked of the API server itself: a watch may be behind what somebody has just written.
     /// `None` where that cannot be told.
     pub(super) async fn ask(&self, client: &Client, key: &ObjectKey) -> Option<bool> {
+        let found = self.find(client, key, self.query.selector).await?;
+        Some(found.is_some())
+    }
+
+    /// The object's metadata, if it is there and a selector selects it, asked of the API server itself. `None` where that cannot
+    /// be told.
+    pub(super) async fn find(
+        &self,
+        client: &Client,
+        key: &ObjectKey,
+        selector: &str,
+    ) -> Option<Option<Metadata>> {
         let rule = {
             let kinds = self.kinds();
             let mut kinds = kinds.values();
@@ -146,11 +158,12 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
         };
         let api: Api<DynamicObject> =
             Api::namespaced_with(client.clone(), &key.namespace, &resource(&rule));
-        let params = ListParams::default()
-            .labels(self.query.selector)
-            .fields(&format!("metadata.name={}", key.name));
+        let mut params = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        if !selector.is_empty() {
+            params = params.labels(selector);
+        }
         match api.list_metadata(&params).await {
-            Ok(list) => Some(list.items.iter().any(|o| o.name_any() == key.name)),
+            Ok(list) => Some(list.items.into_iter().find(|o| o.name_any() == key.name)),
             Err(error) => {
                 tracing::warn!(object = %key, error = causes(&error), "cannot tell about {}; leaving it as it is", self.query.what);
                 None

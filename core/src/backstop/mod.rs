@@ -27,7 +27,7 @@ mod deletion;
 use serde_json::{Value, json};
 
 use crate::names::{
-    CLI_MANAGER, CONTROLLER_MANAGER, ENFORCE_LABEL, GROUP, HELD_ANNOTATION, NEVER_ENROLLED,
+    CLI_MANAGER, CONTROLLER_MANAGER, ENFORCE_LABEL, EXEMPT, GROUP, HELD_ANNOTATION, NEVER_ENROLLED,
     OBJECTS_ANNOTATION, PREVIEW_MANAGER, RESTORE_ANNOTATION, SITE_ANNOTATION,
 };
 use crate::rule::{Active, Field, Reach, Rule, RuleSet};
@@ -223,11 +223,18 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
     let layer = format!(
         "({layer}.orValue('') in ['primary', 'secondary'] ? {layer}.orValue('') : 'unknown')"
     );
+    // An exemption counts for an object with the label only; a Scale shows none.
+    let unseen = if rule.scale {
+        " || request.?subResource.orValue('') == 'scale'"
+    } else {
+        ""
+    };
     let own = format!(
         "variables.object + '=secondary' in variables.named || variables.object + '=orphaned' in variables.named ? 'secondary' : \
-         variables.object + '=exempt' in variables.named ? 'exempt' : \
+         variables.object + '=exempt' in variables.named && (variables.labelled{unseen}) ? 'exempt' : \
+         variables.object + '=exempt-if-labelled' in variables.named && variables.labelled ? 'exempt' : \
          variables.object + '=primary' in variables.named ? 'primary' : \
-         {named_only} && !(variables.object + '=site' in variables.named) ? 'exempt' : {layer}"
+         {named_only} && !['=site', '=exempt', '=exempt-if-labelled'].exists(entry, variables.object + entry in variables.named) ? 'exempt' : {layer}"
     );
     let role = match rule.reach {
         // What follows a controlling owner is ruled through that. A Scale does not tell, and is held.
@@ -252,6 +259,14 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
             &format!(
                 "{} + (request.?name.orValue('') != '' ? request.?name.orValue('') : dyn({root})[?'metadata'][?'name'].orValue(''))",
                 literal(&format!("{}/", rule.resource))
+            ),
+        ),
+        variable(
+            "labelled",
+            &format!(
+                "dyn({root})[?'metadata'][?'labels'][?{}].orValue('') == {}",
+                literal(ENFORCE_LABEL),
+                literal(EXEMPT)
             ),
         ),
         variable("role", &role),

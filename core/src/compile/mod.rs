@@ -41,7 +41,7 @@ use std::fmt;
 
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
-use crate::namespace::{EnrolledNamespace, ObjectRole, ObjectRoles, Standing};
+use crate::namespace::{EnrolledNamespace, ExemptLabel, ObjectRole, ObjectRoles, Standing};
 use crate::origin::Origins;
 use crate::role::{Layer, Role};
 use crate::rule::Rule;
@@ -71,6 +71,8 @@ pub struct Inputs<'a> {
     pub exempt: &'a BTreeSet<ObjectKey>,
     pub policies: &'a [&'a FailoverPolicy],
     pub rules: &'a RuleSet,
+    /// Objects that were exempt and are not there now.
+    pub absent: &'a BTreeSet<ObjectKey>,
     /// The site has settled in its role. While it moves nothing is loosened: what leaves enforcement now would miss what
     /// the move is about to do.
     pub settled: bool,
@@ -97,6 +99,8 @@ pub struct Compiled {
     pub closing: BTreeSet<ObjectKey>,
     /// Exemptions that were in force and of which no label was given: see that there is none before they end.
     pub unasked: BTreeSet<ObjectKey>,
+    /// Exemptions of objects that were deleted: see now and then whether one has been created without the label.
+    pub awaited: BTreeSet<ObjectKey>,
 }
 
 /// Something that was asked and is not in force.
@@ -160,16 +164,21 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
                     current,
                     settled: inputs.settled,
                     unused: inputs.unused.contains(&key),
+                    absent: inputs.absent.contains(&key),
                     installed: inputs.origins.of(&key, inputs.namespaces, inputs.rules),
                 },
                 asked.of(&key),
                 &key,
             );
-            if current == Some(ObjectRole::Exempt)
-                && decided.entry != current
-                && !asked.of(&key).exempt
-            {
-                compiled.unasked.insert(key.clone());
+            match current {
+                _ if asked.of(&key).exempt => {}
+                Some(ObjectRole::Exempt) if decided.entry != current => {
+                    compiled.unasked.insert(key.clone());
+                }
+                Some(ObjectRole::ExemptIfLabelled) => {
+                    compiled.awaited.insert(key.clone());
+                }
+                _ => {}
             }
             match decided.entry {
                 Some(role) => objects.set(&key.resource, &key.name, role),
@@ -276,7 +285,7 @@ fn results(
                 let entry = objects
                     .get(&key.namespace)
                     .and_then(|objects| objects.get(&key.resource, &key.name));
-                let stands = state.standing(rule, &key.name);
+                let stands = state.standing(rule, &key.name, ExemptLabel::Unseen);
                 (stands, state.standing_as(rule, entry))
             })
             .unzip();

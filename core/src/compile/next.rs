@@ -18,6 +18,8 @@ pub(super) struct Subject<'a> {
     pub(super) settled: bool,
     /// It is a volume that nothing uses.
     pub(super) unused: bool,
+    /// It was exempt, and is not there.
+    pub(super) absent: bool,
     pub(super) installed: Installed<'a>,
 }
 
@@ -42,7 +44,8 @@ pub(super) fn next<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Dec
             == Standing::Ruled(Role::Secondary);
     // What a policy orders to be secondary closes when its walk has seen that nothing uses it.
     let walked = ask.policies.keys().eq([&Some(Role::Secondary)]);
-    if !closes || subject.rule.layer != Layer::Volumes || walked || subject.unused {
+    if !closes || subject.rule.layer != Layer::Volumes || walked || subject.unused || subject.absent
+    {
         return decided;
     }
     let why = format!(
@@ -71,6 +74,10 @@ fn asked_for<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'
         (Some((Some(Role::Secondary), _)), None) => demoted(subject, ask),
         (Some((Some(Role::Primary), _)), None) => promoted(subject, ask, key),
         (None | Some((None, _)), _) if ask.exempt => exempt(subject, ask, key),
+        (None | Some((None, _)), _) if subject.may_return() => Decided {
+            entry: Some(ObjectRole::ExemptIfLabelled),
+            ..Decided::default()
+        },
         (Some((None, _)), None) => following(subject, key),
         (None, _) => unasked(subject, key),
     }
@@ -90,6 +97,17 @@ impl Subject<'_> {
     fn adopted(&self) -> Self {
         let current = self.current.filter(|role| *role != ObjectRole::Orphaned);
         Self { current, ..*self }
+    }
+
+    /// Whether an exemption outlives its object: that may be created again, as a hook Job is. On a primary the label alone will
+    /// do, so nothing is kept there, and a standby keeps only what an operator or its time as primary has put in force.
+    fn may_return(&self) -> bool {
+        let was_exempt = matches!(
+            self.current,
+            Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled)
+        );
+        let label_will_do = self.settled && self.layer() == Some(Role::Primary);
+        was_exempt && self.absent && !label_will_do
     }
 
     fn layer(&self) -> Option<Role> {
@@ -213,7 +231,10 @@ fn promoted<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a
 /// The exempt label. It counts where an operator has put it in force, and on a primary.
 fn exempt<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
     let named = !ask.policies.is_empty();
-    let is_exempt = subject.current == Some(ObjectRole::Exempt);
+    let is_exempt = matches!(
+        subject.current,
+        Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled)
+    );
     let open = subject.is_live();
     let on_primary = subject.settled && subject.layer() == Some(Role::Primary);
     if is_exempt || (on_primary && open) {
@@ -292,7 +313,7 @@ fn stays_secondary(key: &ObjectKey) -> String {
 /// Policies that contradict each other: what is in force stays. What nobody asks for any more does not, where it is open.
 fn conflict<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
     let asked_for = match subject.current {
-        Some(ObjectRole::Exempt) => ask.exempt,
+        Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled) => ask.exempt,
         Some(ObjectRole::Primary) => ask.policies.contains_key(&Some(Role::Primary)),
         Some(ObjectRole::Site | ObjectRole::Secondary | ObjectRole::Orphaned) | None => true,
     };

@@ -80,6 +80,7 @@ fn compiled(namespaces: &[EnrolledNamespace], origins: &Origins, exempt: &[&str]
         rules: &RuleSet::built_in(),
         settled: true,
         unused: &BTreeSet::new(),
+        absent: &BTreeSet::new(),
         origins,
     })
 }

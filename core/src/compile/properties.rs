@@ -33,6 +33,7 @@ impl World {
             rules: &RuleSet::built_in(),
             settled: self.settled,
             unused: &BTreeSet::new(),
+            absent: &BTreeSet::new(),
             origins: &crate::origin::Origins::default(),
         })
     }
@@ -54,7 +55,9 @@ impl World {
             .iter()
             .map(|(_, resource, name)| {
                 let rule = the_rule(&rules, resource).unwrap();
-                self.namespace.state.standing(rule, name)
+                self.namespace
+                    .state
+                    .standing(rule, name, crate::namespace::ExemptLabel::Unseen)
             })
             .collect()
     }
@@ -268,7 +271,13 @@ proptest! {
                     world.exempt.contains(&key(i)) || ordered(Role::Primary) || ordered(Role::Secondary)
                 }
                 Some(ObjectRole::Primary) => ordered(Role::Primary) || ordered(Role::Secondary),
-                Some(ObjectRole::Site | ObjectRole::Secondary | ObjectRole::Orphaned) | None => true,
+                Some(
+                    ObjectRole::Site
+                    | ObjectRole::Secondary
+                    | ObjectRole::Orphaned
+                    | ObjectRole::ExemptIfLabelled,
+                )
+                | None => true,
             };
             prop_assert!(asked, "{}", key(i));
         }

@@ -125,6 +125,7 @@ fn run(
         rules: &RuleSet::built_in(),
         settled,
         unused: &BTreeSet::new(),
+        absent: &BTreeSet::new(),
         origins: &crate::origin::Origins::default(),
     })
 }
@@ -164,6 +165,69 @@ fn an_exempt_label(
         compiled.held.is_empty(),
         labels.is_empty() || !expected.is_empty()
     );
+}
+
+/// Deleted, as a hook Job is before it is created again.
+#[rstest]
+#[case::waits_on_a_standby(
+    SECONDARY,
+    "deployments/web=exempt",
+    true,
+    "deployments/web=exempt-if-labelled"
+)]
+#[case::and_goes_on_waiting(
+    SECONDARY,
+    "deployments/web=exempt-if-labelled",
+    true,
+    "deployments/web=exempt-if-labelled"
+)]
+#[case::waits_while_the_site_moves(
+    PRIMARY,
+    "deployments/web=exempt",
+    false,
+    "deployments/web=exempt-if-labelled"
+)]
+#[case::on_a_primary_the_label_will_do(PRIMARY, "deployments/web=exempt", true, "")]
+#[case::and_what_waited_is_forgotten(PRIMARY, "deployments/web=exempt-if-labelled", true, "")]
+#[case::what_was_not_exempt_waits_for_nothing(SECONDARY, "deployments/web=primary", true, "")]
+fn an_exemption_of_an_object_that_is_gone(
+    #[case] roles: Roles,
+    #[case] in_force: &str,
+    #[case] settled: bool,
+    #[case] expected: &str,
+) {
+    let namespace = shop(Enforcement::Enabled, roles, in_force);
+    let gone = run_without(&namespace, &["web"], settled);
+    assert_eq!(objects(&gone), expected);
+    // It is there again: with the label, or without.
+    let waiting = shop(
+        Enforcement::Enabled,
+        SECONDARY,
+        "deployments/web=exempt-if-labelled",
+    );
+    let labelled = run(&waiting, &["web"], &[], true);
+    assert_eq!(objects(&labelled), "deployments/web=exempt");
+    let unlabelled = run(&waiting, &[], &[], true);
+    assert_eq!(objects(&unlabelled), "");
+    assert_eq!(unlabelled.awaited.len(), 1, "asked for by name");
+}
+
+fn run_without(namespace: &EnrolledNamespace, absent: &[&str], settled: bool) -> Compiled {
+    let absent = absent.iter().map(|name| ObjectKey {
+        namespace: "shop".into(),
+        resource: "deployments".into(),
+        name: (*name).into(),
+    });
+    compile(&Inputs {
+        namespaces: std::slice::from_ref(namespace),
+        exempt: &BTreeSet::new(),
+        policies: &[],
+        rules: &RuleSet::built_in(),
+        absent: &absent.collect(),
+        settled,
+        unused: &BTreeSet::new(),
+        origins: &crate::origin::Origins::default(),
+    })
 }
 
 #[test]
@@ -338,6 +402,7 @@ fn a_volume_that_nothing_orders_to_be_live_closes_once_nothing_uses_it(
             rules: &RuleSet::built_in(),
             settled: true,
             unused: &unused,
+            absent: &BTreeSet::new(),
             origins: &crate::origin::Origins::default(),
         })
     };

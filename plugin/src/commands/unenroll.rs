@@ -315,7 +315,10 @@ mod tests {
         let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
         assert_eq!(report["forgotten"], json!(["blog"]));
         fake.change(|world| {
-            assert_eq!(world.site.as_ref().unwrap()["status"]["deleted"], json!(["old"]));
+            assert_eq!(
+                world.site.as_ref().unwrap()["status"]["deleted"],
+                json!(["old"])
+            );
         });
 
         let unknown = unenroll(&fake, &["never"]).await;

@@ -1,5 +1,7 @@
 //! Exemptions: asked by a label, put in force on a primary or by an operator's hand.
 
+use std::time::Duration;
+
 use failover_core::names::RESTORE_ANNOTATION;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -150,22 +152,88 @@ async fn an_operators_exemption_counts_at_once_and_outlives_flux() {
     site.clear(&["shop"]).await;
 }
 
+/// As Helm has it by default: a hook Job is deleted before it is created again.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_is_deleted_takes_its_exemption_with_it() {
-    let site = secondary().await;
-    site.apply_as_flux(&web(3)).await.unwrap();
-    site.failover(EXEMPT).await.expect(0);
-    assert_eq!(replicas(&site).await, json!(3));
-    site.kubectl(&["delete", "-n", "shop", "deployment/web"])
-        .await
-        .expect(0);
-    site.until_in_force("shop", "").await;
-    // Even if Git brings it back with the label.
-    site.apply_as_flux(&labelled(web(3))).await.unwrap();
+async fn what_is_deleted_stays_exempt_if_it_comes_back_with_its_label() {
+    let mut site = Site::start(Options::default()).await.unwrap();
+    site.failover(DEMOTE).await.expect(0);
+    site.enrolled_namespace("shop").await;
+    let (web, hook) = (web(3), fixtures::job("shop", "hook"));
+    let exempt = [labelled(web.clone()), labelled(hook.clone())];
+    for manifest in &exempt {
+        assert!(!is_active(&site.apply_as_flux(manifest).await.unwrap()));
+    }
+    let command = ["exempt", "deployment/web", "job/hook", "-n=shop", "--yes"];
+    site.failover(&command).await.expect(0);
+    let in_force = "deployments/web=exempt jobs/hook=exempt";
+    site.until_in_force("shop", in_force).await;
+
+    let gone = "deployments/web=exempt-if-labelled jobs/hook=exempt-if-labelled";
+    for is_noticed in [false, true] {
+        println!("with its label; the controller noticed that it was gone: {is_noticed}");
+        delete(&site).await;
+        if is_noticed {
+            until_noticed(&site, gone).await;
+        }
+        for manifest in &exempt {
+            assert!(is_active(&site.apply_as_flux(manifest).await.unwrap()));
+        }
+        until_noticed(&site, in_force).await;
+    }
+
+    println!("with the webhook dead");
+    site.webhook.terminate(Duration::from_secs(30)).unwrap();
+    for is_noticed in [false, true] {
+        delete(&site).await;
+        if is_noticed {
+            until_noticed(&site, gone).await;
+        }
+        for manifest in [&web, &hook] {
+            match site.apply_as_flux(manifest).await {
+                Err(kube::Error::Api(status)) => assert_eq!(status.code, 403, "{status:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        for manifest in &exempt {
+            assert!(is_active(&site.apply_as_flux(manifest).await.unwrap()));
+        }
+        until_noticed(&site, in_force).await;
+    }
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+
+    println!("without its label");
+    delete(&site).await;
+    until_noticed(&site, gone).await;
+    for manifest in [&web, &hook] {
+        assert!(!is_active(&site.apply_as_flux(manifest).await.unwrap()));
+    }
+    let scale = ["scale", "-n=shop", "deployment/web", "--replicas=3"];
+    site.kubectl(&scale).await.expect(0);
     assert_eq!(replicas(&site).await, json!(0));
-    site.until_in_force("shop", "").await;
-    assert_eq!(replicas(&site).await, json!(0));
-    site.clear(&["shop"]).await;
+}
+
+/// Whether the webhook runs or not.
+async fn until_noticed(site: &Site, in_force: &str) {
+    eventually(&format!("{in_force:?} in force"), || async {
+        let found = site.objects_in_force("shop").await;
+        if found == in_force {
+            Ok(())
+        } else {
+            Err((found, site.controller.log_tail()))
+        }
+    })
+    .await;
+}
+
+async fn delete(site: &Site) {
+    let delete = ["delete", "-n=shop", "deployment/web", "job/hook"];
+    site.kubectl(&delete).await.expect(0);
+}
+
+fn is_active(object: &DynamicObject) -> bool {
+    let spec = &object.data["spec"];
+    spec["replicas"] == json!(3) || (spec["replicas"].is_null() && spec["suspend"] != json!(true))
 }
 
 #[tokio::test(flavor = "multi_thread")]

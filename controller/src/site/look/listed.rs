@@ -136,8 +136,7 @@ impl Looker {
                 let what = format!("{} in namespace {}", rule.group_resource(), namespace.name);
                 let all = all(&objects, &rule.kind, &what).await?;
                 let ruled = all.into_iter().filter_map(|object| {
-                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                    let moves = rule.reaches(&object) && scene.has(namespace, rule, name);
+                    let moves = rule.reaches(&object) && scene.has(namespace, rule, &object);
                     moves.then(|| Ruled {
                         rule: rule.clone(),
                         reference: ObjectRef::of(rule, &namespace.name, &object),

@@ -24,12 +24,13 @@ use std::collections::BTreeSet;
 use failover_core::api::{Blocked, NotWaitedFor, StepName};
 use failover_core::compile::ObjectKey;
 use failover_core::guard::GuardId;
-use failover_core::namespace::Enforcement;
+use failover_core::namespace::{Enforcement, ExemptLabel};
 use failover_core::plan::ObjectRef;
 use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport, guard_of};
 use failover_core::{Role, Rule, RuleSet};
 use jiff::Timestamp;
 use kube::Client;
+use serde_json::Value;
 
 use super::discovery::DiscoveryError;
 use super::objects::ObjectError;
@@ -83,7 +84,8 @@ impl Scene {
     }
 
     /// Whether an object is on the walk.
-    fn has(&self, namespace: &EnrolledNamespace, rule: &Rule, name: &str) -> bool {
+    fn has(&self, namespace: &EnrolledNamespace, rule: &Rule, object: &Value) -> bool {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = || ObjectKey {
             namespace: namespace.name.clone(),
             resource: rule.resource.to_string(),
@@ -91,7 +93,9 @@ impl Scene {
         };
         match &self.moving {
             Moving::Layers(volumes) => {
-                namespace.state.follows_layer(rule, name)
+                namespace
+                    .state
+                    .follows_layer(rule, name, ExemptLabel::of(object))
                     || (!volumes.is_empty() && volumes.contains(&key()))
             }
             Moving::Named(objects) => objects.contains(&key()),

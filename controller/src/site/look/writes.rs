@@ -155,7 +155,7 @@ enum Change {
 
 impl Scope<'_> {
     fn moves(&self, object: &Value) -> bool {
-        self.rule.reaches(object) && self.scene.has(self.namespace, self.rule, name(object))
+        self.rule.reaches(object) && self.scene.has(self.namespace, self.rule, object)
     }
 
     fn change(&self, object: &Value) -> Change {

@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::site::bed::{Bed, SHOP, is_ready, lease};
+use crate::site::bed::{Bed, SHOP, WEB, is_ready, lease};
 use crate::site::fake_api::{Asked, status};
 
 const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
@@ -110,13 +110,17 @@ async fn nor_does_it_wait_for_who_cannot_say_whether_an_exemption_has_ended() {
         bed.api.put(SHOP, bed.api.get(SHOP));
     };
     let in_force = || bed.api.get(SHOP)["metadata"]["annotations"]["failover.dev/objects"].clone();
+    let mut web = bed.api.get(WEB);
+    web["metadata"]["labels"]["failover.dev/enforce"] = json!("disabled");
+    bed.api.put(WEB, web);
     labelled(&[("shop", "web")]);
     bed.until("exempt", |status| {
         in_force() == "deployments/web=exempt" && is_ready(status)
     })
     .await;
-    bed.api
-        .set_hanging(|asked| asked.query.contains("labelSelector"));
+    bed.api.set_hanging(|asked| {
+        asked.path.ends_with("/deployments") && asked.query.contains("fieldSelector")
+    });
     labelled(&[]);
     tokio::time::sleep(Duration::from_secs(5)).await;
     bed.order("down", "secondary", &[]);

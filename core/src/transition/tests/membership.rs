@@ -140,7 +140,11 @@ fn one_that_was_deleted_and_comes_back_without_its_label_has_left(
     world.settle();
     assert_eq!(status(&world).deleted, ["blog"]);
     assert_eq!(status(&world).left, [""; 0]);
-    assert_eq!(world.condition(condition::READY).0, "True", "it may stay away");
+    assert_eq!(
+        world.condition(condition::READY).0,
+        "True",
+        "it may stay away"
+    );
 
     world.outside.push("blog".into());
     world.settle();

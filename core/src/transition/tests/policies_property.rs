@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::shop::{ALL, PEER, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
 use crate::RuleSet;
-use crate::namespace::Standing;
+use crate::namespace::{ExemptLabel, Standing};
 
 /// What happens to a controller and its cluster.
 #[derive(Clone, Debug)]
@@ -66,7 +66,11 @@ impl Truth {
         let follows = |resource: &str, name: &str| {
             let rule = rules.iter().find(|rule| rule.resource == resource);
             let mut namespaces = shop.world.namespaces.iter();
-            namespaces.any(|namespace| namespace.state.follows_layer(rule.unwrap(), name))
+            namespaces.any(|namespace| {
+                namespace
+                    .state
+                    .follows_layer(rule.unwrap(), name, ExemptLabel::Unseen)
+            })
         };
         let volume = follows("volumereplications", "data");
         let of_site = volume || follows("deployments", "web");

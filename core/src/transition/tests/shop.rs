@@ -9,7 +9,7 @@ use super::World;
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, FailoverPolicySpec, FailoverPolicyStatus, RoleRequest};
 use crate::compile::{Compiled, Inputs, ObjectKey, compile};
-use crate::namespace::Standing;
+use crate::namespace::{ExemptLabel, Standing};
 use crate::role::Role;
 use crate::transition::{Act, Closing, LookReport, PolicyAct, closing, decide_policy, promoting};
 
@@ -152,6 +152,7 @@ impl Shop {
             rules: &RuleSet::built_in(),
             settled: crate::birth::Settled::of(&self.world.site).is_some(),
             unused,
+            absent: &BTreeSet::new(),
             origins: &crate::origin::Origins::default(),
         })
     }
@@ -182,7 +183,9 @@ impl Shop {
         WEB.map(|(_, resource, name)| {
             let rule = rules.iter().find(|rule| rule.resource == resource);
             namespace.map_or(Standing::Free, |namespace| {
-                namespace.state.standing(rule.unwrap(), name)
+                namespace
+                    .state
+                    .standing(rule.unwrap(), name, ExemptLabel::Unseen)
             })
         })
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use failover_core::compile::ObjectKey;
+use failover_core::names::{ENFORCE_LABEL, EXEMPT};
 use failover_core::namespace::ObjectRole;
 use failover_core::origin::Origins;
 use failover_core::plan::{Item, plan_object, role_of};
@@ -133,6 +134,7 @@ pub(super) fn change(
     let result = compiled(
         std::slice::from_ref(&hand_made),
         &asked,
+        &BTreeSet::new(),
         &Origins::default(),
         requests,
     );
@@ -157,7 +159,15 @@ pub(super) fn change(
     let mut items = Vec::new();
     let mut resumed = Vec::new();
     for object in selected {
-        let Some(role) = role_of(&object.rule, &state, &object.object) else {
+        // As it will be labelled.
+        let mut labelled = object.object.clone();
+        let labels = &mut labelled["metadata"]["labels"];
+        if exempt {
+            labels[ENFORCE_LABEL] = Value::from(EXEMPT);
+        } else if let Some(labels) = labels.as_object_mut() {
+            labels.remove(ENFORCE_LABEL);
+        }
+        let Some(role) = role_of(&object.rule, &state, &labelled) else {
             continue;
         };
         let planned = plan_object(&object.rule, role, &namespace.name, &object.object);
@@ -244,7 +254,7 @@ impl Change {
             Some(ObjectRole::Primary) => "stands as primary",
             Some(ObjectRole::Secondary) => "stands as secondary",
             Some(ObjectRole::Orphaned) => "stays passive, since what installed it is gone",
-            Some(ObjectRole::Site) | None => "follows its namespace",
+            Some(ObjectRole::Site | ObjectRole::ExemptIfLabelled) | None => "follows its namespace",
         }
     }
 }

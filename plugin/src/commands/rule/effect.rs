@@ -1,5 +1,6 @@
 //! What rules would change on the objects that are there, under the roles that these have now.
 
+use failover_core::namespace::ExemptLabel;
 use failover_core::plan::{ObjectRef, plan_object};
 use failover_core::{Rule, RuleSet};
 use serde::Serialize;
@@ -56,7 +57,12 @@ pub(super) async fn effect(
         let name = found.object["metadata"]["name"]
             .as_str()
             .unwrap_or_default();
-        let Some(role) = found.namespace.state.role_for(&found.rule, name) else {
+        let Some(role) =
+            found
+                .namespace
+                .state
+                .role_for(&found.rule, name, ExemptLabel::of(&found.object))
+        else {
             continue;
         };
         effect.objects += 1;

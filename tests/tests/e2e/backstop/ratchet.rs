@@ -157,7 +157,12 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
         "metadata": {"name": "shop", "labels": {names::ENFORCE_LABEL: "enabled"}},
     });
     site.apply_as_flux(&namespace).await.unwrap();
-    let web = fixtures::deployment("shop", "web", 3);
+    let labelled = |name| {
+        let mut deployment = fixtures::deployment("shop", name, 3);
+        deployment["metadata"]["labels"][names::ENFORCE_LABEL] = json!(names::EXEMPT);
+        deployment
+    };
+    let web = labelled("web");
     forbidden(
         site.apply_as_flux(&web).await,
         &[
@@ -166,7 +171,7 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
         ],
     );
 
-    let named = "failover.dev/objects=deployments/web=exempt deployments/web2=primary statefulsets/db=secondary";
+    let named = "failover.dev/objects=deployments/web=exempt deployments/gone=exempt-if-labelled deployments/web2=primary statefulsets/db=secondary";
     let ours = "--field-manager=kubectl-failover";
     site.kubectl(&["annotate", "namespace", "shop", named, ours])
         .await
@@ -178,6 +183,25 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
             .map_err(|error| error.to_string())
     })
     .await;
+    println!("an exemption counts for an object with the label, and through its Scale");
+    site.apply_as_flux(&labelled("gone")).await.unwrap();
+    for (name, code) in [("web", 0), ("gone", 1)] {
+        let deployment = format!("deployment/{name}");
+        let scale = ["scale", "-n=shop", &deployment, "--replicas=4"];
+        let scaled = site.kubectl(&scale).await;
+        assert_eq!(scaled.code, code, "{name}: {scaled:?}");
+        site.kubectl(&["delete", "-n=shop", &deployment])
+            .await
+            .expect(0);
+        forbidden(
+            site.apply_as_flux(&fixtures::deployment("shop", name, 3))
+                .await,
+            &[name],
+        );
+        site.apply_as_flux(&fixtures::deployment("shop", name, 0))
+            .await
+            .unwrap();
+    }
     site.apply_as_flux(&fixtures::deployment("shop", "web2", 1))
         .await
         .unwrap();

@@ -87,7 +87,10 @@ fn roles(state: &NamespaceState) -> Roles {
         let role = match stands {
             ObjectRole::Primary => Role::Primary,
             ObjectRole::Secondary => Role::Secondary,
-            ObjectRole::Site | ObjectRole::Exempt | ObjectRole::Orphaned => continue,
+            ObjectRole::Site
+            | ObjectRole::Exempt
+            | ObjectRole::ExemptIfLabelled
+            | ObjectRole::Orphaned => continue,
         };
         roles.set(rule.expect("only ruled kinds").layer, Some(role));
     }

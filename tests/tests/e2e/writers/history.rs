@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use failover_core::namespace::Standing;
+use failover_core::namespace::{ExemptLabel, Standing};
 use failover_core::rule::Rule;
 use failover_core::{NamespaceState, Role, RuleSet};
 use k8s_openapi::api::core::v1::Namespace;
@@ -120,7 +120,7 @@ impl History {
                     let (Some(after), Some(state)) = (values, namespaces.get(&namespace)) else {
                         continue;
                     };
-                    let role = match state.standing(&rule, &name) {
+                    let role = match state.standing(&rule, &name, ExemptLabel::Unseen) {
                         Standing::Ruled(role) => Some(role),
                         Standing::Unknown => None,
                         Standing::Free => continue,
