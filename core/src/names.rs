@@ -30,9 +30,19 @@ pub const PEER_SERVICE_ACCOUNT: &str = "failover-peer";
 /// `MutatingWebhookConfiguration` and the one webhook in it.
 pub const WEBHOOK_CONFIGURATION: &str = "failover.dev";
 pub const WEBHOOK_NAME: &str = "mutate.failover.dev";
+
+/// The webhook's entry for new Namespaces, whatever their labels.
+pub const NAMESPACES_WEBHOOK_NAME: &str = "namespaces.failover.dev";
 /// The second webhook in it, for the kinds of RoleRules: an entry of its own, with a field manager of its own, so that
 /// applying the built-in one again takes nothing away from it.
 pub const ROLE_RULES_WEBHOOK_NAME: &str = "rolerules.failover.dev";
+
+/// Everything of ours in that configuration. All are served under one address and trusted by one bundle.
+pub const WEBHOOK_NAMES: [&str; 3] = [
+    WEBHOOK_NAME,
+    NAMESPACES_WEBHOOK_NAME,
+    ROLE_RULES_WEBHOOK_NAME,
+];
 pub const WEBHOOK_SERVICE: &str = "failover-webhook";
 pub const WEBHOOK_PATH: &str = "/mutate";
 

@@ -115,11 +115,15 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
         return denied("kubectl-failover got an admission request without an object".to_owned());
     };
     if is_namespace {
-        let settled = store.settled();
+        let (settled, registry) = (store.settled(), store.registry());
+        let name = request.name.as_deref().unwrap_or_default();
+        if !birth::concerns(&registry, name, object) {
+            return UNCHANGED;
+        }
         let settled = settled.as_ref().as_ref();
         let site = settled.map(|s| s.site.as_str());
         return guarded(request, site, true, || {
-            birth::admit_namespace(settled, object)
+            birth::admit_namespace(settled, &registry, object)
         });
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use failover_core::birth::Settled;
+use failover_core::birth::{Registry, Settled};
 use failover_core::namespace::{Enforcement, ObjectRole};
 use failover_core::{NamespaceState, Role, Roles};
 use http_body_util::BodyExt as _;
@@ -212,6 +212,32 @@ async fn an_exempt_object_is_left_alone_through_scale_too() {
     // Another one of that name.
     let object = patched(&ask(&app, &review(&json!({}))).await, deployment(3));
     assert_eq!(object["spec"]["replicas"], 0);
+}
+
+#[tokio::test]
+async fn a_namespace_whose_name_is_remembered_is_created_enrolled_and_others_as_they_are() {
+    let app = app();
+    settle(&app, Role::Secondary);
+    let site = json!({
+        "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": { "name": "cluster" },
+        "spec": { "siteName": "east", "role": "secondary" }, "status": { "deleted": ["gone"] },
+    });
+    let registry = Registry::of(&serde_json::from_value(site).unwrap());
+    app.store.set_registry(registry);
+    let create = |name: &str| {
+        let mut review = review(&json!({ "name": name, "namespace": name }));
+        review["request"]["resource"] =
+            json!({ "group": "", "version": "v1", "resource": "namespaces" });
+        review["request"]["object"] = json!({ "metadata": { "name": name } });
+        review
+    };
+    let object = json!({ "metadata": { "name": "gone" } });
+    let object = patched(&ask(&app, &create("gone")).await, object);
+    let labels = &object["metadata"]["labels"];
+    assert_eq!(labels["failover.dev/enforce"], "enabled");
+    assert_eq!(labels["failover.dev/workloads"], "secondary");
+    let response = ask(&app, &create("other")).await;
+    assert_eq!(response, json!({ "uid": "u-1", "allowed": true }));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use failover_core::birth::Settled;
+use failover_core::birth::{Registry, Settled};
 use failover_core::{NamespaceState, RuleSet};
 use tokio::sync::watch;
 
@@ -22,6 +22,7 @@ struct Inner {
     namespaces: RwLock<BTreeMap<String, Arc<NamespaceState>>>,
     rules: ArcSwap<RuleSet>,
     settled: ArcSwap<Option<Settled>>,
+    registry: ArcSwap<Registry>,
     /// Counts the changes of namespaces, for those who wait for one.
     changes: watch::Sender<u64>,
 }
@@ -39,6 +40,7 @@ impl Default for Store {
             namespaces: RwLock::default(),
             rules: ArcSwap::from_pointee(RuleSet::built_in()),
             settled: ArcSwap::from_pointee(None),
+            registry: ArcSwap::default(),
             changes: watch::Sender::new(0),
         }))
     }
@@ -59,6 +61,14 @@ impl Store {
 
     pub fn set_settled(&self, settled: Option<Settled>) {
         self.0.settled.store(Arc::new(settled));
+    }
+
+    pub fn registry(&self) -> Arc<Registry> {
+        self.0.registry.load_full()
+    }
+
+    pub fn set_registry(&self, registry: Registry) {
+        self.0.registry.store(Arc::new(registry));
     }
 
     pub fn namespace(&self, name: &str) -> Option<Arc<NamespaceState>> {

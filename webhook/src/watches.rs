@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::api::{RoleRule, Site, adopted, read};
-use failover_core::birth::Settled;
+use failover_core::birth::{Registry, Settled};
 use failover_core::names::{ENFORCE_LABEL, SITE};
 use failover_core::namespace::may_enrol;
 use failover_core::{NamespaceState, RuleSet};
@@ -183,14 +183,15 @@ fn site_event(event: Event<DynamicObject>, store: &Store) -> bool {
         // A Site that is gone leaves what was settled last: losing it changes nothing.
         Event::Init | Event::Delete(_) => false,
         Event::InitApply(object) | Event::Apply(object) => {
-            let settled = object
-                .try_parse::<Site>()
-                .inspect_err(|error| {
-                    tracing::warn!(%error, "the Site cannot be read: new namespaces get no roles from here");
-                })
-                .ok()
-                .and_then(|site| Settled::of(&site));
-            store.set_settled(settled);
+            let site = object.try_parse::<Site>().inspect_err(|error| {
+                tracing::warn!(%error, "the Site cannot be read: new namespaces get no roles from here");
+            });
+            let site = site.ok();
+            store.set_settled(site.as_ref().and_then(Settled::of));
+            // Where it cannot be read, the names that were known are remembered.
+            if let Some(site) = &site {
+                store.set_registry(Registry::of(site));
+            }
             false
         }
         Event::InitDone => true,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use failover_certs::Name;
-use failover_core::names::{ROLE_RULES_WEBHOOK_NAME, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
+use failover_core::names::{WEBHOOK_CONFIGURATION, WEBHOOK_NAME, WEBHOOK_NAMES};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, WebhookClientConfig,
@@ -25,8 +25,8 @@ pub(super) enum ConfigurationError {
     NoHost(String),
 }
 
-/// What matters here of our webhook in a configuration. It may have a second entry there, for the kinds of RoleRules, under
-/// the same address.
+/// What matters here of our webhook in a configuration. It has more entries there under the same address: for new Namespaces,
+/// and for the kinds of RoleRules.
 #[derive(Debug)]
 pub(super) struct Webhook {
     indexes: Vec<usize>,
@@ -44,9 +44,7 @@ impl Webhook {
             .iter()
             .flatten()
             .enumerate()
-            .filter(|(_, webhook)| {
-                [WEBHOOK_NAME, ROLE_RULES_WEBHOOK_NAME].contains(&&*webhook.name)
-            })
+            .filter(|(_, webhook)| WEBHOOK_NAMES.contains(&&*webhook.name))
             .collect();
         let (_, webhook) = ours
             .iter()
@@ -196,12 +194,14 @@ mod tests {
         assert_eq!(Webhook::of(&written).unwrap().bundle, "PEM");
     }
 
-    #[test]
-    fn the_entry_for_role_rules_gets_the_same_bundle_and_one_without_it_counts_as_none() {
+    #[rstest]
+    fn every_entry_of_ours_gets_the_same_bundle_and_one_without_it_counts_as_none(
+        #[values("rolerules.failover.dev", "namespaces.failover.dev")] name: &str,
+    ) {
         let config =
             |bundle: &str| json!({ "url": "https://127.0.0.1/mutate", "caBundle": bundle });
         let configuration = configuration(&[
-            ("rolerules.failover.dev", config("bmV3")),
+            (name, config("bmV3")),
             ("mutate.failover.dev", config("b2xk")),
         ]);
         let webhook = Webhook::of(&configuration).unwrap();

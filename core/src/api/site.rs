@@ -168,6 +168,9 @@ pub struct SiteStatus {
     /// enrolment label has left. A primary remembers the last 1,000; `kubectl failover unenroll NAME` forgets one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted: Vec<String>,
+    /// Those of all the above that are, or were, enrolled as `policy`, sorted: so they come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_only: Vec<String>,
     /// The id of the last request that was taken up. Its overrides count for the walk that was then begun, and for no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,

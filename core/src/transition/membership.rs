@@ -11,11 +11,11 @@
 //!     └─ deleted ─► deleted ── unenrolled: the name is forgotten
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Observation;
 use crate::api::SiteStatus;
-use crate::namespace::NamespaceState;
+use crate::namespace::{Enforcement, NamespaceState};
 use crate::role::Role;
 
 /// How many names of deleted namespaces a primary remembers: previews come under new names every day, and never come back.
@@ -64,6 +64,7 @@ pub fn forget(status: &mut SiteStatus, name: &str) -> bool {
         &mut status.namespaces,
         &mut status.left,
         &mut status.deleted,
+        &mut status.policy_only,
     ];
     let mut forgotten = false;
     for list in lists {
@@ -95,6 +96,24 @@ pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     // One that comes back is taken over anew: what it was doing meanwhile nobody knows.
     status.namespaces.retain(|name| !left.contains(name));
     (status.left, status.deleted) = (left, deleted);
+    status.policy_only = policy_only(observation, status);
+}
+
+/// The names of what is enrolled as `policy`, or was when it was last seen enrolled.
+fn policy_only(observation: &Observation<'_>, status: &SiteStatus) -> Vec<String> {
+    let enrolled: BTreeMap<&str, Option<Enforcement>> = observation
+        .namespaces
+        .iter()
+        .map(|n| (&*n.name, n.state.enforcement))
+        .collect();
+    let mut names = remembered(status);
+    names.extend(enrolled.keys());
+    let is_so = |name: &&str| match enrolled.get(name) {
+        Some(enforcement) => *enforcement == Some(Enforcement::Policy),
+        None => status.policy_only.iter().any(|known| known == name),
+    };
+    let names = names.into_iter().filter(is_so);
+    names.map(str::to_owned).collect()
 }
 
 /// The names under which enrolled namespaces were deleted, those that went last at the end. Those that are still going count,

@@ -115,6 +115,7 @@ impl Cluster {
             add(["status", "namespaces"], json!(status.namespaces)),
             add(["status", "left"], json!(status.left)),
             add(["status", "deleted"], json!(status.deleted)),
+            add(["status", "policyOnly"], json!(status.policy_only)),
         ]));
         let params = PatchParams {
             field_manager: Some(CLI_MANAGER.to_owned()),

@@ -1,7 +1,7 @@
 //! Whether our webhook is configured, and whether the API server has been told whom to trust.
 
-use failover_core::names::{WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use failover_core::names::{WEBHOOK_CONFIGURATION, WEBHOOK_NAME, WEBHOOK_NAMES};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use kube::api::Api;
 
 use super::{ApiError, Cluster, found};
@@ -10,7 +10,7 @@ use super::{ApiError, Cluster, found};
 pub struct WebhookState {
     /// The configuration is there, with our webhook in it.
     pub configured: bool,
-    /// The controller has written its `caBundle`.
+    /// The controller has written the `caBundle` of every entry of ours.
     pub trusted: bool,
 }
 
@@ -24,20 +24,20 @@ impl Cluster {
         let Some(configuration) = found(answer.await)? else {
             return Ok(WebhookState::default());
         };
-        let webhook = configuration
-            .webhooks
-            .into_iter()
-            .flatten()
-            .find(|webhook| webhook.name == WEBHOOK_NAME);
-        Ok(match webhook {
-            None => WebhookState::default(),
-            Some(webhook) => WebhookState {
-                configured: true,
-                trusted: webhook
-                    .client_config
-                    .ca_bundle
-                    .is_some_and(|bundle| !bundle.0.is_empty()),
-            },
+        let webhooks = configuration.webhooks.into_iter().flatten();
+        let ours: Vec<_> = webhooks
+            .filter(|webhook| WEBHOOK_NAMES.contains(&&*webhook.name))
+            .collect();
+        let has_bundle = |webhook: &MutatingWebhook| {
+            let bundle = webhook.client_config.ca_bundle.as_ref();
+            bundle.is_some_and(|bundle| !bundle.0.is_empty())
+        };
+        if !ours.iter().any(|webhook| webhook.name == WEBHOOK_NAME) {
+            return Ok(WebhookState::default());
+        }
+        Ok(WebhookState {
+            configured: true,
+            trusted: ours.iter().all(has_bundle),
         })
     }
 }

@@ -119,27 +119,45 @@ fn what_the_controller_fills_in_is_absent() {
     assert_eq!(secret.type_.as_deref(), Some("Opaque"));
     let lease: Lease = named("Lease", names::LEADER_LEASE);
     assert_eq!(lease.spec, None);
-    assert_eq!(webhook().client_config.ca_bundle, None);
+    for webhook in webhooks() {
+        assert_eq!(webhook.client_config.ca_bundle, None);
+    }
 }
 
 #[test]
 fn the_webhook_lets_the_cluster_go_on_without_it() {
-    let webhook = webhook();
-    assert_eq!(webhook.name, names::WEBHOOK_NAME);
-    assert_eq!(webhook.failure_policy.as_deref(), Some("Ignore"));
-    assert_eq!(webhook.timeout_seconds, Some(1));
-    assert_eq!(webhook.side_effects, "None");
-    assert_eq!(webhook.reinvocation_policy.as_deref(), Some("IfNeeded"));
-    assert_eq!(webhook.match_policy.as_deref(), Some("Equivalent"));
-    assert_eq!(webhook.admission_review_versions, ["v1"]);
-    assert_eq!(webhook.object_selector, None);
+    let all = webhooks();
+    let called: Vec<&str> = all.iter().map(|webhook| &*webhook.name).collect();
+    assert_eq!(
+        called,
+        [names::WEBHOOK_NAME, names::NAMESPACES_WEBHOOK_NAME]
+    );
+    for webhook in &all {
+        assert_eq!(webhook.failure_policy.as_deref(), Some("Ignore"));
+        assert_eq!(webhook.timeout_seconds, Some(1));
+        assert_eq!(webhook.side_effects, "None");
+        assert_eq!(webhook.reinvocation_policy.as_deref(), Some("IfNeeded"));
+        assert_eq!(webhook.match_policy.as_deref(), Some("Equivalent"));
+        assert_eq!(webhook.admission_review_versions, ["v1"]);
+        assert_eq!(webhook.object_selector, None);
+        // Under one address: they are trusted by one certificate.
+        assert_eq!(webhook.client_config, all[0].client_config);
+    }
 }
 
 #[test]
 fn the_webhook_is_asked_about_enrolled_namespaces_only_and_never_about_those_the_cluster_needs() {
-    let selector = webhook().namespace_selector.unwrap();
-    assert_eq!(selector.match_labels, None);
-    let [enrolled, never] = selector.match_expressions.unwrap().try_into().unwrap();
+    let [objects, namespaces] = webhooks().map(|webhook| webhook.namespace_selector.unwrap());
+    assert_eq!(
+        (objects.match_labels, namespaces.match_labels),
+        (None, None)
+    );
+    let [enrolled, never] = objects.match_expressions.unwrap().try_into().unwrap();
+    // One that is created may lack its label.
+    assert_eq!(
+        namespaces.match_expressions.unwrap(),
+        std::slice::from_ref(&never)
+    );
     assert_eq!(
         (enrolled.key.as_str(), enrolled.operator.as_str()),
         (names::ENFORCE_LABEL, "In")
@@ -167,7 +185,13 @@ fn the_webhook_is_asked_about_every_built_in_kind_and_its_scale_and_about_new_na
     expected.insert((String::new(), "namespaces".to_owned(), "Cluster CREATE"));
 
     let mut configured = BTreeSet::new();
-    for rule in webhook().rules.unwrap() {
+    let [objects, namespaces] = webhooks().map(|webhook| webhook.rules.unwrap());
+    assert!(
+        objects
+            .iter()
+            .all(|rule| rule.scope.as_deref() == Some("Namespaced"))
+    );
+    for rule in objects.into_iter().chain(namespaces) {
         assert_eq!(rule.api_versions.unwrap(), ["*"]);
         let how = match (
             rule.scope.as_deref(),
@@ -217,9 +241,9 @@ fn a_cluster_can_be_installed_from_the_folder_alone() {
     );
 }
 
-fn webhook() -> MutatingWebhook {
+/// For objects in enrolled namespaces, and for new Namespaces.
+fn webhooks() -> [MutatingWebhook; 2] {
     let configuration: MutatingWebhookConfiguration =
         named("MutatingWebhookConfiguration", names::WEBHOOK_CONFIGURATION);
-    let [webhook] = configuration.webhooks.unwrap().try_into().unwrap();
-    webhook
+    configuration.webhooks.unwrap().try_into().unwrap()
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use failover_core::api::SiteStatus;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -132,4 +133,86 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
     );
     let mark = &released.annotations.unwrap()["failover.dev/unenrolled"];
     assert!(mark.ends_with(" admin"), "{mark}");
+}
+
+/// `kubectl create ns` and Helm's `--create-namespace` go by AlreadyExists.
+#[tokio::test(flavor = "multi_thread")]
+async fn creating_an_enrolled_namespace_again_is_answered_as_everywhere_else() {
+    let mut site = Site::start(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    for role in ["primary", "secondary"] {
+        if role == "secondary" {
+            site.failover(DEMOTE).await.expect(0);
+        }
+        println!("there, on a {role}");
+        assert_eq!(code(create(&site, json!({"name": "shop"})).await), 409);
+        assert_eq!(code(create(&site, json!({"name": role})).await), 200);
+        let other = namespaces(&site).get(role).await.unwrap().metadata.labels;
+        let ours = |labels: &std::collections::BTreeMap<String, String>| {
+            labels.keys().any(|key| key.starts_with("failover.dev/"))
+        };
+        assert!(!other.as_ref().is_some_and(ours), "{other:?}");
+
+        println!("deleted and created again, on a {role}");
+        site.kubectl(&["delete", "namespace", "shop"])
+            .await
+            .expect(0);
+        let status = |of: fn(&SiteStatus) -> Vec<String>| {
+            let site = &site;
+            async move {
+                eventually("the site to remember it", || async {
+                    let status = site.status().await;
+                    if of(&status) == ["shop"] {
+                        Ok(())
+                    } else {
+                        Err(status)
+                    }
+                })
+                .await;
+            }
+        };
+        status(|status| status.deleted.clone()).await;
+        // A replica sees the Site a moment later than the API server stores it.
+        eventually("the webhook to know the name", || async {
+            let created = create_dry(&site).await.map_err(|e| e.to_string())?;
+            let labels = created.metadata.labels.unwrap_or_default();
+            if labels.contains_key("failover.dev/enforce") {
+                Ok(())
+            } else {
+                Err(format!("{labels:?}"))
+            }
+        })
+        .await;
+        let created = create(&site, json!({"name": "shop"})).await.unwrap();
+        let labels = created.metadata.labels.unwrap();
+        assert_eq!(labels["failover.dev/enforce"], "enabled");
+        assert_eq!(labels["failover.dev/workloads"], role);
+        status(|status| status.namespaces.clone()).await;
+        assert_eq!(left(&site).await, [""; 0]);
+        let web = testbed::fixtures::deployment("shop", "web", 3);
+        let web = site.apply_as_flux(&web).await.unwrap();
+        let replicas = if role == "primary" { 3 } else { 0 };
+        assert_eq!(web.data["spec"]["replicas"], json!(replicas));
+    }
+
+    println!("with the webhook dead, on a secondary");
+    site.webhook.terminate(Duration::from_secs(30)).unwrap();
+    assert_eq!(code(create(&site, json!({"name": "shop"})).await), 403);
+    assert_eq!(code(create(&site, json!({"name": "free"})).await), 200);
+}
+
+async fn create(site: &Site, metadata: Value) -> kube::Result<Namespace> {
+    let namespace = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+    namespaces(site)
+        .create(&PostParams::default(), &namespace)
+        .await
+}
+
+async fn create_dry(site: &Site) -> kube::Result<Namespace> {
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "shop"}})).unwrap();
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    namespaces(site).create(&params, &namespace).await
 }

