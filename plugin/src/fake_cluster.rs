@@ -1,16 +1,15 @@
-//! A cluster of a few lines for tests: an API server with a Site, namespaces and Deployments, and a controller that carries
-//! out an order the next time it is looked at, unless it is told not to. Everything that was written is kept.
+//! A cluster for tests: the fake API server with a Site, namespaces and Deployments in it, and a controller that carries out an
+//! order the next time it is looked at, unless it is told not to.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use failover_core::plan::role_of;
 use failover_core::rewrite::rewrite_stored;
 use failover_core::{Layer, NamespaceState, Role, RuleSet};
-use http::{Method, Request, Response, StatusCode};
-use kube::Client;
-use kube::client::Body;
+use failover_runtime::testing::{self, Asked, FakeApi, Store, status};
+use http::Method;
 use serde_json::{Value, json};
-use tower::{BoxError, service_fn};
 
 use crate::cluster::Cluster;
 use crate::commands::Session;
@@ -18,14 +17,14 @@ use crate::connection::Connection;
 use crate::output::Screen;
 use crate::output::screen::tests::{Captured, PIPE, captured};
 
-/// A write that was made.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Write {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) query: String,
-    pub(crate) body: Value,
-}
+const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
+const SHOP: &str = "/api/v1/namespaces/shop";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
+const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
+const WEBHOOK: &str =
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/failover.dev";
+const LEASE: &str =
+    "/apis/coordination.k8s.io/v1/namespaces/failover-system/leases/failover-controller";
 
 /// What happens to a request in place of the usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,38 +37,57 @@ pub(crate) enum Fault {
     Status(u16),
 }
 
-type Decide = Box<dyn FnMut(&Method, &str, &mut World) -> Option<Fault> + Send>;
+impl From<Fault> for testing::Fault {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused => Self::Refused,
+            Fault::AnswerLost => Self::AnswerLost,
+            Fault::Status(code) => Self::Answer(status(code, "no")),
+        }
+    }
+}
 
-/// What is stored.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, not states"
-)]
-pub(crate) struct World {
-    pub(crate) site: Option<Value>,
-    pub(crate) namespaces: Vec<Value>,
-    pub(crate) deployments: Vec<Value>,
-    pub(crate) policies: Vec<Value>,
-    pub(crate) role_rules: Vec<Value>,
-    pub(crate) webhook: bool,
-    /// A controller leads, and carries out what is ordered.
+/// What the controller does.
+#[derive(Debug, Default)]
+pub(crate) struct Behavior {
+    /// One leads, and carries out what is ordered.
     pub(crate) controller: bool,
-    /// A controller leads, and does nothing by itself: a test says where it stands.
+    /// One leads, and does nothing by itself: a test says where it stands.
     pub(crate) controller_leads: bool,
-    /// Objects that the controller overlooks.
+    /// Objects that it overlooks.
     pub(crate) overlooked: Vec<String>,
     /// Somebody has said what single objects are.
     objects_written: bool,
-    version: u64,
+}
+
+/// What is stored, and the controller.
+pub(crate) struct World<'a> {
+    store: &'a mut Store,
+    controller: &'a mut Behavior,
+}
+
+impl Deref for World<'_> {
+    type Target = Behavior;
+
+    fn deref(&self) -> &Behavior {
+        self.controller
+    }
+}
+
+impl DerefMut for World<'_> {
+    fn deref_mut(&mut self) -> &mut Behavior {
+        self.controller
+    }
 }
 
 #[derive(Clone)]
-pub(crate) struct FakeCluster(Arc<Mutex<State>>);
+pub(crate) struct FakeCluster {
+    api: FakeApi,
+    controller: Arc<Mutex<Behavior>>,
+}
 
-struct State {
-    world: World,
-    writes: Vec<Write>,
-    fault: Option<Decide>,
+fn lock(controller: &Mutex<Behavior>) -> MutexGuard<'_, Behavior> {
+    controller.lock().unwrap()
 }
 
 impl FakeCluster {
@@ -79,92 +97,101 @@ impl FakeCluster {
             Role::Primary => (3, json!({})),
             Role::Secondary => (0, json!({"failover.dev/restore": "{\"/spec/replicas\":3}"})),
         };
-        let mut world = World {
-            site: Some(json!({
-                "apiVersion": "failover.dev/v1alpha1", "kind": "Site",
-                "metadata": {"name": "cluster", "resourceVersion": "1", "generation": 1},
+        let api = FakeApi::new();
+        api.discover(&["v1/pods", "apps/v1/deployments"]);
+        api.put(
+            SITE,
+            json!({
+                "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": {"generation": 1},
                 "spec": {"siteName": "east", "role": role, "epoch": 4},
                 "status": {"phase": "Stable", "step": 1, "observedGeneration": 1, "layers": layers(role)},
-            })),
-            namespaces: vec![json!({
-                "metadata": {"name": "shop", "resourceVersion": "1", "labels": {"failover.dev/enforce": "enabled"}}
-            })],
-            deployments: vec![json!({
-                "metadata": {"name": "web", "namespace": "shop", "annotations": annotations},
+            }),
+        );
+        api.put(
+            SHOP,
+            json!({"metadata": {"labels": {"failover.dev/enforce": "enabled"}}}),
+        );
+        api.put(
+            WEB,
+            json!({
+                "metadata": {"namespace": "shop", "annotations": annotations},
                 "spec": {"replicas": replicas}
-            })],
-            policies: vec![],
-            role_rules: vec![],
-            webhook: true,
-            controller: true,
-            controller_leads: false,
-            overlooked: vec![],
-            objects_written: false,
-            version: 1,
+            }),
+        );
+        api.put(
+            WEBHOOK,
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+                "webhooks": [{"name": "mutate.failover.dev", "clientConfig": {"caBundle": "YQ=="},
+                              "sideEffects": "None", "admissionReviewVersions": ["v1"]}]
+            }),
+        );
+        let fake = Self {
+            api,
+            controller: Arc::new(Mutex::new(Behavior {
+                controller: true,
+                ..Behavior::default()
+            })),
         };
-        world.label(role);
-        Self(Arc::new(Mutex::new(State {
-            world,
-            writes: vec![],
-            fault: None,
-        })))
+        let controller = Arc::clone(&fake.controller);
+        fake.api.set_before(move |asked, store| {
+            let controller = &mut *lock(&controller);
+            World { store, controller }.before(asked);
+        });
+        fake.change(|world| world.label(role));
+        fake
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut World)) {
-        change(&mut self.state().world);
+    pub(crate) fn change(&self, change: impl FnOnce(&mut World<'_>)) {
+        self.api.with(|store| {
+            let controller = &mut *lock(&self.controller);
+            change(&mut World { store, controller });
+        });
     }
 
     /// Has every request decided about first.
     pub(crate) fn fail(
         &self,
-        decide: impl FnMut(&Method, &str, &mut World) -> Option<Fault> + Send + 'static,
+        mut decide: impl FnMut(&Method, &str, &mut World<'_>) -> Option<Fault> + Send + 'static,
     ) {
-        self.state().fault = Some(Box::new(decide));
+        let controller = Arc::clone(&self.controller);
+        self.api.set_fault(move |asked, store| {
+            let controller = &mut *lock(&controller);
+            decide(&asked.method, &asked.path, &mut World { store, controller })
+        });
     }
 
-    pub(crate) fn writes(&self) -> Vec<Write> {
-        self.state().writes.clone()
+    /// The writes that were made or tried, but for questions.
+    pub(crate) fn writes(&self) -> Vec<Asked> {
+        let mut asked = self.api.asked();
+        asked.retain(|asked| {
+            asked.method != Method::GET
+                && !asked.path.ends_with("reviews")
+                && !asked.query.contains("fieldManager=failover-preview")
+        });
+        asked
     }
 
     /// The Site's spec.
     pub(crate) fn spec(&self) -> Value {
-        self.state().world.site.as_ref().unwrap()["spec"].clone()
+        self.api.get(SITE)["spec"].clone()
     }
 
     pub(crate) fn deployment(&self) -> Value {
-        self.state().world.deployments[0].clone()
+        self.get(WEB)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.api.get(path)
     }
 
     pub(crate) fn cluster(&self) -> Cluster {
-        let fake = self.clone();
-        let service = service_fn(move |request: Request<Body>| {
-            let fake = fake.clone();
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = body.collect_bytes().await?;
-                let write = Write {
-                    method: parts.method,
-                    path: parts.uri.path().to_owned(),
-                    query: parts.uri.query().unwrap_or_default().to_owned(),
-                    body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-                };
-                let answer = fake.state().answer(&write);
-                match answer {
-                    Err(error) if error.is::<NoConnection>() => Err(no_connection().await),
-                    answer => answer,
-                }
-            }
-        });
         Cluster::new(Connection {
-            client: Client::new(service, "default"),
+            client: self.api.client(),
             config: Box::new(kube::Config::new(http::Uri::from_static("https://east"))),
             server: "https://east".to_owned(),
             context: None,
         })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
     }
 }
 
@@ -190,174 +217,33 @@ pub(crate) async fn run<T>(
     }
 }
 
-/// In place of the client's own error, which nobody else can make.
-#[derive(Debug, thiserror::Error)]
-#[error("no connection")]
-struct NoConnection;
-
-/// What the client says where nobody listens.
-async fn no_connection() -> BoxError {
-    let executor = hyper_util::rt::TokioExecutor::new();
-    let client = hyper_util::client::legacy::Client::builder(executor).build_http::<Body>();
-    let request = Request::get("http://127.0.0.1:1/").body(Body::empty());
-    let answer = client.request(request.expect("a sound request")).await;
-    answer.expect_err("a port that nobody has").into()
-}
-
-impl State {
-    fn answer(&mut self, write: &Write) -> Result<Response<Body>, BoxError> {
-        let fault = match &mut self.fault {
-            Some(decide) => decide(&write.method, &write.path, &mut self.world),
-            None => None,
-        };
-        match fault {
-            Some(Fault::Refused) => return Err(NoConnection.into()),
-            Some(Fault::Status(code)) => return Ok(failure(code, "no")),
-            Some(Fault::AnswerLost) | None => {}
-        }
-        // A question changes nothing.
-        let asks = write.path.ends_with("/selfsubjectaccessreviews");
-        if write.method != Method::GET
-            && !asks
-            && !write.query.contains("fieldManager=failover-preview")
-        {
-            self.writes.push(write.clone());
-        }
-        let answer = self.world.answer(write);
-        if fault == Some(Fault::AnswerLost) {
-            return Err("connection reset".into());
-        }
-        Ok(answer)
-    }
-}
-
-/// What an installation asks before it writes.
-fn preflight(write: &Write, dry_run: bool) -> Response<Body> {
-    match (write.method.as_str(), write.path.as_str()) {
-        ("PATCH", path)
-            if dry_run
-                && (path.starts_with("/apis/admissionregistration.k8s.io/")
-                    || path.starts_with("/apis/apiextensions.k8s.io/")) =>
-        {
-            ok(&write.body)
-        }
-        ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews") => {
-            let mut review = write.body.clone();
-            review["status"] = json!({"allowed": true});
-            ok(&review)
-        }
-        ("GET", "/version") => ok(&json!({
-            "major": "1", "minor": "30", "gitVersion": "v1.30.4", "gitCommit": "", "gitTreeState": "",
-            "buildDate": "", "goVersion": "", "compiler": "", "platform": ""
-        })),
-        (method, path) => failure(501, &format!("{method} {path}")),
-    }
-}
-
-impl World {
-    fn answer(&mut self, write: &Write) -> Response<Body> {
-        let dry_run = write.query.contains("dryRun=All");
-        match (write.method.as_str(), write.path.as_str()) {
-            ("GET", "/apis/failover.dev/v1alpha1/sites/cluster") => {
-                self.carry_out();
-                self.site
-                    .clone()
-                    .map_or_else(|| failure(404, "not found"), |site| ok(&site))
-            }
-            (
-                "PATCH",
-                "/apis/failover.dev/v1alpha1/sites/cluster"
-                | "/apis/failover.dev/v1alpha1/sites/cluster/status",
-            ) => self.patch_site(&write.body, dry_run),
-            ("GET", "/api/v1/namespaces") => {
-                let items: Vec<_> = self.namespaces.iter().map(partial).collect();
-                ok(&json!({
-                    "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items
-                }))
-            }
-            ("GET", path)
-                if path.starts_with("/api/v1/namespaces/") && path.matches('/').count() == 4 =>
-            {
-                let name = path.rsplit('/').next().unwrap_or_default();
-                match self
-                    .namespaces
-                    .iter()
-                    .find(|ns| ns["metadata"]["name"] == name)
-                {
-                    Some(namespace) => ok(&partial(namespace)),
-                    None => failure(404, "not found"),
-                }
-            }
+impl World<'_> {
+    /// What is so by the time that a request arrives.
+    fn before(&mut self, asked: &Asked) {
+        match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", SITE) => self.carry_out(),
+            ("GET", DEPLOYMENTS) => self.follow_objects(),
+            ("GET", LEASE) => self.renew(),
             ("PATCH", path) if path.starts_with("/api/v1/namespaces/") => {
-                self.patch_namespace(path, &write.body)
+                self.objects_written = true;
             }
-            ("PATCH", "/apis/apps/v1/namespaces/shop/deployments/web") => {
-                let mut object = self.deployments[0].clone();
-                json_patch::merge(&mut object, &write.body);
-                if !dry_run {
-                    self.deployments[0] = object.clone();
-                }
-                ok(&object)
-            }
-            ("GET", "/apis/apps/v1/namespaces/shop/deployments") => {
-                self.follow_objects();
-                ok(&json!({"metadata": {}, "items": self.deployments}))
-            }
-            (
-                "GET",
-                "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/failover.dev",
-            ) => {
-                if !self.webhook {
-                    return failure(404, "not found");
-                }
-                ok(&json!({
-                    "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-                    "metadata": {"name": "failover.dev"},
-                    "webhooks": [{"name": "mutate.failover.dev", "clientConfig": {"caBundle": "YQ=="},
-                                  "sideEffects": "None", "admissionReviewVersions": ["v1"]}]
-                }))
-            }
-            (
-                "GET",
-                "/apis/coordination.k8s.io/v1/namespaces/failover-system/leases/failover-controller",
-            ) => {
-                let leads = self.controller || self.controller_leads;
-                let holder = leads.then_some("c-1");
-                ok(&json!({
-                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                    "metadata": {"name": "failover-controller", "resourceVersion": self.version.to_string()},
-                    "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": format!("{:.6}", jiff::Timestamp::now())}
-                }))
-            }
-            ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews") => ok(&json!({
-                "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {},
-                "status": {"userInfo": {"username": "alice"}}
-            })),
-            ("GET", path)
-                if path.starts_with(
-                    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic",
-                ) =>
-            {
-                ok(&json!({"metadata": {}, "items": []}))
-            }
-            ("GET", "/api") => groups(&json!([group("", "v1", "pods")])),
-            ("GET", "/apis") => groups(&json!([group("apps", "v1", "deployments")])),
-            ("GET", path) if is_empty_list(path) => ok(&json!({"metadata": {}, "items": []})),
-            ("GET", "/apis/failover.dev/v1alpha1/rolerules") => ok(&json!({
-                "apiVersion": "failover.dev/v1alpha1", "kind": "RoleRuleList", "metadata": {},
-                "items": self.role_rules
-            })),
-            ("GET", "/apis/failover.dev/v1alpha1/failoverpolicies") => ok(&json!({
-                "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicyList", "metadata": {},
-                "items": self.policies
-            })),
-            _ => preflight(write, dry_run),
+            _ => {}
         }
+    }
+
+    fn renew(&mut self) {
+        let leads = self.controller.controller || self.controller_leads;
+        let holder = leads.then_some("c-1");
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "failover-controller"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": format!("{:.6}", jiff::Timestamp::now())}
+        });
+        self.store.put(LEASE, lease);
     }
 
     /// What the controller does about single objects: it brings them to what their Namespace says.
     fn follow_objects(&mut self) {
-        let Some(namespace) = self.namespaces.first().filter(|_| self.controller) else {
+        let Some(namespace) = self.store.get(SHOP).filter(|_| self.controller.controller) else {
             return;
         };
         let metadata = &namespace["metadata"];
@@ -368,63 +254,60 @@ impl World {
         let (state, _) = NamespaceState::parse(map("labels").as_ref(), map("annotations").as_ref());
         let rules = RuleSet::built_in();
         let rule = rules.find("apps", "deployments").unwrap();
-        for deployment in &mut self.deployments {
-            if let Some(role) = role_of(rule, &state, deployment) {
-                let rewrite = rewrite_stored(rule, role, deployment).unwrap();
-                json_patch::patch(deployment, &rewrite.patch).unwrap();
+        let deployment = self.deployment();
+        if let Some(role) = role_of(rule, &state, deployment) {
+            let rewrite = rewrite_stored(rule, role, deployment).unwrap();
+            json_patch::patch(deployment, &rewrite.patch).unwrap();
+        }
+    }
+
+    pub(crate) fn namespace(&mut self) -> &mut Value {
+        self.store.get_mut(SHOP).expect("nobody deletes it")
+    }
+
+    pub(crate) fn deployment(&mut self) -> &mut Value {
+        self.store.get_mut(WEB).expect("nobody deletes it")
+    }
+
+    /// Stores a Namespace, a FailoverPolicy or a RoleRule.
+    pub(crate) fn put(&mut self, object: Value) {
+        let metadata = &object["metadata"];
+        let (namespace, name) = (metadata["namespace"].as_str(), &metadata["name"]);
+        let name = name.as_str().expect("it has a name");
+        let path = match (object["kind"].as_str(), namespace) {
+            (Some("FailoverPolicy"), Some(namespace)) => {
+                format!(
+                    "/apis/failover.dev/v1alpha1/namespaces/{namespace}/failoverpolicies/{name}"
+                )
             }
-        }
-    }
-
-    fn patch_site(&mut self, body: &Value, dry_run: bool) -> Response<Body> {
-        let patch: json_patch::Patch = serde_json::from_value(body.clone()).unwrap();
-        let mut site = self.site.clone().unwrap();
-        let version = site["metadata"]["resourceVersion"].clone();
-        json_patch::patch(&mut site, &patch).unwrap();
-        if site["metadata"]["resourceVersion"] != version {
-            return failure(409, "the object has been modified");
-        }
-        if !dry_run {
-            self.version += 1;
-            site["metadata"]["resourceVersion"] = json!(self.version.to_string());
-            self.site = Some(site.clone());
-        }
-        ok(&site)
-    }
-
-    fn patch_namespace(&mut self, path: &str, body: &Value) -> Response<Body> {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let Some(namespace) = self
-            .namespaces
-            .iter_mut()
-            .find(|ns| ns["metadata"]["name"] == name)
-        else {
-            return failure(404, "not found");
+            (Some("RoleRule"), None) => format!("/apis/failover.dev/v1alpha1/rolerules/{name}"),
+            (None | Some("Namespace"), None) => format!("/api/v1/namespaces/{name}"),
+            (kind, _) => panic!("{kind:?} is not known"),
         };
-        if body["metadata"]["resourceVersion"] != namespace["metadata"]["resourceVersion"] {
-            return failure(409, "the object has been modified");
-        }
-        json_patch::merge(namespace, body);
-        self.objects_written = true;
-        self.version += 1;
-        namespace["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        ok(&partial(namespace))
+        self.store.put(&path, object);
+    }
+
+    pub(crate) fn remove_site(&mut self) {
+        self.store.remove(SITE);
+    }
+
+    pub(crate) fn remove_webhook(&mut self) {
+        self.store.remove(WEBHOOK);
     }
 
     /// Somebody else writes the Site.
     pub(crate) fn touch_site(&mut self, change: impl FnOnce(&mut Value)) {
-        self.version += 1;
-        let version = self.version.to_string();
-        let site = self.site.as_mut().unwrap();
-        change(site);
-        site["metadata"]["resourceVersion"] = json!(version);
+        self.store.change(SITE, change);
     }
 
     /// What the controller does: labels, objects, history.
     fn carry_out(&mut self) {
-        let Some(site) = self.site.clone().filter(|_| self.controller) else {
+        let Some(site) = self.store.get(SITE).cloned() else {
             return;
         };
+        if !self.controller.controller {
+            return;
+        }
         if !site["spec"]["paused"].is_null() {
             if site["status"]["phase"] != "Paused" {
                 self.touch_site(|site| site["status"]["phase"] = json!("Paused"));
@@ -441,15 +324,10 @@ impl World {
         self.label(role);
         let rules = RuleSet::built_in();
         let rule = rules.find("apps", "deployments").unwrap();
-        for deployment in &mut self.deployments {
-            let name = deployment["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            if !self.overlooked.contains(&name) {
-                let rewrite = rewrite_stored(rule, role, deployment).unwrap();
-                json_patch::patch(deployment, &rewrite.patch).unwrap();
-            }
+        if !self.overlooked.iter().any(|name| name == "web") {
+            let deployment = self.deployment();
+            let rewrite = rewrite_stored(rule, role, deployment).unwrap();
+            json_patch::patch(deployment, &rewrite.patch).unwrap();
         }
         self.touch_site(|site| {
             let id = site["spec"]["request"]["id"].clone();
@@ -463,8 +341,9 @@ impl World {
 
     /// What the controller writes on enrolled namespaces.
     pub(crate) fn label(&mut self, role: Role) {
-        for namespace in &mut self.namespaces {
-            if namespace["metadata"]["labels"]["failover.dev/enforce"].is_null() {
+        for (path, namespace) in self.store.iter_mut() {
+            let is_enrolled = !namespace["metadata"]["labels"]["failover.dev/enforce"].is_null();
+            if !path.starts_with("/api/v1/namespaces/") || !is_enrolled {
                 continue;
             }
             for layer in Layer::ALL {
@@ -478,55 +357,4 @@ impl World {
 
 pub(crate) fn layers(role: Role) -> Value {
     json!({"volumes": role, "workloads": role, "gitops": role, "traffic": role})
-}
-
-fn partial(object: &Value) -> Value {
-    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
-}
-
-fn group(name: &str, version: &str, resource: &str) -> Value {
-    json!({"metadata": {"name": name}, "versions": [
-        {"version": version, "resources": [
-            {"resource": resource, "scope": "Namespaced", "shortNames": [resource.get(..6).unwrap_or_default()]}
-        ]}
-    ]})
-}
-
-fn groups(items: &Value) -> Response<Body> {
-    ok(&json!({
-        "apiVersion": "apidiscovery.k8s.io/v2", "kind": "APIGroupDiscoveryList", "metadata": {}, "items": items
-    }))
-}
-
-fn ok(value: &Value) -> Response<Body> {
-    Response::new(Body::from(value.to_string().into_bytes()))
-}
-
-fn failure(code: u16, message: &str) -> Response<Body> {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code, "reason": ""});
-    Response::builder()
-        .status(StatusCode::from_u16(code).unwrap())
-        .body(Body::from(status.to_string().into_bytes()))
-        .unwrap()
-}
-
-/// Kinds of which there are none; any other is not known, and not answered as if it were.
-fn is_empty_list(path: &str) -> bool {
-    let kinds = [
-        (
-            "/api/v1/namespaces/",
-            &["pods", "replicationcontrollers", "persistentvolumeclaims"][..],
-        ),
-        (
-            "/apis/apps/v1/namespaces/",
-            &["deployments", "statefulsets", "replicasets", "daemonsets"],
-        ),
-        ("/apis/batch/v1/namespaces/", &["jobs", "cronjobs"]),
-    ];
-    kinds.iter().any(|(root, kinds)| {
-        let rest = path
-            .strip_prefix(root)
-            .and_then(|rest| rest.split_once('/'));
-        rest.is_some_and(|(_, kind)| kinds.contains(&kind))
-    })
 }

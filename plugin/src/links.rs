@@ -29,14 +29,14 @@ fn workspace() -> &'static Path {
         .expect("the plugin is a folder of the workspace")
 }
 
-/// The crates that the plugin links on Windows, each with the features that it has when the plugin is built alone.
-fn linked() -> BTreeMap<String, String> {
+/// The crates that a product links on a platform, each with the features that it has when the product is built alone.
+fn linked(product: &str, platform: &str) -> BTreeMap<String, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(workspace())
         .env_remove("RUSTC_BOOTSTRAP")
-        .args(["tree", "--locked", "--package=kubectl-failover"])
-        .args(["--edges=normal", "--target=x86_64-pc-windows-gnu"])
+        .args(["tree", "--locked", "--package", product])
+        .args(["--edges=normal", "--target", platform])
         .args(["--prefix=none", "--format={lib} {f}"])
         .output()
         .unwrap();
@@ -52,7 +52,7 @@ fn linked() -> BTreeMap<String, String> {
 
 #[test]
 fn the_plugin_links_nothing_that_only_servers_need() {
-    let linked = linked();
+    let linked = linked("kubectl-failover", "x86_64-pc-windows-gnu");
     assert!(linked.contains_key("failover-controller"), "{linked:?}");
     assert!(linked.contains_key("windows-sys"), "{linked:?}");
     let needless: Vec<_> = OF_SERVERS
@@ -62,6 +62,19 @@ fn the_plugin_links_nothing_that_only_servers_need() {
     assert_eq!(needless, [&""; 0]);
     let hyper = &linked["hyper"];
     assert!(!hyper.split(',').any(|f| f == "server"), "{hyper}");
+}
+
+#[test]
+fn no_product_carries_the_fake_api_server_of_the_tests() {
+    for product in [
+        "kubectl-failover",
+        "failover-controller",
+        "failover-webhook",
+    ] {
+        let linked = linked(product, "x86_64-unknown-linux-gnu");
+        let features = &linked["failover-runtime"];
+        assert!(!features.contains("testing"), "{product}: {features}");
+    }
 }
 
 #[test]

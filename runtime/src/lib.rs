@@ -7,5 +7,7 @@
 
 pub mod connect;
 pub mod server_certificate;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use connect::client;

@@ -12,7 +12,7 @@ use tower::{BoxError, service_fn};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::site::fake_api::{FakeApi, status};
+use crate::site::fake_api::{FakeApi, Fault, status};
 
 const SECRET: &str = "/api/v1/namespaces/failover-system/secrets/failover-webhook-tls";
 const CONFIGURATION: &str =
@@ -179,7 +179,7 @@ async fn what_was_decided_on_an_old_version_is_never_written() {
                 .insert(0, other);
             configuration["metadata"]["resourceVersion"] = json!("meddled");
         }
-        None
+        None::<Fault>
     });
     run_for(&api, Duration::from_secs(5)).await;
     assert!(is_in_order(&api));
@@ -201,7 +201,7 @@ async fn a_controller_that_dies_after_any_write_is_followed_by_one_that_finishes
         });
         run_for(&api, Duration::from_secs(5)).await;
         assert!(!is_in_order(&api));
-        api.set_fault(|_, _| None);
+        api.clear_fault();
         run_for(&api, Duration::from_secs(5)).await;
         assert!(is_in_order(&api), "after {survived} writes");
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use crate::site::fake_api::{FakeApi, ok, status};
+use crate::site::fake_api::{FakeApi, Fault, ok, status};
 
 const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
 const RECORD: &str = "failover.dev/restore";
@@ -209,7 +209,7 @@ async fn a_conflict_is_decided_anew_on_what_is_there_now() {
             web["spec"]["replicas"] = json!(replicas);
             web["metadata"]["resourceVersion"] = json!(format!("somebody-{replicas}"));
         }
-        None
+        None::<Fault>
     });
     let swept = sweep(&api, &namespaces).await.unwrap();
     assert_eq!((swept.rewritten, swept.left), (1, 0));
@@ -358,7 +358,7 @@ async fn what_is_deleted_meanwhile_needs_nothing() {
         if asked.method == Method::PATCH {
             objects.remove(WEB);
         }
-        None
+        None::<Fault>
     });
     assert_eq!(sweep(&api, &namespaces).await.unwrap(), Swept::default());
 }
@@ -373,7 +373,7 @@ async fn somebody_who_writes_against_the_sweep_is_reported_and_does_not_keep_it_
         if asked.path.ends_with("/deployments") {
             objects.get_mut(WEB).unwrap()["spec"]["replicas"] = json!(3);
         }
-        None
+        None::<Fault>
     });
     let swept = sweep(&api, &namespaces).await.unwrap();
     assert_eq!((swept.rewritten, swept.left), (4, 1));

@@ -266,7 +266,7 @@ mod tests {
     async fn a_record_that_is_left_holds_it() {
         let fake = FakeCluster::settled(Role::Primary);
         fake.change(|world| {
-            world.deployments[0]["metadata"]["annotations"] = json!({"failover.dev/restore": "{}"});
+            world.deployment()["metadata"]["annotations"] = json!({"failover.dev/restore": "{}"});
         });
         let said = unenroll(&fake, &["shop"]).await;
         let failure = said.result.unwrap_err();

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::site::bed::{Bed, LAG, SHOP, SITE, WEB, follow, is_ready, lease};
-use crate::site::fake_api::{Asked, FakeApi, status as answer};
+use crate::site::fake_api::{Asked, FakeApi, Fault, status as answer};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_secondary_is_taken_over_by_a_demotion() {
@@ -179,7 +179,7 @@ async fn a_walk_goes_on_wherever_its_controller_is_killed() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         drop(first);
-        bed.api.set_fault(|_, _| None);
+        bed.api.clear_fault();
         let _second = bed.controller();
         let status = bed.until_settled("down").await;
         assert_eq!(
@@ -219,7 +219,7 @@ async fn a_status_decided_on_an_old_version_is_refused_and_decided_anew() {
             site["spec"]["role"] = json!("primary");
             site["spec"]["request"]["id"] = json!("stay");
         }
-        None
+        None::<Fault>
     });
     let _controller = bed.controller();
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -251,7 +251,7 @@ async fn what_a_site_that_is_out_of_date_says_is_not_written_onto_namespaces() {
     // Another leader has gone on. Of what it wrote, the labels have come through, the journal has not.
     bed.api.set_fault(|_, objects| {
         objects.get_mut(SITE).unwrap()["metadata"]["resourceVersion"] = json!("1000000");
-        None
+        None::<Fault>
     });
     let mut shop = bed.api.get(SHOP);
     shop["metadata"]["labels"]["failover.dev/workloads"] = json!("secondary");
@@ -262,7 +262,7 @@ async fn what_a_site_that_is_out_of_date_says_is_not_written_onto_namespaces() {
     let turned = "failover.dev/workloads=secondary";
     assert!(bed.shop_labels().contains(turned), "it is not turned back");
 
-    bed.api.set_fault(|_, _| None);
+    bed.api.clear_fault();
     bed.api.put(SITE, bed.api.get(SITE));
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(
@@ -367,7 +367,7 @@ async fn a_sweep_that_fails_is_made_again_ever_later() {
     let steps = held.transition.unwrap().steps;
     let held = steps.iter().flat_map(|step| &step.blocked);
     assert!(held.map(|b| &b.guard).eq(["not-verified"]), "{steps:#?}");
-    bed.api.set_fault(|_, _| None);
+    bed.api.clear_fault();
     bed.until_settled("down").await;
     assert_eq!(bed.replicas(), 0);
 }
@@ -386,7 +386,7 @@ async fn it_goes_on_by_itself_when_the_api_server_comes_back() {
         bed.api.take_asked().len() < 100,
         "it must not hammer a server that is coming up"
     );
-    bed.api.set_fault(|_, _| None);
+    bed.api.clear_fault();
     let back = Instant::now();
     bed.until_settled("down").await;
     assert!(

@@ -43,9 +43,7 @@ fn enroll(words: &[&str]) -> EnrollArgs {
 fn with_billing(role: Role) -> FakeCluster {
     let fake = FakeCluster::settled(role);
     fake.change(|world| {
-        world
-            .namespaces
-            .push(json!({"metadata": {"name": "billing", "resourceVersion": "1"}}));
+        world.put(json!({"metadata": {"name": "billing"}}));
     });
     fake
 }
@@ -53,6 +51,7 @@ fn with_billing(role: Role) -> FakeCluster {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_is_labelled_on_the_version_that_was_looked_at_and_reported_once_taken_over() {
     let fake = with_billing(Role::Primary);
+    let version = fake.get("/api/v1/namespaces/billing")["metadata"]["resourceVersion"].clone();
     // The controller comes a little later.
     let mut looks = 0;
     fake.fail(move |_, path, world| {
@@ -80,7 +79,7 @@ async fn a_namespace_is_labelled_on_the_version_that_was_looked_at_and_reported_
     assert_eq!(
         fake.writes()[0].body,
         json!({"metadata": {
-            "resourceVersion": "1",
+            "resourceVersion": version,
             "labels": {"failover.dev/enforce": "enabled"},
             "annotations": {"failover.dev/unenrolled": null},
         }})
@@ -117,8 +116,8 @@ async fn on_a_secondary_it_shows_what_is_made_passive() {
     let fake = with_billing(Role::Secondary);
     fake.change(|world| {
         // As it was before it was enrolled.
-        world.namespaces[0]["metadata"]["labels"] = json!({});
-        world.deployments[0]["spec"]["replicas"] = json!(2);
+        world.namespace()["metadata"]["labels"] = json!({});
+        world.deployment()["spec"]["replicas"] = json!(2);
     });
     let args = enroll(&["shop", "--wait=false"]);
     let said = fake_cluster::run(&fake, async |session| run(session, &args).await).await;
@@ -181,8 +180,8 @@ async fn from_all_to_what_policies_name_only_on_a_primary(
 /// The controller takes the newcomer over by a walk that is held.
 fn taken_over_slowly(fake: &FakeCluster) {
     fake.change(|world| {
-        world.namespaces[0]["metadata"]["labels"] = json!({});
-        world.deployments[0]["spec"]["replicas"] = json!(2);
+        world.namespace()["metadata"]["labels"] = json!({});
+        world.deployment()["spec"]["replicas"] = json!(2);
         world.controller = false;
         world.controller_leads = true;
     });
@@ -225,7 +224,7 @@ async fn a_newcomer_that_is_held_on_its_way_says_by_what() {
 async fn a_paused_site_takes_nobody_over_and_says_so_before_and_after() {
     let fake = with_billing(Role::Secondary);
     fake.change(|world| {
-        world.namespaces[0]["metadata"]["labels"] = json!({});
+        world.namespace()["metadata"]["labels"] = json!({});
         world.touch_site(|site| site["spec"]["paused"] = json!({"by": "bob", "reason": "upgrade"}));
     });
     let args = enroll(&["shop", "--timeout", "10s"]);

@@ -21,14 +21,14 @@ async fn exempt(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>>
 fn in_force(fake: &FakeCluster) -> Value {
     let mut objects = Value::Null;
     fake.change(|world| {
-        objects = world.namespaces[0]["metadata"]["annotations"]["failover.dev/objects"].clone();
+        objects = world.namespace()["metadata"]["annotations"]["failover.dev/objects"].clone();
     });
     objects
 }
 
 fn set_in_force(fake: &FakeCluster, objects: &str) {
     fake.change(|world| {
-        world.namespaces[0]["metadata"]["annotations"]["failover.dev/objects"] = json!(objects);
+        world.namespace()["metadata"]["annotations"]["failover.dev/objects"] = json!(objects);
     });
 }
 
@@ -92,8 +92,8 @@ async fn undoing_lets_go_of_what_a_deleted_policy_left_in_force() {
     let fake = FakeCluster::settled(Role::Primary);
     set_in_force(&fake, "deployments/web=secondary");
     fake.change(|world| {
-        world.deployments[0]["spec"]["replicas"] = json!(0);
-        world.deployments[0]["metadata"]["annotations"] =
+        world.deployment()["spec"]["replicas"] = json!(0);
+        world.deployment()["metadata"]["annotations"] =
             json!({"failover.dev/restore": "{\"/spec/replicas\":3}"});
     });
     let said = exempt(&fake, &["deployment/web", "--undo"]).await;
@@ -136,7 +136,8 @@ async fn what_is_not_under_the_role_cannot_be_exempt(
 async fn what_a_policy_orders_is_not_undone_by_hand() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| {
-        world.policies.push(json!({
+        world.put(json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
             "metadata": {"namespace": "shop", "name": "east", "generation": 1},
             "spec": {"desiredState": "secondary", "managedResources": [{"kind": "Deployment", "name": "web"}]}
         }));
@@ -155,7 +156,7 @@ async fn a_namespace_that_somebody_else_writes_meanwhile_is_read_again() {
         let writes = *method == http::Method::PATCH && path == "/api/v1/namespaces/shop";
         if writes && conflicts == 0 {
             conflicts += 1;
-            world.namespaces[0]["metadata"]["annotations"]["failover.dev/objects"] =
+            world.namespace()["metadata"]["annotations"]["failover.dev/objects"] =
                 json!("deployments/api=site");
             return Some(Fault::Status(409));
         }

@@ -38,8 +38,10 @@ fn rule(name: &str, layer: &str) -> Value {
 async fn what_it_can_read_is_told_and_what_it_cannot_is_named() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| {
-        world.policies = vec![policy("a", "Widget"), policy("b", "Deployment")];
-        world.role_rules = vec![rule("gadgets", "quarantine"), rule("widgets", "workloads")];
+        world.put(policy("a", "Widget"));
+        world.put(policy("b", "Deployment"));
+        world.put(rule("gadgets", "quarantine"));
+        world.put(rule("widgets", "workloads"));
         world.touch_site(|site| {
             site["status"]["phase"] = json!("Draining");
             site["status"]["history"] = json!([{
@@ -83,7 +85,7 @@ async fn a_site_that_it_cannot_read_is_not_taken_for_none() {
 #[tokio::test(start_paused = true)]
 async fn what_is_made_for_rules_is_not_changed_by_one_who_cannot_read_them_all() {
     let fake = FakeCluster::settled(Role::Primary);
-    fake.change(|world| world.role_rules = vec![rule("gadgets", "quarantine")]);
+    fake.change(|world| world.put(rule("gadgets", "quarantine")));
     let answer = crate::commands::rule::for_present_rules(&fake.cluster(), false, false).await;
     assert!(matches!(answer, Err(ApiError::Unreadable { .. })));
     assert!(fake.writes().is_empty());

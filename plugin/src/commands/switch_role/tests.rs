@@ -116,7 +116,9 @@ async fn a_guard_that_holds_lets_nothing_be_written() {
     assert!(failure(said).contains("guard peer-unknown"));
     assert!(fake.writes().is_empty());
 
-    fake.change(|world| world.webhook = false);
+    fake.change(|world| {
+        world.remove_webhook();
+    });
     let said = command(&fake, &PROMOTE).await;
     assert_eq!(exit(&said), ExitCode::Refused);
     assert!(failure(said).contains("guard no-enforcement"));
@@ -126,7 +128,7 @@ async fn a_guard_that_holds_lets_nothing_be_written() {
 #[tokio::test(start_paused = true)]
 async fn an_object_that_can_never_agree_holds_it_before_it_starts() {
     let fake = FakeCluster::settled(Role::Primary);
-    fake.change(|world| world.deployments[0]["spec"]["replicas"] = json!("three"));
+    fake.change(|world| world.deployment()["spec"]["replicas"] = json!("three"));
     let said = command(&fake, &["demote"]).await;
     assert_eq!(exit(&said), ExitCode::Refused);
     assert!(failure(said).contains("guard not-conforming (shop/deployments/web)"));
@@ -419,7 +421,7 @@ async fn a_site_that_is_deleted_meanwhile_is_an_error() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.fail(|method, path, world| {
         if *method == Method::GET && path.contains("leases") {
-            world.site = None;
+            world.remove_site();
         }
         None
     });
@@ -432,7 +434,9 @@ async fn a_site_that_is_deleted_meanwhile_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_cluster_without_a_site_says_how_to_found_one() {
     let fake = FakeCluster::settled(Role::Primary);
-    fake.change(|world| world.site = None);
+    fake.change(|world| {
+        world.remove_site();
+    });
     let said = command(&fake, &["demote"]).await;
     assert_eq!(exit(&said), ExitCode::Error);
     assert!(failure(said).contains("kubectl failover install --site-name"));
