@@ -1,5 +1,7 @@
 //! What is special about work that runs to an end: CronJobs that missed a run, Jobs that never ran.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -31,6 +33,78 @@ pub fn last_looked_at(cron_job: &Value) -> Option<Timestamp> {
 pub fn is_resumed(before: &Value, after: &Value) -> bool {
     let is_suspended = |object: &Value| object["spec"]["suspend"] == Value::Bool(true);
     is_suspended(before) && !is_suspended(after)
+}
+
+/// Which of the Jobs that have been held since they were created may run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HeldJobs {
+    #[default]
+    None,
+    /// These: `NAMESPACE/NAME`. Not empty.
+    Named(BTreeSet<String>),
+    All,
+}
+
+impl HeldJobs {
+    pub fn new(all: bool, named: &[String]) -> Self {
+        if all {
+            Self::All
+        } else if named.is_empty() {
+            Self::None
+        } else {
+            Self::Named(named.iter().cloned().collect())
+        }
+    }
+
+    pub fn has(&self, namespace: &str, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Named(names) => names.contains(&format!("{namespace}/{name}")),
+            Self::All => true,
+        }
+    }
+
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    pub fn is_all(&self) -> bool {
+        *self == Self::All
+    }
+
+    /// Those that are named.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        let names = match self {
+            Self::Named(names) => Some(names),
+            Self::None | Self::All => None,
+        };
+        names.into_iter().flatten()
+    }
+
+    /// Whether every Job that `other` lets run is let run by this, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.is_all() || (!other.is_all() && other.named_beyond(self).is_empty())
+    }
+
+    /// What this lets run and `other` does not, as far as it is named.
+    #[must_use]
+    pub fn named_beyond(&self, other: &Self) -> Vec<&str> {
+        let names = self.names().map(String::as_str);
+        names
+            .filter(|name| match other {
+                Self::None => true,
+                Self::Named(known) => !known.contains(*name),
+                Self::All => false,
+            })
+            .collect()
+    }
+
+    /// What either lets run.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let names: Vec<String> = self.names().chain(other.names()).cloned().collect();
+        Self::new(self.is_all() || other.is_all(), &names)
+    }
 }
 
 /// Whether a Job has been held since it was created, and so runs only on consent. One that its own writer created suspended
@@ -116,5 +190,28 @@ mod tests {
         assert!(!is_held(
             &json!({"metadata": {"annotations": {HELD_ANNOTATION: "{}"}}, "spec": {"suspend": false}})
         ));
+    }
+
+    #[test]
+    fn consent_to_held_jobs_adds_up() {
+        let named = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            HeldJobs::new(false, &names)
+        };
+        let (none, import, both) = (
+            HeldJobs::None,
+            named(&["shop/import"]),
+            named(&["shop/import", "shop/index"]),
+        );
+        assert_eq!(named(&[]), none);
+        assert_eq!(none.or(&import), import);
+        assert_eq!(import.or(&named(&["shop/index"])), both);
+        assert_eq!(import.or(&HeldJobs::All), HeldJobs::All);
+        assert!(both.covers(&import) && import.covers(&none) && HeldJobs::All.covers(&both));
+        assert!(!import.covers(&both) && !both.covers(&HeldJobs::All) && !none.covers(&import));
+        assert_eq!(both.named_beyond(&import), ["shop/index"]);
+        assert!(both.named_beyond(&HeldJobs::All).is_empty());
+        assert!(import.has("shop", "import") && !import.has("other", "import"));
+        assert!(HeldJobs::All.has("other", "import") && !none.has("shop", "import"));
     }
 }

@@ -1,8 +1,9 @@
 //! What a role would change in what was found: pure, and by the very function that the webhook runs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use failover_core::batch::{is_resumed, missed_run};
+use failover_core::batch::{HeldJobs, is_resumed, missed_run};
 use failover_core::compile::Held;
 use failover_core::guard::Hold;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
@@ -19,12 +20,12 @@ use crate::apart::{Apart, in_force};
 use crate::cluster::{Enrolled, Found, PlannedWrite, Survey, Unseen, WriteAnswers};
 
 /// What a promotion may start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchConsent {
     /// CronJobs start the run they missed.
     pub run_missed: bool,
-    /// Jobs run that have been held since they were created.
-    pub run_held_jobs: bool,
+    /// Which of the Jobs run that have been held since they were created.
+    pub held_jobs: HeldJobs,
 }
 
 /// Everything there is to know about a change before it is made.
@@ -94,7 +95,27 @@ impl Plan {
             .collect()
     }
 
-    /// Jobs that stay as they are held.
+    /// Jobs that have been held since they were created, and whether they run.
+    pub fn held_jobs_and_consent(&self) -> impl Iterator<Item = (&ObjectRef, bool)> {
+        self.held_jobs()
+            .map(|job| (job, self.batch.held_jobs.has(&job.namespace, &job.name)))
+    }
+
+    /// A Job among these (`NAMESPACE/NAME`) of which it is known that it is not held.
+    pub fn not_held<'a>(&self, named: impl IntoIterator<Item = &'a String>) -> Option<&'a str> {
+        // Of Jobs that could not be seen nobody can say so.
+        if !self.unseen.is_empty() {
+            return None;
+        }
+        let held: HashSet<String> = self
+            .held_jobs()
+            .map(|job| format!("{}/{}", job.namespace, job.name))
+            .collect();
+        let mut named = named.into_iter();
+        named.find(|job| !held.contains(*job)).map(String::as_str)
+    }
+
+    /// Jobs that have been held since they were created.
     pub fn held_jobs(&self) -> impl Iterator<Item = &ObjectRef> {
         let held = |planned: &&Planned| {
             let notes = &planned.item.rewrite.notes;

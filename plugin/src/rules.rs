@@ -14,13 +14,14 @@ use crate::cluster::Manifest;
 use crate::failure::Failure;
 
 #[rustfmt::skip] // one file, one line
-const SHIPPED: [(&str, &str); 16] = [
+const SHIPPED: [(&str, &str); 17] = [
     ("argo-rollout", include_str!("../../manifests/rules/argo-rollout.yaml")),
     ("contour-httpproxy-external-dns", include_str!("../../manifests/rules/contour-httpproxy-external-dns.yaml")),
     ("grpcroute-external-dns", include_str!("../../manifests/rules/grpcroute-external-dns.yaml")),
     ("httproute-external-dns", include_str!("../../manifests/rules/httproute-external-dns.yaml")),
     ("ingress-external-dns", include_str!("../../manifests/rules/ingress-external-dns.yaml")),
     ("istio-gateway-external-dns", include_str!("../../manifests/rules/istio-gateway-external-dns.yaml")),
+    ("keda-scaledjob", include_str!("../../manifests/rules/keda-scaledjob.yaml")),
     ("keda-scaledobject", include_str!("../../manifests/rules/keda-scaledobject.yaml")),
     ("kubevirt-virtualmachine", include_str!("../../manifests/rules/kubevirt-virtualmachine.yaml")),
     ("openshift-route-external-dns", include_str!("../../manifests/rules/openshift-route-external-dns.yaml")),

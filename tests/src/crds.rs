@@ -54,7 +54,7 @@ const SHIPPED_RULES: [Source; 5] = [
     (
         "github.com/kedacore/keda/v2@v2.21.0",
         "config/crd/bases",
-        &["scaledobjects.keda.sh"],
+        &["scaledobjects.keda.sh", "scaledjobs.keda.sh"],
     ),
     (
         "github.com/argoproj/argo-rollouts@v1.8.3",

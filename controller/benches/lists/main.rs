@@ -16,6 +16,7 @@ use std::process::Command;
 
 use failover_controller::site::look::{Looker, Moving, Scene};
 use failover_core::api::StepName;
+use failover_core::batch::HeldJobs;
 use failover_core::namespace::Enforcement;
 use failover_core::transition::{EnrolledNamespace, Look, Whose};
 use failover_core::{NamespaceState, Role, Roles, RuleSet};
@@ -137,5 +138,6 @@ fn scene() -> Scene {
         moving: Moving::Layers(std::collections::BTreeSet::new()),
         terminating: std::collections::BTreeSet::new(),
         rules: RuleSet::built_in(),
+        held_jobs: HeldJobs::None,
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use failover_core::Role;
-use failover_core::api::{FailoverPolicy, FailoverPolicyStatus};
+use failover_core::api::{FailoverPolicy, FailoverPolicyStatus, Transition};
+use failover_core::batch::HeldJobs;
 use failover_core::causes::causes;
 use failover_core::compile::{Compiled, ObjectKey, PolicyResult};
 use failover_core::names::CONTROLLER_MANAGER;
@@ -134,13 +135,12 @@ pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
         .filter(|found| found.refused.is_none())
         .filter_map(|found| found.object.clone())
         .collect();
-    named(
-        seen,
-        policy
-            .and_then(|policy| policy.spec.desired_state)
-            .unwrap_or(seen.site.spec.role),
-        objects,
-    )
+    let to = policy.and_then(|policy| policy.spec.desired_state);
+    let walk = policy.and_then(|policy| policy.status.as_ref()?.transition.as_ref());
+    Scene {
+        held_jobs: walk.map(Transition::held_jobs).unwrap_or_default(),
+        ..named(seen, to.unwrap_or(seen.site.spec.role), objects)
+    }
 }
 
 /// What a look at these objects finds them in.
@@ -153,6 +153,7 @@ fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
         moving: Moving::Named(objects),
         rules: seen.rules.clone(),
         terminating: seen.terminating.iter().cloned().collect(),
+        held_jobs: HeldJobs::None,
     }
 }
 

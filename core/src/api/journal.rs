@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::site::Mode;
 use super::unknown::Unknown;
+use crate::batch::HeldJobs;
 use crate::role::{Epoch, Role, Roles};
 
 /// The journal of a walk from one role to the other.
@@ -32,9 +33,12 @@ pub struct Transition {
     /// CronJobs start the run they missed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_missed: bool,
-    /// Jobs run that have been held since they were created.
+    /// All Jobs run that have been held since they were created.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_held_jobs: bool,
+    /// Of those Jobs, the ones that run: `NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_jobs_to_run: Vec<String>,
     /// The namespaces that it takes over, while all others stay as they are; none: it is about all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
@@ -45,6 +49,13 @@ pub struct Transition {
     #[serde(default)]
     pub planned: bool,
     pub steps: Vec<Step>,
+}
+
+impl Transition {
+    /// Which of the Jobs that have been held since they were created it lets run.
+    pub fn held_jobs(&self) -> HeldJobs {
+        HeldJobs::new(self.run_held_jobs, &self.held_jobs_to_run)
+    }
 }
 
 /// One step of the walk.
@@ -188,6 +199,15 @@ pub struct HistoryEntry {
     pub reason: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
+    /// CronJobs started the run they missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_missed: bool,
+    /// All Jobs ran that had been held since they were created.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_held_jobs: bool,
+    /// Of those Jobs, the ones that ran: `NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_jobs_to_run: Vec<String>,
     /// The namespaces that it took over, where it was about those alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{HistoryEntry, Transition};
 use super::unknown::Unknown;
+use crate::batch::HeldJobs;
 use crate::role::{Epoch, Role, Roles};
 
 /// The role of this cluster among two that run the same applications.
@@ -100,9 +101,26 @@ pub struct RoleRequest {
     /// Let CronJobs start the run they missed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_missed: bool,
-    /// Let Jobs run that have been held since they were created.
+    /// Let all Jobs run that have been held since they were created.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_held_jobs: bool,
+    /// Of those Jobs, the ones to let run: `NAMESPACE/NAME`. Ignored with `runHeldJobs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(
+            length(max = 317),
+            regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+        )
+    )]
+    pub held_jobs_to_run: Vec<String>,
+}
+
+impl RoleRequest {
+    /// Which of the Jobs that have been held since they were created it lets run.
+    pub fn held_jobs(&self) -> HeldJobs {
+        HeldJobs::new(self.run_held_jobs, &self.held_jobs_to_run)
+    }
 }
 
 /// Why, by whom and until when nothing moves.

@@ -100,7 +100,7 @@ fn names(transition: &Transition) -> Vec<StepName> {
         // Who enrolled them has seen what it means and was asked.
         Guards => transition.namespaces.is_empty(),
         CronJobs => !transition.run_missed,
-        Jobs => transition.run_held_jobs,
+        Jobs => !transition.held_jobs().is_none(),
         _ => true,
     });
     names

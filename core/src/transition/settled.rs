@@ -54,6 +54,7 @@ pub(super) fn blank(observation: &Observation<'_>) -> Transition {
         overrides: vec![],
         run_missed: false,
         run_held_jobs: false,
+        held_jobs_to_run: vec![],
         namespaces: vec![],
         layers: Roles::default(),
         started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(observation.now),

@@ -2,7 +2,7 @@
 //!
 //! Texts come from elsewhere (a reason, the answer of somebody's webhook) and lists have as many items as somebody names, so both are
 //! cut by their size as it is written, in bytes, and what is cut is counted in their place. What is acted on is never cut: the
-//! names of enrolled namespaces, and what a transition under way overrides.
+//! names of enrolled namespaces, and what a transition under way overrides and lets run.
 
 use crate::api::{Blocked, HistoryEntry};
 
@@ -19,7 +19,7 @@ pub(super) const MESSAGE: usize = 512;
 /// A message of a condition.
 pub(super) const CONDITION: usize = 4 * 1024;
 
-/// The reason of a past transition, the names in it, and its overrides.
+/// The reason of a past transition, the names in it, its overrides, and the Jobs that it let run.
 const PAST_REASON: usize = 2 * 1024;
 const PAST_LIST: usize = 2 * 1024;
 
@@ -76,6 +76,7 @@ pub(super) fn cut_blocked(blocked: &mut [Blocked]) {
 pub(super) fn cut_past(entry: &mut HistoryEntry) {
     cut(&mut entry.reason, PAST_REASON);
     cut_list(&mut entry.overrides, PAST_LIST);
+    cut_list(&mut entry.held_jobs_to_run, PAST_LIST);
     cut_list(&mut entry.namespaces, PAST_LIST);
 }
 

@@ -148,6 +148,7 @@ pub(super) fn requested(observation: &Observation<'_>, request: RoleRequest) -> 
         overrides: request.overrides,
         run_missed: request.run_missed,
         run_held_jobs: request.run_held_jobs,
+        held_jobs_to_run: request.held_jobs_to_run,
         planned: !request.unplanned,
         ..settled::blank(observation)
     }
@@ -376,6 +377,9 @@ pub(super) fn record(
             requested_by: transition.requested_by.clone(),
             reason: transition.reason.clone(),
             overrides: transition.overrides.clone(),
+            run_missed: transition.run_missed,
+            run_held_jobs: transition.run_held_jobs,
+            held_jobs_to_run: transition.held_jobs_to_run.clone(),
             namespaces: transition.namespaces.clone(),
             started_at: transition.started_at.clone(),
             finished_at: Time(observation.now),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use failover_core::Role;
+use failover_core::batch::HeldJobs;
 
 use super::duration;
 use super::exit_codes::exit_codes;
@@ -95,22 +96,42 @@ pub struct SwitchArgs {
 }
 
 /// The consents to what only a promotion starts.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct BatchArgs {
     /// Let CronJobs start the run they missed while the site was secondary. Otherwise they wait for the next one
     #[arg(long)]
     pub run_missed: bool,
 
-    /// Let Jobs run that were created while the site was secondary, and never ran. Otherwise they stay held
-    #[arg(long)]
-    pub run_held_jobs: bool,
+    /// Let Jobs run that were created while the site was secondary, and never ran: all of them, or the one that is named; may
+    /// be repeated. Otherwise they stay held
+    #[arg(long, value_name = "NAMESPACE/NAME", action = ArgAction::Append, num_args = 0..=1, require_equals = true, default_missing_value = ALL_JOBS, value_parser = held_job)]
+    pub run_held_jobs: Vec<String>,
+}
+
+/// What `--run-held-jobs` means without a value.
+const ALL_JOBS: &str = "*";
+
+fn held_job(text: &str) -> Result<String, String> {
+    let is_name = |name: &str| {
+        let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        !name.is_empty() && name.chars().all(known)
+    };
+    let named = text
+        .split_once('/')
+        .is_some_and(|(namespace, name)| is_name(namespace) && is_name(name));
+    if named || text == ALL_JOBS {
+        Ok(text.to_owned())
+    } else {
+        Err("use NAMESPACE/NAME of a Job, or leave the value out for all".to_owned())
+    }
 }
 
 impl BatchArgs {
-    pub fn consent(self) -> BatchConsent {
+    pub fn consent(&self) -> BatchConsent {
+        let all = self.run_held_jobs.iter().any(|job| job == ALL_JOBS);
         BatchConsent {
             run_missed: self.run_missed,
-            run_held_jobs: self.run_held_jobs,
+            held_jobs: HeldJobs::new(all, &self.run_held_jobs),
         }
     }
 }
@@ -144,6 +165,9 @@ Examples:
 
   # It is held on its way, and what holds it cannot be put right: let it go on without
   kubectl failover promote --override workloads-unavailable --reason \"the shop is enough for now\"
+
+  # Of the Jobs that came while this site stood by, run one
+  kubectl failover promote --override peer-unknown --reason \"drill\" --run-held-jobs=shop/import
 
   # It goes wrong: back
   kubectl failover promote --abort --reason \"the volumes of west were ahead\"

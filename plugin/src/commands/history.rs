@@ -78,6 +78,7 @@ pub fn table(history: &[HistoryEntry], wide: bool, now: Timestamp) -> Table {
         "EPOCH",
         "STEPS",
         "NAMESPACES",
+        "BATCH",
     ];
     let columns = if wide { header.len() } else { 8 };
     let mut table = Table::new(&header[..columns]);
@@ -98,10 +99,23 @@ pub fn table(history: &[HistoryEntry], wide: bool, now: Timestamp) -> Table {
             } else {
                 entry.namespaces.join(",")
             },
+            consents(entry),
         ];
         table.row(&cells[..columns]);
     }
     table
+}
+
+/// The batch work that was let run, as the flags say it.
+fn consents(entry: &HistoryEntry) -> String {
+    let flag = |is_given: bool, flag: &str| is_given.then(|| flag.to_owned());
+    let named = entry.held_jobs_to_run.iter();
+    flag(entry.run_missed, "run-missed")
+        .into_iter()
+        .chain(flag(entry.run_held_jobs, "run-held-jobs"))
+        .chain(named.map(|job| format!("run-held-jobs={job}")))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn steps(entry: &HistoryEntry) -> String {

@@ -98,7 +98,6 @@ fn remarks(plan: &Plan) -> Vec<String> {
         .iter()
         .map(|(object, at)| format!("{object} (of {at})"))
         .collect();
-    let held: Vec<_> = plan.held_jobs().map(ToString::to_string).collect();
     let (uncovered, published): (Vec<_>, Vec<_>) = match plan.role {
         Role::Secondary => (
             plan.uncovered
@@ -111,6 +110,12 @@ fn remarks(plan: &Plan) -> Vec<String> {
                 .collect(),
         ),
         Role::Primary => (Vec::new(), Vec::new()),
+    };
+    let held_jobs = |runs: bool| -> Vec<String> {
+        plan.held_jobs_and_consent()
+            .filter(|(_, consent)| *consent == runs)
+            .map(|(job, _)| job.to_string())
+            .collect()
     };
     let held_back: Vec<_> = plan
         .held_back
@@ -142,12 +147,12 @@ fn remarks(plan: &Plan) -> Vec<String> {
             missed,
         ),
         (
-            if plan.batch.run_held_jobs {
-                "Jobs held since they were created, which now run (--run-held-jobs)"
-            } else {
-                "Jobs held since they were created, which stay so (--run-held-jobs runs them)"
-            },
-            held,
+            "Jobs held since they were created, which now run (--run-held-jobs)",
+            held_jobs(true),
+        ),
+        (
+            "Jobs held since they were created, which stay so (--run-held-jobs runs them)",
+            held_jobs(false),
         ),
         ("no rule reaches these, they run on", uncovered),
         (

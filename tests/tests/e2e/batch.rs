@@ -125,9 +125,11 @@ async fn there_and_back(site: &Site, consent: &[&str]) -> (Vec<Job>, Timestamp) 
     let days_ago = days_ago.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     last_ran(site, "shop", "either", &days_ago).await;
     // Comes from Git while the site stands by.
-    site.apply_as_flux(&fixtures::job("shop", "import"))
-        .await
-        .unwrap();
+    for name in ["import", "hook"] {
+        site.apply_as_flux(&fixtures::job("shop", name))
+            .await
+            .unwrap();
+    }
     until_the_controller_has_caught_up(site).await;
     let now = runs(site, "shop").await;
     assert!(
@@ -197,8 +199,17 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     .await;
     assert_held(&site, "import").await;
 
-    there_and_back(&site, &["--run-held-jobs"]).await;
+    there_and_back(&site, &["--run-held-jobs=shop/import"]).await;
     until_succeeded(&site, "import").await;
+    assert_held(&site, "hook").await;
+    let history = site.failover(&["history", "-o", "json"]).await.expect(0);
+    let history: Value = serde_json::from_str(&history.stdout).unwrap();
+    assert_eq!(
+        history["changes"][0]["heldJobsToRun"],
+        json!(["shop/import"])
+    );
+    there_and_back(&site, &["--run-held-jobs"]).await;
+    until_succeeded(&site, "hook").await;
     until_the_controller_has_caught_up(&site).await;
     let after = runs(&site, "shop").await;
     assert_eq!(

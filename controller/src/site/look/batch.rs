@@ -52,7 +52,11 @@ impl Looker {
         let all = self.of_kind(scene, "jobs").await?;
         let held = all
             .iter()
-            .filter(|ruled| ruled.role == Some(Role::Primary) && batch::is_held(&ruled.object));
+            .filter(|ruled| ruled.role == Some(Role::Primary) && batch::is_held(&ruled.object))
+            .filter(|ruled| {
+                let job = &ruled.reference;
+                scene.held_jobs.has(&job.namespace, &job.name)
+            });
         let run = json!({ "suspend": false });
         let mut found = Found::default();
         for ruled in held {
@@ -117,6 +121,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use failover_core::api::StepName;
+    use failover_core::batch::HeldJobs;
     use failover_core::transition::EnrolledNamespace;
     use failover_core::{NamespaceState, Roles, RuleSet};
     use jiff::Timestamp;
@@ -148,7 +153,7 @@ mod tests {
         cron_job
     }
 
-    async fn look(api: &FakeApi) {
+    async fn look(api: &FakeApi, step: StepName, role: Role, held_jobs: HeldJobs) {
         let looker = Looker::new(api.client(), 100, now);
         let scene = Scene {
             to: Role::Primary,
@@ -156,16 +161,21 @@ mod tests {
                 name: "shop".into(),
                 state: NamespaceState {
                     enforcement: Some(failover_core::namespace::Enforcement::Enabled),
-                    roles: Roles::all(Role::Secondary),
+                    roles: Roles::all(role),
                     ..NamespaceState::default()
                 },
             }],
             moving: Moving::Layers(BTreeSet::new()),
             terminating: BTreeSet::new(),
             rules: RuleSet::built_in(),
+            held_jobs,
         };
-        let found = looker.find(StepName::CronJobs, &scene).await.unwrap();
+        let found = looker.find(step, &scene).await.unwrap();
         assert_eq!(found.in_the_way, []);
+    }
+
+    async fn mark(api: &FakeApi) {
+        look(api, StepName::CronJobs, Role::Secondary, HeldJobs::None).await;
     }
 
     #[rstest::rstest]
@@ -186,7 +196,7 @@ mod tests {
         const PATH: &str = "/apis/batch/v1/namespaces/shop/cronjobs/report";
         let api = FakeApi::new();
         api.put(PATH, cron_job(r#"{"/spec/suspend":false}"#, &spec, last));
-        look(&api).await;
+        mark(&api).await;
         assert_eq!(api.get(PATH)["status"]["lastScheduleTime"], marked);
     }
 
@@ -197,8 +207,31 @@ mod tests {
         let api = FakeApi::new();
         let before = cron_job(r#"{"/spec/suspend":true}"#, &spec, None);
         api.put(PATH, before.clone());
-        look(&api).await;
+        mark(&api).await;
         assert_eq!(api.get(PATH)["status"], before["status"]);
         assert_eq!(api.take_writes(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn of_held_jobs_those_run_that_are_consented_to() {
+        let path = |name: &str| format!("/apis/batch/v1/namespaces/shop/jobs/{name}");
+        let job = json!({
+            "metadata": {"annotations": {"failover.dev/held": r#"{"/spec/suspend":false}"#}},
+            "spec": {"suspend": true},
+        });
+        let api = FakeApi::new();
+        api.serve("batch", "v1", "jobs");
+        for name in ["import", "index"] {
+            api.put(&path(name), job.clone());
+        }
+        let run = async |held_jobs: HeldJobs| {
+            look(&api, StepName::Jobs, Role::Primary, held_jobs).await;
+            ["import", "index"].map(|name| api.get(&path(name))["spec"]["suspend"] == false)
+        };
+        assert_eq!(
+            run(HeldJobs::new(false, &["shop/import".into()])).await,
+            [true, false]
+        );
+        assert_eq!(run(HeldJobs::All).await, [true, true]);
     }
 }

@@ -22,6 +22,7 @@ mod writes;
 use std::collections::BTreeSet;
 
 use failover_core::api::{Blocked, NotWaitedFor, StepName};
+use failover_core::batch::HeldJobs;
 use failover_core::compile::ObjectKey;
 use failover_core::guard::GuardId;
 use failover_core::namespace::{Enforcement, ExemptLabel};
@@ -63,6 +64,8 @@ pub struct Scene {
     pub rules: RuleSet,
     /// Namespaces that are being deleted: nothing can be created in them.
     pub terminating: BTreeSet<String>,
+    /// Jobs that may run although they have been held since they were created.
+    pub held_jobs: HeldJobs,
 }
 
 /// Which objects of those namespaces are on the walk.

@@ -23,6 +23,7 @@ async fn guards(api: &FakeApi) -> LookReport {
         moving: Moving::Layers(BTreeSet::new()),
         terminating: BTreeSet::new(),
         rules: RuleSet::built_in(),
+        held_jobs: failover_core::batch::HeldJobs::None,
     };
     let look = Look {
         at: StepName::Guards,

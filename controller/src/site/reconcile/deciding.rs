@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use failover_core::Role;
-use failover_core::api::{Site, StepName};
+use failover_core::api::{Site, StepName, Transition};
 use failover_core::compile::{Compiled, ObjectKey};
 use failover_core::transition::{
     Act, Closing, Look, Observation, Whose, closing, decide, on_the_walk,
@@ -99,5 +99,6 @@ pub(super) fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
         moving: Moving::Layers(volumes),
         rules: seen.rules.clone(),
         terminating: seen.terminating.iter().cloned().collect(),
+        held_jobs: walk.map(Transition::held_jobs).unwrap_or_default(),
     }
 }

@@ -25,6 +25,7 @@ fn walk(to: Role) -> String {
         overrides: vec![],
         run_missed: false,
         run_held_jobs: true,
+        held_jobs_to_run: vec![],
         namespaces: vec![],
         layers: Roles::default(),
         started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),

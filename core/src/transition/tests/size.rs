@@ -32,6 +32,7 @@ fn largest(reason: &str, overrides: usize, message: &str, newcomers: usize) -> (
         world.order(role, &format!("{i:063}"), &given);
         let request = world.site.spec.request.as_mut().unwrap();
         request.reason = reason.to_owned();
+        request.held_jobs_to_run = (0..64).map(|i| format!("shop/{i:0>250}")).collect();
         world.settle();
         largest = largest.max(written(&world));
     }

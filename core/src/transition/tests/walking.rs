@@ -92,6 +92,20 @@ fn objects_that_are_let_pass_by_name_do_not_take_along_those_that_are_not_shown(
 }
 
 #[test]
+fn consent_to_single_jobs_is_part_of_the_order_and_of_the_history() {
+    let mut world = settled_primary();
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    world.order(Role::Primary, "r2", &["peer-unknown"]);
+    let request = world.site.spec.request.as_mut().unwrap();
+    request.held_jobs_to_run = vec!["shop/import".to_owned()];
+    let path = path(&mut world);
+    assert!(path.contains(&"jobs".to_owned()), "{path:?}");
+    let history = &world.site.status.as_ref().unwrap().history;
+    assert_eq!(history[0].held_jobs_to_run, ["shop/import"]);
+}
+
+#[test]
 fn consent_to_batch_work_is_part_of_the_order() {
     let mut world = settled_primary();
     world.order(Role::Secondary, "r1", &[]);

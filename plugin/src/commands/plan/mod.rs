@@ -8,6 +8,7 @@ use super::Session;
 use super::look::{look, preview, standing, warn_of_pause};
 use crate::cli::PlanArgs;
 use crate::failure::Failure;
+use crate::output::clean;
 use crate::preview::BatchConsent;
 
 pub fn check_usage(args: &PlanArgs) -> Result<(), Failure> {
@@ -39,6 +40,11 @@ pub async fn run(
     }
     let mut plan = preview(session, view.name(), role, &view.enrolled).await?;
     plan.batch = args.batch.consent();
+    if let Some(job) = plan.not_held(plan.batch.held_jobs.names()) {
+        session.screen.warn(&clean(&format!(
+            "--run-held-jobs={job}: no Job of this name is held since its creation"
+        )));
+    }
     if view.role_in_effect() != Some(role) {
         plan.holds = standing(&view, &plan);
     }

@@ -245,15 +245,23 @@ fn batch(plan: &Plan, screen: &Screen) {
         },
         missed.collect(),
     );
+    let held_jobs = |runs: bool| {
+        plan.held_jobs_and_consent()
+            .filter(|(_, consent)| *consent == runs)
+            .map(|(job, _)| job.to_string())
+            .collect()
+    };
     section(
         screen,
         Tone::Warning,
-        if plan.batch.run_held_jobs {
-            "Jobs held since they were created, which now run (--run-held-jobs):"
-        } else {
-            "Jobs held since they were created, which stay so (--run-held-jobs runs them):"
-        },
-        plan.held_jobs().map(ToString::to_string).collect(),
+        "Jobs held since they were created, which now run (--run-held-jobs):",
+        held_jobs(true),
+    );
+    section(
+        screen,
+        Tone::Warning,
+        "Jobs held since they were created, which stay so (--run-held-jobs runs them):",
+        held_jobs(false),
     );
 }
 
@@ -310,8 +318,10 @@ struct Report {
     /// Whether those start at once.
     run_missed: bool,
     held_jobs: Vec<String>,
-    /// Whether those run.
+    /// Whether all of those run.
     run_held_jobs: bool,
+    /// Which of them run.
+    held_jobs_to_run: Vec<String>,
     /// What a promotion does not wait for before traffic.
     not_waited_for: Vec<ReportReason>,
     uncovered: Vec<ReportReason>,
@@ -405,7 +415,12 @@ impl Report {
                 })
                 .collect(),
             run_missed: plan.batch.run_missed,
-            run_held_jobs: plan.batch.run_held_jobs,
+            run_held_jobs: plan.batch.held_jobs.is_all(),
+            held_jobs_to_run: plan
+                .held_jobs_and_consent()
+                .filter(|(_, runs)| *runs)
+                .map(|(job, _)| job.to_string())
+                .collect(),
             held_jobs: plan.held_jobs().map(ToString::to_string).collect(),
             not_waited_for: plan
                 .not_waited_for

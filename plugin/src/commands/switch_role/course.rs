@@ -35,6 +35,8 @@ pub(super) struct Ordered {
     pub(super) overrides: Vec<String>,
     /// Those that come from the order that it repeats.
     pub(super) inherited: Vec<String>,
+    /// Jobs that are named to be let run, which the order that it repeats does not let run already: those may have run meanwhile.
+    held_jobs: Vec<String>,
     /// A change the other way is under way, which nobody has said is to be turned round.
     against: Option<Hold>,
     /// The site is paused: the order waits until it is resumed.
@@ -64,9 +66,10 @@ pub(super) fn course(view: &View, wish: &Wish, now: Timestamp) -> Result<Course,
     let mut order = Ordered {
         epoch: epoch(&view.site, role),
         mode: wish.mode.unwrap_or_default(),
-        batch: wish.batch,
+        batch: wish.batch.clone(),
         overrides: wish.typed.clone(),
         inherited: Vec::new(),
+        held_jobs: wish.batch.held_jobs.names().cloned().collect(),
         against: None,
         when_resumed: pause.is_some(),
     };
@@ -117,6 +120,13 @@ pub(super) fn guards(
         return Err(Failure::usage(format!("--override {unneeded}"))
             .next("nothing was changed; leave it out, or see kubectl failover status first"));
     }
+    // As with an override that is not needed.
+    if let Some(job) = plan.not_held(&order.held_jobs) {
+        return Err(Failure::usage(format!(
+            "--run-held-jobs={job}: no Job of this name is held since its creation"
+        ))
+        .next("nothing was changed; kubectl failover plan promote names those that are"));
+    }
     let overrides = Overrides::parse_known(&order.overrides);
     let holds: Vec<Hold> = standing
         .into_iter()
@@ -159,7 +169,7 @@ impl Standing {
                 mode: Some(walk.mode),
                 batch: BatchConsent {
                     run_missed: walk.run_missed,
-                    run_held_jobs: walk.run_held_jobs,
+                    held_jobs: walk.held_jobs(),
                 },
             },
             None => Self {
@@ -181,7 +191,7 @@ impl Standing {
         overridden
             || wish.mode.is_some_and(|mode| self.mode != Some(mode))
             || (wish.batch.run_missed && !self.batch.run_missed)
-            || (wish.batch.run_held_jobs && !self.batch.run_held_jobs)
+            || !self.batch.held_jobs.covers(&wish.batch.held_jobs)
     }
 
     /// The new order takes its place whole, so what it says holds on. Nobody has to type at night what was consented to.
@@ -191,14 +201,17 @@ impl Standing {
         order.overrides.extend(order.inherited.iter().cloned());
         order.mode = wish.mode.or(self.mode).unwrap_or_default();
         order.batch.run_missed |= self.batch.run_missed;
-        order.batch.run_held_jobs |= self.batch.run_held_jobs;
+        let known = &self.batch.held_jobs;
+        let new = wish.batch.held_jobs.named_beyond(known);
+        order.held_jobs = new.into_iter().map(str::to_owned).collect();
+        order.batch.held_jobs = order.batch.held_jobs.or(known);
     }
 }
 
 fn consent(request: &RoleRequest) -> BatchConsent {
     BatchConsent {
         run_missed: request.run_missed,
-        run_held_jobs: request.run_held_jobs,
+        held_jobs: request.held_jobs(),
     }
 }
 

@@ -104,9 +104,12 @@ pub async fn run(
     }
     let mut asked = args.dry_run != DryRun::None;
     for _ in 0..ATTEMPTS {
-        let view = look(session).await?;
+        let view = Box::pin(look(session)).await?;
         let ordered = match course(&view, &wish, Timestamp::now())? {
-            Course::Settled => return settled(session, &view, role, args).await,
+            Course::Settled => {
+                batch_consent_is_late(session, &wish.batch);
+                return Box::pin(settled(session, &view, role, args)).await;
+            }
             Course::Join { id } => {
                 let message = format!(
                     "site {}: the {} is ordered already, waiting for it",
@@ -115,12 +118,13 @@ pub async fn run(
                 );
                 session.screen.note(&message);
                 session.is_underway(GOES_ON, "");
-                return finish(session, &view, role, args, &Order::joined(&view, id)).await;
+                let order = Order::joined(&view, id);
+                return Box::pin(finish(session, &view, role, args, &order)).await;
             }
             Course::Order(ordered) => ordered,
         };
-        let mut plan = preview(session, view.name(), role, &view.enrolled).await?;
-        plan.batch = ordered.batch;
+        let mut plan = Box::pin(preview(session, view.name(), role, &view.enrolled)).await?;
+        plan.batch = ordered.batch.clone();
         guards(&view, &wish, &ordered, &plan)?;
         if !asked {
             say_what_it_means(session, &view, &ordered, &plan);
@@ -141,14 +145,14 @@ pub async fn run(
             return Ok(());
         }
         let order = Order::new(session, &view, &wish, args, &ordered).await?;
-        match write(session, &order, args).await? {
+        match Box::pin(write(session, &order, args)).await? {
             Written::Yes if args.dry_run == DryRun::Server => {
                 dry_run_report(session, &view, role, args, &plan);
                 return Ok(());
             }
             Written::Yes => {
                 session.is_underway(GOES_ON, "");
-                return finish(session, &view, role, args, &order).await;
+                return Box::pin(finish(session, &view, role, args, &order)).await;
             }
             Written::Overtaken => {}
         }
@@ -158,6 +162,21 @@ pub async fn run(
         words.noun
     ))
     .next("see who writes it (kubectl get site cluster -o yaml --show-managed-fields), then try again"))
+}
+
+/// Only a promotion acts on these consents, and it is over.
+fn batch_consent_is_late(session: &Session<'_>, batch: &BatchConsent) {
+    if batch.run_missed {
+        session
+            .screen
+            .warn("--run-missed has no effect: the site is primary already");
+    }
+    if !batch.held_jobs.is_none() {
+        session.screen.warn(
+            "--run-held-jobs has no effect: the site is primary already. Let a held Job run with: \
+             kubectl patch job NAME -n NAMESPACE --type merge -p '{\"spec\":{\"suspend\":false}}'",
+        );
+    }
 }
 
 /// The site is in that role, and no transition is under way: that it holds is checked all the same.

@@ -38,7 +38,8 @@ impl Order {
             reason: args.reason.clone().unwrap_or_default(),
             overrides: ordered.overrides.clone(),
             run_missed: ordered.batch.run_missed,
-            run_held_jobs: ordered.batch.run_held_jobs,
+            run_held_jobs: ordered.batch.held_jobs.is_all(),
+            held_jobs_to_run: ordered.batch.held_jobs.names().cloned().collect(),
             ..RoleRequest::default()
         };
         Ok(Self {

@@ -19,6 +19,17 @@ fn scaled_object() -> Value {
     })
 }
 
+fn scaled_job() -> Value {
+    json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob", "metadata": metadata("import"),
+        "spec": {
+            "maxReplicaCount": 5,
+            "jobTargetRef": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "import", "image": "import"}]}}},
+            "triggers": [{"type": "rabbitmq", "metadata": {"queueName": "orders", "host": "amqp://queue", "mode": "QueueLength", "value": "1"}}],
+        },
+    })
+}
+
 fn rollout() -> Value {
     json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": metadata("web"),
@@ -57,6 +68,11 @@ fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
             scaled_object(),
             "/metadata/annotations/autoscaling.keda.sh~1paused-replicas",
             json!("0"),
+        ),
+        (
+            scaled_job(),
+            "/metadata/annotations/autoscaling.keda.sh~1paused",
+            json!("true"),
         ),
         (rollout(), "/spec/replicas", json!(0)),
         (
@@ -123,10 +139,11 @@ fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
     ]
 }
 
-const SHIPPED: [&str; 10] = [
+const SHIPPED: [&str; 11] = [
     "service-external-dns",
     "grpcroute-external-dns",
     "istio-gateway-external-dns",
+    "keda-scaledjob",
     "keda-scaledobject",
     "argo-rollout",
     "ingress-external-dns",

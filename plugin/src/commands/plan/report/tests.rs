@@ -1,3 +1,4 @@
+use failover_core::batch::HeldJobs;
 use failover_core::compile::ObjectKey;
 use failover_core::guard::{Facts, of_published, of_uncovered, standing};
 use failover_core::namespace::ObjectRole;
@@ -121,7 +122,7 @@ fn with_consent_it_says_what_of_the_batch_work_runs() {
     let mut plan = everything(Role::Primary);
     plan.batch = BatchConsent {
         run_missed: true,
-        run_held_jobs: true,
+        held_jobs: HeldJobs::All,
     };
     print(&plan, PlanFormat::Table, &screen);
     let told = err.text();
@@ -144,5 +145,24 @@ fn names_only_are_names_only() {
     assert_eq!(
         printed(Role::Secondary, PlanFormat::Name),
         "--- stdout\nshop/deployments/web\nshop/cronjobs/report\n--- stderr\n"
+    );
+}
+
+#[test]
+fn of_held_jobs_those_that_are_named_run() {
+    let mut plan = everything(Role::Primary);
+    let named = |plan: &mut Plan, names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        plan.batch.held_jobs = HeldJobs::new(false, &names);
+    };
+    let runs = |plan: &Plan| Report::of(plan).held_jobs_to_run;
+    assert_eq!(runs(&plan), Vec::<String>::new());
+    named(&mut plan, &["shop/migrate"]);
+    assert_eq!(runs(&plan), ["shop/jobs/migrate"]);
+    assert_eq!(plan.not_held(plan.batch.held_jobs.names()), None);
+    named(&mut plan, &["shop/migrate", "shop/other"]);
+    assert_eq!(
+        plan.not_held(plan.batch.held_jobs.names()),
+        Some("shop/other")
     );
 }

@@ -178,7 +178,35 @@ fn an_order_that_repeats_a_running_one_keeps_what_that_says() {
     );
     assert_eq!(repeated.inherited, ["peer-unknown"]);
     assert_eq!(repeated.mode, Mode::Unsafe);
-    assert!(repeated.batch.run_held_jobs);
+    assert!(repeated.batch.held_jobs.is_all());
+}
+
+#[test]
+fn jobs_that_an_order_names_are_added_to_those_of_the_running_one() {
+    let mut view = moving("primary", "secondary");
+    let request = view.site.spec.request.as_mut().unwrap();
+    request.held_jobs_to_run = vec!["shop/import".into()];
+    let mut plan = empty_plan(Role::Primary);
+    let promote =
+        |jobs: &[&str], plan: &Plan| decide_with(&view, &[&["promote"], jobs].concat(), plan);
+
+    let join = Course::Join { id: "r0".into() };
+    assert_eq!(
+        promote(&["--run-held-jobs=shop/import"], &plan).unwrap(),
+        join
+    );
+    let both = ["--run-held-jobs=shop/import", "--run-held-jobs=shop/index"];
+    let failure = promote(&both, &plan).unwrap_err();
+    assert_eq!(failure.exit, ExitCode::Usage);
+    // The first may have run already. Of Jobs that could not be listed nobody knows.
+    plan.unseen.push(Unseen {
+        what: "jobs.batch".into(),
+        why: "forbidden".into(),
+    });
+    let added = order(promote(&both, &plan));
+    let names: Vec<&String> = added.batch.held_jobs.names().collect();
+    assert_eq!(names, ["shop/import", "shop/index"]);
+    assert_eq!(added.held_jobs, ["shop/index"]);
 }
 
 #[test]

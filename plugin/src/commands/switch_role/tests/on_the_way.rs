@@ -141,6 +141,28 @@ async fn consent_to_batch_work_is_part_of_the_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_is_not_held_is_not_let_run() {
+    let fake = FakeCluster::settled(Role::Secondary);
+    let line = [&PROMOTE[..], &["--run-held-jobs=shop/import"]].concat();
+    let said = command(&fake, &line).await;
+    assert_eq!(exit(&said), ExitCode::Usage, "{:?}", said.result);
+    assert!(orders(&fake).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn consent_that_comes_after_the_promotion_is_warned_about() {
+    let fake = FakeCluster::settled(Role::Primary);
+    let said = command(&fake, &["promote", "--run-held-jobs=shop/import"]).await;
+    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    assert!(
+        said.err.contains("--run-held-jobs has no effect"),
+        "{}",
+        said.err
+    );
+    assert!(orders(&fake).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unsafe_order_is_warned_about_and_does_not_stick() {
     let fake = FakeCluster::settled(Role::Primary);
     let said = command(&fake, &["demote", "--mode", "unsafe", "--reason", "now"]).await;
