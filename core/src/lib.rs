@@ -22,6 +22,7 @@ pub mod causes;
 pub mod compile;
 pub mod cron;
 pub mod guard;
+pub mod hooks;
 pub mod lean;
 pub mod names;
 pub mod namespace;

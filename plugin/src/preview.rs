@@ -6,6 +6,7 @@ use std::sync::Arc;
 use failover_core::batch::{HeldJobs, is_resumed, missed_run};
 use failover_core::compile::Held;
 use failover_core::guard::Hold;
+use failover_core::hooks::Hook;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use failover_core::plan::{Item, ObjectRef, plan_object, role_of};
 use failover_core::rewrite::Note;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub items: Vec<Planned>,
     /// Objects that cannot be brought to agree with the role, and why.
     pub hopeless: Vec<(ObjectRef, String)>,
+    /// Hook Jobs that do not run under the role.
+    pub hooks: Vec<HeldHook>,
     /// CronJobs that missed a run, and which.
     pub missed_runs: Vec<(ObjectRef, Timestamp)>,
     /// What a promotion would not wait for before traffic, and why.
@@ -140,6 +143,7 @@ pub fn plan(
         objects: 0,
         items: Vec::new(),
         hopeless: Vec::new(),
+        hooks: Vec::new(),
         missed_runs: Vec::new(),
         not_waited_for: Vec::new(),
         batch: BatchConsent::default(),
@@ -185,6 +189,8 @@ pub fn plan(
                 if let Some(note) = notes.find(|note| matches!(note, Note::NoRoom { .. })) {
                     plan.hopeless.push((item.object.clone(), note.to_string()));
                 }
+                plan.hooks
+                    .extend(HeldHook::of(&found.rule, &item.object, &item.after));
                 plan.items.push(Planned {
                     rule: Arc::clone(&found.rule),
                     item,
@@ -209,6 +215,48 @@ pub fn plan(
     });
     plan
 }
+
+/// A Job of an installer's that is kept from running, although the installer waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldHook {
+    pub object: ObjectRef,
+    pub hook: Hook,
+}
+
+impl HeldHook {
+    fn of(rule: &Rule, reference: &ObjectRef, object: &Value) -> Option<Self> {
+        if (&*rule.group, &*rule.resource) != ("batch", "jobs") {
+            return None;
+        }
+        Some(Self {
+            object: reference.clone(),
+            hook: Hook::held(object)?,
+        })
+    }
+
+    /// What is said of it.
+    pub fn why(&self) -> String {
+        let (of, consequence) = (self.hook.as_str(), self.hook.consequence());
+        format!("hook of {of}: {consequence}")
+    }
+}
+
+/// The hooks that are held now.
+pub fn held_hooks(survey: &Survey) -> Vec<HeldHook> {
+    let held = survey
+        .found
+        .iter()
+        .filter(|found| carries_record(&found.object));
+    held.filter_map(|found| {
+        let reference = ObjectRef::of(&found.rule, &found.namespace.name, &found.object);
+        HeldHook::of(&found.rule, &reference, &found.object)
+    })
+    .collect()
+}
+
+/// What lets hooks run on a standby.
+pub const HOOKS_HINT: &str = "where a hook may run on a standby, exempt it: kubectl failover exempt job/NAME -n NAMESPACE, \
+     with the label failover.dev/enforce=disabled in its manifest";
 
 /// The run that a CronJob would start at once, when the plan resumes it.
 fn resumed_run(item: &Item, before: &Value, now: Timestamp) -> Option<Timestamp> {

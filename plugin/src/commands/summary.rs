@@ -117,6 +117,11 @@ fn remarks(plan: &Plan) -> Vec<String> {
             .map(|(job, _)| job.to_string())
             .collect()
     };
+    let hooks: Vec<_> = plan
+        .hooks
+        .iter()
+        .map(|held| held.object.to_string())
+        .collect();
     let held_back: Vec<_> = plan
         .held_back
         .iter()
@@ -154,6 +159,7 @@ fn remarks(plan: &Plan) -> Vec<String> {
             "Jobs held since they were created, which stay so (--run-held-jobs runs them)",
             held_jobs(false),
         ),
+        ("hook Jobs of Helm or Argo CD, which do not run", hooks),
         ("no rule reaches these, they run on", uncovered),
         (
             "no rule reaches these, both sites publish their names",

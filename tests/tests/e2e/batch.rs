@@ -125,10 +125,10 @@ async fn there_and_back(site: &Site, consent: &[&str]) -> (Vec<Job>, Timestamp) 
     let days_ago = days_ago.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     last_ran(site, "shop", "either", &days_ago).await;
     // Comes from Git while the site stands by.
-    for name in ["import", "hook"] {
-        site.apply_as_flux(&fixtures::job("shop", name))
-            .await
-            .unwrap();
+    let mut hook = fixtures::job("shop", "hook");
+    hook["metadata"]["annotations"] = json!({"helm.sh/hook": "post-upgrade"});
+    for job in [fixtures::job("shop", "import"), hook] {
+        site.apply_as_flux(&job).await.unwrap();
     }
     until_the_controller_has_caught_up(site).await;
     let now = runs(site, "shop").await;
@@ -198,6 +198,12 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     })
     .await;
     assert_held(&site, "import").await;
+
+    let status = site.failover(&["status", "-o", "json"]).await.expect(0);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    let hooks: Vec<_> = status["hooks"].as_array().unwrap().iter().collect();
+    assert_eq!(hooks.len(), 1, "{hooks:?}");
+    assert_eq!(hooks[0]["object"], "shop/jobs/hook");
 
     there_and_back(&site, &["--run-held-jobs=shop/import"]).await;
     until_succeeded(&site, "import").await;

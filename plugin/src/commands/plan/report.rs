@@ -14,7 +14,7 @@ use crate::cluster::Unseen;
 use crate::commands::switch_role::words;
 use crate::output::diff::unified;
 use crate::output::{Document, PlanFormat, Screen, Table, Tone, clean, counted};
-use crate::preview::{Plan, Planned};
+use crate::preview::{HOOKS_HINT, Plan, Planned};
 
 pub(super) fn print(plan: &Plan, format: PlanFormat, screen: &Screen) {
     match format {
@@ -263,6 +263,15 @@ fn batch(plan: &Plan, screen: &Screen) {
         "Jobs held since they were created, which stay so (--run-held-jobs runs them):",
         held_jobs(false),
     );
+    section(
+        screen,
+        Tone::Warning,
+        &format!("Hook Jobs that do not run ({HOOKS_HINT}):"),
+        plan.hooks
+            .iter()
+            .map(|held| format!("{}: {}", held.object, held.why()))
+            .collect(),
+    );
 }
 
 fn section(screen: &Screen, tone: Tone, heading: &str, lines: Vec<String>) {
@@ -314,6 +323,8 @@ struct Report {
     /// Those that would change, or about which there is something to know.
     items: Vec<ReportItem>,
     hopeless: Vec<ReportReason>,
+    /// Jobs that do not run, although an installer waits for them.
+    hooks: Vec<ReportReason>,
     missed_runs: Vec<ReportRun>,
     /// Whether those start at once.
     run_missed: bool,
@@ -405,6 +416,14 @@ impl Report {
                 .hopeless
                 .iter()
                 .map(|(o, why)| reason((o, why)))
+                .collect(),
+            hooks: plan
+                .hooks
+                .iter()
+                .map(|held| ReportReason {
+                    object: held.object.to_string(),
+                    why: held.why(),
+                })
                 .collect(),
             missed_runs: plan
                 .missed_runs

@@ -9,6 +9,7 @@ use crate::commands::history::table;
 use crate::commands::switch_role::words;
 use crate::output::age::{ago, took};
 use crate::output::{Format, Screen, Table, Tone, clean, counted};
+use crate::preview::HOOKS_HINT;
 use crate::walk::{paused, picture};
 
 /// How many past transitions `wide` shows.
@@ -35,6 +36,7 @@ pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Sc
     strays(report, screen);
     passive(report, screen);
     apart(report, screen);
+    hooks(report, screen);
     policies(report, wide, screen);
 }
 
@@ -309,6 +311,20 @@ fn apart(report: &Report, screen: &Screen) {
         table.row([held.object.to_string(), held.why.clone()]);
     }
     below(&table, screen);
+}
+
+fn hooks(report: &Report, screen: &Screen) {
+    let mut table = Table::new(&["HOOK THAT DOES NOT RUN", "WHY"]);
+    for hook in &report.hooks {
+        table.row([
+            hook.object.as_str(),
+            hook.why.as_deref().unwrap_or_default(),
+        ]);
+    }
+    below(&table, screen);
+    if !report.hooks.is_empty() {
+        screen.note(HOOKS_HINT);
+    }
 }
 
 /// Those that are not as they say and, with `wide`, all.

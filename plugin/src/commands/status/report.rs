@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::apart::{Apart, Policy, in_force};
 use crate::cluster::{Enrolled, Leadership, Survey, Unseen, WebhookState};
 use crate::commands::look::effective_role;
-use crate::preview::{Standing, standing};
+use crate::preview::{Standing, held_hooks, standing};
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +50,8 @@ pub struct Report {
     /// What stays passive since what installed it is gone.
     #[serde(serialize_with = "held")]
     pub orphaned: Vec<Held>,
+    /// Jobs that do not run, although an installer waits for them.
+    pub hooks: Vec<Astray>,
     pub policies: Vec<Policy>,
     pub unseen: Vec<Unseen>,
 }
@@ -151,6 +153,7 @@ impl Report {
             apart: in_force(enrolled),
             held_back: Vec::new(),
             orphaned: Vec::new(),
+            hooks: survey.map(hooks).unwrap_or_default(),
             policies: Vec::new(),
             unseen: survey
                 .map(|survey| survey.unseen.clone())
@@ -189,6 +192,16 @@ impl Namespace {
             }),
         }
     }
+}
+
+fn hooks(survey: &Survey) -> Vec<Astray> {
+    held_hooks(survey)
+        .iter()
+        .map(|held| Astray {
+            object: held.object.to_string(),
+            why: Some(held.why()),
+        })
+        .collect()
 }
 
 fn held<S: Serializer>(held: &[Held], serializer: S) -> Result<S::Ok, S::Error> {

@@ -52,6 +52,14 @@ fn everything(role: Role) -> Plan {
             "metadata": {"name": "migrate", "annotations": {"failover.dev/held": "{\"/spec/suspend\":false}"}},
             "spec": {"suspend": true}
         });
+        let hook = json!({
+            "metadata": {
+                "name": "schema",
+                "annotations": {"failover.dev/held": "{\"/spec/suspend\":false}", "helm.sh/hook": "pre-upgrade"},
+            },
+            "spec": {"suspend": true}
+        });
+        survey.found.push(found(&shop, "batch", "jobs", hook));
         survey.found.push(found(&shop, "batch", "jobs", job));
     }
     let mut plan = plan("east", role, &[shop], &survey, now);

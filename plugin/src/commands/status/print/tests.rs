@@ -210,6 +210,7 @@ fn the_document_has_everything_under_stable_names() {
             "epoch",
             "heldBack",
             "history",
+            "hooks",
             "layers",
             "left",
             "namespaces",
