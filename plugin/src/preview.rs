@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::apart::{Apart, in_force};
-use crate::cluster::{Enrolled, Found, PlannedWrite, Survey, Unseen, WriteAnswers};
+use crate::cluster::{Enrolled, Found, PlannedWrite, Survey, Unseen, WithoutRule, WriteAnswers};
 
 /// What a promotion may start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Plan {
     pub hopeless: Vec<(ObjectRef, String)>,
     /// Hook Jobs that do not run under the role.
     pub hooks: Vec<HeldHook>,
+    /// Objects of kinds with a ready rule that is not in force.
+    pub without_rule: Vec<WithoutRule>,
     /// CronJobs that missed a run, and which.
     pub missed_runs: Vec<(ObjectRef, Timestamp)>,
     /// What a promotion would not wait for before traffic, and why.
@@ -144,6 +146,7 @@ pub fn plan(
         items: Vec::new(),
         hopeless: Vec::new(),
         hooks: Vec::new(),
+        without_rule: Vec::new(),
         missed_runs: Vec::new(),
         not_waited_for: Vec::new(),
         batch: BatchConsent::default(),

@@ -14,9 +14,10 @@ use crate::cluster::Manifest;
 use crate::failure::Failure;
 
 #[rustfmt::skip] // one file, one line
-const SHIPPED: [(&str, &str); 17] = [
+const SHIPPED: [(&str, &str); 18] = [
     ("argo-rollout", include_str!("../../manifests/rules/argo-rollout.yaml")),
     ("contour-httpproxy-external-dns", include_str!("../../manifests/rules/contour-httpproxy-external-dns.yaml")),
+    ("flagger-canary", include_str!("../../manifests/rules/flagger-canary.yaml")),
     ("grpcroute-external-dns", include_str!("../../manifests/rules/grpcroute-external-dns.yaml")),
     ("httproute-external-dns", include_str!("../../manifests/rules/httproute-external-dns.yaml")),
     ("ingress-external-dns", include_str!("../../manifests/rules/ingress-external-dns.yaml")),
@@ -111,6 +112,11 @@ pub fn policies(name: &str, rule: &Rule) -> Vec<Manifest> {
             Manifest::new(object)
         })
         .into()
+}
+
+/// All rules that come with us.
+pub fn all_shipped() -> Vec<Source> {
+    shipped(&SHIPPED.map(|(name, _)| name.to_owned())).expect("a test parses each of them")
 }
 
 /// Rules that come with us.

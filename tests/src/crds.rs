@@ -45,7 +45,7 @@ const BUILT_IN: [Source; 4] = [
 ];
 
 /// Of the kinds for which rules are shipped: not KubeVirt's, and not all of those whose rule is the same as that of others.
-const SHIPPED_RULES: [Source; 5] = [
+const SHIPPED_RULES: [Source; 6] = [
     (
         "istio.io/api@v1.31.1",
         "kubernetes/customresourcedefinitions.gen.yaml",
@@ -55,6 +55,11 @@ const SHIPPED_RULES: [Source; 5] = [
         "github.com/kedacore/keda/v2@v2.21.0",
         "config/crd/bases",
         &["scaledobjects.keda.sh", "scaledjobs.keda.sh"],
+    ),
+    (
+        "github.com/fluxcd/flagger@v1.36.1",
+        "artifacts/flagger",
+        &["canaries.flagger.app"],
     ),
     (
         "github.com/argoproj/argo-rollouts@v1.8.3",

@@ -47,7 +47,7 @@ fn rule(name: &str) -> Rule {
 #[test]
 fn all_of_them_can_be_used_together() {
     let shipped = shipped();
-    assert_eq!(shipped.len(), 17);
+    assert_eq!(shipped.len(), 18);
     for rule in &shipped {
         written(&rule.spec).unwrap();
     }
@@ -84,6 +84,9 @@ fn under(rule: &Rule, role: Role, object: &Value) -> Value {
 #[case::scaled_job("keda-scaledjob", json!({}), json!({"/metadata/annotations/autoscaling.keda.sh~1paused": "true"}))]
 #[case::scaled_job_of_old("keda-scaledjob", json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": "false"}}}), json!({"/metadata/annotations/autoscaling.keda.sh~1paused": "true"}))]
 #[case::scaled_job_paused_by_hand("keda-scaledjob", json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": "true"}}}), json!({"/metadata/annotations/autoscaling.keda.sh~1paused": "true"}))]
+#[case::canary("flagger-canary", json!({"spec": {"analysis": {}}}), json!({"/spec/suspend": true}))]
+#[case::canary_that_goes_on("flagger-canary", json!({"spec": {"suspend": false}}), json!({"/spec/suspend": true}))]
+#[case::canary_suspended_by_hand("flagger-canary", json!({"spec": {"suspend": true}}), json!({"/spec/suspend": true}))]
 #[case::rollout("argo-rollout", json!({"spec": {"replicas": 4}}), json!({"/spec/replicas": 0}))]
 #[case::rollout_by_default("argo-rollout", json!({"spec": {"paused": false}}), json!({"/spec/replicas": 0}))]
 #[case::machine("kubevirt-virtualmachine", json!({"spec": {"runStrategy": "Always"}}), json!({"/spec/runStrategy": "Halted", "/spec/running": null}))]

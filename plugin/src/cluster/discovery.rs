@@ -20,7 +20,7 @@ impl Cluster {
 
     /// The rules whose kinds are served, each in a version that is.
     pub async fn served(&self, rules: &RuleSet) -> Result<Vec<Rule>, ApiError> {
-        Ok(select(rules, &self.complete_discovery().await?))
+        Ok(select(rules.iter(), &self.complete_discovery().await?))
     }
 
     /// Everything that is served, or an error where the answer cannot be all.
@@ -38,6 +38,11 @@ impl Cluster {
             })
         }
     }
+
+    /// Those of these rules whose kinds are served, each in a version that is.
+    pub async fn served_of(&self, rules: &[Rule]) -> Result<Vec<Rule>, ApiError> {
+        Ok(select(rules, &self.discovery().await?))
+    }
 }
 
 fn names_deployments(groups: &[APIGroupDiscovery]) -> bool {
@@ -46,9 +51,12 @@ fn names_deployments(groups: &[APIGroupDiscovery]) -> bool {
         .is_some_and(|rule| of_rule(rule, groups).is_some())
 }
 
-fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
+fn select<'a>(
+    rules: impl IntoIterator<Item = &'a Rule>,
+    groups: &[APIGroupDiscovery],
+) -> Vec<Rule> {
     rules
-        .iter()
+        .into_iter()
         .filter_map(|rule| {
             let version = of_rule(rule, groups)?;
             Some(Rule {
@@ -144,7 +152,7 @@ mod tests {
                 {"resource": "cronjobs", "scope": "Cluster"}]}]}
         ]))
         .unwrap();
-        let served: Vec<_> = select(&RuleSet::built_in(), &groups)
+        let served: Vec<_> = select(RuleSet::built_in().iter(), &groups)
             .iter()
             .map(|rule| format!("{} {}", rule.resource, rule.api_version()))
             .collect();

@@ -114,10 +114,11 @@ pub async fn preview(
     enrolled: &[Enrolled],
 ) -> Result<Plan, ApiError> {
     let cluster = &session.cluster;
-    let (survey, (uncovered, unseen), (published, unseen_traffic), requests) = futures::try_join!(
+    let (survey, (uncovered, unseen), (published, unseen_traffic), without_rule, requests) = futures::try_join!(
         cluster.survey(enrolled),
         Box::pin(cluster.uncovered(enrolled)),
         Box::pin(cluster.published(enrolled)),
+        Box::pin(cluster.without_rule(enrolled)),
         cluster.requests()
     )?;
     let compiled = settled(enrolled, &survey, &requests);
@@ -128,6 +129,7 @@ pub async fn preview(
     plan.held_back = compiled.held;
     plan.orphaned = compiled.orphaned;
     plan.unseen.extend(unseen.into_iter().chain(unseen_traffic));
+    plan.without_rule = without_rule;
     plan.unseen.extend(requests.unseen);
     let writes = cluster.ask_writes(&plan.planned_writes()).await?;
     plan.writes = writes;

@@ -122,6 +122,14 @@ fn remarks(plan: &Plan) -> Vec<String> {
         .iter()
         .map(|held| held.object.to_string())
         .collect();
+    let without_rule: Vec<_> = plan
+        .without_rule
+        .iter()
+        .map(|without| {
+            let count = counted(without.objects.len(), "object");
+            format!("{} ({count}): {}", without.kind, without.command())
+        })
+        .collect();
     let held_back: Vec<_> = plan
         .held_back
         .iter()
@@ -160,6 +168,7 @@ fn remarks(plan: &Plan) -> Vec<String> {
             held_jobs(false),
         ),
         ("hook Jobs of Helm or Argo CD, which do not run", hooks),
+        ("no rule reaches these, a ready one would", without_rule),
         ("no rule reaches these, they run on", uncovered),
         (
             "no rule reaches these, both sites publish their names",

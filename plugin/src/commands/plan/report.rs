@@ -10,11 +10,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::apart::Apart;
-use crate::cluster::Unseen;
+use crate::cluster::{Unseen, WithoutRuleReport};
 use crate::commands::switch_role::words;
 use crate::output::diff::unified;
 use crate::output::{Document, PlanFormat, Screen, Table, Tone, clean, counted};
 use crate::preview::{HOOKS_HINT, Plan, Planned};
+
+/// How many objects of a kind are named before the rest is counted.
+const NAMED: usize = 5;
 
 pub(super) fn print(plan: &Plan, format: PlanFormat, screen: &Screen) {
     match format {
@@ -154,6 +157,7 @@ fn remarks(plan: &Plan, screen: &Screen) {
             .map(|unasked| format!("{}: {}", unasked.what, unasked.why))
             .collect(),
     );
+    without_rule(plan, screen);
     // Where they hold the demotion, they are named by their guard.
     let holds = |guard| plan.holds.iter().any(|hold| hold.guard == guard);
     let unguarded = |guard| plan.role == Role::Secondary && !holds(guard);
@@ -274,6 +278,27 @@ fn batch(plan: &Plan, screen: &Screen) {
     );
 }
 
+/// What a ready rule would reach.
+fn without_rule(plan: &Plan, screen: &Screen) {
+    section(
+        screen,
+        Tone::Warning,
+        "Objects of kinds for which a ready rule is not in force:",
+        plan.without_rule
+            .iter()
+            .map(|without| {
+                let objects = without.objects.iter().map(ToString::to_string);
+                let objects: Vec<_> = objects.take(NAMED).collect();
+                let more = match without.objects.len().saturating_sub(NAMED) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                format!("{}{more}: {}", objects.join(", "), without.command())
+            })
+            .collect(),
+    );
+}
+
 fn section(screen: &Screen, tone: Tone, heading: &str, lines: Vec<String>) {
     if lines.is_empty() {
         return;
@@ -325,6 +350,8 @@ struct Report {
     hopeless: Vec<ReportReason>,
     /// Jobs that do not run, although an installer waits for them.
     hooks: Vec<ReportReason>,
+    /// Objects of kinds with a ready rule that is not in force.
+    without_rule: Vec<WithoutRuleReport>,
     missed_runs: Vec<ReportRun>,
     /// Whether those start at once.
     run_missed: bool,
@@ -425,6 +452,7 @@ impl Report {
                     why: held.why(),
                 })
                 .collect(),
+            without_rule: plan.without_rule.iter().map(Into::into).collect(),
             missed_runs: plan
                 .missed_runs
                 .iter()

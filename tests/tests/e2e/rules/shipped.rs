@@ -30,6 +30,17 @@ fn scaled_job() -> Value {
     })
 }
 
+fn canary() -> Value {
+    json!({
+        "apiVersion": "flagger.app/v1beta1", "kind": "Canary", "metadata": metadata("web"),
+        "spec": {
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "service": {"port": 80},
+            "analysis": {"interval": "1m", "threshold": 5, "maxWeight": 50, "stepWeight": 10},
+        },
+    })
+}
+
 fn rollout() -> Value {
     json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": metadata("web"),
@@ -74,6 +85,7 @@ fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
             "/metadata/annotations/autoscaling.keda.sh~1paused",
             json!("true"),
         ),
+        (canary(), "/spec/suspend", json!(true)),
         (rollout(), "/spec/replicas", json!(0)),
         (
             json!({
@@ -139,10 +151,11 @@ fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
     ]
 }
 
-const SHIPPED: [&str; 11] = [
+const SHIPPED: [&str; 12] = [
     "service-external-dns",
     "grpcroute-external-dns",
     "istio-gateway-external-dns",
+    "flagger-canary",
     "keda-scaledjob",
     "keda-scaledobject",
     "argo-rollout",
@@ -162,7 +175,25 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
         live.push(site.apply_as_flux(&manifest).await.unwrap());
     }
     names_that_both_sites_would_publish_hold_the_demotion(&site).await;
+    let hinted = || async {
+        let plan = site
+            .failover(&["plan", "demote", "-o", "json"])
+            .await
+            .expect(0);
+        let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+        let rules = plan["withoutRule"].as_array().unwrap().iter();
+        rules
+            .map(|hint| hint["rule"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut expected: Vec<_> = SHIPPED
+        .iter()
+        .filter(|name| !name.ends_with("external-dns"))
+        .collect();
+    expected.sort();
+    assert_eq!(hinted().await.iter().collect::<Vec<_>>(), expected);
     let applied = apply_rules(&site, &SHIPPED).await.expect(0);
+    assert_eq!(hinted().await, Vec::<String>::new());
     assert!(
         applied.stderr.contains("changes 0 of 1 object"),
         "{applied:?}"

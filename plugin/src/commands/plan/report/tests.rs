@@ -7,7 +7,7 @@ use failover_core::uncovered::traffic::Published;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::Survey;
+use crate::cluster::{Survey, WithoutRule};
 use crate::output::screen::tests::{PIPE, captured};
 use crate::preview::tests::{deployment, enrolled, found};
 use crate::preview::{BatchConsent, plan};
@@ -89,6 +89,16 @@ fn everything(role: Role) -> Plan {
             name: "proxy".into(),
         },
         why: "exempt label of deployments/proxy waits for the promotion".into(),
+    });
+    plan.without_rule.push(WithoutRule {
+        rule: "flagger-canary".into(),
+        kind: "Canary".into(),
+        objects: vec![ObjectRef {
+            namespace: "shop".into(),
+            group: "flagger.app".into(),
+            resource: "canaries".into(),
+            name: "web".into(),
+        }],
     });
     plan.holds = standing(Some(role.opposite()), role, &Facts::default());
     if role == Role::Secondary {
