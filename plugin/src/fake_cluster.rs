@@ -261,6 +261,10 @@ impl World<'_> {
         }
     }
 
+    pub(crate) fn site(&self) -> &Value {
+        self.store.get(SITE).expect("nobody deletes it")
+    }
+
     pub(crate) fn namespace(&mut self) -> &mut Value {
         self.store.get_mut(SHOP).expect("nobody deletes it")
     }

@@ -242,7 +242,7 @@ fn parse(place: &Path) -> Result<Vec<CustomResourceDefinition>> {
         .iter()
         .filter(|f| f.extension().is_some_and(|e| e == "yaml"))
     {
-        let text = fs::read_to_string(file)?;
+        let text = indented(&fs::read_to_string(file)?);
         for document in text.split("\n---") {
             let document = document.trim_start_matches("---");
             if document.contains("kind: CustomResourceDefinition") {
@@ -253,4 +253,42 @@ fn parse(place: &Path) -> Result<Vec<CustomResourceDefinition>> {
         }
     }
     Ok(crds)
+}
+
+/// The text with what continues a quoted scalar indented deeper than its key. YAML asks for that, some generators of CRDs do not
+/// do it, and not every parser forgives them.
+fn indented(text: &str) -> String {
+    let mut lines = Vec::new();
+    let mut is_open = false;
+    for line in text.lines() {
+        let continues = is_open;
+        is_open = match line.split_once(": '") {
+            _ if continues => !line.ends_with('\''),
+            Some((_, scalar)) => !scalar.ends_with('\''),
+            None => false,
+        };
+        let margin = if continues { "    " } else { "" };
+        lines.push(format!("{margin}{line}\n"));
+    }
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_continues_a_quoted_scalar_is_indented_deeper_than_its_key() {
+        let text = "a:\n  b: 'first\n  second'\n  c: 'whole'\n  d: plain\n";
+        let indented = indented(text);
+        assert_eq!(
+            indented,
+            "a:\n  b: 'first\n      second'\n  c: 'whole'\n  d: plain\n"
+        );
+        let value: Value = serde_saphyr::from_str(&indented).unwrap();
+        assert_eq!(
+            value,
+            json!({"a": {"b": "first second", "c": "whole", "d": "plain"}})
+        );
+    }
 }

@@ -308,17 +308,14 @@ mod tests {
     async fn a_name_that_was_deleted_is_forgotten() {
         let fake = FakeCluster::settled(Role::Primary);
         fake.change(|world| {
-            world.site.as_mut().unwrap()["status"]["deleted"] = json!(["blog", "old"]);
+            world.touch_site(|site| site["status"]["deleted"] = json!(["blog", "old"]));
         });
         let said = unenroll(&fake, &["blog", "-o", "json"]).await;
         said.result.unwrap();
         let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
         assert_eq!(report["forgotten"], json!(["blog"]));
         fake.change(|world| {
-            assert_eq!(
-                world.site.as_ref().unwrap()["status"]["deleted"],
-                json!(["old"])
-            );
+            assert_eq!(world.site()["status"]["deleted"], json!(["old"]));
         });
 
         let unknown = unenroll(&fake, &["never"]).await;
@@ -329,9 +326,10 @@ mod tests {
     async fn a_name_that_a_standby_remembers_is_forgotten_only_by_name() {
         let fake = FakeCluster::settled(Role::Secondary);
         fake.change(|world| {
-            let status = &mut world.site.as_mut().unwrap()["status"];
-            status["namespaces"] = json!(["blog", "shop"]);
-            status["deleted"] = json!(["blog"]);
+            world.touch_site(|site| {
+                site["status"]["namespaces"] = json!(["blog", "shop"]);
+                site["status"]["deleted"] = json!(["blog"]);
+            });
         });
         let said = unenroll(&fake, &["blog"]).await;
         assert_eq!(said.result.unwrap_err().exit, ExitCode::Refused);
@@ -339,7 +337,7 @@ mod tests {
         let words = ["blog", "--override", "site-secondary", "--reason", "x"];
         unenroll(&fake, &words).await.result.unwrap();
         fake.change(|world| {
-            let status = &world.site.as_ref().unwrap()["status"];
+            let status = &world.site()["status"];
             assert_eq!(status["namespaces"], json!(["shop"]));
             assert_eq!(status["deleted"], json!([]));
         });
@@ -349,9 +347,8 @@ mod tests {
     async fn one_that_was_deleted_and_came_back_without_its_label_can_be_let_go() {
         let fake = FakeCluster::settled(Role::Primary);
         fake.change(|world| {
-            world.site.as_mut().unwrap()["status"]["deleted"] = json!(["blog"]);
-            let blog = json!({"metadata": {"name": "blog", "resourceVersion": "1", "labels": {}}});
-            world.namespaces.push(blog);
+            world.touch_site(|site| site["status"]["deleted"] = json!(["blog"]));
+            world.put(json!({"metadata": {"name": "blog", "labels": {}}}));
         });
         let said = unenroll(&fake, &["blog", "-o", "json"]).await;
         said.result.unwrap();
