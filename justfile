@@ -28,10 +28,9 @@ unit *ARGS:
 e2e *ARGS:
     .ci/cargo-test --locked --package failover-tests --test e2e -- {{ ARGS }}
 
-# Write what is generated: CRDs, admission policies, the CLI's help
+# Write what is generated: CRDs, admission policies, the CLI reference and the golden files of its help
 generate:
-    UPDATE_CRDS=1 cargo test --quiet --package failover-core crds
-    UPDATE_POLICIES=1 cargo test --quiet --package failover-core backstop
+    cargo xtask generate
     SNAPSHOTS=overwrite cargo test --quiet --package kubectl-failover --test cli
 
 # The API documentation, private items too

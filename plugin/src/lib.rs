@@ -26,7 +26,6 @@ pub mod output;
 pub mod preview;
 pub mod progress;
 pub mod prompt;
-pub mod release;
 pub mod rules;
 pub mod sensitive;
 pub mod walk;

@@ -12,7 +12,7 @@ pub struct Binaries {
     pub cli: PathBuf,
     pub webhook: PathBuf,
     pub controller: PathBuf,
-    pub krew_package: PathBuf,
+    pub xtask: PathBuf,
 }
 
 /// Builds them, once per process; cargo itself knows when there is nothing to do.
@@ -72,7 +72,7 @@ fn build_now() -> Result<Binaries> {
         cli: find("kubectl-failover")?,
         webhook: find("failover-webhook")?,
         controller: find("failover-controller")?,
-        krew_package: find("krew-package")?,
+        xtask: find("xtask")?,
     })
 }
 

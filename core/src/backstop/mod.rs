@@ -19,7 +19,7 @@
 //!
 //! What replicates a volume is not only kept from becoming active, but also from being deleted: see [`deletion`].
 //!
-//! `UPDATE_POLICIES=1 cargo test -p failover-core backstop` writes the checked-in files.
+//! `cargo xtask generate` writes the checked-in files.
 
 mod cel;
 mod deletion;
@@ -90,6 +90,36 @@ pub fn policy(rule: &Rule) -> Value {
 /// What puts the policy of a rule in force.
 pub fn binding(rule: &Rule) -> Value {
     binding_of(&name(rule))
+}
+
+/// A file of `manifests/policies/` that follows from the built-in rules.
+#[derive(Clone, Debug)]
+pub struct File {
+    pub name: &'static str,
+    /// What the policies in it are for, in one line.
+    pub about: &'static str,
+    /// Each policy, followed by its binding.
+    pub objects: Vec<Value>,
+}
+
+/// The files of the built-in backstop.
+pub fn files() -> [File; 2] {
+    let of = |each: fn(&Rule) -> Vec<[Value; 2]>| {
+        let rules = RuleSet::built_in();
+        rules.iter().flat_map(each).flatten().collect()
+    };
+    [
+        File {
+            name: "ratchet.yaml",
+            about: "While an object's role is not primary, nothing may make it more active than it was. See core/src/backstop.",
+            objects: of(|rule| vec![[policy(rule), binding(rule)]]),
+        },
+        File {
+            name: "deletion.yaml",
+            about: "While its role is not primary, what replicates a volume may not be deleted. See core/src/backstop/deletion.rs.",
+            objects: of(|rule| deletion::guard(rule).into_iter().collect()),
+        },
+    ]
 }
 
 /// Everything that is shipped about the kind of a rule: policies, each with its binding.
@@ -433,50 +463,7 @@ fn brings_its_record(field: &Field, values: &Values) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use rstest::rstest;
-
     use super::*;
-
-    const GENERATED: &str = "# Generated from the rule table: UPDATE_POLICIES=1 cargo test -p failover-core backstop\n#\n";
-
-    const RATCHET: &str = "\
-# While an object's role is not primary, nothing may make it more active than it was. See core/src/backstop.
-";
-
-    const DELETION: &str = "\
-# While its role is not primary, what replicates a volume may not be deleted. See core/src/backstop/deletion.rs.
-";
-
-    #[rstest]
-    #[case::ratchet("ratchet.yaml", RATCHET, |rule: &Rule| vec![[policy(rule), binding(rule)]])]
-    #[case::deletion("deletion.yaml", DELETION, |rule: &Rule| deletion::guard(rule).into_iter().collect())]
-    fn policies_in_manifests_are_those_of_the_rule_table(
-        #[case] file: &str,
-        #[case] about: &str,
-        #[case] of: fn(&Rule) -> Vec<[Value; 2]>,
-    ) {
-        let documents: Vec<String> = RuleSet::built_in()
-            .iter()
-            .flat_map(of)
-            .flatten()
-            .map(|object| serde_saphyr::to_string(&object).unwrap())
-            .collect();
-        let text = format!("{GENERATED}{about}{}", documents.join("---\n"));
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/policies");
-        let file = folder.join(file);
-        if std::env::var_os("UPDATE_POLICIES").is_some() {
-            std::fs::write(&file, &text).unwrap();
-        }
-        let stored = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(
-            stored,
-            text,
-            "{} differs: run UPDATE_POLICIES=1 cargo test -p failover-core backstop",
-            file.display()
-        );
-    }
 
     #[test]
     fn a_policy_that_was_edited_does_not_count_and_one_that_the_server_filled_in_does() {

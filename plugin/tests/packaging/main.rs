@@ -1,9 +1,8 @@
-//! What is shipped beside the binaries: the manifests, the Dockerfile, the krew manifest and its archive.
+//! What is shipped beside the binaries: the manifests and the Dockerfile.
 
 #![allow(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, but clippy does not count the functions beside them"
 )]
 
-mod krew;
 mod manifests;

@@ -247,3 +247,20 @@ fn webhooks() -> [MutatingWebhook; 2] {
         named("MutatingWebhookConfiguration", names::WEBHOOK_CONFIGURATION);
     configuration.webhooks.unwrap().try_into().unwrap()
 }
+
+/// The image is built from the whole workspace: cargo does not start where a member's folder is missing.
+#[test]
+fn every_member_of_the_workspace_reaches_the_build_of_the_image() {
+    let read = |file: &str| std::fs::read_to_string(folder().join(file)).unwrap();
+    let workspace = read("../Cargo.toml");
+    let members = workspace
+        .lines()
+        .find_map(|line| line.strip_prefix("members = ["))
+        .expect("a list of members on one line");
+    let let_through = read("Dockerfile.dockerignore");
+    for member in members.trim_end_matches(']').split(',') {
+        let member = member.trim().trim_matches('"');
+        let line = format!("!{member}");
+        assert!(let_through.lines().any(|l| l == line), "{line} is missing");
+    }
+}

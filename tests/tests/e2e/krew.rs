@@ -19,7 +19,8 @@ fn run(command: &mut Command) -> Output {
 /// The archive and the rendered manifest, made of the binary that the tests have.
 fn package(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     let binaries = binaries::build().unwrap();
-    run(Command::new(&binaries.krew_package)
+    run(Command::new(&binaries.xtask)
+        .arg("krew")
         .arg("--binary")
         .arg(&binaries.cli)
         .arg("--out")

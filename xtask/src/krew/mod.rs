@@ -6,12 +6,15 @@
 //!   krew-manifest.yaml ──► Manifest ───────────────────────────────────────────┴─► Manifest::render
 //! ```
 //!
-//! Everything here is a function from bytes to bytes, so that the same binary gives the same archive and the same checksum
-//! wherever and whenever it is packed. `src/bin/krew-package.rs` does the reading, building and writing.
+//! Everything else here is a function from bytes to bytes, so that the same binary gives the same archive and the same checksum
+//! wherever and whenever it is packed; only `package` reads, builds and writes.
 
-pub mod archive;
-pub mod manifest;
-pub mod platform;
+mod archive;
+mod manifest;
+mod package;
+mod platform;
 
-pub use manifest::{Manifest, ManifestError, Target};
-pub use platform::{Arch, Os, Platform, UnknownBinary};
+pub(crate) use package::{Args, run};
+
+use manifest::Manifest;
+use platform::Platform;

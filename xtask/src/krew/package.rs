@@ -1,22 +1,17 @@
-//! `cargo krew-package`: builds the release archive of one platform and renders the krew manifest for it.
+//! Builds the release archive of one platform and renders the krew manifest for it.
 //!
 //! A release runs it once per platform with the same `--out`; the manifest always lists exactly the archives of this
 //! version that are there.
-
-#![allow(
-    clippy::print_stderr,
-    reason = "a command line tool: what went wrong is a line on stderr"
-)]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use clap::Parser;
-use kubectl_failover::release::{Manifest, Platform, archive};
+
+use super::{Manifest, Platform, archive};
 
 const TEMPLATE: &str = include_str!("../../../krew-manifest.yaml");
 const LICENCE: &[u8] = include_bytes!("../../../LICENSE");
@@ -27,9 +22,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Packs the plugin's binary and LICENSE into a tar.gz, the same bytes for the same binary, and writes failover.yaml beside
 /// it with the version and the checksum of every archive of this version in the output directory. Run once per platform
 /// with the same --out, it ends with a manifest that lists them all.
-#[derive(Parser, Debug)]
-#[command(name = "cargo krew-package", version, after_help = EXAMPLES, max_term_width = 100)]
-struct Args {
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
     /// Pack this binary instead of building one; its platform is read from its header
     #[arg(long, value_name = "PATH", conflicts_with = "target")]
     binary: Option<PathBuf>,
@@ -58,17 +53,7 @@ Examples:
   kubectl krew install --manifest=target/krew/failover.yaml \\
     --archive=target/krew/kubectl-failover-vVERSION-OS-ARCH.tar.gz";
 
-fn main() -> ExitCode {
-    match run(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("krew-package: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let Args {
         binary,
         target,

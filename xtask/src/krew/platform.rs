@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 /// An operating system and an architecture, spelled as Go and krew spell them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Platform {
+pub(super) struct Platform {
     pub os: Os,
     pub arch: Arch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Os {
+pub(super) enum Os {
     Linux,
     Darwin,
     Windows,
@@ -22,7 +22,7 @@ pub enum Os {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Arch {
+pub(super) enum Arch {
     Amd64,
     Arm64,
 }
@@ -30,11 +30,11 @@ pub enum Arch {
 /// The file is no executable of a platform that we release for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a 64-bit x86 or ARM executable for Linux, macOS or Windows")]
-pub struct UnknownBinary;
+pub(super) struct UnknownBinary;
 
 impl Platform {
     /// Reads the platform from the header of an ELF, Mach-O or PE file.
-    pub fn of_binary(bytes: &[u8]) -> Result<Self, UnknownBinary> {
+    pub(super) fn of_binary(bytes: &[u8]) -> Result<Self, UnknownBinary> {
         elf(bytes)
             .or_else(|| mach_o(bytes))
             .or_else(|| pe(bytes))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Platform;
+use super::platform::Platform;
 
 const VERSION: &str = "$VERSION";
 const SHA256: &str = "$SHA256";
@@ -12,7 +12,7 @@ const SHA256: &str = "$SHA256";
 /// A krew manifest, in the fields and in the order of krew's own documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Manifest {
+pub(super) struct Manifest {
     api_version: String,
     kind: String,
     metadata: Metadata,
@@ -39,7 +39,7 @@ struct Spec {
 /// One platform of the manifest, and where its archive is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Target {
+pub(super) struct Target {
     selector: Selector,
     uri: String,
     sha256: String,
@@ -54,7 +54,7 @@ struct Selector {
 
 /// Why the template cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
+pub(super) enum ManifestError {
     #[error("krew-manifest.yaml is not the manifest it should be")]
     Parse(#[source] Box<serde_saphyr::Error>),
     #[error("krew-manifest.yaml: {field} of {platform} is {value:?}, without {placeholder}")]
@@ -74,7 +74,7 @@ pub enum ManifestError {
 
 impl Manifest {
     /// Reads the template and fills in the version, without its leading `v`.
-    pub fn from_template(template: &str, version: &str) -> Result<Self, ManifestError> {
+    pub(super) fn from_template(template: &str, version: &str) -> Result<Self, ManifestError> {
         let mut manifest: Self = serde_saphyr::from_str(template)
             .map_err(|error| ManifestError::Parse(Box::new(error)))?;
         let version = format!("v{version}");
@@ -104,11 +104,11 @@ impl Manifest {
     }
 
     /// The platforms we release for.
-    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
         self.spec.platforms.iter()
     }
 
-    pub fn target(&self, platform: Platform) -> Result<&Target, ManifestError> {
+    pub(super) fn target(&self, platform: Platform) -> Result<&Target, ManifestError> {
         self.targets()
             .find(|target| target.platform() == platform)
             .ok_or_else(|| ManifestError::NotListed {
@@ -122,12 +122,15 @@ impl Manifest {
     }
 
     /// The name of the file that krew's index keeps the manifest in.
-    pub fn file_name(&self) -> String {
+    pub(super) fn file_name(&self) -> String {
         format!("{}.yaml", self.metadata.name)
     }
 
     /// The manifest for the archives there are, by their checksums. Platforms without one are left out.
-    pub fn render(&self, checksums: &BTreeMap<Platform, String>) -> Result<String, ManifestError> {
+    pub(super) fn render(
+        &self,
+        checksums: &BTreeMap<Platform, String>,
+    ) -> Result<String, ManifestError> {
         let mut manifest = self.clone();
         manifest.spec.platforms = self
             .targets()
@@ -147,17 +150,17 @@ impl Manifest {
 }
 
 impl Target {
-    pub fn platform(&self) -> Platform {
+    pub(super) fn platform(&self) -> Platform {
         self.selector.match_labels
     }
 
     /// Name of the binary within the archive.
-    pub fn bin(&self) -> &str {
+    pub(super) fn bin(&self) -> &str {
         &self.bin
     }
 
     /// Name of the archive: the last part of its address.
-    pub fn archive(&self) -> &str {
+    pub(super) fn archive(&self) -> &str {
         self.uri.rsplit('/').next().unwrap_or(&self.uri)
     }
 }

@@ -12,13 +12,13 @@ use tar::{Builder, EntryType, Header};
 
 /// Modification time of every entry, in seconds since 1970: 2000-01-01T00:00:00Z. Any fixed time would do but the epoch,
 /// about which tar complains when it unpacks.
-pub const MARK: u64 = 946_684_800;
+pub(super) const MARK: u64 = 946_684_800;
 
 const EXECUTABLE: u32 = 0o755;
 const READABLE: u32 = 0o644;
 
 /// Packs a binary under the name `bin`, with the licence beside it.
-pub fn build(bin: &str, binary: &[u8], licence: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn build(bin: &str, binary: &[u8], licence: &[u8]) -> io::Result<Vec<u8>> {
     // Neither file name, time nor operating system of the packing machine goes into the gzip header.
     const UNKNOWN_OS: u8 = 255;
     let gzip = GzBuilder::new()
@@ -32,7 +32,7 @@ pub fn build(bin: &str, binary: &[u8], licence: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Lower-case hexadecimal, as krew compares it.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .fold(String::with_capacity(64), |mut hex, byte| {
