@@ -8,7 +8,7 @@ use failover_core::names::{ENFORCER_NAMESPACE, SYSTEM_NAMESPACE};
 use failover_core::transition::Deadlines;
 use jiff::SignedDuration;
 
-use crate::lease::Terms;
+use failover_runtime::leader::Terms;
 
 /// Carries the role of a site into its namespaces and objects, and owns the webhook's certificates.
 #[derive(Clone, Debug, Parser)]

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{LeaseArgs, SiteArgs};
 use crate::client::Clients;
-use crate::lease::Elector;
 use crate::metrics::Metrics;
-use crate::site::caches::Caches;
-use crate::site::gate::Gate;
+use crate::site::informers::Caches;
 use crate::site::reconcile::{Parts, Reconciler};
+use crate::site::role_lock::Gate;
+use failover_runtime::leader::Elector;
 
 /// How long everything may take to be seen for the first time.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   run ──┬── admin           /metrics /livez /readyz, on every replica
-//!         ├── site::observe   watched caches, on every replica
+//!         ├── site::snapshot   watched caches, on every replica
 //!         ├── lease           who leads
 //!         └── while leading ──┬── site::reconcile   the role of the site, carried out
 //!                             ├── rules             RoleRules: what is in force, and what they need
@@ -22,7 +22,6 @@ pub mod break_glass;
 #[cfg(feature = "server")]
 pub mod certificates;
 pub mod client;
-pub mod lease;
 #[cfg(feature = "server")]
 pub mod logs;
 pub mod metrics;

@@ -17,14 +17,14 @@ use crate::admin::{self, Readiness};
 use crate::args::Args;
 use crate::certificates;
 use crate::client::Clients;
-use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::rules::Keeper;
-use crate::site::caches::Caches;
-use crate::site::events::Events;
-use crate::site::gate::Gate;
+use crate::site::informers::Caches;
+use crate::site::journal::events::Events;
 use crate::site::reconcile::{Parts, Reconciler};
+use crate::site::role_lock::Gate;
 use crate::site::sweep::Sweeper;
+use failover_runtime::leader::Elector;
 
 /// How long a process that is told to stop tries to give the Lease back. A pod is given 30 s in all.
 const VACATE_WITHIN: Duration = Duration::from_secs(5);

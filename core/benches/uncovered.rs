@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use failover_core::RuleSet;
-use failover_core::uncovered::uncovered;
+use failover_core::checks::uncovered::uncovered;
 use serde_json::{Value, json};
 
 /// By how much the index must be faster than the scan.

@@ -10,41 +10,25 @@
 //!   Site + namespaces + enforcers ──► transition::decide() ──► the controller's next act
 //! ```
 //!
-//! One function, [`rewrite::rewrite`], decides what an object must look like under a role. The webhook runs it on every
+//! One function, [`admission::rewrite::rewrite`], decides what an object must look like under a role. The webhook runs it on every
 //! write, the sweeper on every stored object, `plan` on a copy: what is previewed is what happens.
 
-pub mod annotations;
+pub mod admission;
 pub mod api;
 pub mod backstop;
-pub mod batch;
-pub mod birth;
-pub mod causes;
-pub mod compile;
-pub mod cron;
-pub mod guard;
-pub mod hooks;
-pub mod lean;
+pub mod checks;
+pub mod guards;
+pub mod json;
 pub mod names;
 pub mod namespace;
+pub mod object_roles;
 pub mod origin;
-pub mod patch;
 pub mod plan;
-pub mod pointer;
-pub mod record;
-pub mod refusal;
-pub mod request;
-pub mod rewrite;
 pub mod role;
-pub mod role_rule;
-pub mod rule;
-mod scale;
+pub mod rules;
 pub mod transition;
-pub mod uncovered;
-mod values;
-mod view;
-pub mod waits;
 
+pub use json::pointer::Pointer;
 pub use namespace::NamespaceState;
-pub use pointer::Pointer;
 pub use role::{Epoch, Layer, Role, Roles};
-pub use rule::{Rule, RuleSet};
+pub use rules::rule::{Rule, RuleSet};

@@ -91,7 +91,7 @@ pub const NAMESPACES_ANNOTATION: &str = "failover.dev/namespaces";
 /// a namespace that was let go from one whose label was lost; admission looks for it in the write that takes the label off.
 pub const UNENROLLED_ANNOTATION: &str = "failover.dev/unenrolled";
 
-/// Annotation on an object: the original values of what is forced, see [`crate::record::Record`].
+/// Annotation on an object: the original values of what is forced, see [`crate::admission::record::Record`].
 pub const RESTORE_ANNOTATION: &str = "failover.dev/restore";
 /// Annotation on an object that was created while its layer was not primary and whose rule says `manual`: the values it
 /// asked for. Spent only by consent, never by a promotion.

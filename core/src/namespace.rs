@@ -14,7 +14,7 @@ use crate::names::{
     UNENROLLED_ANNOTATION,
 };
 use crate::role::{Layer, Role, Roles};
-use crate::rule::{Reach, Rule};
+use crate::rules::rule::{Reach, Rule};
 
 /// Whether, and how far, a namespace is enrolled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::compile::ObjectKey;
 use crate::namespace::{EnrolledNamespace, ExemptLabel, Standing};
+use crate::object_roles::ObjectKey;
 use crate::role::Layer;
-use crate::rule::{Rule, RuleSet};
+use crate::rules::rule::{Rule, RuleSet};
 
 /// Annotations of Helm, also on what was installed without Flux.
 const RELEASE_NAME: &str = "meta.helm.sh/release-name";

@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::admission::rewrite::{Rewrite, RewriteError, is_owned, rewrite_stored};
 use crate::names::RESTORE_ANNOTATION;
 use crate::namespace::{ExemptLabel, NamespaceState, Standing};
-use crate::rewrite::{Rewrite, RewriteError, is_owned, rewrite_stored};
 use crate::role::{Layer, Role};
-use crate::rule::Rule;
+use crate::rules::rule::Rule;
 
 /// An object, as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +106,7 @@ mod tests {
     use crate::names::{ENFORCE_LABEL, EXEMPT};
     use crate::namespace::{Enforcement, ObjectRole};
     use crate::role::Roles;
-    use crate::rule::RuleSet;
+    use crate::rules::rule::RuleSet;
 
     #[rstest]
     #[case::ruled(

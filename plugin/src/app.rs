@@ -8,8 +8,8 @@ use crate::cli::{Cli, Command, RuleCommand};
 use crate::cluster::Cluster;
 use crate::commands::{self, Session, completion};
 use crate::connection::{Environment, connect};
-use crate::exit::ExitCode;
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::exit_code::ExitCode;
 use crate::output::document::{Notation, of_failure, render};
 use crate::output::{Format, Screen, Terminal, Tone};
 

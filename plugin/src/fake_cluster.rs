@@ -4,8 +4,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use failover_core::admission::rewrite::rewrite_stored;
 use failover_core::plan::role_of;
-use failover_core::rewrite::rewrite_stored;
 use failover_core::{Layer, NamespaceState, Role, RuleSet};
 use failover_runtime::testing::{self, Asked, FakeApi, Store, status};
 use http::Method;

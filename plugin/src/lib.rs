@@ -9,26 +9,22 @@
 //! A command reads the cluster, decides by functions of `failover-core`, asks, writes one thing, and waits until what it
 //! ordered is true. It never reports what it has not seen.
 
-pub mod apart;
 pub mod app;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod connection;
-pub mod exit;
-pub mod failure;
+pub mod error;
+pub mod exit_code;
 #[cfg(test)]
 pub(crate) mod fake_cluster;
 #[cfg(test)]
 mod links;
 pub mod manifests;
 pub mod output;
-pub mod preview;
-pub mod progress;
-pub mod prompt;
+pub mod plan;
 pub mod rules;
-pub mod sensitive;
-pub mod walk;
+pub mod transition_view;
 
 pub use app::main;
-pub use exit::ExitCode;
+pub use exit_code::ExitCode;

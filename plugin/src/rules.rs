@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use failover_core::api::RoleRule;
 use failover_core::names::ROLE_RULE_LABEL;
-use failover_core::role_rule::{rendered, written};
+use failover_core::rules::role_rule::{rendered, written};
 use failover_core::{Rule, backstop};
 use serde_json::{Value, json};
 
 use crate::cluster::Manifest;
-use crate::failure::Failure;
+use crate::error::Failure;
 
 #[rustfmt::skip] // one file, one line
 const SHIPPED: [(&str, &str); 18] = [
@@ -198,7 +198,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::exit::ExitCode;
+    use crate::exit_code::ExitCode;
 
     #[test]
     fn every_shipped_rule_is_embedded_under_its_name() {

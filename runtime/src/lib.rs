@@ -1,13 +1,15 @@
 //! What all programs stand on.
 //!
 //! ```text
-//!   kube::Config ──► connect::client ──► kube::Client
+//!   kube::Config ──► kube::connect::client ──► kube::Client
 //!                        └─► server_certificate: which API servers are trusted
 //! ```
 
-pub mod connect;
-pub mod server_certificate;
+pub mod error_chain;
+pub mod kube;
+pub mod leader;
+pub mod off_task;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use connect::client;
+pub use self::kube::connect::client;

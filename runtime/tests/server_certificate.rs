@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use failover_runtime::client;
-use failover_runtime::server_certificate::refusal;
+use failover_runtime::kube::server_certificate::refusal;
 use kube::Config;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer,

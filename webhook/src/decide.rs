@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
-use failover_core::birth;
+use failover_core::admission::namespace;
+use failover_core::admission::rewrite::{Rewrite, RewriteError};
+use failover_core::admission::{self, Operation};
 use failover_core::names::PREVIEW_MANAGER;
 use failover_core::namespace::may_enrol;
-use failover_core::request::{self, Operation};
-use failover_core::rewrite::{Rewrite, RewriteError};
 use failover_core::{Role, RuleSet};
 use serde_json::value::RawValue;
 
@@ -117,13 +117,13 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
     if is_namespace {
         let (settled, registry) = (store.settled(), store.registry());
         let name = request.name.as_deref().unwrap_or_default();
-        if !birth::concerns(&registry, name, object) {
+        if !namespace::concerns(&registry, name, object) {
             return UNCHANGED;
         }
         let settled = settled.as_ref().as_ref();
         let site = settled.map(|s| s.site.as_str());
         return guarded(request, site, true, || {
-            birth::admit_namespace(settled, &registry, object)
+            namespace::admit_namespace(settled, &registry, object)
         });
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
@@ -135,7 +135,7 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
     let Some(state) = store.namespace_soon(namespace).await else {
         return unknown_namespace(namespace, store);
     };
-    let admission = request::Request {
+    let admission = admission::Request {
         operation,
         group: &resource.group,
         resource: &resource.resource,
@@ -147,7 +147,7 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
     };
     let is_primary = state.roles.uniform() == Some(Role::Primary) && state.objects.is_empty();
     guarded(request, state.site.as_deref(), !is_primary, || {
-        request::admit(rules, &state, &admission)
+        admission::admit(rules, &state, &admission)
     })
 }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::readiness::{CONTACT_LIMIT, LEASE_DURATION, Readiness};
 use crate::store::{Seen, Store};
-use failover_core::causes::causes;
+use failover_runtime::error_chain::causes;
 
 /// How often the Lease is renewed while nothing changes.
 const EVERY: Duration = Duration::from_secs(5);

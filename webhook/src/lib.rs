@@ -1,7 +1,7 @@
 //! The admission webhook of kubectl-failover.
 //!
 //! ```text
-//!   API server ──TLS──► server ──► mutate ──► decide ──► failover_core::request::admit
+//!   API server ──TLS──► server ──► mutate ──► decide ──► failover_core::admission::admit
 //!                        ▲ tls                  │ reads
 //!                        │ (folder, polled)     ▼
 //!   API server ◄─watches (Namespaces, RoleRules, Site)──► store ◄── readiness gates every answer

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use failover_core::birth::{Registry, Settled};
+use failover_core::admission::namespace::{Registry, Settled};
 use failover_core::{NamespaceState, RuleSet};
 use tokio::sync::watch;
 

@@ -14,9 +14,9 @@ mod measured;
 
 use std::process::Command;
 
-use failover_controller::site::look::{Looker, Moving, Scene};
+use failover_controller::site::checks::{Looker, Moving, Scene};
 use failover_core::api::StepName;
-use failover_core::batch::HeldJobs;
+use failover_core::checks::batch::HeldJobs;
 use failover_core::namespace::Enforcement;
 use failover_core::transition::{EnrolledNamespace, Look, Whose};
 use failover_core::{NamespaceState, Role, Roles, RuleSet};

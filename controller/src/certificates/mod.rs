@@ -36,7 +36,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::client::WATCH_TIMEOUT;
 use crate::metrics::{CertificateLabels, Metrics};
 use configuration::{ConfigurationError, Webhook};
-use failover_core::causes::causes;
+use failover_runtime::error_chain::causes;
 
 /// A failed turn is taken again after a second, then ever later up to half a minute, and sooner when something changes; but
 /// never sooner than the first.
@@ -342,5 +342,4 @@ fn backoff() -> backon::ExponentialBackoff {
 }
 
 #[cfg(test)]
-#[path = "owner_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@
 //!   rights, webhook, policies ──► readiness (core, pure) ──► conditions
 //! ```
 //!
-//! What has been adopted is let go only [within the gate](crate::site::gate), with the Namespaces just read and the
+//! What has been adopted is let go only [within the gate](crate::site::role_lock), with the Namespaces just read and the
 //! records of the kind spent: the roles cannot move in between.
 
 mod keeper;
@@ -22,7 +22,7 @@ pub use keeper::Keeper;
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     #[error(transparent)]
-    Discovery(#[from] crate::site::discovery::DiscoveryError),
+    Discovery(#[from] failover_runtime::kube::discovery::DiscoveryError),
     #[error("cannot read the enrolled Namespaces")]
     Namespaces(#[source] kube::Error),
     #[error("cannot ask what the controller may do")]

@@ -1,7 +1,7 @@
 //! What a rule needs besides itself.
 
-use failover_core::role_rule::readiness::Missing;
-use failover_core::role_rule::rendered::{CONTROLLER_VERBS, is_asked};
+use failover_core::rules::role_rule::readiness::Missing;
+use failover_core::rules::role_rule::rendered::{CONTROLLER_VERBS, is_asked};
 use failover_core::{Rule, backstop};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -10,7 +10,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 
 use super::RulesError;
-use crate::site::caches::Caches;
+use crate::site::informers::Caches;
 
 /// Looks at what is there.
 pub(super) async fn missing(

@@ -3,7 +3,7 @@
 use failover_core::api::RoleRuleSpec;
 use failover_core::names::ENFORCE_LABEL;
 use failover_core::namespace::may_enrol;
-use failover_core::role_rule::in_force::is_primary_everywhere;
+use failover_core::rules::role_rule::in_force::is_primary_everywhere;
 use failover_core::transition::EnrolledNamespace;
 use failover_core::{NamespaceState, Rule, RuleSet};
 use k8s_openapi::api::core::v1::Namespace;
@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 
 use super::RulesError;
-use crate::site::progress::Progress;
+use crate::site::sweep::progress::Progress;
 use crate::site::sweep::{Sweeper, Swept};
 
 /// The enrolled Namespaces as the API server has them now: a cache may not know yet that the roles have moved.

@@ -1,67 +1,314 @@
-//! Work beside the turns of the loop: polled while it rests, dropped with it. A turn waits for none of it.
+//! The sweep or the look under way, at most one of them, and what the last ones found.
+//!
+//! Polled by the loop while it rests; dropped where it decides otherwise.
 
-use std::pin::Pin;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-type Future<T> = Pin<Box<dyn futures::Future<Output = T> + Send>>;
+use failover_core::Layer;
+use failover_core::api::SiteStatus;
+use failover_core::namespace::ObjectRoles;
+use failover_core::transition::{EnrolledNamespace, Failing, Look, LookReport, SweepReport, Whose};
+use failover_runtime::error_chain::causes;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
-/// One piece of work at a time.
-pub struct Slot<T>(Option<Future<T>>);
+use super::checks::running::Looking;
+use super::checks::{LookError, Looker, Scene};
+use super::error::{LONGEST_BACKOFF, backoff};
+use super::object_roles::in_force;
+use super::snapshot::Seen;
+use super::sweep::running::{self, Sweeping};
+use super::sweep::{SweepError, Sweeper, Swept};
+use crate::metrics::Metrics;
 
-impl<T> std::fmt::Debug for Slot<T> {
+/// How often a running sweep's progress is written.
+const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
+
+/// When to take the next turn, unless something changes before.
+pub type Next = Instant;
+
+pub struct Work {
+    pub sweeper: Sweeper,
+    looker: Looker,
+    metrics: Metrics,
+    /// For what is written down.
+    now: fn() -> Timestamp,
+    report: Option<SweepReport>,
+    /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
+    swept_objects: BTreeMap<String, ObjectRoles>,
+    /// The last looks.
+    looks: BTreeMap<Whose, LookReport>,
+    sweeping: Option<Sweeping>,
+    looking: Option<Looking>,
+    /// Sweeps have failed since the last one that did not.
+    failing_sweep: Option<Failing<i64>>,
+    /// The same of looks.
+    failing_looks: BTreeMap<Whose, Failing<Look>>,
+    /// When looks that failed were last tried.
+    failed_looks: BTreeMap<Whose, Timestamp>,
+    /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
+    backoff: backon::ExponentialBackoff,
+    not_before: Instant,
+}
+
+impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Slot").field(&self.is_busy()).finish()
+        f.debug_struct("Work")
+            .field("report", &self.report)
+            .field("sweeping", &self.sweeping)
+            .field("looks", &self.looks)
+            .field("looking", &self.looking)
+            .finish_non_exhaustive()
     }
 }
 
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Self(None)
-    }
+/// A sweep that has come to its end.
+#[derive(Debug)]
+pub struct Finished {
+    pub swept: Swept,
+    /// Since the roles changed, or a controller took over.
+    pub first: bool,
+    pub at: Timestamp,
 }
 
-impl<T> Slot<T> {
-    pub fn is_busy(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Takes the place of what is under way.
-    pub fn start(&mut self, work: impl futures::Future<Output = T> + Send + 'static) {
-        self.0 = Some(Box::pin(work));
+impl Work {
+    pub fn new(sweeper: Sweeper, looker: Looker, metrics: Metrics, now: fn() -> Timestamp) -> Self {
+        Self {
+            sweeper,
+            looker,
+            metrics,
+            now,
+            report: None,
+            swept_objects: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            sweeping: None,
+            looking: None,
+            failing_sweep: None,
+            failing_looks: BTreeMap::new(),
+            failed_looks: BTreeMap::new(),
+            backoff: backoff(),
+            not_before: Instant::now(),
+        }
     }
 
     pub fn stop(&mut self) {
-        self.0 = None;
+        self.sweeping = None;
+        self.looking = None;
     }
 
-    /// Waits for the end of what is under way; for ever where nothing is. Dropping this leaves the work where it is.
-    pub async fn finish(&mut self) -> T {
-        match &mut self.0 {
-            Some(work) => {
-                let done = work.await;
-                self.0 = None;
-                done
-            }
-            None => std::future::pending().await,
+    /// There is no Site any more: what was found under it says nothing of the next one.
+    pub fn forget(&mut self) {
+        self.stop();
+        self.report = None;
+        self.looks.clear();
+        self.failing_sweep = None;
+        self.failing_looks.clear();
+    }
+
+    /// The last sweep, where it still says how the objects of these namespaces stand.
+    pub fn report(&self, enrolled: &[EnrolledNamespace]) -> Option<&SweepReport> {
+        self.report
+            .as_ref()
+            .filter(|_| self.swept_objects == in_force(enrolled))
+    }
+
+    /// Where sweeps fail.
+    pub fn failing_sweep(&self) -> Option<&Failing<i64>> {
+        self.failing_sweep.as_ref()
+    }
+
+    /// Where looks fail that are made on this behalf.
+    pub fn failing_look(&self, whose: &Whose) -> Option<&Failing<Look>> {
+        self.failing_looks.get(whose)
+    }
+
+    /// What the last look found that was made on this behalf.
+    pub fn look_report(&self, whose: &Whose) -> Option<&LookReport> {
+        self.looks.get(whose)
+    }
+
+    /// Forgets what was seen for policies that there are no more.
+    pub fn keep_looks(&mut self, is_there: impl Fn(&str) -> bool) {
+        let keep = |whose: &Whose| match whose {
+            Whose::Policy(name) => is_there(name),
+            Whose::Site | Whose::Nobody => true,
+        };
+        self.looks.retain(|whose, _| keep(whose));
+        self.failed_looks.retain(|whose, _| keep(whose));
+        self.failing_looks.retain(|whose, _| keep(whose));
+    }
+
+    /// Of the looks that are wanted, the one to make: that which is under way, or which was tried longest ago.
+    pub fn next_look(&self, mut wanted: Vec<Look>) -> Option<Look> {
+        let under_way = self.looking.as_ref().map(|looking| &looking.look);
+        wanted.sort_by_key(|look| {
+            let seen = self.looks.get(&look.whose).map(|report| report.finished_at);
+            let last = seen.max(self.failed_looks.get(&look.whose).copied());
+            (under_way != Some(look), last)
+        });
+        wanted.into_iter().next()
+    }
+
+    /// How far the sweep under way has come: how many objects there are, and how many need nothing more.
+    pub fn progress(&self) -> Option<(i64, i64)> {
+        self.sweeping.as_ref().map(|s| s.progress.read())
+    }
+
+    /// Starts the sweep that is due, or goes on with it; the second: its progress is to be shown now.
+    pub fn sweep(&mut self, seen: &Seen, step: i64, layers: &'static [Layer]) -> (Next, bool) {
+        let now = Instant::now();
+        let walks = |status: &SiteStatus| status.transition.is_some();
+        let looking = self.looking.as_ref();
+        if looking.is_some_and(|looking| looking.look.whose != Whose::Site)
+            && !seen.site.status.as_ref().is_some_and(walks)
+        {
+            // A settled site's sweeps come again and again. One that takes longer than what is between them must not be all
+            // that ever happens.
+            return (now + PROGRESS_EVERY, false);
         }
+        self.looking = None;
+        let under_way = self.sweeping.as_mut().filter(|sweeping| {
+            sweeping.step == step
+                && sweeping.layers == layers
+                && sweeping.objects == in_force(&seen.enrolled)
+        });
+        let Some(sweeping) = under_way else {
+            self.sweeping = None;
+            if now < self.not_before {
+                return (self.not_before, false);
+            }
+            let (sweeper, rules) = (&self.sweeper, &seen.rules);
+            let sweeping = Sweeping::start(sweeper, &seen.enrolled, rules, step, layers);
+            self.sweeping = Some(sweeping);
+            return (now + PROGRESS_EVERY, false);
+        };
+        if now < sweeping.shown + PROGRESS_EVERY {
+            return (sweeping.shown + PROGRESS_EVERY, false);
+        }
+        sweeping.shown = now;
+        (now + PROGRESS_EVERY, true)
+    }
+
+    /// Starts the look that is due, or goes on with it; `None`: until it is finished.
+    pub fn look(&mut self, look: Look, scene: impl FnOnce(&Look) -> Scene) -> Option<Next> {
+        self.sweeping = None;
+        if self.looking.as_ref().is_some_and(|l| l.look == look) {
+            return None;
+        }
+        self.looking = None;
+        if Instant::now() < self.not_before {
+            return Some(self.not_before);
+        }
+        let scene = scene(&look);
+        self.looking = Some(Looking::start(&self.looker, look, scene));
+        None
+    }
+
+    /// Waits until what is under way has come to its end, and remembers what it found; for ever where nothing is.
+    pub async fn finish(&mut self) -> Option<Finished> {
+        if let Some(sweeping) = &mut self.sweeping {
+            let result = sweeping.finish().await;
+            self.finish_sweep(result)
+        } else if let Some(looking) = &mut self.looking {
+            let result = looking.finish().await;
+            self.finish_look(result);
+            None
+        } else {
+            std::future::pending().await
+        }
+    }
+
+    fn finish_look(&mut self, result: Result<LookReport, LookError>) {
+        let looking = self.looking.take();
+        match result {
+            Ok(report) => {
+                self.backoff = backoff();
+                self.failing_looks.remove(&report.look.whose);
+                self.looks.insert(report.look.whose.clone(), report);
+            }
+            Err(error) => {
+                let now = (self.now)();
+                if let Some(Looking { look, .. }) = looking {
+                    self.failed_looks.insert(look.whose.clone(), now);
+                    let before = self.failing_looks.remove(&look.whose);
+                    let whose = look.whose.clone();
+                    let failing = still_failing(before, look, now, &error);
+                    self.failing_looks.insert(whose, failing);
+                }
+                self.put_off("what the step waits for cannot be seen", &error);
+            }
+        }
+    }
+
+    fn finish_sweep(&mut self, result: Result<Swept, SweepError>) -> Option<Finished> {
+        let sweeping = self.sweeping.take()?;
+        let (layers, took) = (sweeping.layers, sweeping.took());
+        running::count(&self.metrics, layers, result.as_ref(), took);
+        match result {
+            Ok(swept) => {
+                self.backoff = backoff();
+                self.failing_sweep = None;
+                self.swept_objects.clone_from(&sweeping.objects);
+                Some(self.take_report(&sweeping, swept))
+            }
+            Err(error) => {
+                let before = self.failing_sweep.take();
+                let failing = still_failing(before, sweeping.step, (self.now)(), &error);
+                self.failing_sweep = Some(failing);
+                self.put_off("not all objects are swept", &error);
+                None
+            }
+        }
+    }
+
+    fn put_off(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let delay = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
+        self.not_before = Instant::now() + delay;
+        self.metrics.reconcile_errors.inc();
+        tracing::error!(error = causes(error), "{what}; trying again in {delay:.1?}");
+    }
+
+    fn take_report(&mut self, sweeping: &Sweeping, swept: Swept) -> Finished {
+        let (step, at) = (sweeping.step, (self.now)());
+        let first = self
+            .report
+            .as_ref()
+            .is_none_or(|report| report.step != step);
+        if first || swept.changed() > 0 || swept.left > 0 {
+            tracing::info!(
+                step,
+                objects = swept.total,
+                by_webhook = swept.readmitted,
+                by_controller = swept.rewritten,
+                left = swept.left,
+                milliseconds = u64::try_from(sweeping.took().as_millis()).unwrap_or(u64::MAX),
+                "swept"
+            );
+        }
+        for blocked in &swept.blocked {
+            tracing::warn!(
+                object = blocked.object.as_deref().unwrap_or_default(),
+                "does not conform: {}",
+                blocked.message
+            );
+        }
+        self.report = Some(sweeping.report(self.report.as_ref(), &swept, at));
+        Finished { swept, first, at }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_slot_that_is_done_can_be_used_again() {
-        let mut slot = Slot::default();
-        slot.start(pending());
-        assert!(futures::poll!(std::pin::pin!(slot.finish())).is_pending());
-        slot.start(ready(7));
-        assert_eq!(slot.finish().await, 7);
-        assert!(!slot.is_busy());
-        slot.start(ready(8));
-        slot.stop();
-        assert!(futures::poll!(std::pin::pin!(slot.finish())).is_pending());
+/// The same again, or something else that fails now.
+fn still_failing<T: PartialEq>(
+    before: Option<Failing<T>>,
+    of: T,
+    now: Timestamp,
+    error: &(dyn std::error::Error + 'static),
+) -> Failing<T> {
+    let before = before.filter(|before| before.of == of);
+    Failing {
+        since: before.map_or(now, |before| before.since),
+        of,
+        why: causes(error),
     }
 }

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failover_core::api::RoleRule;
-use failover_core::causes::causes;
-use failover_core::compile::ObjectKey;
+use failover_core::object_roles::ObjectKey;
 use failover_core::{Rule, RuleSet};
+use failover_runtime::error_chain::causes;
 use futures::StreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::caches::{Trouble, backoff, config};
-use super::discovery;
+use super::informers::{Trouble, backoff, config};
+use failover_runtime::kube::discovery;
 
 /// How often it is asked which kinds are served. What is known of a CRD that has just come may be so old.
 const DISCOVER_EVERY: Duration = Duration::from_secs(30);

@@ -14,38 +14,22 @@
 
 pub mod background;
 pub mod backstop;
-pub mod caches;
-pub mod compiling;
-pub mod discovery;
-pub mod enforcers;
-pub mod events;
-pub mod exempt_labels;
-pub mod fix;
-pub mod gate;
+pub mod checks;
+pub mod error;
+pub mod exemptions;
+pub mod failover_policies;
+pub mod informers;
+pub mod journal;
 mod kind_watches;
-pub mod label;
-pub mod look;
-pub mod looking;
-pub mod news;
-pub mod objects;
-pub mod observe;
-pub mod off_task;
+pub mod namespaces;
+pub mod object_roles;
 pub mod origins;
-pub mod own_writes;
-pub mod patience;
-pub mod policies;
-pub mod progress;
-pub mod readable;
 pub mod reconcile;
 pub mod release;
-pub mod setback;
-pub mod status;
-pub mod survey;
+pub mod role_lock;
+pub mod slot;
+pub mod snapshot;
 pub mod sweep;
-pub mod sweeping;
-pub mod work;
-
 #[cfg(test)]
-pub(crate) mod bed;
-#[cfg(test)]
-pub(crate) mod fake_api;
+pub(crate) mod testing;
+pub mod webhook_replicas;

@@ -6,10 +6,10 @@ use failover_core::RuleSet;
 use failover_core::transition::EnrolledNamespace;
 use kube::Client;
 
-use super::label::{self, NamespaceMeta, Written};
-use super::progress::Progress;
-use super::setback::TurnError;
+use super::error::TurnError;
+use super::namespaces::{self, NamespaceMeta, Written};
 use super::sweep::Sweeper;
+use super::sweep::progress::Progress;
 
 /// Gives back what is recorded on objects of these Namespaces where their layer is primary, and then takes our state off them.
 pub async fn release(
@@ -18,7 +18,7 @@ pub async fn release(
     rules: RuleSet,
     released: Vec<Arc<NamespaceMeta>>,
 ) -> Result<Written, TurnError> {
-    let leaving: Vec<EnrolledNamespace> = released.iter().map(|n| label::leaving(n)).collect();
+    let leaving: Vec<EnrolledNamespace> = released.iter().map(|n| namespaces::leaving(n)).collect();
     let swept = sweeper
         .sweep(&leaving, &rules, &Progress::default())
         .await?;
@@ -31,8 +31,8 @@ pub async fn release(
         );
     }
     let writes = released.into_iter().map(|namespace| {
-        let kept = label::released(&namespace.metadata);
+        let kept = namespaces::released(&namespace.metadata);
         (namespace, kept)
     });
-    Ok(label::write_all(&client, writes).await)
+    Ok(namespaces::write_all(&client, writes).await)
 }

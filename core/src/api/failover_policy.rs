@@ -7,8 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{HistoryEntry, Transition};
 use super::site::{Mode, Phase, RoleRequest};
+use super::transition::{HistoryEntry, Transition};
 use super::unknown::Unknown;
 use crate::role::{Epoch, Role};
 

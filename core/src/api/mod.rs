@@ -8,15 +8,15 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod failover_policy;
-mod journal;
 mod role_rule;
 mod site;
+mod transition;
 mod unknown;
 
 pub use failover_policy::*;
-pub use journal::*;
 pub use role_rule::*;
 pub use site::*;
+pub use transition::*;
 pub use unknown::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

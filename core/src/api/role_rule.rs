@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::role::Layer;
 
-// Its checked form is `crate::rule::Rule`, made by `crate::role_rule`.
+// Its checked form is `crate::rules::rule::Rule`, made by `crate::rules::role_rule`.
 /// What makes an object of some kind passive, and how it becomes active again.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(

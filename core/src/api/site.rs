@@ -5,9 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{HistoryEntry, Transition};
+use super::transition::{HistoryEntry, Transition};
 use super::unknown::Unknown;
-use crate::batch::HeldJobs;
+use crate::checks::batch::HeldJobs;
 use crate::role::{Epoch, Role, Roles};
 
 /// The role of this cluster among two that run the same applications.

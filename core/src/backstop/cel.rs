@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::api::ValueType;
-use crate::pointer::Pointer;
+use crate::json::pointer::Pointer;
 
 /// A string as CEL spells it.
 pub(super) fn literal(text: &str) -> String {

@@ -10,7 +10,7 @@ use super::cel::literal;
 use super::{binding_of, name, policy_of, role_variables, variable};
 use crate::names::ALLOW_DELETION_ANNOTATION;
 use crate::role::Layer;
-use crate::rule::Rule;
+use crate::rules::rule::Rule;
 
 /// By its ServiceAccounts, as `state.yaml` has them: who deletes tells no field manager.
 const BY_GITOPS: &str = "request.userInfo.username.matches('^system:serviceaccount:[^:]+:\

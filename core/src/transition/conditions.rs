@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::namespaces::differing;
+use super::targets::differing;
 use super::{Observation, Refusal, VERIFY_DEADLINE, size};
 use crate::api::{Phase, SiteStatus, Step, StepState, Transition, condition};
 use crate::role::Layer;

@@ -30,18 +30,18 @@
 //!
 //! Doubt stalls a walk, it never turns it round: only a new order does, from the layers as they are.
 
-mod closing;
+mod advance;
+mod check_step;
 mod conditions;
+mod layer_step;
 mod membership;
-mod moving;
-mod namespaces;
-mod order;
 mod policy;
-mod settled;
 mod size;
+mod steady;
+mod steps;
+mod targets;
+mod unused_volumes;
 mod unverified;
-mod waiting;
-mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -53,18 +53,18 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{
     Blocked, EnforcerStatus, NotWaitedFor, Pause, Phase, Site, SiteStatus, StepName, Unreadable,
 };
-use crate::guard::Facts;
+use crate::guards::Facts;
 use crate::namespace::ObjectRoles;
 use crate::role::{Layer, Role};
 
 pub use crate::namespace::EnrolledNamespace;
-pub use closing::{Closing, closing};
+pub use layer_step::SWEEPING;
 pub use membership::{DELETED_REMEMBERED, Presence, forget, left, remembered};
-pub use moving::SWEEPING;
-pub use namespaces::on_the_walk;
-pub use order::guard_of;
 pub use policy::{PolicyAct, decide_policy, promoting};
 pub use size::JOURNAL_LIMIT;
+pub use steps::guard_of;
+pub use targets::on_the_walk;
+pub use unused_volumes::{Closing, closing};
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
 /// a replica that dies in the meantime has dropped out by then.
@@ -207,7 +207,7 @@ pub struct Observation<'a> {
     pub site: &'a Site,
     /// Sorted by name.
     pub namespaces: &'a [EnrolledNamespace],
-    /// What is to be in force of single objects, by namespace, see [`crate::compile`]. One that is not named keeps what it
+    /// What is to be in force of single objects, by namespace, see [`crate::object_roles`]. One that is not named keeps what it
     /// has.
     pub objects: &'a BTreeMap<String, ObjectRoles>,
     /// Names of all other Namespaces that there are.
@@ -259,7 +259,7 @@ pub fn decide(observation: &Observation<'_>) -> Act {
     let mut status = before.clone();
     status.observed_generation = observation.site.metadata.generation;
     membership::follow(observation, &mut status);
-    let act = walk::next(observation, &mut status);
+    let act = advance::next(observation, &mut status);
     follow_enforcers(observation, &mut status);
     conditions::update(observation, &mut status);
     // The journal comes first: whatever is to be done must already be in the status.

@@ -1,9 +1,9 @@
 //! A sweep, or a check, that fails again and again: how objects stand is not known.
 
-use super::walk::StepOutcome;
+use super::advance::StepOutcome;
 use super::{Failing, Observation, VERIFY_DEADLINE};
 use crate::api::{Blocked, Step};
-use crate::guard::{Asked, GuardId, Overrides};
+use crate::guards::{Asked, GuardId, Overrides};
 use crate::role::Role;
 
 /// Where failing for so long leaves a step.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bolero::{TypeGenerator, produce};
 use serde_json::{Value, json};
 
+use failover_core::admission::record::Record;
+use failover_core::json::pointer::{MAX_SEGMENTS, Pointer};
 use failover_core::names::{ENFORCE_LABEL, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION};
 use failover_core::namespace::{ExemptLabel, NamespaceState};
-use failover_core::pointer::{MAX_SEGMENTS, Pointer};
-use failover_core::record::Record;
 use failover_core::role::Layer;
-use failover_core::rule::{Field, RuleSet};
+use failover_core::rules::rule::{Field, RuleSet};
 
 /// A part of a text: something that means something there, or any character.
 #[derive(Clone, Debug, TypeGenerator)]

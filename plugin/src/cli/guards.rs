@@ -4,7 +4,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::Error;
 use clap::{Arg, Command};
 use failover_core::Role;
-use failover_core::guard::GuardId;
+use failover_core::guards::GuardId;
 
 /// Takes any text, and offers the guards that a change to this role asks: `ID=OBJECT` is no value that could be listed, and
 /// a misunderstanding is explained better where it is known what is changed.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use failover_core::Role;
-use failover_core::batch::HeldJobs;
+use failover_core::checks::batch::HeldJobs;
 
 use super::duration;
 use super::exit_codes::exit_codes;
 use super::guards::GuardNames;
 use super::installation::DryRun;
 use crate::output::{Format, PlanFormat};
-use crate::preview::BatchConsent;
+use crate::plan::BatchConsent;
 
 /// Make this site primary (live) and wait until that is verified
 ///

@@ -1,8 +1,8 @@
 //! Answers of the API server that are not what was asked for, told apart by what a person can do about them.
 
-use crate::failure::Failure;
-use failover_core::causes::{causes, chain, root_cause};
-use failover_runtime::server_certificate;
+use crate::error::Failure;
+use failover_runtime::error_chain::{causes, chain, root_cause};
+use failover_runtime::kube::server_certificate;
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]

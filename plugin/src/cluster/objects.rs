@@ -2,7 +2,7 @@
 //! the types do not know.
 
 use failover_core::Rule;
-use failover_core::lean::Lean;
+use failover_core::json::lean::Lean;
 use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, EXEMPT, EXEMPT_REASON_ANNOTATION};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::Request;

@@ -1,7 +1,7 @@
 //! Names that external-dns publishes from objects that no rule reaches.
 
-use failover_core::uncovered::external_dns::Source;
-use failover_core::uncovered::traffic::{self, Listeners, Parent, ParentKind, Published};
+use failover_core::checks::uncovered::external_dns::Source;
+use failover_core::checks::uncovered::traffic::{self, Listeners, Parent, ParentKind, Published};
 use futures::StreamExt as _;
 use kube::client::APIGroupDiscovery;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Pods, DaemonSets and ReplicaSets: what runs although no rule reaches it.
 
+use failover_core::checks::uncovered::{Uncovered, uncovered};
 use failover_core::namespace::Enforcement;
-use failover_core::uncovered::{Uncovered, uncovered};
 use futures::StreamExt as _;
 use serde_json::Value;
 

@@ -4,9 +4,9 @@
 //! a kind, nothing is known, and that is said. The controller asks again, with its own rights, before it moves anything.
 
 use failover_core::Rule;
+use failover_core::admission::refusal::{self, Answer, Refuser};
 use failover_core::names::PREVIEW_MANAGER;
 use failover_core::plan::ObjectRef;
-use failover_core::refusal::{self, Answer, Refuser};
 use futures::{StreamExt as _, TryStreamExt as _};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};

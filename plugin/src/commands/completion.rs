@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
 use crate::cli::{Cli, CompletionArgs};
-use crate::exit::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::output::Screen;
 
 /// The name under which kubectl calls us, without what the platform appends.

@@ -5,19 +5,18 @@ pub mod enroll;
 pub mod exempt;
 pub mod history;
 pub mod install;
-pub mod leaving;
-pub mod look;
+pub mod leave_guards;
 pub mod pause;
 pub mod plan;
+pub mod poll;
 mod preflight;
+pub mod role_change;
 pub mod rule;
+pub mod site_view;
 pub mod status;
-pub mod summary;
-pub mod switch_role;
 pub mod unenroll;
 pub mod uninstall;
 pub mod version;
-pub mod watch;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,10 +24,10 @@ use failover_core::Role;
 
 use crate::cli::{Cli, Command, DryRun};
 use crate::cluster::Cluster;
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::output::confirm::Consent;
 use crate::output::{Screen, Terminal};
-use crate::preview::BatchConsent;
-use crate::prompt::Consent;
+use crate::plan::BatchConsent;
 
 /// What a command works with.
 #[derive(Debug)]
@@ -91,14 +90,14 @@ impl<'a> Session<'a> {
 /// What can be said about a command line before anything is asked of a cluster.
 pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {
     match &cli.command {
-        Command::Promote(args) => switch_role::check_usage(
+        Command::Promote(args) => role_change::check_usage(
             Role::Primary,
             &args.switch,
             args.batch.consent(),
             cli.connection.namespace.as_deref(),
             terminal,
         ),
-        Command::Demote(args) => switch_role::check_usage(
+        Command::Demote(args) => role_change::check_usage(
             Role::Secondary,
             &args.switch,
             BatchConsent::default(),
@@ -110,12 +109,12 @@ pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {
             consent(args.yes, DryRun::None, terminal, "enroll")
         }
         Command::Unenroll(args) => {
-            leaving::overrides(&args.overrides)?;
+            leave_guards::overrides(&args.overrides)?;
             consent(args.yes, DryRun::None, terminal, "unenroll")
         }
         Command::Exempt(args) => consent(args.yes, args.dry_run, terminal, "exempt"),
         Command::Uninstall(args) => {
-            leaving::overrides(&args.overrides)?;
+            leave_guards::overrides(&args.overrides)?;
             consent(args.yes, args.dry_run, terminal, "uninstall")
         }
         Command::Rule(args) => rule::check_usage(args, terminal),
@@ -144,10 +143,10 @@ pub async fn run(cli: &Cli, session: &Session<'_>) -> Result<(), Failure> {
         Command::Status(args) => status::run(session, args, namespace).await,
         Command::Plan(args) => plan::run(session, args, namespace).await,
         Command::Promote(args) => {
-            switch_role::run(session, Role::Primary, &args.switch, args.batch.consent()).await
+            role_change::run(session, Role::Primary, &args.switch, args.batch.consent()).await
         }
         Command::Demote(args) => {
-            switch_role::run(
+            role_change::run(
                 session,
                 Role::Secondary,
                 &args.switch,

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::cluster::{ApiError, Invalid, Manifest, Preflight};
-use crate::failure::Failure;
+use crate::error::Failure;
 
 /// The longest part of an expression that is shown.
 const SHOWN: usize = 160;
@@ -93,7 +93,7 @@ fn details(invalid: Invalid) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::cluster::Cause;
-    use crate::exit::ExitCode;
+    use crate::exit_code::ExitCode;
 
     #[test]
     fn a_policy_that_does_not_compile_is_told_with_its_expression_and_the_servers_version() {

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
-use super::look::effective_role;
-use super::{Session, leaving};
+use super::site_view::effective_role;
+use super::{Session, leave_guards};
 use crate::cli::UnenrollArgs;
 use crate::cluster::{ApiError, Enrolled, WriteError, enrolled_state, presence};
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::output::confirm::{Consent, declined};
 use crate::output::{Document, Format, Tone};
-use crate::preview::recorded;
-use crate::prompt::{Consent, declined};
+use crate::plan::recorded;
 
 /// The document `Unenrolment`.
 #[derive(Debug, Serialize)]
@@ -33,7 +33,7 @@ struct Report {
 }
 
 pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failure> {
-    let overrides = leaving::overrides(&args.overrides)?;
+    let overrides = leave_guards::overrides(&args.overrides)?;
     let mut names = args.namespaces.clone();
     names.sort();
     names.dedup();
@@ -81,7 +81,7 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
         &records
     };
     if !enrolled.is_empty() || !forgotten.is_empty() {
-        leaving::check("leaving enforcement", role, held_by, &overrides)?;
+        leave_guards::check("leaving enforcement", role, held_by, &overrides)?;
         let names = enrolled.iter().map(|e| &e.name).chain(&forgotten);
         let names: Vec<&str> = names.map(String::as_str).collect();
         ask(session, args, role, &names, records.len()).await?;
@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::exit::ExitCode;
+    use crate::exit_code::ExitCode;
     use crate::fake_cluster::{self, FakeCluster, Fault, Said};
 
     async fn unenroll(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {

@@ -14,18 +14,18 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::look::effective_role;
+use super::site_view::effective_role;
 use super::unenroll::unmark;
-use super::{Session, leaving};
+use super::{Session, leave_guards};
 use crate::cli::{DryRun, UninstallArgs};
 use crate::cluster::{ApiError, Enrolled, Manifest, enrolled_state};
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::manifests::{self, Options};
 use crate::output::age::took;
+use crate::output::confirm::{Consent, declined};
+use crate::output::progress::Progress;
 use crate::output::{Document, Format, Tone, counted};
-use crate::preview::recorded;
-use crate::progress::Progress;
-use crate::prompt::{Consent, declined};
+use crate::plan::recorded;
 
 const EVERY: Duration = Duration::from_millis(500);
 
@@ -47,7 +47,7 @@ struct Report {
 
 pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Failure> {
     let started = Instant::now();
-    let overrides = leaving::overrides(&args.overrides)?;
+    let overrides = leave_guards::overrides(&args.overrides)?;
     let cluster = &session.cluster;
     let site = cluster.site().await?;
     let marked = cluster.marked_namespaces().await?;
@@ -65,7 +65,7 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
     }
     let records = recorded(&survey);
     let role = effective_role(site.as_ref(), &enrolled);
-    leaving::check("uninstall", role, &records, &overrides)?;
+    leave_guards::check("uninstall", role, &records, &overrides)?;
     let kept = crds_in_use(session).await?;
     let mut report = Report {
         dry_run: args.dry_run != DryRun::None,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Session;
 use crate::cli::VersionArgs;
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::output::{Document, Format, Screen};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kube::config::{Kubeconfig, KubeconfigError};
 
 use super::ConnectionError;
-use failover_core::causes::causes;
+use failover_runtime::error_chain::causes;
 
 /// What of the process's environment decides where the kubeconfig is.
 #[derive(Clone, Debug, Default)]

@@ -101,8 +101,9 @@ pub async fn connect(
     // Fifteen attempts behind our back would hide an API server that is gone.
     config.default_retry = false;
     let server = config.cluster_url.to_string();
-    let client = failover_runtime::client(&config)
-        .map_err(|error| ConnectionError::Credentials(failover_core::causes::causes(&error)))?;
+    let client = failover_runtime::client(&config).map_err(|error| {
+        ConnectionError::Credentials(failover_runtime::error_chain::causes(&error))
+    })?;
     Ok(Connection {
         client,
         config: Box::new(config),
@@ -117,8 +118,9 @@ async fn configure(
 ) -> Result<(Config, Option<String>), ConnectionError> {
     let kubeconfig = files::load(flags.kubeconfig.as_deref(), environment)?;
     if kubeconfig.clusters.is_empty() && flags.server.is_none() && environment.in_cluster {
-        let mut config = Config::incluster()
-            .map_err(|error| ConnectionError::Credentials(failover_core::causes::causes(&error)))?;
+        let mut config = Config::incluster().map_err(|error| {
+            ConnectionError::Credentials(failover_runtime::error_chain::causes(&error))
+        })?;
         select::impersonate(&mut config.auth_info, flags);
         return Ok((config, None));
     }
@@ -131,7 +133,7 @@ async fn configure(
 }
 
 fn describe(error: &KubeconfigError) -> ConnectionError {
-    ConnectionError::Credentials(failover_core::causes::causes(error))
+    ConnectionError::Credentials(failover_runtime::error_chain::causes(error))
 }
 
 #[cfg(test)]

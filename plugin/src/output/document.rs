@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::sanitise::for_json;
 use super::screen::Screen;
-use crate::failure::Failure;
+use crate::error::Failure;
 
 pub const API_VERSION: &str = "cli.failover.dev/v1alpha1";
 

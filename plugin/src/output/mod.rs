@@ -7,9 +7,11 @@
 //! ```
 
 pub mod age;
+pub mod confirm;
 pub mod count;
 pub mod diff;
 pub mod document;
+pub mod progress;
 pub mod sanitise;
 pub mod screen;
 pub mod table;

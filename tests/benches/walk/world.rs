@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use failover_core::Role;
 use failover_core::api::StepName;
-use failover_core::waits::{available, replication};
+use failover_core::checks::{available, replication};
 use futures::StreamExt as _;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Seek as _, Write as _};
 use std::process::{Command, Stdio};
 
-use failover_core::batch::missed_run;
+use failover_core::checks::batch::missed_run;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use testbed::toolchain;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use failover_core::api::{RoleRule, RoleRuleSpec};
-use failover_core::role_rule::written;
+use failover_core::rules::role_rule::written;
 use failover_core::{Rule, RuleSet, backstop};
 use rstest::rstest;
 use serde::Deserialize;

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use failover_core::uncovered::external_dns::SOURCES;
-use failover_core::uncovered::traffic::ParentKind;
+use failover_core::checks::uncovered::external_dns::SOURCES;
+use failover_core::checks::uncovered::traffic::ParentKind;
 use failover_core::{RuleSet, names};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,

@@ -1,8 +1,9 @@
 //! What somebody else's policy, or the size of an object, would refuse is found before anything moves.
 
+use failover_core::admission::annotations;
 use failover_core::api::{Blocked, StepName, StepState};
-use failover_core::guard::GuardId;
-use failover_core::{Layer, Role, annotations};
+use failover_core::guards::GuardId;
+use failover_core::{Layer, Role};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::PostParams;

@@ -1,7 +1,7 @@
 //! What is answered to sound reviews. The rules themselves are tested in core; this is that they are asked rightly.
 
 use failover_core::namespace::ObjectRole;
-use failover_core::rule::{Field, Reach};
+use failover_core::rules::rule::{Field, Reach};
 use failover_core::{NamespaceState, Role, Roles, RuleSet};
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The loop: observe, decide, act. Nothing else happens to the site.
 
-mod deciding;
-mod telling;
+mod inputs;
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
-use failover_core::compile::Held;
+use failover_core::object_roles::Held;
 use failover_core::transition::{Act, Deadlines, EnrolledNamespace, Look, Refusal, is_paused};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -20,24 +20,24 @@ use tokio::time::Instant;
 
 use crate::args::SiteArgs;
 use crate::metrics::Metrics;
-use crate::site::background::Slot;
-use crate::site::caches::Caches;
-use crate::site::compiling::{Answered, Answers};
-use crate::site::enforcers;
-use crate::site::events::Events;
-use crate::site::gate::Gate;
-use crate::site::label::{self, NamespaceMeta};
-use crate::site::look::Looker;
-use crate::site::news::{self, Journal};
-use crate::site::observe::{Observer, Seen, Sight};
-use crate::site::policies;
-use crate::site::progress;
+use crate::site::background::{Finished, Next, Work};
+use crate::site::checks::Looker;
+use crate::site::error::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
+use crate::site::failover_policies;
+use crate::site::informers::Caches;
+use crate::site::journal::events::Events;
+use crate::site::journal::messages::{self, Journal};
+use crate::site::journal::status;
+use crate::site::namespaces::{self, NamespaceMeta};
+use crate::site::object_roles::{Answered, Answers};
 use crate::site::release;
-use crate::site::setback::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
-use crate::site::status;
+use crate::site::role_lock::Gate;
+use crate::site::slot::Slot;
+use crate::site::snapshot::{Observer, Seen, Sight};
 use crate::site::sweep::Sweeper;
-use crate::site::work::{Finished, Next, Work};
-use failover_core::causes::causes;
+use crate::site::sweep::progress;
+use crate::site::webhook_replicas;
+use failover_runtime::error_chain::causes;
 
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
@@ -108,14 +108,14 @@ pub struct Reconciler {
     /// What has been told to be held back, and still is.
     told_held: BTreeSet<Held>,
     /// Statuses of policies that are being written.
-    policy_writes: Slot<policies::Written>,
+    policy_writes: Slot<failover_policies::Written>,
     /// Policies whose status could not be written, and when to try again.
     policies_put_off: BTreeMap<String, Instant>,
     /// Whether exemptions that seem to have ended have, and what installed an object is gone; and what was answered last.
     asking: Slot<Answered>,
     answers: Answers,
     /// Namespaces that have left, on the way out.
-    releasing: Slot<Result<label::Written, TurnError>>,
+    releasing: Slot<Result<namespaces::Written, TurnError>>,
     release_not_before: Instant,
     release_backoff: backon::ExponentialBackoff,
     /// Leases of replicas that are long gone.
@@ -272,7 +272,7 @@ impl Reconciler {
                 self.walk_policies(&seen, &compiled);
                 let next = self
                     .work
-                    .look(look, |look| deciding::scene(&seen, &compiled, look));
+                    .look(look, |look| inputs::scene(&seen, &compiled, look));
                 let next = next.unwrap_or(now + self.sweep_every);
                 Ok(earliest(next, seen.live.until))
             }
@@ -280,14 +280,14 @@ impl Reconciler {
                 if !seen.live.forgotten.is_empty() && !self.clearing.is_busy() {
                     let (leases, forgotten) = (self.leases.clone(), seen.live.forgotten.clone());
                     self.clearing
-                        .start(enforcers::clear_away(leases, forgotten));
+                        .start(webhook_replicas::clear_away(leases, forgotten));
                 }
                 self.tell(&seen, &compiled);
                 let mut policies = self.walk_policies(&seen, &compiled);
                 policies.also(closing);
                 // What they wait for is looked at where the site has nothing to do.
                 let put_off = if let Some(look) = self.work.next_look(policies.looks) {
-                    let scene = |look: &Look| policies::scene(&seen, &compiled, look);
+                    let scene = |look: &Look| failover_policies::scene(&seen, &compiled, look);
                     self.work.look(look, scene)
                 } else {
                     self.work.stop();
@@ -311,7 +311,7 @@ impl Reconciler {
         let after = written.status.clone().unwrap_or_default();
         self.metrics.walks.count_ended(&before, &after);
         self.count_guards(Journal::of_site(&before), Journal::of_site(&after));
-        let news = news::of_status(&before, &after);
+        let news = messages::of_status(&before, &after);
         self.events
             .publish(&written.object_ref(&()), &news, (self.now)());
         Ok(())
@@ -370,7 +370,7 @@ impl Reconciler {
         None
     }
 
-    fn released(&mut self, released: Result<label::Written, TurnError>) {
+    fn released(&mut self, released: Result<namespaces::Written, TurnError>) {
         let failed = released.and_then(|written| self.take_in(written));
         match failed {
             Ok(()) => self.release_backoff = backoff(),
@@ -392,14 +392,14 @@ impl Reconciler {
         &mut self,
         writes: impl Iterator<Item = (Arc<NamespaceMeta>, NamespaceState)>,
     ) -> Result<(), TurnError> {
-        let written = label::write_all(&self.client, writes).await;
+        let written = namespaces::write_all(&self.client, writes).await;
         let at = (self.now)();
         let refusals = written.failed.iter();
         self.refused = refusals.filter_map(|failed| refusal(failed, at)).collect();
         self.take_in(written)
     }
 
-    fn take_in(&mut self, written: label::Written) -> Result<(), TurnError> {
+    fn take_in(&mut self, written: namespaces::Written) -> Result<(), TurnError> {
         for (replaced, answer) in written.answers {
             self.observer.wrote_namespace(&replaced, answer);
         }
@@ -423,9 +423,9 @@ impl Reconciler {
 /// What a rest has come to.
 enum Rested {
     Work(Option<Finished>),
-    PolicyWrites(policies::Written),
+    PolicyWrites(failover_policies::Written),
     Answers(Answered),
-    Released(Result<label::Written, TurnError>),
+    Released(Result<namespaces::Written, TurnError>),
     Nothing,
 }
 

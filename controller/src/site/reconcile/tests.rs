@@ -9,8 +9,8 @@ use failover_core::transition::SWEEPING;
 use serde_json::json;
 
 use super::*;
-use crate::site::bed::{Bed, LAG, SHOP, SITE, WEB, follow, is_ready, lease};
-use crate::site::fake_api::{Asked, FakeApi, Fault, status as answer};
+use crate::site::testing::fake_api::{Asked, FakeApi, Fault, status as answer};
+use crate::site::testing::harness::{Bed, LAG, SHOP, SITE, WEB, follow, is_ready, lease};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_secondary_is_taken_over_by_a_demotion() {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::api::{Mode, Transition};
-use crate::guard::Asked;
-use crate::transition::order;
+use crate::guards::Asked;
+use crate::transition::steps;
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/transitions.md");
@@ -32,7 +32,7 @@ fn walk(to: Role) -> String {
         planned: true,
         steps: vec![],
     };
-    let steps = order::steps(&transition);
+    let steps = steps::steps(&transition);
     let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
     format!("to {:<11} {}", to.as_str(), names.join(" ► "))
 }

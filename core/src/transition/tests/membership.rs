@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::world::World;
 use crate::api::{Phase, SiteStatus, StepName, condition};
-use crate::guard::GuardId;
+use crate::guards::GuardId;
 use crate::namespace::Enforcement;
 use crate::role::{Role, Roles};
 use crate::transition::{DELETED_REMEMBERED, Presence, forget, left};

@@ -11,7 +11,6 @@ mod policies_property;
 mod property;
 mod settled;
 mod shop;
-#[path = "size.rs"]
 mod sizes;
 mod unverified;
 mod walking;
@@ -19,7 +18,7 @@ mod world;
 
 use super::*;
 use crate::api::{Outcome, Pause, StepName, StepState, condition};
-use crate::guard::GuardId;
+use crate::guards::GuardId;
 use crate::namespace::ObjectRole;
 use crate::role::{Layer, Roles};
 

@@ -7,8 +7,8 @@ use jiff::SignedDuration;
 use super::shop::{ALL, PEER, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
 use crate::api::Mode;
-use crate::compile::ObjectKey;
 use crate::namespace::{Enforcement, Standing};
+use crate::object_roles::ObjectKey;
 use crate::transition::{Closing, LookReport, closing};
 
 fn in_way(shop: &mut Shop, at: StepName) {

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::World;
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, FailoverPolicySpec, FailoverPolicyStatus, RoleRequest};
-use crate::compile::{Compiled, Inputs, ObjectKey, compile};
 use crate::namespace::{ExemptLabel, Standing};
+use crate::object_roles::{Compiled, Inputs, ObjectKey, compile};
 use crate::role::Role;
 use crate::transition::{Act, Closing, LookReport, PolicyAct, closing, decide_policy, promoting};
 
@@ -150,7 +150,7 @@ impl Shop {
             exempt: &BTreeSet::new(),
             policies: &policies,
             rules: &RuleSet::built_in(),
-            settled: crate::birth::Settled::of(&self.world.site).is_some(),
+            settled: crate::admission::namespace::Settled::of(&self.world.site).is_some(),
             unused,
             absent: &BTreeSet::new(),
             origins: &crate::origin::Origins::default(),

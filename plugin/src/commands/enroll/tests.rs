@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::exit::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::fake_cluster::{self, FakeCluster};
 
 #[rstest]

@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use failover_core::compile::ObjectKey;
+use failover_core::checks::batch;
 use failover_core::names::{ENFORCE_LABEL, EXEMPT};
 use failover_core::namespace::ObjectRole;
+use failover_core::object_roles::ObjectKey;
 use failover_core::origin::Origins;
 use failover_core::plan::{Item, plan_object, role_of};
-use failover_core::{NamespaceState, Role, Rule, batch};
+use failover_core::{NamespaceState, Role, Rule};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::apart::{compiled, is_labelled, name, orders, with};
 use crate::cluster::{Enrolled, Kind, Requests, Survey};
-use crate::failure::Failure;
+use crate::error::Failure;
+use crate::plan::object_roles::{compiled, is_labelled, name, orders, with};
 
 /// An object that was named on the command line.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::exit::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::fake_cluster::{self, FakeCluster, Fault, Said};
 
 async fn exempt(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {
@@ -171,10 +171,10 @@ async fn a_namespace_that_somebody_else_writes_meanwhile_is_read_again() {
 
 #[test]
 fn a_cron_job_that_would_start_what_it_missed_is_named() {
-    use failover_core::compile::ObjectKey;
     use failover_core::names::ENFORCE_LABEL;
+    use failover_core::object_roles::ObjectKey;
 
-    let shop = crate::preview::tests::enrolled("shop", Some(Role::Secondary));
+    let shop = crate::plan::tests::enrolled("shop", Some(Role::Secondary));
     let rules = failover_core::RuleSet::built_in();
     let selected = Selected {
         rule: rules.find("batch", "cronjobs").unwrap().clone().into(),

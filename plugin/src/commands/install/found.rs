@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{ApiError, Manifest};
 use crate::commands::Session;
-use crate::failure::Failure;
+use crate::error::Failure;
 
 /// How soon to try again while the API server has not opened the new CRD's endpoint.
 const EVERY: Duration = Duration::from_millis(200);

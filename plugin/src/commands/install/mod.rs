@@ -12,17 +12,17 @@ use failover_core::api::Site;
 use tokio::time::Instant;
 
 use self::report::Report;
-use super::look::{effective_role, preview};
 use super::preflight::preflight;
-use super::summary;
+use super::site_view::{effective_role, preview};
 use super::{Session, rule};
 use crate::cli::{DryRun, InstallArgs};
 use crate::cluster::{ApiError, Applied};
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::manifests::{self, Options, print_rendered};
+use crate::output::confirm::{Consent, declined};
+use crate::output::progress::Progress;
 use crate::output::{Format, Screen, Tone, counted};
-use crate::progress::Progress;
-use crate::prompt::{Consent, declined};
+use crate::plan::summary;
 
 /// Whether only the manifests are to be printed, for which no cluster is needed.
 pub fn is_rendering(args: &InstallArgs) -> bool {
@@ -159,7 +159,7 @@ fn check_unchanged(site: &Site, args: &InstallArgs) -> Result<(), Failure> {
         .next("leave --site-name out to upgrade, or check --context"));
     }
     if let Some(role) = args.role.filter(|role| *role != spec.role) {
-        let command = super::switch_role::words(role).command;
+        let command = super::role_change::words(role).command;
         return Err(Failure::refused(format!(
             "site {} is {}, and nothing was changed: install does not change a role",
             spec.site_name, spec.role
@@ -242,7 +242,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::exit::ExitCode;
+    use crate::exit_code::ExitCode;
     use crate::fake_cluster::{FakeCluster, Fault};
     use crate::output::screen::tests::{PIPE, captured};
 

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::cluster::{ApiError, Leadership, WebhookState};
 use crate::commands::Session;
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::manifests::{self, Options};
-use crate::progress::Progress;
+use crate::output::progress::Progress;
 
 const EVERY: Duration = Duration::from_millis(500);
 

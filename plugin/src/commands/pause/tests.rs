@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::exit::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::fake_cluster::{self, FakeCluster, Said};
 
 async fn command(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {

@@ -5,11 +5,11 @@ mod report;
 use failover_core::Role;
 
 use super::Session;
-use super::look::{look, preview, standing, warn_of_pause};
+use super::site_view::{look, preview, standing, warn_of_pause};
 use crate::cli::PlanArgs;
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::output::clean;
-use crate::preview::BatchConsent;
+use crate::plan::BatchConsent;
 
 pub fn check_usage(args: &PlanArgs) -> Result<(), Failure> {
     let batch = args.batch.consent();

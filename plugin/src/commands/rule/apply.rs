@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use failover_core::api::RoleRule;
-use failover_core::role_rule::readiness::READY;
+use failover_core::rules::role_rule::readiness::READY;
 use failover_core::{Rule, RuleSet};
 use kube::ResourceExt as _;
 use serde::Serialize;
@@ -16,11 +16,11 @@ use crate::cli::{DryRun, RuleApplyArgs};
 use crate::cluster::{ApiError, Applied};
 use crate::commands::Session;
 use crate::commands::preflight::preflight;
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::output::age::took;
+use crate::output::confirm::{Consent, declined};
+use crate::output::progress::Progress;
 use crate::output::{Document, Format, Tone};
-use crate::progress::Progress;
-use crate::prompt::{Consent, declined};
 use crate::rules::{self, Source};
 
 const EVERY: Duration = Duration::from_millis(500);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use failover_core::Role;
 use failover_core::api::RoleRule;
-use failover_core::guard::{GuardId, Hold};
-use failover_core::role_rule::in_force;
+use failover_core::guards::{GuardId, Hold};
+use failover_core::rules::role_rule::in_force;
 use kube::ResourceExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -15,11 +15,11 @@ use super::reconcile::{ask_webhook, in_force_now};
 use crate::cli::{DryRun, RuleDeleteArgs};
 use crate::cluster::{Cluster, Enrolled, Manifest};
 use crate::commands::Session;
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::output::age::took;
+use crate::output::confirm::{Consent, declined};
+use crate::output::progress::Progress;
 use crate::output::{Document, Format, Tone};
-use crate::progress::Progress;
-use crate::prompt::{Consent, declined};
 
 const EVERY: Duration = Duration::from_millis(500);
 

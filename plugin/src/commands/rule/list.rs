@@ -2,15 +2,15 @@
 
 use failover_core::Layer;
 use failover_core::api::{RoleRule, Unreadable};
-use failover_core::role_rule::in_force;
-use failover_core::role_rule::readiness::{AS_WRITTEN, READY};
+use failover_core::rules::role_rule::in_force;
+use failover_core::rules::role_rule::readiness::{AS_WRITTEN, READY};
 use kube::ResourceExt as _;
 use serde::Serialize;
 
 use super::listed;
 use crate::cli::RuleListArgs;
 use crate::commands::Session;
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::output::{Document, Format, Table};
 
 /// The document `Rules`.

@@ -11,7 +11,7 @@ use failover_core::api::RoleRule;
 use super::{Session, consent};
 use crate::cli::{DryRun, RuleApplyArgs, RuleArgs, RuleCommand};
 use crate::cluster::{ApiError, Cluster, Listed};
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::manifests::print_rendered;
 use crate::output::{Screen, Terminal};
 use crate::rules::{self, Source};

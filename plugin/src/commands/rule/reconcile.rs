@@ -2,7 +2,7 @@
 
 use failover_core::Rule;
 use failover_core::api::RoleRule;
-use failover_core::role_rule::{in_force, rendered, written};
+use failover_core::rules::role_rule::{in_force, rendered, written};
 use kube::ResourceExt as _;
 use serde_json::Value;
 

@@ -8,12 +8,12 @@ use futures::future::join5;
 use jiff::Timestamp;
 
 use super::Session;
-use super::look::{left, no_site};
-use crate::apart::{policies, settled};
+use super::site_view::{left, no_site};
 use crate::cli::StatusArgs;
 use crate::cluster::{ApiError, Unseen};
-use crate::failure::Failure;
+use crate::error::Failure;
 use crate::output::Document;
+use crate::plan::object_roles::{policies, settled};
 
 pub use report::Report;
 
@@ -123,5 +123,4 @@ fn seen<T>(
 }
 
 #[cfg(test)]
-#[path = "later_version_tests.rs"]
 mod later_version;

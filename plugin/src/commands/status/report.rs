@@ -1,17 +1,17 @@
 //! The document `Status`: everything that is shown, as values.
 
 use failover_core::api::{HistoryEntry, Phase, Site, SiteStatus, Transition};
-use failover_core::compile::Held;
 use failover_core::namespace::Enforcement;
+use failover_core::object_roles::Held;
 use failover_core::{Role, Roles};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Serialize, Serializer};
 
-use crate::apart::{Apart, Policy, in_force};
 use crate::cluster::{Enrolled, Leadership, Survey, Unseen, WebhookState};
-use crate::commands::look::effective_role;
-use crate::preview::{Standing, held_hooks, standing};
+use crate::commands::site_view::effective_role;
+use crate::plan::object_roles::{Apart, Policy, in_force};
+use crate::plan::{Standing, held_hooks, standing};
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

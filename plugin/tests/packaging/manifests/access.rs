@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use failover_core::role_rule::rendered::{TO_CONTROLLER_LABEL, TO_VIEWER_LABEL};
-use failover_core::uncovered::external_dns::SOURCES;
-use failover_core::uncovered::traffic::ParentKind;
+use failover_core::checks::uncovered::external_dns::SOURCES;
+use failover_core::checks::uncovered::traffic::ParentKind;
+use failover_core::rules::role_rule::rendered::{TO_CONTROLLER_LABEL, TO_VIEWER_LABEL};
 use failover_core::{RuleSet, names};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{

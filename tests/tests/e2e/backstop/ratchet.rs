@@ -50,7 +50,7 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
         second["metadata"]["name"] = json!("second");
         let second: DynamicObject = serde_json::from_value(second).unwrap();
         // A kustomization that no policy names is nobody's business.
-        if rule.reach != failover_core::rule::Reach::Named {
+        if rule.reach != failover_core::rules::rule::Reach::Named {
             let created = api.create(&PostParams::default(), &second).await;
             forbidden(created, &["site east is secondary", "/second"]);
         }

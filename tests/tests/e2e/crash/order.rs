@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use failover_core::api::{FailoverPolicy, FailoverPolicyStatus, Site, SiteStatus};
+use failover_core::checks::{available, replication};
 use failover_core::namespace::ObjectRole;
 use failover_core::role::{Layer, Role, Roles};
-use failover_core::waits::{available, replication};
 use failover_core::{NamespaceState, RuleSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::ApiResource;

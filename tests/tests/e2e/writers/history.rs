@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use failover_core::namespace::{ExemptLabel, Standing};
-use failover_core::rule::Rule;
+use failover_core::rules::rule::Rule;
 use failover_core::{NamespaceState, Role, RuleSet};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;

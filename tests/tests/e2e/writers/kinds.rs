@@ -1,7 +1,7 @@
 //! The kinds of the matrix, straight from the rule table: a rule that is added there is covered here by itself.
 
 use failover_core::api::ValueType;
-use failover_core::rule::{Active, Field, Rule};
+use failover_core::rules::rule::{Active, Field, Rule};
 use failover_core::{RuleSet, names};
 use serde_json::{Value, json};
 use testbed::fixtures;

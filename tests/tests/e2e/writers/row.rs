@@ -1,7 +1,7 @@
 //! A writer with a namespace of its own and an object of every kind it writes.
 
 use failover_core::names::ALLOW_DELETION_ANNOTATION;
-use failover_core::rule::Reach;
+use failover_core::rules::rule::Reach;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};

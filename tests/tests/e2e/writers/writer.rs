@@ -1,7 +1,7 @@
 //! Everybody who writes.
 
 use failover_core::api::ManagedResource;
-use failover_core::rule::Rule;
+use failover_core::rules::rule::Rule;
 use serde_json::json;
 use testbed::site::Output;
 

@@ -10,7 +10,7 @@ use super::decision::{Deed, Draft, Liberty, Question, enrolled, looked, objects,
 use super::page::{CURRENT, LATE, Page, SOON, START, canonical};
 use super::{Exploration, Fault};
 use crate::api::{Pause, RoleRequest, Site, SiteSpec, SiteStatus, StepState};
-use crate::guard::{Facts, GuardId, Overrides};
+use crate::guards::{Facts, GuardId, Overrides};
 use crate::role::Role;
 use crate::transition::tests::world::EVERY;
 use crate::transition::{Act, Deadlines, Enforcer, Observation, decide};

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use super::cluster::{Labels, Number};
 use super::page::{CURRENT, OLD, Page, START};
 use crate::api::{Blocked, Outcome, SiteStatus, StepName, StepState};
-use crate::guard::GuardId;
+use crate::guards::GuardId;
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::Layer;
-use crate::transition::order::{Task, task};
+use crate::transition::steps::{Task, task};
 use crate::transition::{EnrolledNamespace, Look, LookReport, SweepReport, Whose};
 
 /// What a sweep or a look has found.

@@ -1,16 +1,16 @@
-use failover_core::batch::HeldJobs;
-use failover_core::compile::ObjectKey;
-use failover_core::guard::{Facts, of_published, of_uncovered, standing};
+use failover_core::checks::batch::HeldJobs;
+use failover_core::checks::uncovered::Uncovered;
+use failover_core::checks::uncovered::traffic::Published;
+use failover_core::guards::{Facts, of_published, of_uncovered, standing};
 use failover_core::namespace::ObjectRole;
-use failover_core::uncovered::Uncovered;
-use failover_core::uncovered::traffic::Published;
+use failover_core::object_roles::ObjectKey;
 use serde_json::json;
 
 use super::*;
 use crate::cluster::{Survey, WithoutRule};
 use crate::output::screen::tests::{PIPE, captured};
-use crate::preview::tests::{deployment, enrolled, found};
-use crate::preview::{BatchConsent, plan};
+use crate::plan::tests::{deployment, enrolled, found};
+use crate::plan::{BatchConsent, plan};
 
 /// One of everything that there is to say.
 fn everything(role: Role) -> Plan {

@@ -3,7 +3,7 @@ use http::Method;
 use serde_json::json;
 
 use super::*;
-use crate::exit::ExitCode;
+use crate::exit_code::ExitCode;
 use crate::fake_cluster::{self, FakeCluster};
 
 #[tokio::test(start_paused = true)]

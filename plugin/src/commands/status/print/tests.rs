@@ -4,7 +4,7 @@ use super::*;
 use crate::cluster::{Enrolled, WebhookState};
 use crate::commands::status::report::Backstop;
 use crate::output::screen::tests::{PIPE, captured};
-use crate::preview::tests::{deployment, enrolled, survey};
+use crate::plan::tests::{deployment, enrolled, survey};
 
 const SOUND: WebhookState = WebhookState {
     configured: true,
@@ -154,8 +154,8 @@ fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named()
         None,
         now(),
     );
-    report.held_back.push(failover_core::compile::Held {
-        object: failover_core::compile::ObjectKey {
+    report.held_back.push(failover_core::object_roles::Held {
+        object: failover_core::object_roles::ObjectKey {
             namespace: "shop".into(),
             resource: "deployments".into(),
             name: "web".into(),
@@ -166,7 +166,7 @@ fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named()
         ("shop/east", Some(false), "Conflict"),
         ("shop/sound", Some(true), "Enforced"),
     ] {
-        report.policies.push(crate::apart::Policy {
+        report.policies.push(crate::plan::object_roles::Policy {
             name: name.into(),
             desired_state: Some(Role::Secondary),
             ready,

@@ -1,7 +1,7 @@
 //! A group of volumes, which csi-addons replicates by a VolumeReplication that it makes for it.
 
+use failover_core::checks::replication::doubt;
 use failover_core::role::Role;
-use failover_core::waits::replication::doubt;
 use testbed::csi_addons::Rpc;
 
 use super::Bed;

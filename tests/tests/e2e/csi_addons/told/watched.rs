@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use failover_core::checks::replication::{degraded, doubt, not_synced};
 use failover_core::role::Role;
-use failover_core::waits::replication::{degraded, doubt, not_synced};
 use futures::{StreamExt as _, pin_mut};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};

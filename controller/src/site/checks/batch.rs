@@ -1,0 +1,238 @@
+//! Batch work at a promotion: what CronJobs missed, and Jobs that never ran.
+
+use failover_core::Role;
+use failover_core::admission::rewrite::rewrite_stored;
+use failover_core::api::Blocked;
+use failover_core::checks::batch;
+use failover_core::guards::GuardId;
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::lists::Ruled;
+use super::{Found, LookError, Looker, Scene, blocked};
+use failover_runtime::kube::objects::{ObjectError, Objects};
+
+const WRITES_AT_ONCE: usize = 8;
+
+impl Looker {
+    /// Marks every CronJob that is about to be resumed as having run now, so that it starts nothing that was due before.
+    ///
+    /// Every one, whatever its schedule, time zone or deadline: to tell which have missed a run takes a second reading of
+    /// cron, and where that differs from Kubernetes', a run starts that nobody consented to. A deadline is no consent
+    /// either: within it the other site may have run what this one missed.
+    pub(super) async fn forget_missed_runs(&self, scene: &Scene) -> Result<Found, LookError> {
+        let now = (self.now)();
+        let all = self.of_kind(scene, "cronjobs").await?;
+        let mark = json!({ "lastScheduleTime": seconds(now) });
+        let writes: Vec<_> = all
+            .iter()
+            .filter(|ruled| is_resumed(ruled) && batch::last_looked_at(&ruled.object) < Some(now))
+            .map(|ruled| async {
+                let written = self
+                    .objects(ruled)
+                    .merge_status(&ruled.reference.name, &on_version(ruled, "status", &mark))
+                    .await;
+                unsettled(ruled, "its missed runs cannot be skipped", written)
+            })
+            .collect();
+        let total = writes.len();
+        let in_the_way = futures::stream::iter(writes)
+            .buffered(WRITES_AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        Ok(Found {
+            total,
+            in_the_way,
+            ..Found::default()
+        })
+    }
+
+    /// Lets Jobs run that have been held since they were created.
+    pub(super) async fn run_held_jobs(&self, scene: &Scene) -> Result<Found, LookError> {
+        let all = self.of_kind(scene, "jobs").await?;
+        let held = all
+            .iter()
+            .filter(|ruled| ruled.role == Some(Role::Primary) && batch::is_held(&ruled.object))
+            .filter(|ruled| {
+                let job = &ruled.reference;
+                scene.held_jobs.has(&job.namespace, &job.name)
+            });
+        let run = json!({ "suspend": false });
+        let mut found = Found::default();
+        for ruled in held {
+            found.total += 1;
+            let written = self
+                .objects(ruled)
+                .merge(&ruled.reference.name, &on_version(ruled, "spec", &run))
+                .await;
+            found
+                .in_the_way
+                .extend(unsettled(ruled, "it could not be let run", written));
+        }
+        Ok(found)
+    }
+
+    async fn of_kind(&self, scene: &Scene, resource: &str) -> Result<Vec<Ruled>, LookError> {
+        self.of_rules(scene, |rule| {
+            rule.group == "batch" && rule.resource == resource
+        })
+        .await
+    }
+
+    fn objects(&self, ruled: &Ruled) -> Objects {
+        Objects::new(&self.client, &ruled.rule, &ruled.reference.namespace)
+    }
+}
+
+/// Whether the promotion makes it run: it is passive now, and what is recorded is not.
+fn is_resumed(ruled: &Ruled) -> bool {
+    let mut restored = ruled.object.clone();
+    rewrite_stored(&ruled.rule, Role::Primary, &ruled.object)
+        .is_ok_and(|rewrite| json_patch::patch(&mut restored, &rewrite.patch).is_ok())
+        && batch::is_resumed(&ruled.object, &restored)
+}
+
+fn unsettled(ruled: &Ruled, what: &str, written: Result<Value, ObjectError>) -> Option<Blocked> {
+    match written {
+        // What is gone needs nothing.
+        Ok(_) | Err(ObjectError::NotFound) => None,
+        Err(error) => Some(blocked(
+            GuardId::BatchUnsettled,
+            &ruled.reference,
+            &format!("{what}: {error}"),
+            "",
+        )),
+    }
+}
+
+/// The change, of the version that was seen and of no other: a leader that comes to it late changes nothing.
+fn on_version(ruled: &Ruled, part: &str, change: &Value) -> Value {
+    let version = &ruled.object["metadata"]["resourceVersion"];
+    json!({ "metadata": { "resourceVersion": version }, part: change })
+}
+
+/// As Kubernetes writes times.
+fn seconds(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use failover_core::api::StepName;
+    use failover_core::checks::batch::HeldJobs;
+    use failover_core::transition::EnrolledNamespace;
+    use failover_core::{NamespaceState, Roles, RuleSet};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::site::checks::Moving;
+    use crate::site::testing::fake_api::FakeApi;
+
+    const NOW: &str = "2026-03-05T12:00:00Z";
+
+    fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    /// A CronJob that is held passive and ran last at this time.
+    fn cron_job(record: &str, spec: &Value, last: Option<&str>) -> Value {
+        let mut cron_job = json!({
+            "metadata": {
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "annotations": {"failover.dev/restore": record},
+            },
+            "spec": {"suspend": true},
+            "status": {},
+        });
+        json_patch::merge(&mut cron_job, &json!({"spec": spec}));
+        if let Some(last) = last {
+            cron_job["status"]["lastScheduleTime"] = json!(last);
+        }
+        cron_job
+    }
+
+    async fn look(api: &FakeApi, step: StepName, role: Role, held_jobs: HeldJobs) {
+        let looker = Looker::new(api.client(), 100, now);
+        let scene = Scene {
+            to: Role::Primary,
+            namespaces: vec![EnrolledNamespace {
+                name: "shop".into(),
+                state: NamespaceState {
+                    enforcement: Some(failover_core::namespace::Enforcement::Enabled),
+                    roles: Roles::all(role),
+                    ..NamespaceState::default()
+                },
+            }],
+            moving: Moving::Layers(BTreeSet::new()),
+            terminating: BTreeSet::new(),
+            rules: RuleSet::built_in(),
+            held_jobs,
+        };
+        let found = looker.find(step, &scene).await.unwrap();
+        assert_eq!(found.in_the_way, []);
+    }
+
+    async fn mark(api: &FakeApi) {
+        look(api, StepName::CronJobs, Role::Secondary, HeldJobs::None).await;
+    }
+
+    #[rstest::rstest]
+    // Not due since by any reading that takes a step for a star.
+    #[case::either_day_field(json!({"schedule": "54 20 */2 * MON"}), Some("2026-03-02T20:54:00Z"), NOW)]
+    #[case::unreadable_here(json!({"schedule": "whenever"}), Some("2026-03-02T20:54:00Z"), NOW)]
+    #[case::within_its_deadline(json!({"schedule": "0 * * * *", "startingDeadlineSeconds": 7200}), Some("2026-03-01T00:00:00Z"), NOW)]
+    #[case::past_its_deadline(json!({"schedule": "30 1 * * *", "startingDeadlineSeconds": 10}), Some("2026-03-01T00:00:00Z"), NOW)]
+    #[case::in_a_time_zone(json!({"schedule": "0 12 * * *", "timeZone": "Europe/Berlin"}), Some("2026-03-05T11:00:00Z"), NOW)]
+    #[case::never_ran(json!({"schedule": "0 0 1 7 *"}), None, NOW)]
+    #[case::marked_ahead(json!({"schedule": "0 0 1 7 *"}), Some("2026-03-05T12:00:04Z"), "2026-03-05T12:00:04Z")]
+    #[tokio::test]
+    async fn every_cron_job_that_is_resumed_is_marked_whatever_its_schedule(
+        #[case] spec: Value,
+        #[case] last: Option<&str>,
+        #[case] marked: &str,
+    ) {
+        const PATH: &str = "/apis/batch/v1/namespaces/shop/cronjobs/report";
+        let api = FakeApi::new();
+        api.put(PATH, cron_job(r#"{"/spec/suspend":false}"#, &spec, last));
+        mark(&api).await;
+        assert_eq!(api.get(PATH)["status"]["lastScheduleTime"], marked);
+    }
+
+    #[tokio::test]
+    async fn what_git_has_suspended_is_left_alone() {
+        const PATH: &str = "/apis/batch/v1/namespaces/shop/cronjobs/retired";
+        let spec = json!({"schedule": "0 * * * *"});
+        let api = FakeApi::new();
+        let before = cron_job(r#"{"/spec/suspend":true}"#, &spec, None);
+        api.put(PATH, before.clone());
+        mark(&api).await;
+        assert_eq!(api.get(PATH)["status"], before["status"]);
+        assert_eq!(api.take_writes(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn of_held_jobs_those_run_that_are_consented_to() {
+        let path = |name: &str| format!("/apis/batch/v1/namespaces/shop/jobs/{name}");
+        let job = json!({
+            "metadata": {"annotations": {"failover.dev/held": r#"{"/spec/suspend":false}"#}},
+            "spec": {"suspend": true},
+        });
+        let api = FakeApi::new();
+        api.serve("batch", "v1", "jobs");
+        for name in ["import", "index"] {
+            api.put(&path(name), job.clone());
+        }
+        let run = async |held_jobs: HeldJobs| {
+            look(&api, StepName::Jobs, Role::Primary, held_jobs).await;
+            ["import", "index"].map(|name| api.get(&path(name))["spec"]["suspend"] == false)
+        };
+        assert_eq!(
+            run(HeldJobs::new(false, &["shop/import".into()])).await,
+            [true, false]
+        );
+        assert_eq!(run(HeldJobs::All).await, [true, true]);
+    }
+}

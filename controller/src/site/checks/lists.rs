@@ -1,0 +1,175 @@
+//! Lists, each in one piece.
+
+use std::borrow::Cow;
+
+use failover_core::json::lean::Lean;
+use failover_core::plan::{ObjectRef, role_of};
+use failover_core::{Role, Rule};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::{LookError, Looker, Scene};
+use failover_runtime::kube::discovery;
+use failover_runtime::kube::objects::{ObjectError, Objects};
+
+const LISTS_AT_ONCE: usize = 4;
+
+/// A kind that no rule needs to be about.
+#[derive(Clone, Debug)]
+pub(super) struct Kind {
+    group: &'static str,
+    version: Cow<'static, str>,
+    resource: &'static str,
+    name: &'static str,
+}
+
+const fn kind(
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    name: &'static str,
+) -> Kind {
+    Kind {
+        group,
+        version: Cow::Borrowed(version),
+        resource,
+        name,
+    }
+}
+
+impl Kind {
+    /// One that is read in the version in which it is served.
+    pub(super) fn served(
+        group: &'static str,
+        version: String,
+        resource: &'static str,
+        name: &'static str,
+    ) -> Self {
+        Self {
+            version: version.into(),
+            ..kind(group, "", resource, name)
+        }
+    }
+
+    fn objects(&self, client: &Client, namespace: Option<&str>) -> Objects {
+        let api_version = match self.group {
+            "" => self.version.to_string(),
+            group => format!("{group}/{}", self.version),
+        };
+        Objects::at(client, &api_version, self.resource, namespace)
+    }
+
+    fn group_resource(&self) -> String {
+        match self.group {
+            "" => self.resource.to_owned(),
+            group => format!("{}.{group}", self.resource),
+        }
+    }
+}
+
+pub(super) const PODS: Kind = kind("", "v1", "pods", "Pod");
+pub(super) const NODES: Kind = kind("", "v1", "nodes", "Node");
+pub(super) const CLAIMS: Kind = kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim");
+pub(super) const REPLICATION_CONTROLLERS: Kind =
+    kind("", "v1", "replicationcontrollers", "ReplicationController");
+pub(super) const REPLICA_SETS: Kind = kind("apps", "v1", "replicasets", "ReplicaSet");
+pub(super) const DAEMON_SETS: Kind = kind("apps", "v1", "daemonsets", "DaemonSet");
+pub(super) const JOBS: Kind = kind("batch", "v1", "jobs", "Job");
+pub(super) const ATTACHMENTS: Kind = kind(
+    "storage.k8s.io",
+    "v1",
+    "volumeattachments",
+    "VolumeAttachment",
+);
+
+/// An object that a rule reaches, with the role that it has now.
+#[derive(Clone, Debug)]
+pub(super) struct Ruled {
+    pub(super) rule: Rule,
+    pub(super) reference: ObjectRef,
+    pub(super) role: Option<Role>,
+    pub(super) object: Value,
+}
+
+impl Looker {
+    /// All objects of a kind that does not belong to namespaces.
+    pub(super) async fn of_cluster(&self, kind: Kind) -> Result<Vec<Value>, LookError> {
+        let objects = kind.objects(&self.client, None);
+        all(&objects, kind.name, &kind.group_resource()).await
+    }
+
+    /// All objects of a kind in these namespaces.
+    pub(super) async fn of_namespaces(
+        &self,
+        kind: Kind,
+        namespaces: impl IntoIterator<Item = &str>,
+    ) -> Result<Vec<Value>, LookError> {
+        let lists: Vec<_> = namespaces
+            .into_iter()
+            .map(|namespace| {
+                let objects = kind.objects(&self.client, Some(namespace));
+                let what = format!("{} in namespace {namespace}", kind.group_resource());
+                async move { all(&objects, kind.name, &what).await }
+            })
+            .collect();
+        futures::stream::iter(lists)
+            .buffered(LISTS_AT_ONCE)
+            .try_concat()
+            .await
+    }
+
+    /// What moves with the walk, of these rules.
+    pub(super) async fn of_rules(
+        &self,
+        scene: &Scene,
+        wanted: impl Fn(&Rule) -> bool,
+    ) -> Result<Vec<Ruled>, LookError> {
+        let served = discovery::served(&self.client, &scene.rules).await?;
+        let rules: Vec<_> = served.into_iter().filter(wanted).collect();
+        let lists: Vec<_> = scene
+            .namespaces
+            .iter()
+            .flat_map(|namespace| rules.iter().map(move |rule| (namespace, rule)))
+            .map(|(namespace, rule)| async move {
+                let objects = Objects::new(&self.client, rule, &namespace.name);
+                let what = format!("{} in namespace {}", rule.group_resource(), namespace.name);
+                let all = all(&objects, &rule.kind, &what).await?;
+                let ruled = all.into_iter().filter_map(|object| {
+                    let moves = rule.reaches(&object) && scene.has(namespace, rule, &object);
+                    moves.then(|| Ruled {
+                        rule: rule.clone(),
+                        reference: ObjectRef::of(rule, &namespace.name, &object),
+                        role: role_of(rule, &namespace.state, &object),
+                        object,
+                    })
+                });
+                Ok::<_, LookError>(ruled.collect::<Vec<_>>())
+            })
+            .collect();
+        futures::stream::iter(lists)
+            .buffered(LISTS_AT_ONCE)
+            .try_concat()
+            .await
+    }
+}
+
+/// Items of a list do not say what they are; those who judge them ask.
+async fn all(objects: &Objects, kind: &str, what: &str) -> Result<Vec<Value>, LookError> {
+    let all: Vec<Lean> = match objects.all().await {
+        Ok(all) => all,
+        // The kind is not served: there are none.
+        Err(ObjectError::NotFound) => vec![],
+        Err(source) => {
+            return Err(LookError::List {
+                what: what.to_owned(),
+                source,
+            });
+        }
+    };
+    let named = all.into_iter().map(|Lean(mut object)| {
+        object["kind"] = json!(kind);
+        object
+    });
+    Ok(named.collect())
+}

@@ -1,0 +1,123 @@
+use failover_core::namespace::Enforcement;
+use failover_core::transition::Whose;
+use failover_core::{NamespaceState, Roles};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::site::testing::fake_api::{FakeApi, status};
+
+/// What the guards find before the demotion of a site with the one namespace `shop`.
+async fn guards(api: &FakeApi) -> LookReport {
+    let looker = Looker::new(api.client(), 100, || Timestamp::UNIX_EPOCH);
+    let shop = EnrolledNamespace {
+        name: "shop".into(),
+        state: NamespaceState {
+            enforcement: Some(Enforcement::Enabled),
+            roles: Roles::all(Role::Primary),
+            ..NamespaceState::default()
+        },
+    };
+    let scene = Scene {
+        to: Role::Secondary,
+        namespaces: vec![shop],
+        moving: Moving::Layers(BTreeSet::new()),
+        terminating: BTreeSet::new(),
+        rules: RuleSet::built_in(),
+        held_jobs: failover_core::checks::batch::HeldJobs::None,
+    };
+    let look = Look {
+        at: StepName::Guards,
+        step: 1,
+        transition: "r1".into(),
+        whose: Whose::Site,
+    };
+    looker.look(look, scene).await.unwrap()
+}
+
+fn held(report: &LookReport) -> Vec<(&str, Option<&str>)> {
+    let blocked = report.blocked.iter();
+    blocked
+        .map(|blocked| (blocked.guard.as_str(), blocked.object.as_deref()))
+        .collect()
+}
+
+fn in_shop(metadata: &Value, spec: &Value) -> Value {
+    let mut object = json!({"metadata": metadata, "spec": spec});
+    object["metadata"]["namespace"] = json!("shop");
+    object
+}
+
+/// A Service that names a host, and one that does not; a route that has its names of a shared Gateway.
+fn publishing() -> FakeApi {
+    let api = FakeApi::new();
+    api.serve("", "v1", "services");
+    let hostname = json!({"external-dns.alpha.kubernetes.io/hostname": "db.example.com"});
+    let named = in_shop(&json!({"annotations": hostname}), &json!({}));
+    api.put("/api/v1/namespaces/shop/services/db", named);
+    let plain = in_shop(&json!({}), &json!({"type": "ClusterIP"}));
+    api.put("/api/v1/namespaces/shop/services/web", plain);
+
+    let gateway_api = "gateway.networking.k8s.io";
+    // Not in the versions that are known best.
+    api.serve(gateway_api, "v1beta1", "httproutes");
+    api.serve(gateway_api, "v1beta1", "gateways");
+    let root = format!("/apis/{gateway_api}/v1beta1/namespaces");
+    let attached = json!({"parentRefs": [{"name": "public", "namespace": "infra"}]});
+    api.put(
+        &format!("{root}/shop/httproutes/web"),
+        in_shop(&json!({}), &attached),
+    );
+    let listener = json!({"name": "web", "protocol": "HTTPS", "hostname": "shop.example.com"});
+    let gateway = json!({"metadata": {"namespace": "infra"}, "spec": {"listeners": [listener]}});
+    api.put(&format!("{root}/infra/gateways/public"), gateway);
+    api
+}
+
+#[tokio::test]
+async fn names_that_both_sites_would_publish_hold_a_demotion() {
+    let report = guards(&publishing()).await;
+    assert_eq!(
+        held(&report),
+        [
+            ("uncovered-traffic", Some("shop/services/db")),
+            ("uncovered-traffic", Some("shop/httproutes/web")),
+        ]
+    );
+    assert_eq!((report.total, report.left), (3, 2));
+}
+
+#[tokio::test]
+async fn what_must_not_be_listed_holds_under_its_own_guard_and_hides_nothing_else() {
+    let api = publishing();
+    api.set_fault(|asked, _| {
+        let refused = ["/services", "/pods"];
+        let is_refused = refused.iter().any(|kind| asked.path.ends_with(kind));
+        is_refused.then(|| status(403, "no"))
+    });
+    let report = guards(&api).await;
+    assert_eq!(
+        held(&report),
+        [
+            ("uncovered-workloads", None),
+            ("uncovered-traffic", None),
+            ("uncovered-traffic", Some("shop/httproutes/web")),
+        ]
+    );
+    let told = &report.blocked[1].message;
+    assert!(
+        told.starts_with("cannot list services in namespace shop"),
+        "{told}"
+    );
+}
+
+/// Ten are shown. Whoever lets ten pass by their names has not let pass the eleventh.
+#[tokio::test]
+async fn every_object_that_a_guard_holds_for_is_known_by_its_name() {
+    let api = FakeApi::new();
+    for i in 0..12 {
+        let pod = in_shop(&json!({}), &json!({}));
+        api.put(&format!("/api/v1/namespaces/shop/pods/bare-{i}"), pod);
+    }
+    let report = guards(&api).await;
+    assert_eq!((report.left, report.blocked.len()), (12, 12));
+}

@@ -1,0 +1,200 @@
+//! What runs: whether it has ended, whether it is up, and what no rule reaches.
+
+use std::collections::HashSet;
+
+use failover_core::api::NotWaitedFor;
+use failover_core::checks::available::{self, Availability};
+use failover_core::checks::pods_gone;
+use failover_core::checks::uncovered;
+use failover_core::guards::{GuardId, of_uncovered};
+use failover_core::{Layer, Role, Rule};
+use serde_json::Value;
+
+use super::lists::{
+    ATTACHMENTS, CLAIMS, DAEMON_SETS, JOBS, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
+    Ruled,
+};
+use super::{Found, LookError, Looker, Scene, blocked};
+use failover_runtime::kube::objects::{ObjectError, Objects};
+use failover_runtime::off_task::off_task;
+
+impl Looker {
+    /// What would run on after a demotion, since no rule reaches it.
+    pub(super) async fn uncovered(&self, scene: &Scene) -> Result<Found, LookError> {
+        let whole = || scene.whole();
+        let (pods, daemon_sets, replica_sets) = futures::try_join!(
+            self.of_namespaces(PODS, whole()),
+            self.of_namespaces(DAEMON_SETS, whole()),
+            self.of_namespaces(REPLICA_SETS, whole()),
+        )?;
+        let rules = scene.rules.clone();
+        Ok(off_task(move || {
+            let found = uncovered::uncovered(&pods, &daemon_sets, &replica_sets, &rules);
+            Found {
+                total: pods.len() + daemon_sets.len(),
+                in_the_way: of_uncovered(&found).into_iter().map(Into::into).collect(),
+                ..Found::default()
+            }
+        })
+        .await)
+    }
+
+    /// What could still write. A pod that keeps an ordered StatefulSet from coming down is deleted, as its own controller
+    /// would if it were ready.
+    pub(super) async fn pods_gone(&self, scene: &Scene) -> Result<Found, LookError> {
+        let names = || scene.namespaces.iter().map(|n| n.name.as_str());
+        let held = [Layer::Workloads, Layer::Volumes];
+        let ruled = self.of_rules(scene, |rule| held.contains(&rule.layer));
+        let (workloads, volumes): (Vec<_>, Vec<_>) = ruled
+            .await?
+            .into_iter()
+            .partition(|ruled| ruled.rule.layer == Layer::Workloads);
+        let (replica_sets, replication_controllers, jobs) = futures::try_join!(
+            self.of_namespaces(REPLICA_SETS, names()),
+            self.of_namespaces(REPLICATION_CONTROLLERS, names()),
+            self.of_namespaces(JOBS, names()),
+        )?;
+        let owners = [replica_sets, replication_controllers, jobs];
+        let owners: Vec<Value> = owners.into_iter().flatten().collect();
+        // Last, so that nothing can have come of what was listed before.
+        let pods = self.of_namespaces(PODS, names()).await?;
+        let failed = |pod: &Value| pod["status"]["phase"] == "Failed";
+        let nodes = async {
+            if pods.iter().any(failed) {
+                self.of_cluster(NODES).await
+            } else {
+                Ok(vec![])
+            }
+        };
+        let of_volumes = async {
+            if volumes.is_empty() {
+                return Ok((vec![], vec![]));
+            }
+            futures::try_join!(
+                self.of_namespaces(CLAIMS, names()),
+                self.of_cluster(ATTACHMENTS)
+            )
+        };
+        let (nodes, (claims, attachments)) = futures::try_join!(nodes, of_volumes)?;
+        let judged = off_task(move || {
+            let workloads: Vec<_> = workloads
+                .iter()
+                .filter(|ruled| ruled.role == Some(Role::Secondary))
+                .map(held_object)
+                .collect();
+            let volumes: Vec<_> = volumes.iter().map(held_object).collect();
+            let listed = pods_gone::Listed {
+                pods: &pods,
+                owners: &owners,
+                nodes: &nodes,
+                claims: &claims,
+                attachments: &attachments,
+            };
+            let running = pods_gone::running(&workloads, &volumes, &listed);
+            let total = workloads.len() + volumes.len();
+            (total, running, pods)
+        });
+        let (total, running, pods) = judged.await;
+        for (namespace, name) in &running.stuck {
+            self.unblock(namespace, name, &pods).await;
+        }
+        Ok(Found {
+            total,
+            in_the_way: running
+                .objects
+                .iter()
+                .map(|(object, what)| {
+                    blocked(
+                        GuardId::PodsRunning,
+                        object,
+                        what,
+                        "see what keeps it, or make sure that it cannot write and override",
+                    )
+                })
+                .collect(),
+            ..Found::default()
+        })
+    }
+
+    /// Deletes a pod, provided that it is the one that was seen. That it cannot be deleted shows at the next look.
+    async fn unblock(&self, namespace: &str, name: &str, pods: &[Value]) {
+        let uid = pods
+            .iter()
+            .find(|pod| {
+                pod["metadata"]["namespace"] == namespace && pod["metadata"]["name"] == name
+            })
+            .and_then(|pod| pod["metadata"]["uid"].as_str());
+        let Some(uid) = uid else { return };
+        tracing::info!(
+            namespace,
+            pod = name,
+            "deleting a pod that is not ready: its ordered StatefulSet waits for it before it comes down"
+        );
+        let objects = Objects::at(&self.client, "v1", "pods", Some(namespace));
+        match objects.delete(name, uid).await {
+            Ok(()) | Err(ObjectError::NotFound | ObjectError::Conflict) => {}
+            Err(error) => tracing::warn!(namespace, pod = name, %error, "cannot delete it"),
+        }
+    }
+
+    /// What was restored and is not up yet. What Flux installs is listed before the workloads, so that those of a release that
+    /// is Ready are among them; and after them again, since a release may bring others.
+    pub(super) async fn available(&self, scene: &Scene) -> Result<Found, LookError> {
+        let gitops = |rule: &Rule| rule.layer == Layer::Gitops;
+        let before = self.of_rules(scene, gitops).await?;
+        let workloads = |rule: &Rule| rule.layer == Layer::Workloads;
+        let workloads = self.of_rules(scene, workloads).await?;
+        let after = self.of_rules(scene, gitops).await?;
+        let before: HashSet<_> = before.iter().map(|ruled| &ruled.reference).collect();
+        let (mut total, mut lacking, mut not_waited_for) = (0, vec![], vec![]);
+        for ruled in workloads.iter().chain(&after) {
+            if ruled.role != Some(Role::Primary) {
+                continue;
+            }
+            let is_new = ruled.rule.layer == Layer::Gitops && !before.contains(&ruled.reference);
+            let found = match available::of(&ruled.rule, &ruled.object) {
+                Availability::Nothing => continue,
+                found if scene.terminating.contains(&ruled.reference.namespace) => match found {
+                    Availability::Up => found,
+                    _ => Availability::LeftOut("its namespace is being deleted".to_owned()),
+                },
+                // What it installs may be younger than the list of workloads.
+                Availability::Up if is_new => {
+                    Availability::Lacking("it was created only now".to_owned())
+                }
+                found => found,
+            };
+            total += 1;
+            match found {
+                Availability::Nothing | Availability::Up => {}
+                Availability::Lacking(what) => lacking.push(blocked(
+                    GuardId::WorkloadsUnavailable,
+                    &ruled.reference,
+                    &what,
+                    "kubectl describe tells why",
+                )),
+                Availability::LeftOut(message) => {
+                    total -= 1;
+                    not_waited_for.push(NotWaitedFor {
+                        object: ruled.reference.to_string(),
+                        message,
+                    });
+                }
+            }
+        }
+        let up = total - lacking.len();
+        let enough = up * 100 >= total * usize::from(self.available_percent);
+        Ok(Found {
+            total,
+            in_the_way: if enough { vec![] } else { lacking },
+            not_waited_for,
+        })
+    }
+}
+
+fn held_object(ruled: &Ruled) -> pods_gone::HeldObject<'_> {
+    pods_gone::HeldObject {
+        reference: &ruled.reference,
+        object: &ruled.object,
+    }
+}

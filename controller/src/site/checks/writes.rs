@@ -1,0 +1,245 @@
+//! Whether what the walk is going to write would be taken: asked of the API server, object by object, before anything moves.
+//!
+//! A policy of the cluster's own may refuse it (a minimum of replicas, say), or the object may have no room for the record.
+//! Found on the way, that holds a walk with traffic off already.
+//!
+//! What is asked is what will be written: the rewrite for the role that the walk leads to, as a dry run under
+//! [`PREVIEW_MANAGER`](failover_core::names::PREVIEW_MANAGER). The webhook leaves that as it is, and the backstop lets it
+//! through, since both still go by the role that is left; everybody else's admission judges it as it will be.
+
+use std::collections::HashSet;
+
+use failover_core::Rule;
+use failover_core::admission::refusal::{self, Answer, Refuser};
+use failover_core::admission::rewrite::Note;
+use failover_core::api::Blocked;
+use failover_core::guards::{of_hopeless, of_refused};
+use failover_core::plan::{ObjectRef, plan_object};
+use failover_core::transition::EnrolledNamespace;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde_json::Value;
+
+use super::{Found, LookError, Looker, Scene};
+use failover_runtime::kube::discovery;
+use failover_runtime::kube::objects::{ObjectError, Objects, PAGE};
+use failover_runtime::kube::retry::patiently;
+
+/// Kinds in namespaces that are gone through at once, and changes of each that are asked about at once.
+const SCOPES_AT_ONCE: usize = 4;
+const ASKED_AT_ONCE: usize = 4;
+
+/// How often an object that changes meanwhile is decided anew.
+const TRIES: u32 = 3;
+
+/// How often a webhook that does not answer is waited for in one scope. It would not answer about the others either, and
+/// each may take its full timeout.
+const SILENCE: usize = 3;
+
+impl Looker {
+    /// Changes that would be refused.
+    pub(super) async fn refused_writes(&self, scene: &Scene) -> Result<Found, LookError> {
+        let served = discovery::served(&self.client, &scene.rules).await?;
+        let scopes: Vec<_> = scene
+            .namespaces
+            .iter()
+            .flat_map(|namespace| served.iter().map(move |rule| (namespace, rule)))
+            .map(|(namespace, rule)| self.refused_in(scene, namespace, rule))
+            .collect();
+        let mut found: Found = futures::stream::iter(scopes)
+            .buffer_unordered(SCOPES_AT_ONCE)
+            .try_fold(Found::default(), async |mut all, one| {
+                all.add(one);
+                Ok(all)
+            })
+            .await?;
+        found.in_the_way.sort_by(|a, b| a.object.cmp(&b.object));
+        Ok(found)
+    }
+
+    async fn refused_in(
+        &self,
+        scene: &Scene,
+        namespace: &EnrolledNamespace,
+        rule: &Rule,
+    ) -> Result<Found, LookError> {
+        let scope = Scope {
+            scene,
+            namespace,
+            rule,
+            objects: Objects::new(&self.client, rule, &namespace.name),
+        };
+        let mut found = Found::default();
+        let mut silent = 0;
+        let mut seen = HashSet::new();
+        let (mut limit, mut token) = (Some(PAGE), None::<String>);
+        while silent < SILENCE {
+            let page = match patiently(|| scope.objects.page(limit, token.as_deref())).await {
+                Ok(page) => page,
+                // The kind is not served any more.
+                Err(ObjectError::NotFound) => break,
+                // A list in one piece cannot expire on the way.
+                Err(ObjectError::Expired) if limit.is_some() => {
+                    (limit, token) = (None, None);
+                    continue;
+                }
+                Err(ObjectError::Refused { status, message }) => {
+                    let every = format!("{}/{}/*", namespace.name, rule.resource);
+                    let message = format!("they cannot be listed: {message} ({status})");
+                    let hold = of_refused(&every, &Refuser::Rights, &message);
+                    found.total += 1;
+                    found.in_the_way.push(Blocked::from(hold));
+                    break;
+                }
+                Err(source) => return Err(scope.error(source)),
+            };
+            let new = |object: &Value| seen.insert(name(object).to_owned());
+            let moving: Vec<Value> = page
+                .items
+                .into_iter()
+                .filter(|object| scope.moves(object))
+                .filter(new)
+                .collect();
+            let mut answers = futures::stream::iter(moving)
+                .map(|object| scope.ask(object))
+                .buffer_unordered(ASKED_AT_ONCE);
+            while let Some(answer) = answers.next().await {
+                let Asked { object, answer } = answer.map_err(|source| scope.error(source))?;
+                found.total += 1;
+                let hold = match answer {
+                    Taken::Yes => continue,
+                    Taken::Never(why) => of_hopeless(&object, &why),
+                    Taken::Refused(by, message) => {
+                        silent += usize::from(matches!(by, Refuser::SilentWebhook(_)));
+                        of_refused(&object, &by, &message)
+                    }
+                };
+                found.in_the_way.push(Blocked::from(hold));
+                if silent == SILENCE {
+                    break;
+                }
+            }
+            token = match page.next {
+                Some(next) => Some(next),
+                None => break,
+            };
+        }
+        Ok(found)
+    }
+}
+
+struct Scope<'a> {
+    scene: &'a Scene,
+    namespace: &'a EnrolledNamespace,
+    rule: &'a Rule,
+    objects: Objects,
+}
+
+struct Asked {
+    object: String,
+    answer: Taken,
+}
+
+enum Taken {
+    Yes,
+    Refused(Refuser, String),
+    /// No rewrite makes it agree with its role.
+    Never(String),
+}
+
+/// What is known before the API server is asked.
+enum Change {
+    None,
+    Impossible(String),
+    Patch(json_patch::Patch),
+}
+
+impl Scope<'_> {
+    fn moves(&self, object: &Value) -> bool {
+        self.rule.reaches(object) && self.scene.has(self.namespace, self.rule, object)
+    }
+
+    fn change(&self, object: &Value) -> Change {
+        match plan_object(self.rule, self.scene.to, &self.namespace.name, object) {
+            Err(error) => Change::Impossible(error.to_string()),
+            Ok(None) => Change::None,
+            Ok(Some(item)) => {
+                let notes = &item.rewrite.notes;
+                if let Some(note) = notes.iter().find(|n| matches!(n, Note::NoRoom { .. })) {
+                    Change::Impossible(note.to_string())
+                } else if item.rewrite.is_empty() {
+                    Change::None
+                } else {
+                    Change::Patch(item.rewrite.patch)
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, mut object: Value) -> Result<Asked, ObjectError> {
+        let reference = ObjectRef::of(self.rule, &self.namespace.name, &object).to_string();
+        let is = |answer| Asked {
+            object: reference.clone(),
+            answer,
+        };
+        for _ in 0..TRIES {
+            let patch = match self.change(&object) {
+                Change::None => break,
+                Change::Impossible(why) => return Ok(is(Taken::Never(why))),
+                Change::Patch(patch) => patch,
+            };
+            let asked = version(&object).to_owned();
+            let answer = patiently(|| self.objects.preview(name(&object), &patch, &asked)).await;
+            let refused = match answer {
+                Ok(()) | Err(ObjectError::NotFound) => break,
+                Err(ObjectError::Conflict) => None,
+                Err(ObjectError::Refused { status, message }) => {
+                    Some(refusal::read(status, &message))
+                }
+                Err(error) => return Err(error),
+            };
+            // Whatever was said of a version that has gone: the patch may not even have applied.
+            let read = patiently(|| self.objects.read(name(&object))).await;
+            match read {
+                Ok(now) => object = now,
+                Err(ObjectError::NotFound) => break,
+                Err(ObjectError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            if version(&object) != asked {
+                continue;
+            }
+            match refused {
+                Some(Answer::Refused { by, message }) => {
+                    return Ok(is(Taken::Refused(by, message)));
+                }
+                Some(Answer::NotAsked(why)) => {
+                    tracing::info!(object = %reference, why, "cannot ask whether its change would be taken");
+                    break;
+                }
+                None => {}
+            }
+        }
+        Ok(is(Taken::Yes))
+    }
+
+    fn error(&self, source: ObjectError) -> LookError {
+        LookError::List {
+            what: format!(
+                "{} in namespace {}",
+                self.rule.group_resource(),
+                self.namespace.name
+            ),
+            source,
+        }
+    }
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn version(object: &Value) -> &str {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
+}

@@ -1,0 +1,224 @@
+//! FailoverPolicies: each is told what became of it, and walks where it orders a state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use failover_core::Role;
+use failover_core::api::{FailoverPolicy, FailoverPolicyStatus, Transition};
+use failover_core::checks::batch::HeldJobs;
+use failover_core::names::CONTROLLER_MANAGER;
+use failover_core::object_roles::{Compiled, ObjectKey, PolicyResult};
+use failover_core::transition::{
+    Closing, EnrolledNamespace, Failing, Look, LookReport, Observation, PolicyAct, Whose,
+    decide_policy, promoting,
+};
+use failover_runtime::error_chain::causes;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt as _};
+use tokio::time::Instant;
+
+use super::checks::{Moving, Scene};
+use super::snapshot::Seen;
+
+/// How many are written at once.
+const AT_ONCE: usize = 8;
+
+/// What is to be done for all policies.
+#[derive(Debug, Default)]
+pub struct Decided {
+    /// Their journals come first.
+    pub writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
+    /// What their walks wait for.
+    pub looks: Vec<Look>,
+    /// When to decide again, if nothing happens before.
+    pub until: Option<Timestamp>,
+    /// When to write again what could not be written.
+    pub not_before: Option<Instant>,
+}
+
+impl Decided {
+    /// What is to be done for volumes that wait to close, too.
+    pub fn also(&mut self, closing: Option<Closing>) {
+        match closing {
+            Some(Closing::Look(look)) => self.looks.push(look),
+            Some(Closing::Wait { until }) => self.wait(until),
+            Some(Closing::Unused(_)) | None => {}
+        }
+    }
+
+    fn wait(&mut self, until: Timestamp) {
+        self.until = Some(self.until.map_or(until, |other| other.min(until)));
+    }
+}
+
+/// `namespace/name`.
+pub fn name_of(policy: &FailoverPolicy) -> String {
+    let namespace = policy.namespace().unwrap_or_default();
+    format!("{namespace}/{}", policy.name_any())
+}
+
+/// Decides for each policy, on what there is to decide on for all, and on the last look that was made for it.
+pub fn decide<'a>(
+    policies: &[Arc<FailoverPolicy>],
+    results: &[PolicyResult],
+    observation: &Observation<'a>,
+    look_of: impl Fn(&Whose) -> (Option<&'a LookReport>, Option<&'a Failing<Look>>),
+) -> Decided {
+    let mut decided = Decided::default();
+    let results = by_name(results);
+    for policy in policies {
+        let Some(result) = of(policy, &results) else {
+            continue;
+        };
+        let whose = Whose::Policy(name_of(policy));
+        let observation = Observation {
+            look: look_of(&whose).0,
+            failing_look: look_of(&whose).1,
+            ..*observation
+        };
+        match decide_policy(&observation, policy, result) {
+            PolicyAct::WriteStatus(status) => {
+                decided.writes.push((Arc::clone(policy), *status));
+            }
+            PolicyAct::Look(look) => decided.looks.push(look),
+            PolicyAct::Wait { until } => decided.wait(until),
+        }
+    }
+    decided
+}
+
+/// The volumes that policies are promoting now.
+pub fn promoted(seen: &Seen, compiled: &Compiled) -> BTreeSet<ObjectKey> {
+    let results = by_name(&compiled.policies);
+    let found = seen.policies.iter().filter_map(|policy| {
+        let result = of(policy, &results)?;
+        Some((&**policy, result))
+    });
+    promoting(found)
+}
+
+type ByName<'a> = BTreeMap<(&'a str, &'a str), &'a PolicyResult>;
+
+/// What became of policies, by namespace and name.
+fn by_name(results: &[PolicyResult]) -> ByName<'_> {
+    results
+        .iter()
+        .map(|result| ((result.namespace.as_str(), result.name.as_str()), result))
+        .collect()
+}
+
+fn of<'a>(policy: &FailoverPolicy, results: &ByName<'a>) -> Option<&'a PolicyResult> {
+    let metadata = &policy.metadata;
+    let (namespace, name) = (metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+    results.get(&(namespace, name)).copied()
+}
+
+/// What became of a policy.
+fn result_of<'a>(policy: &FailoverPolicy, results: &'a [PolicyResult]) -> Option<&'a PolicyResult> {
+    results.iter().find(|result| result.is_of(policy))
+}
+
+/// What a look is about that is not the site's own: the objects that a policy names and that are not refused it, or volumes
+/// that wait to close.
+pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
+    if look.whose == Whose::Nobody {
+        return named(seen, Role::Secondary, compiled.closing.clone());
+    }
+    let is_it = |policy: &&Arc<FailoverPolicy>| look.whose == Whose::Policy(name_of(policy));
+    let mut policies = seen.policies.iter();
+    let policy = policies.find(is_it);
+    let result = policy.and_then(|policy| result_of(policy, &compiled.policies));
+    let resources = result.iter().flat_map(|found| &found.resources);
+    let objects: BTreeSet<ObjectKey> = resources
+        .filter(|found| found.refused.is_none())
+        .filter_map(|found| found.object.clone())
+        .collect();
+    let to = policy.and_then(|policy| policy.spec.desired_state);
+    let walk = policy.and_then(|policy| policy.status.as_ref()?.transition.as_ref());
+    Scene {
+        held_jobs: walk.map(Transition::held_jobs).unwrap_or_default(),
+        ..named(seen, to.unwrap_or(seen.site.spec.role), objects)
+    }
+}
+
+/// What a look at these objects finds them in.
+fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
+    let touched: BTreeSet<&str> = objects.iter().map(|o| o.namespace.as_str()).collect();
+    let touched = |namespace: &&EnrolledNamespace| touched.contains(namespace.name.as_str());
+    Scene {
+        to,
+        namespaces: seen.enrolled.iter().filter(touched).cloned().collect(),
+        moving: Moving::Named(objects),
+        rules: seen.rules.clone(),
+        terminating: seen.terminating.iter().cloned().collect(),
+        held_jobs: HeldJobs::None,
+    }
+}
+
+/// What came of writing statuses.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Each policy that was written: as it was, and as the API server answered.
+    pub answers: Vec<(Arc<FailoverPolicy>, FailoverPolicy)>,
+    /// Those that have changed meanwhile, or are gone: the watch tells.
+    pub conflicts: Vec<String>,
+    /// Those that could not be written.
+    pub failed: Vec<String>,
+}
+
+/// Writes each status on the version it was decided on. One that cannot be written holds nothing up but its own walk.
+pub async fn write_all(
+    client: Client,
+    writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
+) -> Written {
+    let answers: Vec<_> = futures::stream::iter(writes)
+        .map(|(policy, status)| {
+            let client = client.clone();
+            async move {
+                let answer = write(&client, &policy, status).await;
+                (policy, answer)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut written = Written::default();
+    for (policy, answer) in answers {
+        let name = name_of(&policy);
+        match answer {
+            Ok(answer) => written.answers.push((policy, answer)),
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
+                written.conflicts.push(name);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    policy = name,
+                    error = causes(&error),
+                    "cannot write the status of a FailoverPolicy; going on without"
+                );
+                written.failed.push(name);
+            }
+        }
+    }
+    written
+}
+
+async fn write(
+    client: &Client,
+    policy: &FailoverPolicy,
+    status: FailoverPolicyStatus,
+) -> kube::Result<FailoverPolicy> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let api: Api<FailoverPolicy> = Api::namespaced(client.clone(), &namespace);
+    let mut policy = policy.clone();
+    policy.status = Some(status);
+    policy.metadata.managed_fields = None;
+    let params = PostParams {
+        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    api.replace_status(&policy.name_any(), &params, &policy)
+        .await
+}

@@ -1,0 +1,299 @@
+//! What is asked of single objects, from the label or the policy to the object, with the loop as it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use failover_core::RuleSet;
+use failover_core::object_roles::ObjectKey;
+use failover_core::origin::Origin;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::site::testing::harness::{Bed, LAG, SHOP, WEB, is_ready};
+
+const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
+
+/// Just these Deployments carry the exempt label, and the watch tells so.
+fn labelled(bed: &Bed, names: &[&str]) {
+    let mut web = bed.api.get(WEB);
+    let label = names.contains(&"web").then_some("disabled");
+    let patch = json!({ "metadata": { "labels": { "failover.dev/enforce": label } } });
+    json_patch::merge(&mut web, &patch);
+    bed.api.put(WEB, web);
+    let rules = RuleSet::built_in();
+    let rule = rules.find("apps", "deployments").unwrap();
+    let names: Vec<_> = names.iter().map(|name| ("shop", *name)).collect();
+    bed.caches.exempt.found(rule, &names);
+    // Anything that is news.
+    bed.api.put(SHOP, bed.api.get(SHOP));
+}
+
+fn in_force_in_shop(bed: &Bed) -> String {
+    let objects = &bed.api.get(SHOP)["metadata"]["annotations"]["failover.dev/objects"];
+    objects.as_str().unwrap_or_default().to_owned()
+}
+
+fn events(bed: &Bed, reason: &str) -> Vec<String> {
+    let asked = bed.api.take_asked().into_iter();
+    asked
+        .filter(|a| a.path.ends_with("/events") && a.body["reason"] == reason)
+        .map(|a| a.body["note"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    let step = bed.until_settled("birth-east").await.step;
+    labelled(&bed, &["web"]);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!((in_force_in_shop(&bed).as_str(), bed.replicas()), ("", 0));
+    assert_eq!(bed.status().step, step);
+    let told = events(&bed, "HeldBack");
+    assert_eq!(told.len(), 1, "{told:?}");
+
+    bed.order("up", "primary", &["peer-unknown"]);
+    bed.until("exempt", |_| {
+        in_force_in_shop(&bed) == "deployments/web=exempt"
+    })
+    .await;
+    assert_eq!(bed.replicas(), 3, "restored first, then let go");
+    bed.until("swept under it", |status| {
+        status.step > step + 1 && is_ready(status)
+    })
+    .await;
+
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+    assert_eq!(bed.replicas(), 3);
+    labelled(&bed, &[]);
+    bed.until("forced", |_| bed.replicas() == 0).await;
+    assert_eq!(in_force_in_shop(&bed), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_exempts_by_hand_gets_back_what_was_recorded() {
+    let bed = Bed::new("secondary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    labelled(&bed, &[]);
+    assert_eq!(bed.replicas(), 0);
+    // As the CLI does: the label first, and no watch has told of it when the Namespace changes.
+    let mut web = bed.api.get(WEB);
+    web["metadata"]["labels"]["failover.dev/enforce"] = json!("disabled");
+    bed.api.put(WEB, web);
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["annotations"]["failover.dev/objects"] = json!("deployments/web=exempt");
+    bed.api.put(SHOP, shop);
+    let start = Instant::now();
+    bed.until("restored", |_| bed.replicas() == 3).await;
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "not only by the periodic sweep"
+    );
+    assert_eq!(in_force_in_shop(&bed), "deployments/web=exempt");
+    assert_eq!(
+        bed.api.get(WEB)["metadata"].pointer("/annotations/failover.dev~1restore"),
+        None
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_moves_its_object_alone_and_is_told_so() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let policy = |state: &str, generation: i64| {
+        json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+            "metadata": { "namespace": "shop", "generation": generation, "uid": "p" },
+            "spec": { "desiredState": state, "managedResources": [{ "kind": "Deployment", "name": "web" }] }
+        })
+    };
+    let ready = || {
+        let status = bed.api.get(POLICY)["status"].clone();
+        (
+            status["conditions"][0]["status"].clone(),
+            status["resources"][0]["state"].clone(),
+            status["observedGeneration"].clone(),
+        )
+    };
+    bed.api.put(POLICY, policy("secondary", 1));
+    bed.until("told", |_| {
+        ready() == (json!("True"), json!("secondary"), json!(1))
+    })
+    .await;
+    assert_eq!(bed.replicas(), 0);
+    bed.order("down", "secondary", &[]);
+    bed.until_settled("down").await;
+
+    let mut order = policy("primary", 2);
+    order["spec"]["request"] =
+        json!({ "id": "up", "reason": "drill", "overrides": ["peer-unknown"] });
+    order["status"] = bed.api.get(POLICY)["status"].clone();
+    bed.api.put(POLICY, order);
+    bed.until("told", |_| {
+        ready() == (json!("True"), json!("primary"), json!(2))
+    })
+    .await;
+    assert_eq!(bed.replicas(), 3);
+    let asked = bed.api.take_asked();
+    let told = asked.iter().find(|asked| {
+        let body = &asked.body;
+        body["regarding"]["kind"] == "FailoverPolicy"
+            && body["note"]
+                .as_str()
+                .is_some_and(|note| note.starts_with("secondary to primary"))
+    });
+    let told = told.expect("it stands on the policy");
+    assert_eq!(told.path, "/apis/events.k8s.io/v1/namespaces/shop/events");
+    let regarding = &told.body["regarding"];
+    assert_eq!(
+        (
+            &told.body["reason"],
+            &regarding["namespace"],
+            &regarding["name"],
+            &regarding["uid"]
+        ),
+        (
+            &json!("TransitionStarted"),
+            &json!("shop"),
+            &json!("web"),
+            &json!("p")
+        )
+    );
+    bed.api.take_writes();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(bed.api.take_writes(), [""; 0], "nothing is said twice");
+}
+
+/// The journal of single objects is their policy's. Whoever reads an old one, and all else as it is, would turn volumes and
+/// workloads back in one write.
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
+    let bed = Bed::new("primary").await;
+    let controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    drop(controller);
+    let policy = |state: &str, generation: i64| {
+        json!({
+            "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
+            "metadata": { "namespace": "shop", "generation": generation, "uid": "p" },
+            "spec": { "desiredState": state, "managedResources": [{ "kind": "Deployment", "name": "web" }] }
+        })
+    };
+    // A demotion that has come to its last wait ...
+    let mut demoting = policy("secondary", 1);
+    demoting["status"] = json!({
+        "observedGeneration": 1, "phase": "Demoting",
+        "transition": {
+            "id": "r1", "from": "primary", "to": "secondary", "epoch": 0, "startedAt": "2026-01-01T00:00:00Z",
+            "layers": { "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" },
+            "steps": [{ "name": "replication", "state": "Running" }]
+        },
+        "resources": [{ "kind": "Deployment", "name": "web", "namespace": "shop", "state": "secondary" }]
+    });
+    bed.api.put(POLICY, demoting);
+    tokio::time::sleep(LAG * 20).await;
+    // ... was turned round by an order, and by a leader that has carried that out. This one has not heard of it.
+    bed.policies_hang.store(true, Ordering::Relaxed);
+    bed.api.put(POLICY, policy("primary", 2));
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["annotations"]["failover.dev/objects"] = json!("deployments/web=primary");
+    bed.api.put(SHOP, shop);
+    let _controller = bed.controller();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(in_force_in_shop(&bed), "deployments/web=primary");
+    assert_eq!(bed.replicas(), 3);
+
+    // It hears of it.
+    bed.policies_hang.store(false, Ordering::Relaxed);
+    bed.api.put(POLICY, policy("primary", 3));
+    bed.until("settled", is_ready).await;
+    assert_eq!(in_force_in_shop(&bed), "deployments/web=primary");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_leaves_a_primary_gets_back_what_was_recorded() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    // Left over, as by an override of not-conforming.
+    let mut web = bed.api.get(WEB);
+    web["spec"]["replicas"] = json!(0);
+    web["metadata"]["annotations"] = json!({ "failover.dev/restore": r#"{"/spec/replicas":3}"# });
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["labels"]
+        .as_object_mut()
+        .unwrap()
+        .remove("failover.dev/enforce");
+    shop["metadata"]["annotations"]["failover.dev/unenrolled"] = json!("2026-01-01T00:00:00Z bob");
+    bed.api.put(SHOP, shop);
+    bed.api.put(WEB, web);
+    bed.until("left", |_| {
+        bed.shop_labels() == BTreeSet::from(["team=a".to_owned()])
+    })
+    .await;
+    assert_eq!(bed.replicas(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_by_on_its_own_is_not_opened_by_its_namespace_leaving() {
+    let bed = Bed::new("primary").await;
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["annotations"]["failover.dev/objects"] = json!("deployments/web=secondary");
+    bed.api.put(SHOP, shop);
+    bed.until("forced", |_| bed.replicas() == 0).await;
+    let mut shop = bed.api.get(SHOP);
+    shop["metadata"]["labels"]
+        .as_object_mut()
+        .unwrap()
+        .remove("failover.dev/enforce");
+    shop["metadata"]["annotations"]["failover.dev/unenrolled"] = json!("2026-01-01T00:00:00Z bob");
+    bed.api.put(SHOP, shop);
+    bed.until("left", |_| {
+        bed.shop_labels() == BTreeSet::from(["team=a".to_owned()])
+    })
+    .await;
+    assert_eq!(bed.replicas(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lost_its_release_on_a_standby_stays_passive_until_the_release_is_back() {
+    let bed = Bed::new("secondary").await;
+    bed.api
+        .serve("helm.toolkit.fluxcd.io", "v2", "helmreleases");
+    let _controller = bed.controller();
+    bed.until_settled("birth-east").await;
+    let key = |resource: &str| ObjectKey {
+        namespace: "shop".into(),
+        resource: resource.into(),
+        name: "web".into(),
+    };
+    let (web, release) = (key("deployments"), key("helmreleases"));
+    let labels = [("name", "web"), ("namespace", "shop")]
+        .map(|(label, value)| (format!("helm.toolkit.fluxcd.io/{label}"), value.to_owned()));
+    let origin = Origin::of(&labels.into(), &BTreeMap::new()).unwrap();
+    let found = |existing: &[ObjectKey]| {
+        let installed = [(&web, origin.clone())];
+        bed.caches
+            .origins
+            .found(&RuleSet::built_in(), &installed, existing);
+        bed.api.put(SHOP, bed.api.get(SHOP));
+    };
+    found(&[]);
+    bed.until("orphaned", |_| {
+        in_force_in_shop(&bed) == "deployments/web=orphaned"
+    })
+    .await;
+    bed.order("up", "primary", &["peer-unknown"]);
+    bed.until_settled("up").await;
+    assert_eq!(bed.replicas(), 0);
+    found(&[release]);
+    bed.until("restored", |_| bed.replicas() == 3).await;
+    assert_eq!(in_force_in_shop(&bed), "");
+}

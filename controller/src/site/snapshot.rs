@@ -1,0 +1,214 @@
+//! Everything the loop decides on, as it is at one moment.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::api::{FailoverPolicy, Site, Unreadable};
+use failover_core::guards::Facts;
+use failover_core::namespace::may_enrol;
+use failover_core::transition::EnrolledNamespace;
+use failover_core::{NamespaceState, RuleSet};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use tokio::time::Instant;
+
+use super::backstop::Backstop;
+use super::exemptions::ExemptLabels;
+use super::informers::Caches;
+use super::namespaces::{self, NamespaceMeta};
+use super::origins::OriginWatches;
+use super::webhook_replicas::{Enforcers, Live};
+use failover_runtime::kube::own_writes::OwnWrites;
+
+/// One look at the cluster.
+#[derive(Debug)]
+pub struct Seen {
+    pub site: Arc<Site>,
+    /// Sorted by name.
+    pub enrolled: Vec<EnrolledNamespace>,
+    /// The Namespaces behind `enrolled`, by name: what is written is written on these versions.
+    pub namespaces: BTreeMap<String, Arc<NamespaceMeta>>,
+    /// Names of all Namespaces that are not enrolled.
+    pub outside: Vec<String>,
+    /// Names of those of them that were unenrolled.
+    pub unenrolled: Vec<String>,
+    /// Names of enrolled Namespaces that are being deleted.
+    pub terminating: Vec<String>,
+    /// Namespaces that are not enrolled any more and still carry our state.
+    pub left_behind: Vec<Arc<NamespaceMeta>>,
+    pub policies: Vec<Arc<FailoverPolicy>>,
+    /// The rules in force.
+    pub rules: RuleSet,
+    pub live: Live,
+    pub facts: Facts,
+    /// What is there and is in nothing of the above.
+    pub unreadable: Vec<Unreadable>,
+    pub at: Timestamp,
+}
+
+impl Seen {
+    /// Namespaces that are to lose our state. One that nobody unenrolled keeps it: it may come back.
+    pub fn released(&self) -> Vec<Arc<NamespaceMeta>> {
+        let left = self.site.status.as_ref().map(|status| &status.left);
+        let is_left = |namespace: &NamespaceMeta| {
+            left.is_some_and(|left| left.contains(&namespace.name_any()))
+        };
+        let behind = self.left_behind.iter();
+        behind.filter(|n| !is_left(n)).cloned().collect()
+    }
+}
+
+/// What a look came to.
+#[derive(Debug)]
+pub enum Sight {
+    /// There is no Site, and so nothing to carry out. What enforcement there is stays as it is.
+    NoSite,
+    /// There is one, and what it orders cannot be read. Nothing is done, and nothing of it is forgotten.
+    Unreadable,
+    Seen(Box<Seen>),
+}
+
+/// Looks at the caches, and at what we have written ourselves since.
+#[derive(Debug)]
+pub struct Observer {
+    caches: Caches,
+    enforcers: Enforcers,
+    backstop: Backstop,
+    own_sites: OwnWrites<Site>,
+    own_namespaces: OwnWrites<NamespaceMeta>,
+    own_policies: OwnWrites<FailoverPolicy>,
+    /// What has been logged and still is so: told once, not at every look.
+    told: HashSet<String>,
+}
+
+impl Observer {
+    pub fn new(caches: Caches, forget_after: Duration) -> Self {
+        Self {
+            caches,
+            enforcers: Enforcers::new(forget_after),
+            backstop: Backstop::default(),
+            own_sites: OwnWrites::default(),
+            own_namespaces: OwnWrites::default(),
+            own_policies: OwnWrites::default(),
+            told: HashSet::new(),
+        }
+    }
+
+    pub fn look(&mut self, now: Instant, at: Timestamp) -> Sight {
+        // Always, so that the clocks of Leases run on.
+        let leases = self.caches.enforcer_leases.state();
+        let live = self
+            .enforcers
+            .observe(leases.iter().map(AsRef::as_ref), now, at);
+        let Some(site) = self.caches.site() else {
+            return match self.caches.unreadable_site() {
+                Some(_) => Sight::Unreadable,
+                None => Sight::NoSite,
+            };
+        };
+        let site = self.own_sites.newest(site);
+        let role_rules = self.caches.role_rules.state();
+        let (rules, errors) = RuleSet::with_role_rules(role_rules.iter().map(AsRef::as_ref));
+        let mut problems: Vec<String> = errors
+            .into_iter()
+            .map(|(name, error)| {
+                format!("RoleRule {name} is not used: {error}: correct or delete it")
+            })
+            .collect();
+        let policies = self.caches.failover_policies.state().into_iter();
+        let mut seen = Seen {
+            policies: policies.map(|p| self.own_policies.newest(p)).collect(),
+            rules,
+            unreadable: self.caches.unreadable.all(),
+            facts: Facts {
+                webhook_configured: self.caches.webhook_configured(),
+                policy_configured: self
+                    .backstop
+                    .is_configured(&self.caches.policies, &self.caches.bindings),
+            },
+            site,
+            enrolled: Vec::new(),
+            namespaces: BTreeMap::new(),
+            outside: Vec::new(),
+            unenrolled: Vec::new(),
+            terminating: Vec::new(),
+            left_behind: Vec::new(),
+            live,
+            at,
+        };
+        for cached in self.caches.namespaces.state() {
+            let namespace = self.own_namespaces.newest(cached);
+            let name = namespace.name_any();
+            let metadata = &namespace.metadata;
+            let (state, found) =
+                NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+            problems.extend(
+                found
+                    .into_iter()
+                    .map(|problem| format!("namespace {name}: {problem}")),
+            );
+            if state.enforcement.is_some() && !may_enrol(&name) {
+                problems.push(format!("namespace {name} is never enrolled: its label failover.dev/enforce has no effect"));
+            } else if state.enforcement.is_some() {
+                if metadata.deletion_timestamp.is_some() {
+                    seen.terminating.push(name.clone());
+                }
+                seen.enrolled.push(EnrolledNamespace {
+                    name: name.clone(),
+                    state,
+                });
+                seen.namespaces.insert(name, namespace);
+            } else {
+                if state.unenrolled.is_some() {
+                    seen.unenrolled.push(name.clone());
+                }
+                seen.outside.push(name);
+                if namespaces::is_left_behind(metadata) {
+                    seen.left_behind.push(namespace);
+                }
+            }
+        }
+        seen.enrolled.sort_by(|a, b| a.name.cmp(&b.name));
+        self.tell(problems);
+        Sight::Seen(Box::new(seen))
+    }
+
+    pub fn exempt_labels(&self) -> &ExemptLabels {
+        &self.caches.exempt
+    }
+
+    pub fn origins(&self) -> &OriginWatches {
+        &self.caches.origins
+    }
+
+    pub fn wrote_site(&mut self, replaced: &Site, answer: Site) {
+        self.own_sites
+            .wrote(&replaced.resource_version().unwrap_or_default(), answer);
+    }
+
+    pub fn wrote_namespace(&mut self, replaced: &NamespaceMeta, answer: NamespaceMeta) {
+        self.own_namespaces
+            .wrote(&replaced.resource_version().unwrap_or_default(), answer);
+    }
+
+    pub fn wrote_policy(&mut self, replaced: &FailoverPolicy, answer: FailoverPolicy) {
+        self.own_policies
+            .wrote(&replaced.resource_version().unwrap_or_default(), answer);
+    }
+
+    /// Waits until a cache has changed.
+    pub async fn changed(&self) {
+        self.caches.changed().await;
+    }
+
+    fn tell(&mut self, problems: Vec<String>) {
+        for problem in problems
+            .iter()
+            .filter(|problem| !self.told.contains(*problem))
+        {
+            tracing::warn!("{problem}");
+        }
+        self.told = problems.into_iter().collect();
+    }
+}

@@ -1,0 +1,213 @@
+//! Bringing every ruled object into line, and looking again until it is so.
+//!
+//! ```text
+//!   survey ──strays──► re-admit ({} merge patch) ──► conforms? by the webhook
+//!     ▲                                          └─► does not: write the same rewrite ourselves, on that version
+//!     └───────────── until nothing strays, or nothing gets better ◄──────────────────┘
+//! ```
+//!
+//! An empty patch makes the webhook apply the rule as if the owner had written the object again, and takes no ownership of
+//! any field. Where the webhook did not act (it is down, or slow), the rewrite is written from here: the same function, so
+//! the same result. A cluster that conforms is only read.
+
+pub mod drift;
+pub mod progress;
+pub mod remedy;
+pub mod running;
+
+use std::collections::HashMap;
+
+use failover_core::RuleSet;
+use failover_core::api::Blocked;
+use failover_core::guards::GuardId;
+use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::Client;
+
+use super::sweep::drift::{Scope, Stray, Survey, SurveyError, survey};
+use super::sweep::progress::Progress;
+use super::sweep::remedy::{Fixed, fix};
+use failover_runtime::kube::discovery::{self, DiscoveryError};
+use failover_runtime::kube::objects::ObjectError;
+
+/// How often everything is gone through again while that still helps. More than two are needed only where something
+/// writes against us and the webhook is down.
+const ROUNDS: u32 = 4;
+
+/// The most objects that a report names.
+const NAMES: usize = 10;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    #[error("cannot write {object}")]
+    Write { object: String, source: ObjectError },
+}
+
+/// What a sweep found and did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Ruled objects seen by the last survey.
+    pub total: i64,
+    /// Those of them that are held passive.
+    pub held: i64,
+    /// Brought into line by the webhook.
+    pub readmitted: i64,
+    /// Brought into line from here.
+    pub rewritten: i64,
+    /// The first of both, at most ten.
+    pub names: Vec<String>,
+    /// Objects that the last survey found not to conform.
+    pub left: i64,
+    /// The first of those, at most [`BLOCKED_LIMIT`], and why.
+    pub blocked: Vec<Blocked>,
+}
+
+impl Swept {
+    pub fn changed(&self) -> i64 {
+        self.readmitted + self.rewritten
+    }
+}
+
+/// Sweeps with bounded concurrency.
+#[derive(Clone)]
+pub struct Sweeper {
+    client: Client,
+    at_once: usize,
+}
+
+impl std::fmt::Debug for Sweeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sweeper")
+            .field("at_once", &self.at_once)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sweeper {
+    pub fn new(client: Client, at_once: u16) -> Self {
+        Self {
+            client,
+            at_once: at_once.into(),
+        }
+    }
+
+    /// Sweeps these namespaces under the roles they are given with. Safe to drop at any point: every write stands for
+    /// itself.
+    pub async fn sweep(
+        &self,
+        namespaces: &[EnrolledNamespace],
+        rules: &RuleSet,
+        progress: &Progress,
+    ) -> Result<Swept, SweepError> {
+        let rules = discovery::served(&self.client, rules).await?;
+        let scopes = Scope::all(&self.client, namespaces, &rules);
+        let mut swept = Swept::default();
+        let mut reasons = HashMap::new();
+        let mut seen = survey(&scopes).await?;
+        for _ in 0..ROUNDS {
+            progress.seen(seen.total, seen.total - count(&seen.strays));
+            let before = swept.changed();
+            for strays in in_order(&seen.strays) {
+                for (object, fixed) in self.fix_all(strays, progress).await? {
+                    swept.take_in(object, fixed, &mut reasons);
+                }
+            }
+            if seen.strays.is_empty() {
+                break;
+            }
+            seen = survey(&scopes).await?;
+            if swept.changed() == before {
+                break;
+            }
+        }
+        swept.conclude(&seen, &reasons);
+        Ok(swept)
+    }
+
+    async fn fix_all(
+        &self,
+        strays: Vec<Stray>,
+        progress: &Progress,
+    ) -> Result<Vec<(String, Fixed)>, SweepError> {
+        futures::stream::iter(strays)
+            .map(|stray| async move {
+                let object = stray.reference();
+                let fixed = match &stray.hopeless {
+                    Some(why) => Fixed::Blocked(why.clone()),
+                    None => fix(&stray.scope, &stray.name).await.map_err(|source| {
+                        SweepError::Write {
+                            object: object.clone(),
+                            source,
+                        }
+                    })?,
+                };
+                if !matches!(fixed, Fixed::Blocked(_)) {
+                    progress.one_done();
+                }
+                Ok((object, fixed))
+            })
+            .buffer_unordered(self.at_once)
+            .try_collect()
+            .await
+    }
+}
+
+/// What others scale comes before those who may scale it: a paused KEDA ScaledObject scales a StatefulSet to 0 at once, and
+/// by then its claims must be safe.
+fn in_order(strays: &[Stray]) -> [Vec<Stray>; 2] {
+    let (scaled, others) = strays
+        .iter()
+        .cloned()
+        .partition(|stray| stray.scope.rule.scale_is_unsafe());
+    [scaled, others]
+}
+
+impl Swept {
+    fn take_in(&mut self, object: String, fixed: Fixed, reasons: &mut HashMap<String, String>) {
+        match fixed {
+            Fixed::Readmitted => self.readmitted += 1,
+            Fixed::Rewritten => self.rewritten += 1,
+            Fixed::Moot => return,
+            Fixed::Blocked(why) => {
+                reasons.insert(object, why);
+                return;
+            }
+        }
+        // Changed, and so not blocked now: what is said of it later must not be an old reason.
+        reasons.remove(&object);
+        if self.names.len() < NAMES && !self.names.contains(&object) {
+            self.names.push(object);
+        }
+    }
+
+    fn conclude(&mut self, seen: &Survey, reasons: &HashMap<String, String>) {
+        self.total = seen.total;
+        self.held = seen.held;
+        self.left = count(&seen.strays);
+        self.blocked = seen
+            .strays
+            .iter()
+            .take(BLOCKED_LIMIT)
+            .map(|stray| {
+                let object = stray.reference();
+                let message = stray
+                    .hopeless
+                    .clone()
+                    .or_else(|| reasons.get(&object).cloned())
+                    .unwrap_or_else(|| "is changed back as soon as it is swept: find its writer, and see that the webhook runs".to_owned());
+                Blocked { guard: GuardId::NotConforming.to_string(), object: Some(object), message }
+            })
+            .collect();
+    }
+}
+
+fn count<T>(items: &[T]) -> i64 {
+    i64::try_from(items.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

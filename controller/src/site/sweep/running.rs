@@ -1,0 +1,203 @@
+//! A sweep under way: the loop polls it while it rests, goes on observing, and drops it when it decides otherwise.
+//!
+//! It is no task of its own, so that nothing is written any more once the loop itself is dropped, as when leadership ends.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::namespace::ObjectRoles;
+use failover_core::transition::{EnrolledNamespace, SweepReport};
+use failover_core::{Layer, RuleSet};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::progress::Progress;
+use super::{SweepError, Sweeper, Swept};
+use crate::metrics::{Metrics, SweepLabels, WriterLabels};
+use crate::site::object_roles::in_force;
+
+type Work = Pin<Box<dyn Future<Output = Result<Swept, SweepError>> + Send>>;
+
+pub struct Sweeping {
+    /// The step whose roles it enforces.
+    pub step: i64,
+    /// Those whose objects it sweeps.
+    pub layers: &'static [Layer],
+    /// What it takes to be in force of single objects.
+    pub objects: BTreeMap<String, ObjectRoles>,
+    pub progress: Arc<Progress>,
+    /// When its progress was last written.
+    pub shown: Instant,
+    started: Instant,
+    work: Work,
+}
+
+impl std::fmt::Debug for Sweeping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sweeping")
+            .field("step", &self.step)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sweeping {
+    pub fn start(
+        sweeper: &Sweeper,
+        namespaces: &[EnrolledNamespace],
+        rules: &RuleSet,
+        step: i64,
+        layers: &'static [Layer],
+    ) -> Self {
+        let rules = rules.of_layers(layers);
+        let progress = Arc::new(Progress::default());
+        let (sweeper, counted) = (sweeper.clone(), Arc::clone(&progress));
+        let swept = namespaces.to_vec();
+        let work = Box::pin(async move { sweeper.sweep(&swept, &rules, &counted).await });
+        let started = Instant::now();
+        Self {
+            step,
+            layers,
+            objects: in_force(namespaces),
+            progress,
+            shown: started,
+            started,
+            work,
+        }
+    }
+
+    /// Sweeps on until the end. Dropping this future leaves the sweep where it is.
+    pub async fn finish(&mut self) -> Result<Swept, SweepError> {
+        (&mut self.work).await
+    }
+
+    pub fn took(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What it reports, which goes on counting where an earlier one under the same step left off.
+    pub fn report(
+        &self,
+        earlier: Option<&SweepReport>,
+        swept: &Swept,
+        finished_at: Timestamp,
+    ) -> SweepReport {
+        let before = earlier
+            .filter(|report| report.step == self.step)
+            .map_or(0, |report| report.changed);
+        SweepReport {
+            step: self.step,
+            layers: self.layers,
+            total: swept.total,
+            changed: before + swept.changed(),
+            left: swept.left,
+            blocked: swept.blocked.clone(),
+            finished_at,
+        }
+    }
+}
+
+/// Counts what a sweep did.
+pub fn count(
+    metrics: &Metrics,
+    layers: &[Layer],
+    result: Result<&Swept, &SweepError>,
+    took: Duration,
+) {
+    let label = match result {
+        Err(_) => "failed",
+        Ok(swept) if swept.left > 0 => "blocked",
+        Ok(swept) if swept.changed() > 0 => "corrected",
+        Ok(_) => "clean",
+    };
+    metrics
+        .sweeps
+        .get_or_create(&SweepLabels {
+            result: label.to_owned(),
+        })
+        .inc();
+    let Ok(swept) = result else { return };
+    metrics.sweep_duration.observe(took.as_secs_f64());
+    metrics.nonconforming_objects.set(swept.left);
+    if layers == Layer::ALL {
+        metrics.held_objects.set(swept.held);
+    }
+    for (by, objects) in [
+        ("webhook", swept.readmitted),
+        ("controller", swept.rewritten),
+    ] {
+        let labels = WriterLabels { by: by.to_owned() };
+        metrics
+            .objects_rewritten
+            .get_or_create(&labels)
+            .inc_by(u64::try_from(objects).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_counts_what_all_its_sweeps_changed() {
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        let swept = |rewritten| Swept {
+            total: 9,
+            rewritten,
+            ..Swept::default()
+        };
+        let sweeping = |step| Sweeping {
+            step,
+            layers: &Layer::ALL,
+            objects: BTreeMap::new(),
+            progress: Arc::default(),
+            shown: Instant::now(),
+            started: Instant::now(),
+            work: Box::pin(std::future::pending()),
+        };
+        let first = sweeping(4).report(None, &swept(3), at);
+        assert_eq!(first.changed, 3);
+        assert_eq!(sweeping(4).report(Some(&first), &swept(2), at).changed, 5);
+        assert_eq!(
+            sweeping(5).report(Some(&first), &swept(2), at).changed,
+            2,
+            "a new step counts anew"
+        );
+    }
+
+    #[test]
+    fn sweeps_are_counted_by_what_came_of_them() {
+        let metrics = Metrics::new();
+        count(
+            &metrics,
+            &Layer::ALL,
+            Ok(&Swept::default()),
+            Duration::from_millis(30),
+        );
+        count(
+            &metrics,
+            &Layer::ALL,
+            Ok(&Swept {
+                held: 4,
+                readmitted: 2,
+                rewritten: 1,
+                left: 1,
+                ..Swept::default()
+            }),
+            Duration::from_millis(30),
+        );
+        let text = metrics.encode().unwrap();
+        for line in [
+            "failover_sweeps_total{result=\"clean\"} 1",
+            "failover_sweeps_total{result=\"blocked\"} 1",
+            "failover_objects_rewritten_total{by=\"webhook\"} 2",
+            "failover_objects_rewritten_total{by=\"controller\"} 1",
+            "failover_nonconforming_objects 1",
+            "failover_held_objects 4",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The room that an object has for annotations. What exceeds it is refused with 422, which Flux with `force: true` takes for
+//! "delete it and create it anew": so a change of ours must never be what exceeds it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use json_patch::{Patch, PatchOperation};
+use serde::Deserialize;
+
+use crate::json::view::View;
+
+/// The most bytes that keys and values of an object's annotations may have together (`TotalAnnotationSizeLimitB` in
+/// `k8s.io/apimachinery/pkg/api/validation`).
+pub const LIMIT: usize = 256 * 1024;
+
+/// The size of the annotations after a patch, where it is the patch that makes them too large.
+pub(crate) fn overflow(view: &View<'_>, patch: &Patch) -> Option<usize> {
+    let added: Vec<(String, &str)> = patch.0.iter().filter_map(added).collect();
+    if added.is_empty() {
+        return None;
+    }
+    let mut annotations = annotations(view.text())?;
+    let before = size(&annotations);
+    for operation in &patch.0 {
+        if let PatchOperation::Remove(remove) = operation
+            && let Some(key) = key_of(&remove.path.to_string())
+        {
+            annotations.remove(key.as_str());
+        }
+    }
+    for (key, value) in added {
+        annotations.insert(key.into(), value.into());
+    }
+    let after = size(&annotations);
+    (before <= LIMIT && after > LIMIT).then_some(after)
+}
+
+fn size(annotations: &BTreeMap<Cow<'_, str>, Cow<'_, str>>) -> usize {
+    annotations
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum()
+}
+
+/// `None` where they are no texts: the API server does not take such an object, whatever is added to it.
+fn annotations(object: &str) -> Option<BTreeMap<Cow<'_, str>, Cow<'_, str>>> {
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow, default)]
+        metadata: Option<Metadata<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow, default)]
+        annotations: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    }
+    let object: Object<'_> = serde_json::from_str(object).ok()?;
+    Some(
+        object
+            .metadata
+            .and_then(|metadata| metadata.annotations)
+            .unwrap_or_default(),
+    )
+}
+
+fn added(operation: &PatchOperation) -> Option<(String, &str)> {
+    match operation {
+        PatchOperation::Add(add) => Some((key_of(&add.path.to_string())?, add.value.as_str()?)),
+        _ => None,
+    }
+}
+
+/// The annotation that a path of a patch is about.
+fn key_of(path: &str) -> Option<String> {
+    let key = path.strip_prefix("/metadata/annotations/")?;
+    Some(key.replace("~1", "/").replace("~0", "~"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An object whose annotations leave this much room.
+    fn with_room(room: usize) -> String {
+        json!({"metadata": {"annotations": {"a": "x".repeat(LIMIT - 1 - room)}}}).to_string()
+    }
+
+    #[rstest]
+    #[case::exactly_full(9, None)]
+    #[case::one_too_many(8, Some(LIMIT + 1))]
+    fn a_patch_that_exceeds_the_room_is_found(
+        #[case] room: usize,
+        #[case] expected: Option<usize>,
+    ) {
+        let object = with_room(room);
+        let view = View::parse(&object, []).unwrap();
+        let patch: Patch = serde_json::from_value(json!([
+            {"op": "add", "path": "/spec/replicas", "value": 0},
+            {"op": "add", "path": "/metadata/annotations/b~1c", "value": "123456"},
+        ]))
+        .unwrap();
+        assert_eq!(overflow(&view, &patch), expected);
+    }
+
+    #[test]
+    fn what_is_too_large_already_is_no_matter_of_the_patch() {
+        let object = json!({"metadata": {"annotations": {"a": "x".repeat(LIMIT)}}}).to_string();
+        let view = View::parse(&object, []).unwrap();
+        let patch: Patch = serde_json::from_value(
+            json!([{"op": "add", "path": "/metadata/annotations/b", "value": "1"}]),
+        )
+        .unwrap();
+        assert_eq!(overflow(&view, &patch), None);
+    }
+
+    #[test]
+    fn what_is_replaced_or_removed_makes_room() {
+        let object = with_room(0);
+        let view = View::parse(&object, []).unwrap();
+        let patch: Patch = serde_json::from_value(json!([
+            {"op": "add", "path": "/metadata/annotations/a", "value": "short"},
+            {"op": "add", "path": "/metadata/annotations/b", "value": "1"},
+        ]))
+        .unwrap();
+        assert_eq!(overflow(&view, &patch), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! One admission request, and the decision about it.
+
+pub mod annotations;
+pub mod namespace;
+pub mod record;
+pub mod refusal;
+pub mod rewrite;
+pub(crate) mod scale;
+
+use crate::admission::rewrite::{Rewrite, RewriteError, Subject, rewrite};
+use crate::json::view::View;
+use crate::namespace::{ExemptLabel, NamespaceState};
+use crate::rules::rule::{Rule, RuleSet};
+
+/// What is done to the object. Nothing else changes what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+}
+
+/// What of an admission request a decision depends on, borrowed from the review.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub operation: Operation,
+    pub group: &'a str,
+    /// Plural.
+    pub resource: &'a str,
+    pub subresource: Option<&'a str>,
+    /// Empty where the object is created with `generateName`.
+    pub name: &'a str,
+    pub field_manager: Option<&'a str>,
+    /// JSON.
+    pub object: &'a str,
+    /// JSON; present on an update.
+    pub old_object: Option<&'a str>,
+}
+
+/// Decides about one request from the state of its namespace alone: no look-up, no clock.
+pub fn admit(
+    rules: &RuleSet,
+    namespace: &NamespaceState,
+    request: &Request<'_>,
+) -> Result<Rewrite, RewriteError> {
+    let Some(rule) = rules.find(request.group, request.resource) else {
+        return Ok(Rewrite::default());
+    };
+    let created_name;
+    let name = if request.name.is_empty() {
+        created_name = View::parse(request.object, [])
+            .map_err(RewriteError::NotJson)?
+            .own_name()
+            .unwrap_or_default();
+        &created_name
+    } else {
+        request.name
+    };
+    let subresource = request.subresource.filter(|s| !s.is_empty());
+    let label = exempt_label(rule, namespace, request, name)?;
+    let Some(role) = namespace.role_for(rule, name, label) else {
+        return Ok(Rewrite::default());
+    };
+    match subresource {
+        Some("scale") if rule.scale => {
+            scale::rewrite(rule, role, request.object, request.old_object)
+        }
+        Some(_) => Ok(Rewrite::default()),
+        None => {
+            let subject = Subject::parse(
+                rule,
+                request.operation,
+                request.field_manager,
+                request.object,
+                request.old_object,
+            )?;
+            rewrite(rule, role, &subject)
+        }
+    }
+}
+
+/// The exempt label of the object as it will be stored, looked for only where something depends on it.
+fn exempt_label(
+    rule: &Rule,
+    namespace: &NamespaceState,
+    request: &Request<'_>,
+    name: &str,
+) -> Result<ExemptLabel, RewriteError> {
+    if request.subresource.is_some_and(|s| !s.is_empty()) || !namespace.asks_for_label(rule, name) {
+        return Ok(ExemptLabel::Unseen);
+    }
+    let view = View::parse(request.object, []).map_err(RewriteError::NotJson)?;
+    Ok(ExemptLabel::of_value(view.enforce_label().as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::admission::rewrite::rewrite_stored;
+    use crate::names::{ENFORCE_LABEL, EXEMPT};
+    use crate::namespace::{Enforcement, ObjectRole};
+    use crate::plan::role_of;
+    use crate::role::{Role, Roles};
+
+    const NAME: &str = "web";
+
+    fn standby(enforcement: Enforcement, entry: Option<ObjectRole>) -> NamespaceState {
+        let mut state = NamespaceState {
+            enforcement: Some(enforcement),
+            roles: Roles::all(Role::Secondary),
+            ..NamespaceState::default()
+        };
+        for resource in ["deployments", "jobs"] {
+            if let Some(entry) = entry {
+                state.objects.set(resource, NAME, entry);
+            }
+        }
+        state
+    }
+
+    fn object(kind: &str, labelled: bool) -> Value {
+        let labels = if labelled {
+            json!({ENFORCE_LABEL: EXEMPT})
+        } else {
+            json!({"app": NAME})
+        };
+        let spec = match kind {
+            "jobs" => json!({"suspend": false}),
+            _ => json!({"replicas": 3}),
+        };
+        json!({"metadata": {"name": NAME, "labels": labels}, "spec": spec})
+    }
+
+    fn is_active(object: &Value) -> bool {
+        object["spec"]["replicas"] == 3 || object["spec"]["suspend"] == false
+    }
+
+    /// As it is stored.
+    fn admitted(
+        state: &NamespaceState,
+        resource: &str,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Value {
+        let rules = RuleSet::built_in();
+        let rule = rules.iter().find(|rule| rule.resource == resource).unwrap();
+        let (text, old) = (object.to_string(), old.map(Value::to_string));
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let request = Request {
+            operation: if old.is_some() {
+                Operation::Update
+            } else {
+                Operation::Create
+            },
+            group: &rule.group,
+            resource,
+            subresource: None,
+            name,
+            field_manager: Some("kustomize-controller"),
+            object: &text,
+            old_object: old.as_deref(),
+        };
+        let rewrite = admit(&rules, state, &request).unwrap();
+        let mut stored = object.clone();
+        json_patch::patch(&mut stored, &rewrite.patch).unwrap();
+        // What the sweeper and `plan` make of it is nothing.
+        if let Some(role) = role_of(rule, state, &stored) {
+            assert!(rewrite_stored(rule, role, &stored).unwrap().is_empty());
+        }
+        stored
+    }
+
+    #[rstest]
+    fn an_exemption_counts_for_an_object_with_the_label(
+        #[values("deployments", "jobs")] resource: &str,
+        #[values(Enforcement::Enabled, Enforcement::Policy)] enforcement: Enforcement,
+        #[values(ObjectRole::Exempt, ObjectRole::ExemptIfLabelled)] entry: ObjectRole,
+        #[values(true, false)] labelled: bool,
+    ) {
+        let state = standby(enforcement, Some(entry));
+        let created = admitted(&state, resource, &object(resource, labelled), None);
+        assert_eq!(is_active(&created), labelled);
+
+        // One that loses the label, as by a commit, closes in that same write; one that keeps it stays.
+        let before = object(resource, true);
+        let after = object(resource, labelled);
+        let updated = admitted(&state, resource, &after, Some(&before));
+        assert_eq!(is_active(&updated), labelled);
+    }
+
+    /// Who labels an object of another name asks for an exemption; nothing is in force of it.
+    #[rstest]
+    #[case::another_name(Some("web-2"))]
+    #[case::generated(None)]
+    fn a_label_alone_opens_nothing(#[case] name: Option<&str>) {
+        let state = standby(Enforcement::Enabled, Some(ObjectRole::ExemptIfLabelled));
+        let mut job = object("jobs", true);
+        match name {
+            Some(name) => job["metadata"]["name"] = json!(name),
+            None => {
+                job["metadata"] =
+                    json!({"generateName": NAME, "labels": job["metadata"]["labels"]});
+            }
+        }
+        assert!(!is_active(&admitted(&state, "jobs", &job, None)));
+    }
+
+    /// A Scale shows no labels: through it only what is known to be exempt may grow.
+    #[rstest]
+    #[case(Some(ObjectRole::Exempt), 4)]
+    #[case(Some(ObjectRole::ExemptIfLabelled), 0)]
+    #[case(None, 0)]
+    fn a_scale_of_what_may_be_another_object_is_forced(
+        #[case] entry: Option<ObjectRole>,
+        #[case] replicas: i64,
+    ) {
+        let state = standby(Enforcement::Enabled, entry);
+        let mut scale = json!({"metadata": {"name": NAME}, "spec": {"replicas": 4}});
+        let (text, old) = (scale.to_string(), json!({"spec": {}}).to_string());
+        let request = Request {
+            operation: Operation::Update,
+            group: "apps",
+            resource: "deployments",
+            subresource: Some("scale"),
+            name: NAME,
+            field_manager: None,
+            object: &text,
+            old_object: Some(&old),
+        };
+        let rewrite = admit(&RuleSet::built_in(), &state, &request).unwrap();
+        json_patch::patch(&mut scale, &rewrite.patch).unwrap();
+        assert_eq!(scale["spec"]["replicas"], replicas);
+    }
+}

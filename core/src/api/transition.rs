@@ -1,0 +1,252 @@
+//! The journal of a [`Site`](super::Site), and of a [`FailoverPolicy`](super::FailoverPolicy): the walk that is under way, and
+//! those that have ended.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::site::Mode;
+use super::unknown::Unknown;
+use crate::checks::batch::HeldJobs;
+use crate::role::{Epoch, Role, Roles};
+
+/// The journal of a walk from one role to the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Transition {
+    /// The id of the request behind it, `birth-<site>` for the taking over of a new site, `enrol-<number>` for that of
+    /// namespaces that came later, or `generation-<number>` of a policy without a request.
+    pub id: String,
+    /// Absent where the roles were not known before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Role>,
+    pub to: Role,
+    pub epoch: Epoch,
+    #[serde(default)]
+    pub mode: Mode,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requested_by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
+    /// CronJobs start the run they missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_missed: bool,
+    /// All Jobs run that have been held since they were created.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_held_jobs: bool,
+    /// Of those Jobs, the ones that run: `NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_jobs_to_run: Vec<String>,
+    /// The namespaces that it takes over, while all others stay as they are; none: it is about all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// What has been ordered of each layer in those, or of the objects of a policy; of a site as a whole `status.layers` says it.
+    #[serde(default, skip_serializing_if = "Roles::is_unknown")]
+    pub layers: Roles,
+    pub started_at: Time,
+    #[serde(default)]
+    pub planned: bool,
+    pub steps: Vec<Step>,
+}
+
+impl Transition {
+    /// Which of the Jobs that have been held since they were created it lets run.
+    pub fn held_jobs(&self) -> HeldJobs {
+        HeldJobs::new(self.run_held_jobs, &self.held_jobs_to_run)
+    }
+}
+
+/// One step of the walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    pub name: StepName,
+    pub state: StepState,
+    /// How many things this step is about: guards, objects, or the enforcers that are waited for.
+    #[serde(default)]
+    pub total: i64,
+    #[serde(default)]
+    pub done: i64,
+    /// What it does at present, in a few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub doing: String,
+    /// What is waited for, or holds the step once it is Blocked; at most ten entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub blocked: Vec<Blocked>,
+    /// Objects that the step does not wait for, since nothing brings them up; at most ten entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub not_waited_for: Vec<NotWaitedFor>,
+    /// The number under which it changed the roles of its layers; absent where they were so already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i64>,
+    /// Objects that were changed by it.
+    #[serde(default)]
+    pub changed: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+impl Step {
+    /// Whether a later version has written it: what it is about, or where it stands, nobody here can tell.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.name, StepName::Unknown(_)) || matches!(self.state, StepState::Unknown(_))
+    }
+}
+
+/// The steps that a walk may have. Which it has, and in what order, follows from where it goes.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum StepName {
+    /// Guards are asked.
+    Guards,
+    Traffic,
+    Gitops,
+    /// On the way to primary together with `gitops`, which then applies what it has.
+    Workloads,
+    /// Nothing runs any more that could write.
+    PodsGone,
+    Volumes,
+    /// Every volume is confirmed to be what it was ordered to be.
+    Replication,
+    /// CronJobs skip the runs they missed.
+    CronJobs,
+    /// Jobs that were held since they were created run.
+    Jobs,
+    /// What was restored is available.
+    Available,
+    /// All layers at once.
+    Layers,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
+}
+
+impl StepName {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Guards => "guards",
+            Self::Traffic => "traffic",
+            Self::Gitops => "gitops",
+            Self::Workloads => "workloads",
+            Self::PodsGone => "podsGone",
+            Self::Volumes => "volumes",
+            Self::Replication => "replication",
+            Self::CronJobs => "cronJobs",
+            Self::Jobs => "jobs",
+            Self::Available => "available",
+            Self::Layers => "layers",
+            Self::Unknown(word) => word.as_str(),
+        }
+    }
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum StepState {
+    Pending,
+    Running,
+    /// Held; `blocked` says by what.
+    Blocked,
+    Done,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
+}
+
+/// One thing that holds a step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// The guard that can be overridden by this name.
+    pub guard: String,
+    /// `namespace/resource/name`, where the guard is about an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Why it holds and what to do about it.
+    pub message: String,
+}
+
+/// An object that a step does not wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotWaitedFor {
+    /// `namespace/resource/name`
+    pub object: String,
+    /// Why it is not waited for.
+    pub message: String,
+}
+
+/// One past transition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Role>,
+    pub to: Role,
+    pub epoch: Epoch,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requested_by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
+    /// CronJobs started the run they missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_missed: bool,
+    /// All Jobs ran that had been held since they were created.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_held_jobs: bool,
+    /// Of those Jobs, the ones that ran: `NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_jobs_to_run: Vec<String>,
+    /// The namespaces that it took over, where it was about those alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    pub started_at: Time,
+    pub finished_at: Time,
+    /// Objects that were changed by it.
+    #[serde(default)]
+    pub objects: i64,
+    /// How long each step took that came to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepDuration>,
+    pub outcome: Outcome,
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepDuration {
+    pub name: StepName,
+    pub seconds: i64,
+}
+
+/// How a transition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    Succeeded,
+    /// A newer order took its place before it was done.
+    Superseded,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
+}
+
+impl Outcome {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Superseded => "Superseded",
+            Self::Unknown(word) => word.as_str(),
+        }
+    }
+}

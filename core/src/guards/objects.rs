@@ -1,0 +1,206 @@
+//! Guards that are asked at the start about single objects. The CLI asks them before it writes an order, the controller
+//! before it moves anything.
+
+use super::{GuardId, Hold};
+use crate::admission::refusal::Refuser;
+use crate::api::Blocked;
+use crate::checks::replication;
+use crate::checks::uncovered::Uncovered;
+use crate::checks::uncovered::traffic::Published;
+use crate::names::{ENFORCE_LABEL, EXEMPT};
+
+/// What a demotion does not stop holds it, each by itself.
+pub fn of_uncovered(found: &[Uncovered]) -> Vec<Hold> {
+    found
+        .iter()
+        .map(|uncovered| {
+            let object = uncovered.object.to_string();
+            Hold {
+                guard: GuardId::UncoveredWorkloads,
+                message: format!("it runs on, and may write: {}", uncovered.why),
+                hint: format!(
+                    "stop it, have it ruled (kubectl failover rule apply), or pass --override uncovered-workloads={object} --reason TEXT"
+                ),
+                object: Some(object),
+            }
+        })
+        .collect()
+}
+
+/// What a standby goes on publishing holds its demotion, each object by itself.
+pub fn of_published(found: &[Published]) -> Vec<Hold> {
+    found
+        .iter()
+        .map(|published| {
+            let object = published.object.to_string();
+            let ready = match published.rule {
+                Some(rule) => format!("kubectl failover rule apply {rule}"),
+                None => "no ready rule can: see docs/rules.md for what does".to_owned(),
+            };
+            Hold {
+                guard: GuardId::UncoveredTraffic,
+                message: format!("no rule reaches it, both sites publish its names: {}", published.why),
+                hint: format!(
+                    "have it ruled ({ready}), label it {ENFORCE_LABEL}={EXEMPT} if both sites may publish them, or pass --override uncovered-traffic={object} --reason TEXT"
+                ),
+                object: Some(object),
+            }
+        })
+        .collect()
+}
+
+/// A namespace that lost its enrolment label holds a demotion: nothing in it would be made passive.
+pub fn of_left(namespaces: &[String]) -> Vec<Hold> {
+    namespaces
+        .iter()
+        .map(|name| {
+            let object = format!("{name}/namespaces/{name}");
+            Hold {
+                guard: GuardId::NamespaceLeft,
+                message: "it lost its label failover.dev/enforce without being unenrolled, so what runs in it would run on"
+                    .to_owned(),
+                hint: format!(
+                    "see who owns its labels, then kubectl failover enroll {name}, or unenroll {name}, or pass --override namespace-left={object} --reason TEXT"
+                ),
+                object: Some(object),
+            }
+        })
+        .collect()
+}
+
+/// What would have to be written and would be refused holds either change, each object by itself.
+pub fn of_refused(object: &str, by: &Refuser, message: &str) -> Hold {
+    let ask = match by {
+        Refuser::Policy(name) => format!("change or exempt it from admission policy {name}"),
+        Refuser::Webhook(name) => {
+            format!("change or exempt it from the policy behind admission webhook {name}")
+        }
+        Refuser::SilentWebhook(name) => format!("have admission webhook {name} answer"),
+        Refuser::Rights => "give the controller list and patch on its kind".to_owned(),
+        Refuser::Validation => "correct the object".to_owned(),
+        Refuser::Unnamed => "find what refuses it".to_owned(),
+    };
+    Hold {
+        guard: GuardId::WriteRefused,
+        object: Some(object.to_owned()),
+        message: format!("the change would be refused by {by}: {message}"),
+        hint: format!(
+            "{ask}, or pass --override write-refused={object} --reason TEXT, and the change stops at not-conforming, if it is refused then"
+        ),
+    }
+}
+
+/// What no rewrite can bring to agree with its role would stall a change half way.
+pub fn of_hopeless(object: &str, why: &str) -> Hold {
+    Hold {
+        guard: GuardId::NotConforming,
+        object: Some(object.to_owned()),
+        message: why.to_owned(),
+        hint: format!(
+            "put it right, or go on without it: --override not-conforming={object} --reason TEXT"
+        ),
+    }
+}
+
+/// What a forced promotion of this volume may lose holds it. `object` is its reference, `volume` the object as it is stored.
+pub fn of_volume(object: &str, volume: &serde_json::Value) -> Vec<Hold> {
+    let hold = |guard: GuardId, message: String| Hold {
+        guard,
+        object: Some(object.to_owned()),
+        message,
+        hint: format!(
+            "have it put right first, or, if what is missing may be lost, pass --override {guard}={object} --reason TEXT"
+        ),
+    };
+    let degraded = replication::degraded(volume).map(|why| hold(GuardId::VolumeDegraded, why));
+    let not_synced = replication::not_synced(volume).map(|why| hold(GuardId::VolumeNotSynced, why));
+    degraded.into_iter().chain(not_synced).collect()
+}
+
+impl From<Hold> for Blocked {
+    fn from(hold: Hold) -> Self {
+        Self {
+            guard: hold.guard.to_string(),
+            object: hold.object,
+            message: format!("{}; {}", hold.message, hold.hint),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::ObjectRef;
+
+    #[test]
+    fn each_thing_that_runs_on_can_be_overridden_by_itself() {
+        let bare = Uncovered {
+            object: ObjectRef {
+                namespace: "shop".into(),
+                group: String::new(),
+                resource: "pods".into(),
+                name: "bare".into(),
+            },
+            why: "it has no controller".into(),
+        };
+        let hold = of_uncovered(&[bare]).remove(0);
+        assert_eq!(hold.object.as_deref(), Some("shop/pods/bare"));
+        assert!(
+            hold.hint
+                .contains("--override uncovered-workloads=shop/pods/bare --reason TEXT"),
+            "{}",
+            hold.hint
+        );
+        let blocked = Blocked::from(hold);
+        assert!(
+            blocked
+                .message
+                .starts_with("it runs on, and may write: it has no controller; stop it"),
+            "{}",
+            blocked.message
+        );
+    }
+
+    #[test]
+    fn each_object_that_is_published_says_which_rule_ends_that() {
+        let published = |rule| Published {
+            object: ObjectRef {
+                namespace: "shop".into(),
+                group: String::new(),
+                resource: "services".into(),
+                name: "web".into(),
+            },
+            why: "external-dns publishes shop.example.com".into(),
+            rule,
+        };
+        let holds = of_published(&[published(Some("service-external-dns")), published(None)]);
+        let guards: Vec<_> = holds.iter().map(|hold| hold.guard).collect();
+        assert_eq!(guards, [GuardId::UncoveredTraffic; 2]);
+        assert_eq!(holds[0].object.as_deref(), Some("shop/services/web"));
+        for (hold, way_out) in holds.iter().zip([
+            "kubectl failover rule apply service-external-dns",
+            "docs/rules.md",
+        ]) {
+            assert!(hold.hint.contains(way_out), "{}", hold.hint);
+            assert!(
+                hold.hint
+                    .contains("--override uncovered-traffic=shop/services/web --reason TEXT"),
+                "{}",
+                hold.hint
+            );
+        }
+    }
+
+    #[test]
+    fn a_volume_of_which_nothing_is_told_is_not_known_to_be_in_sync() {
+        let volume =
+            json!({"metadata": {"generation": 2}, "spec": {"replicationState": "secondary"}});
+        let guards: Vec<GuardId> = of_volume("shop/volumereplications/db", &volume)
+            .into_iter()
+            .map(|hold| hold.guard)
+            .collect();
+        assert_eq!(guards, [GuardId::VolumeNotSynced]);
+    }
+}

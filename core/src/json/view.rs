@@ -1,0 +1,448 @@
+//! A look at a few places of a JSON object, without building the object.
+//!
+//! An admission review carries up to 6 MiB of JSON of which a rule concerns a handful of places. [`View::parse`] walks the
+//! text once, keeps slices of the places asked for, and skips the rest without recursion, so that neither the size of an
+//! object nor the depth of what is foreign to us costs more than reading it.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::json::pointer::{MAX_SEGMENTS, Pointer};
+use crate::names::{ENFORCE_LABEL, HELD_ANNOTATION, RESTORE_ANNOTATION};
+
+/// Where `kubectl apply` keeps what it last sent.
+const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The places every view has, in the order of the constants below.
+static FIXED: LazyLock<[Pointer; 9]> = LazyLock::new(|| {
+    [
+        Pointer::of(&["metadata", "name"]),
+        Pointer::of(&["metadata", "generateName"]),
+        Pointer::of(&["metadata", "ownerReferences"]),
+        Pointer::of(&["metadata", "managedFields"]),
+        Pointer::of(&["metadata", "labels", ENFORCE_LABEL]),
+        Pointer::annotation(RESTORE_ANNOTATION),
+        Pointer::annotation(HELD_ANNOTATION),
+        Pointer::annotation(LAST_APPLIED_ANNOTATION),
+        Pointer::of(&["metadata", "creationTimestamp"]),
+    ]
+});
+const NAME: usize = 0;
+const GENERATE_NAME: usize = 1;
+const OWNERS: usize = 2;
+const MANAGED_FIELDS: usize = 3;
+const ENFORCE: usize = 4;
+const RESTORE: usize = 5;
+const HELD: usize = 6;
+const LAST_APPLIED: usize = 7;
+const CREATION_TIMESTAMP: usize = 8;
+
+/// What stands at a place above a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Container {
+    /// Nothing, or `null`, which Kubernetes treats alike.
+    #[default]
+    Absent,
+    /// An object with this many members.
+    Object(usize),
+    /// Something that has no members.
+    Other,
+}
+
+/// Slices of one JSON object.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    text: &'a str,
+    leaves: Vec<Option<&'a RawValue>>,
+    /// Per path, the containers after 1, 2, ... segments.
+    containers: Vec<[Container; MAX_SEGMENTS]>,
+}
+
+impl<'a> View<'a> {
+    /// Looks at the fixed places and at `pointers`, of which there may be at most 24.
+    pub(crate) fn parse<'p>(
+        text: &'a str,
+        pointers: impl IntoIterator<Item = &'p Pointer>,
+    ) -> Result<Self, serde_json::Error> {
+        let paths: Vec<&Pointer> = FIXED.iter().chain(pointers).collect();
+        Self::walk(text, &paths)
+    }
+
+    /// Whether `pointer` is there at all, as a value or within one that counts as a whole. Used on `fieldsV1`, where an
+    /// empty object stands for all that is below it.
+    pub(crate) fn covers(text: &'a str, pointer: &Pointer) -> bool {
+        Self::walk(text, &[pointer]).is_ok_and(|view| {
+            view.leaves[0].is_some()
+                || view.containers[0][..pointer.len() - 1].contains(&Container::Object(0))
+        })
+    }
+
+    fn walk(text: &'a str, paths: &[&Pointer]) -> Result<Self, serde_json::Error> {
+        assert!(paths.len() <= 64, "a rule has at most 24 fields");
+        let mut view = Self {
+            text,
+            leaves: vec![None; paths.len()],
+            containers: vec![[Container::Absent; MAX_SEGMENTS]; paths.len()],
+        };
+        let live = u64::MAX >> (64 - paths.len());
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        Walk {
+            view: &mut view,
+            paths,
+            live,
+            depth: 0,
+        }
+        .deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(view)
+    }
+
+    /// The value of the `i`th pointer asked for; `null` counts as absent.
+    pub(crate) fn value(&self, i: usize) -> Option<Value> {
+        // What was skipped as raw text was checked to be JSON, but not to be shallow: too deep a value is no scalar, and
+        // `Other` says just that to whoever asks for a scalar.
+        let raw = self.leaves[FIXED.len() + i]?;
+        match serde_json::from_str(raw.get()) {
+            Ok(Value::Null) => None,
+            Ok(value) => Some(value),
+            Err(_) => Some(Value::Array(Vec::new())),
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// What stands `depth` segments down the `i`th pointer asked for.
+    pub(crate) fn container(&self, i: usize, depth: usize) -> Container {
+        self.containers[FIXED.len() + i][depth - 1]
+    }
+
+    /// The object's annotations, as a container.
+    pub(crate) fn annotations(&self) -> Container {
+        self.containers[RESTORE][1]
+    }
+
+    /// The object's metadata, as a container.
+    pub(crate) fn metadata(&self) -> Container {
+        self.containers[RESTORE][0]
+    }
+
+    /// The name, or what the API server makes one from.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.own_name().or_else(|| self.string(GENERATE_NAME))
+    }
+
+    /// `None` while the API server has not made one: it is no other object's name then.
+    pub(crate) fn own_name(&self) -> Option<String> {
+        self.string(NAME)
+    }
+
+    pub(crate) fn enforce_label(&self) -> Option<String> {
+        self.string(ENFORCE)
+    }
+
+    pub(crate) fn restore(&self) -> Option<String> {
+        self.string(RESTORE)
+    }
+
+    pub(crate) fn held(&self) -> Option<String> {
+        self.string(HELD)
+    }
+
+    pub(crate) fn has_restore(&self) -> bool {
+        self.leaves[RESTORE].is_some()
+    }
+
+    pub(crate) fn has_held(&self) -> bool {
+        self.leaves[HELD].is_some()
+    }
+
+    pub(crate) fn last_applied(&self) -> Option<String> {
+        self.string(LAST_APPLIED)
+    }
+
+    /// `metadata.managedFields`, unread.
+    pub(crate) fn managed_fields(&self) -> Option<&'a RawValue> {
+        self.leaves[MANAGED_FIELDS]
+    }
+
+    pub(crate) fn creation_timestamp(&self) -> Option<String> {
+        self.string(CREATION_TIMESTAMP)
+    }
+
+    /// Whether another object controls this one.
+    pub(crate) fn is_controlled(&self) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Owner {
+            #[serde(default)]
+            controller: Option<bool>,
+        }
+        self.leaves[OWNERS]
+            .and_then(|raw| serde_json::from_str::<Vec<Owner>>(raw.get()).ok())
+            .is_some_and(|owners| owners.iter().any(|o| o.controller == Some(true)))
+    }
+
+    fn string(&self, path: usize) -> Option<String> {
+        serde_json::from_str(self.leaves[path]?.get()).ok()
+    }
+}
+
+/// One object on the way down, with the paths (`live`, a bit each) that lead through it.
+struct Walk<'s, 'a> {
+    view: &'s mut View<'a>,
+    paths: &'s [&'s Pointer],
+    live: u64,
+    depth: usize,
+}
+
+impl Walk<'_, '_> {
+    /// Notes what stands here, for every path that leads through it, and forgets what an earlier member of the same name
+    /// had below: the last one counts, as it does for the API server.
+    fn note(&mut self, container: Container) {
+        for i in bits(self.live) {
+            if self.depth > 0 {
+                self.view.containers[i][self.depth - 1] = container;
+            }
+            if !matches!(container, Container::Object(n) if n > 0) {
+                self.view.leaves[i] = None;
+                self.view.containers[i][self.depth..].fill(Container::Absent);
+            }
+        }
+    }
+}
+
+impl<'a> DeserializeSeed<'a> for Walk<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        let at_root = self.depth == 0;
+        if at_root {
+            deserializer.deserialize_map(self)
+        } else {
+            deserializer.deserialize_any(self)
+        }
+    }
+}
+
+impl<'a> Visitor<'a> for Walk<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
+        self.note(Container::Object(0));
+        let mut members = 0;
+        while let Some(here) = map.next_key_seed(Key {
+            paths: self.paths,
+            live: self.live,
+            depth: self.depth,
+        })? {
+            members += 1;
+            if here == 0 {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let depth = self.depth + 1;
+            let ends: u64 = bits(here)
+                .filter(|i| self.paths[*i].len() == depth)
+                .map(|i| 1 << i)
+                .sum();
+            if ends == 0 {
+                map.next_value_seed(Walk {
+                    view: self.view,
+                    paths: self.paths,
+                    live: here,
+                    depth,
+                })?;
+                continue;
+            }
+            let raw: &'a RawValue = map.next_value()?;
+            for i in bits(ends) {
+                self.view.leaves[i] = Some(raw);
+            }
+            if here != ends {
+                // One path ends where another goes on.
+                let walk = Walk {
+                    view: self.view,
+                    paths: self.paths,
+                    live: here & !ends,
+                    depth,
+                };
+                walk.deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+                    .map_err(serde::de::Error::custom)?;
+            }
+        }
+        if self.depth > 0 && members > 0 {
+            for i in bits(self.live) {
+                self.view.containers[i][self.depth - 1] = Container::Object(members);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_unit<E>(mut self) -> Result<(), E> {
+        self.note(Container::Absent);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        self.note(Container::Other);
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(mut self, _: bool) -> Result<(), E> {
+        self.note(Container::Other);
+        Ok(())
+    }
+
+    fn visit_i64<E>(mut self, _: i64) -> Result<(), E> {
+        self.note(Container::Other);
+        Ok(())
+    }
+
+    fn visit_u64<E>(mut self, _: u64) -> Result<(), E> {
+        self.note(Container::Other);
+        Ok(())
+    }
+
+    fn visit_f64<E>(mut self, _: f64) -> Result<(), E> {
+        self.note(Container::Other);
+        Ok(())
+    }
+
+    fn visit_str<E>(mut self, _: &str) -> Result<(), E> {
+        self.note(Container::Other);
+        Ok(())
+    }
+}
+
+/// A member's name, as the set of paths that go through it.
+struct Key<'s> {
+    paths: &'s [&'s Pointer],
+    live: u64,
+    depth: usize,
+}
+
+impl<'a> DeserializeSeed<'a> for Key<'_> {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<u64, E> {
+        Ok(bits(self.live)
+            .filter(|i| self.paths[*i].segment(self.depth) == Some(key))
+            .map(|i| 1 << i)
+            .sum())
+    }
+}
+
+fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(lowest)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pointers(texts: &[&str]) -> Vec<Pointer> {
+        texts.iter().map(|t| t.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn finds_values_and_what_stands_above_them() {
+        let pointers = pointers(&["/spec/a/b", "/spec/a/c/d", "/none/x", "/text/x"]);
+        let text = r#"{"metadata":{"annotations":{"x":"y","failover.dev/restore":"{}"}},"spec":{"a":{"b":3,"z":[1,{"b":4}]}},"text":"t"}"#;
+        let view = View::parse(text, &pointers).unwrap();
+        assert_eq!(view.value(0), Some(json!(3)));
+        assert_eq!(
+            (view.value(1), view.value(2), view.value(3)),
+            (None, None, None)
+        );
+        assert_eq!(view.container(0, 2), Container::Object(2));
+        assert_eq!(view.container(1, 3 - 1), Container::Object(2));
+        assert_eq!(view.container(2, 1), Container::Absent);
+        assert_eq!(view.container(3, 1), Container::Other);
+        assert_eq!(view.annotations(), Container::Object(2));
+        assert_eq!(view.restore().as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn the_last_of_two_members_of_one_name_counts() {
+        let pointers = pointers(&["/spec/replicas"]);
+        let view = View::parse(r#"{"spec":{"replicas":3},"spec":{}}"#, &pointers).unwrap();
+        assert_eq!(view.value(0), None);
+        let view = View::parse(
+            r#"{"spec":{"replicas":3},"spec":{"replicas":4}}"#,
+            &pointers,
+        )
+        .unwrap();
+        assert_eq!(view.value(0), Some(json!(4)));
+        let view = View::parse(r#"{"spec":{"replicas":3},"spec":{"x":4}}"#, &pointers).unwrap();
+        assert_eq!(view.value(0), None);
+    }
+
+    #[test]
+    fn depth_that_is_foreign_to_us_costs_no_stack() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let text = format!(r#"{{"x":{deep},"spec":{{"y":{deep},"replicas":3,"suspend":{deep}}}}}"#);
+        let view = View::parse(&text, &pointers(&["/spec/replicas", "/spec/suspend"])).unwrap();
+        assert_eq!(view.value(0), Some(json!(3)));
+        assert!(view.value(1).is_some_and(|v| v.is_array()));
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        for text in [
+            "",
+            "[]",
+            "3",
+            "{",
+            r#"{"a":}"#,
+            r#"{"a":1}}"#,
+            r#"{"a":1} x"#,
+        ] {
+            assert!(View::parse(text, &pointers(&["/a/b"])).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_looking_up_in_the_whole_object(value in crate::admission::rewrite::generate::object()) {
+            let rules = crate::RuleSet::built_in();
+            let text = value.to_string();
+            for rule in rules.iter() {
+                let pointers: Vec<_> = rule.fields.iter().map(|f| f.pointer.clone()).collect();
+                let view = View::parse(&text, &pointers).unwrap();
+                for (i, pointer) in pointers.iter().enumerate() {
+                    prop_assert_eq!(view.value(i), pointer.lookup(&value).cloned());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What comes next for one object.
+
+use super::ObjectKey;
+use super::requests::Ask;
+use crate::api::ManagedResourceReason;
+use crate::namespace::{NamespaceState, ObjectRole, Standing};
+use crate::origin::{Installed, Origin, Origins};
+use crate::role::{Layer, Role};
+use crate::rules::rule::Rule;
+
+/// An object as it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject<'a> {
+    pub(super) state: &'a NamespaceState,
+    pub(super) rule: &'a Rule,
+    /// What is in force of it.
+    pub(super) current: Option<ObjectRole>,
+    pub(super) settled: bool,
+    /// It is a volume that nothing uses.
+    pub(super) unused: bool,
+    /// It was exempt, and is not there.
+    pub(super) absent: bool,
+    pub(super) installed: Installed<'a>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Decided<'a> {
+    pub(super) entry: Option<ObjectRole>,
+    pub(super) held: Option<String>,
+    /// What the policies that name it are told.
+    pub(super) refused: Option<(ManagedResourceReason, String)>,
+    /// It stays live only until nothing uses it any more.
+    pub(super) closes_later: bool,
+    /// It stays passive since this is gone, and what to do about it.
+    pub(super) orphaned: Option<(&'a Origin, String)>,
+}
+
+/// Decides about one object. See the module's documentation.
+pub(super) fn next<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+    let decided = asked_for(subject, ask, key);
+    let closes = decided.entry != subject.current
+        && subject.is_live()
+        && subject.state.standing_as(subject.rule, decided.entry)
+            == Standing::Ruled(Role::Secondary);
+    // What a policy orders to be secondary closes when its walk has seen that nothing uses it.
+    let walked = ask.policies.keys().eq([&Some(Role::Secondary)]);
+    if !closes || subject.rule.layer != Layer::Volumes || walked || subject.unused || subject.absent
+    {
+        return decided;
+    }
+    let why = format!(
+        "{}/{} stays primary until nothing uses it any more: nothing orders it to be; kubectl describe its claim tells what does, and a FailoverPolicy with desiredState: secondary turns it all the same, with the override pods-running",
+        key.resource, key.name
+    );
+    Decided {
+        entry: subject.current,
+        held: Some(why),
+        refused: decided.refused,
+        closes_later: true,
+        orphaned: None,
+    }
+}
+
+fn asked_for<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+    let is_ordered = ask.policies.keys().any(Option::is_some);
+    if let Some(decided) = orphaned(subject, key).filter(|_| !is_ordered) {
+        return decided;
+    }
+    let adopted = subject.adopted();
+    let subject = if is_ordered { subject } else { &adopted };
+    let mut states = ask.policies.iter();
+    match (states.next(), states.next()) {
+        (Some(_), Some(_)) => conflict(subject, ask, key),
+        (Some((Some(Role::Secondary), _)), None) => demoted(subject, ask),
+        (Some((Some(Role::Primary), _)), None) => promoted(subject, ask, key),
+        (None | Some((None, _)), _) if ask.exempt => exempt(subject, ask, key),
+        (None | Some((None, _)), _) if subject.may_return() => Decided {
+            entry: Some(ObjectRole::ExemptIfLabelled),
+            ..Decided::default()
+        },
+        (Some((None, _)), None) => following(subject, key),
+        (None, _) => unasked(subject, key),
+    }
+}
+
+impl Subject<'_> {
+    fn standing(&self) -> Standing {
+        self.state.standing_as(self.rule, self.current)
+    }
+
+    fn is_live(&self) -> bool {
+        let standing = self.standing();
+        matches!(standing, Standing::Free | Standing::Ruled(Role::Primary))
+    }
+
+    /// As if its owner had never been gone: what is not orphaned any more follows its layer, as what was never is.
+    fn adopted(&self) -> Self {
+        let current = self.current.filter(|role| *role != ObjectRole::Orphaned);
+        Self { current, ..*self }
+    }
+
+    /// Whether an exemption outlives its object: that may be created again, as a hook Job is. On a primary the label alone will
+    /// do, so nothing is kept there, and a standby keeps only what an operator or its time as primary has put in force.
+    fn may_return(&self) -> bool {
+        let was_exempt = matches!(
+            self.current,
+            Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled)
+        );
+        let label_will_do = self.settled && self.layer() == Some(Role::Primary);
+        was_exempt && self.absent && !label_will_do
+    }
+
+    fn layer(&self) -> Option<Role> {
+        self.state.roles.of(self.rule.layer)
+    }
+
+    /// Whether the object may go from how it stands to what `entry` makes of it without anybody's order.
+    fn may_become(&self, entry: Option<ObjectRole>) -> bool {
+        let (before, after) = (self.standing(), self.state.standing_as(self.rule, entry));
+        // What stands apart does not join the site on its way: the site's walk would take along but what comes in time.
+        let joins =
+            !self.settled && entry != self.current && self.current.is_some_and(stands_apart);
+        looseness(after) < looseness(before)
+            || (looseness(after) == looseness(before) && !joins)
+            || (self.settled
+                && self.layer() == Some(Role::Primary)
+                && before == Standing::Ruled(Role::Primary))
+    }
+
+    /// The first of these that may be, else what is.
+    fn first_of(&self, entries: &[Option<ObjectRole>]) -> Option<ObjectRole> {
+        entries
+            .iter()
+            .copied()
+            .find(|entry| self.may_become(*entry))
+            .unwrap_or(self.current)
+    }
+}
+
+fn stands_apart(entry: ObjectRole) -> bool {
+    entry != ObjectRole::Site
+}
+
+fn looseness(standing: Standing) -> u8 {
+    match standing {
+        Standing::Ruled(Role::Secondary) => 0,
+        Standing::Unknown => 1,
+        Standing::Ruled(Role::Primary) => 2,
+        Standing::Free => 3,
+    }
+}
+
+/// What installed it is gone, as far as that is known. Nothing that is live is made passive by it: who deletes a HelmRelease
+/// of a primary, and keeps what it has installed, means that to run on.
+fn orphaned<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Option<Decided<'a>> {
+    let is_orphaned = subject.current == Some(ObjectRole::Orphaned);
+    let may_be = matches!(subject.current, None | Some(ObjectRole::Site))
+        && subject.standing() == Standing::Ruled(Role::Secondary)
+        && Origins::concerns(subject.rule);
+    let orphaned = match subject.installed {
+        Installed::Orphaned { origin, gone } if is_orphaned || may_be => {
+            Some((gone, ways_out(origin, gone, subject.rule, key)))
+        }
+        Installed::Unknown if is_orphaned => None,
+        Installed::Orphaned { .. } | Installed::Unknown | Installed::Kept => return None,
+    };
+    Some(Decided {
+        entry: Some(ObjectRole::Orphaned),
+        orphaned,
+        ..Decided::default()
+    })
+}
+
+fn ways_out(origin: &Origin, gone: &Origin, rule: &Rule, key: &ObjectKey) -> String {
+    let (owner, group) = (&gone.owner, origin.group);
+    let object = format!("{}/{}", rule.group_resource(), key.name);
+    let uninstall = match &origin.release {
+        Some((namespace, name)) => format!("helm uninstall {name} -n {namespace}"),
+        None => format!("kubectl delete {object} -n {}", key.namespace),
+    };
+    format!(
+        "{} {}/{} that installed it is gone, so it stays passive at a promotion; uninstall it ({uninstall}), or take it over (kubectl label {object} -n {} {group}/name- {group}/namespace-)",
+        gone.kind, owner.namespace, owner.name, key.namespace
+    )
+}
+
+/// `desiredState: secondary`, once its walk is there.
+fn demoted<'a>(subject: &Subject<'a>, ask: &Ask) -> Decided<'a> {
+    let stands_by = subject.standing() == Standing::Ruled(Role::Secondary);
+    let due = (stands_by && subject.settled) || ask.is_due(Role::Secondary);
+    Decided {
+        entry: if due {
+            Some(ObjectRole::Secondary)
+        } else {
+            subject.current
+        },
+        ..Decided::default()
+    }
+}
+
+/// `desiredState: primary`, which alone may open an object on a secondary, and does so once its walk is there.
+fn promoted<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+    let live = subject.is_live();
+    // A volume that no rule has reached may be secondary all the same: by hand, or as Git has it.
+    let open =
+        live && (subject.rule.layer != Layer::Volumes || subject.standing() != Standing::Free);
+    if live || ask.fresh {
+        // What the site's own walk has moved is not taken out of it: that still waits for it.
+        let entry = if (open && subject.settled) || ask.is_due(Role::Primary) {
+            Some(ObjectRole::Primary)
+        } else {
+            subject.current
+        };
+        return Decided {
+            entry,
+            ..Decided::default()
+        };
+    }
+    let why = format!(
+        "{}/{} stays secondary: this was refused before, and what stood in its way being gone is no order; set desiredState to secondary and then to primary again",
+        key.resource, key.name
+    );
+    Decided {
+        entry: subject.current,
+        held: Some(why.clone()),
+        refused: Some((ManagedResourceReason::Waiting, why)),
+        ..Decided::default()
+    }
+}
+
+/// The exempt label. It counts where an operator has put it in force, and on a primary.
+fn exempt<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+    let named = !ask.policies.is_empty();
+    let is_exempt = matches!(
+        subject.current,
+        Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled)
+    );
+    let open = subject.is_live();
+    let on_primary = subject.settled && subject.layer() == Some(Role::Primary);
+    if is_exempt || (on_primary && open) {
+        let refused = named.then(|| {
+            let why = "exempt by its own label failover.dev/enforce: disabled".to_owned();
+            (ManagedResourceReason::Exempt, why)
+        });
+        return Decided {
+            entry: Some(ObjectRole::Exempt),
+            refused,
+            ..Decided::default()
+        };
+    }
+    let mut decided = if named {
+        following(subject, key)
+    } else {
+        unasked(subject, key)
+    };
+    // What is not reached anyway needs no exemption.
+    if subject.state.standing_as(subject.rule, decided.entry) != Standing::Free {
+        let (object, layer) = (format!("{}/{}", key.resource, key.name), subject.rule.layer);
+        decided.held = Some(format!(
+            "exempt label of {object} waits for the promotion: it takes effect once {layer} is primary, or by kubectl failover exempt {object} -n {}",
+            key.namespace
+        ));
+    }
+    decided
+}
+
+/// A policy without `desiredState`.
+fn following<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Decided<'a> {
+    let wanted = Some(ObjectRole::Site);
+    let entry = subject.first_of(&[wanted]);
+    if entry == wanted {
+        return Decided {
+            entry,
+            ..Decided::default()
+        };
+    }
+    let why = stays_secondary(key);
+    Decided {
+        entry,
+        held: Some(why.clone()),
+        refused: Some((ManagedResourceReason::Waiting, why)),
+        ..Decided::default()
+    }
+}
+
+/// Nothing is asked of it (any more).
+fn unasked<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Decided<'a> {
+    // Where letting it go would loosen it, it follows the site until that is primary.
+    let entry = subject.first_of(&[None, Some(ObjectRole::Site)]);
+    let held = match entry {
+        None => None,
+        Some(ObjectRole::Site) => Some(format!(
+            "{}/{} is named by no policy any more; it follows the site until {} is primary",
+            key.resource, key.name, subject.rule.layer
+        )),
+        Some(_) => Some(stays_secondary(key)),
+    };
+    Decided {
+        entry,
+        held,
+        ..Decided::default()
+    }
+}
+
+fn stays_secondary(key: &ObjectKey) -> String {
+    let object = format!("{}/{}", key.resource, key.name);
+    format!(
+        "{object} stays secondary: no policy orders it so any more, but none orders it to be primary either; a FailoverPolicy with desiredState: primary does, or kubectl failover exempt {object} -n {} --undo",
+        key.namespace
+    )
+}
+
+/// Policies that contradict each other: what is in force stays. What nobody asks for any more does not, where it is open.
+fn conflict<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+    let asked_for = match subject.current {
+        Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled) => ask.exempt,
+        Some(ObjectRole::Primary) => ask.policies.contains_key(&Some(Role::Primary)),
+        Some(ObjectRole::Site | ObjectRole::Secondary | ObjectRole::Orphaned) | None => true,
+    };
+    let entry = if asked_for {
+        subject.current
+    } else {
+        subject.first_of(&[Some(ObjectRole::Site)])
+    };
+    let sides: Vec<String> = ask
+        .policies
+        .iter()
+        .map(|(state, names)| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let state = state.map_or("the site's role", Role::as_str);
+            format!("{} ({state})", names.join(", "))
+        })
+        .collect();
+    let why = format!(
+        "{}/{} is named with different states by {}: none of them is followed, what was in force stays",
+        key.resource,
+        key.name,
+        sides.join(" and by ")
+    );
+    Decided {
+        entry,
+        held: Some(why.clone()),
+        refused: Some((ManagedResourceReason::Conflict, why)),
+        ..Decided::default()
+    }
+}

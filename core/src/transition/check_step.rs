@@ -1,0 +1,196 @@
+//! A step that waits for the world: look, and look again, until nothing is in the way.
+
+use jiff::SignedDuration;
+
+use super::advance::{StepOutcome, begun, later, sweep_all};
+use super::unverified::{Unverified, found_by_looking, unverified};
+use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
+use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
+use crate::guards::{self, GuardId, Overrides};
+use crate::role::Role;
+
+pub(super) fn go_on(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    look: Look,
+    step: &Step,
+    guard: GuardId,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let failing = observation.failing_look.filter(|f| f.of == look);
+    match unverified(observation, failing, &[guard], step, overrides) {
+        Some(Unverified::Waived) => return StepOutcome::default(),
+        Some(Unverified::Blocked(outcome)) => {
+            return StepOutcome {
+                act: Some(Act::Look(look)),
+                ..*outcome
+            };
+        }
+        None => {}
+    }
+    let Some(report) = fresh(observation, step, &look) else {
+        return StepOutcome {
+            total: step.total,
+            done: step.done,
+            blocked: step.blocked.clone(),
+            not_waited_for: step.not_waited_for.clone(),
+            doing: "looking",
+            act: Some(Act::Look(look)),
+            ..StepOutcome::default()
+        };
+    };
+    let (total, done) = (report.total, report.total - report.left);
+    let not_waited_for = report.not_waited_for.clone();
+    let begun = begun(observation, step);
+    let overdue = observation.now >= begun + deadline(observation, step.name);
+    // An override gives up waiting, it does not skip it: what ends in time by itself is never run over.
+    let waived = overdue && overrides.waive(guard, &report.blocked, report.left);
+    let passes = report.left == 0 || waived;
+    if passes && is_recent(observation, report) {
+        return StepOutcome {
+            total,
+            done,
+            not_waited_for,
+            ..StepOutcome::default()
+        };
+    }
+    let waited = report.finished_at.duration_since(begun);
+    let next = report.finished_at + (waited / 8).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1);
+    StepOutcome {
+        total,
+        done,
+        doing: "waiting",
+        blocked: report.blocked.clone(),
+        not_waited_for,
+        stalled: overdue && !passes,
+        act: Some(if observation.now >= next {
+            Act::Look(look)
+        } else {
+            sweep_meanwhile(observation, status).unwrap_or(Act::Wait { until: next })
+        }),
+    }
+}
+
+/// A wait may be long, and what moved before may stray meanwhile: what is waited for would then never come about.
+fn sweep_meanwhile(observation: &Observation<'_>, status: &SiteStatus) -> Option<Act> {
+    let swept = observation.sweep.is_some_and(|report| {
+        report.step == status.step && observation.now < report.finished_at + observation.sweep_every
+    });
+    (!swept).then(|| sweep_all(status))
+}
+
+/// The guards, and what they need to be looked at first.
+pub(super) fn ask(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    transition: &Transition,
+    look: Look,
+    step: &Step,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let failing = observation.failing_look.filter(|f| f.of == look);
+    let covers = found_by_looking(transition.to);
+    let nothing_seen = LookReport {
+        look: look.clone(),
+        total: 0,
+        left: 0,
+        blocked: vec![],
+        not_waited_for: vec![],
+        finished_at: observation.now,
+    };
+    let report = match unverified(observation, failing, &covers, step, overrides) {
+        // What is known without looking is asked all the same.
+        Some(Unverified::Waived) => Some(&nothing_seen),
+        Some(Unverified::Blocked(outcome)) => {
+            return StepOutcome {
+                act: Some(Act::Look(look)),
+                ..*outcome
+            };
+        }
+        None => fresh(observation, step, &look),
+    };
+    let Some(report) = report else {
+        return StepOutcome {
+            doing: "asking",
+            act: Some(Act::Look(look)),
+            ..StepOutcome::default()
+        };
+    };
+    let standing = guards::holding(
+        transition.from,
+        transition.to,
+        &observation.facts,
+        overrides,
+    );
+    let mut blocked: Vec<Blocked> = standing.into_iter().map(Blocked::from).collect();
+    if transition.to == Role::Secondary && transition.namespaces.is_empty() {
+        let left = guards::of_left(&status.left).into_iter().map(Blocked::from);
+        blocked.extend(left.filter(|b| !overrides.waives(b)));
+    }
+    let seen = report.blocked.iter().filter(|b| !overrides.waives(b));
+    blocked.extend(seen.cloned());
+    if blocked.is_empty() {
+        return StepOutcome {
+            act: (!is_recent(observation, report)).then_some(Act::Look(look)),
+            ..StepOutcome::default()
+        };
+    }
+    let total = super::advance::count(&blocked);
+    blocked.truncate(super::BLOCKED_LIMIT);
+    let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
+    // A guard may hold for days.
+    let sweep = status
+        .layers
+        .uniform()
+        .and_then(|_| sweep_meanwhile(observation, status));
+    StepOutcome {
+        total,
+        done: 0,
+        doing: "asking",
+        blocked,
+        stalled: true,
+        act: Some(if observation.now >= next {
+            Act::Look(look)
+        } else {
+            sweep.unwrap_or(Act::Wait {
+                until: next.min(later(observation)),
+            })
+        }),
+        ..StepOutcome::default()
+    }
+}
+
+/// How long batch work may take to be written.
+const SETTLED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How often guards that hold are asked again.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// The last look, where it was made for this step, under these roles, since the step began: as far as that can be told, since
+/// another leader's clock may be ahead of ours.
+fn fresh<'a>(observation: &Observation<'a>, step: &Step, look: &Look) -> Option<&'a LookReport> {
+    let begun = begun(observation, step);
+    observation.look.filter(|report| {
+        let since = report.finished_at >= begun || begun > observation.now;
+        report.look == *look && since
+    })
+}
+
+/// How old what was seen may be to let a walk go on. It ages where a walk does not go on at once: while the site is paused, or
+/// the journal cannot be written.
+const RECENT: SignedDuration = SignedDuration::from_secs(10);
+
+pub(super) fn is_recent(observation: &Observation<'_>, report: &LookReport) -> bool {
+    observation.now.duration_since(report.finished_at) <= RECENT
+}
+
+fn deadline(observation: &Observation<'_>, step: StepName) -> SignedDuration {
+    let deadlines = observation.deadlines;
+    match step {
+        StepName::PodsGone => deadlines.pods_gone,
+        StepName::Replication => deadlines.replication,
+        StepName::Available => deadlines.available,
+        // Somebody else may have written it first, or the API server was busy.
+        _ => SETTLED_WITHIN,
+    }
+}

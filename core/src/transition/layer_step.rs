@@ -1,0 +1,161 @@
+//! A step that moves layers: label, wait for the enforcers, sweep, verify. Where it stands in that follows from what is
+//! observed, so that nothing of it needs to be remembered.
+
+use super::advance::{StepOutcome, begun, count, later, rise};
+use super::targets::{order, ordered};
+use super::unverified::{Unverified, unverified};
+use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Enforcer, Observation, SWEEP_RETRY};
+use crate::api::{Blocked, SiteStatus, Step, Transition};
+use crate::guards::{GuardId, Overrides};
+use crate::role::Layer;
+
+/// What a step does while a sweep is under way: the driver shows how far it has come.
+pub const SWEEPING: &str = "sweeping the objects";
+
+/// Orders the layers; the namespaces follow once that is written. Returns the number of the change, if it is one.
+pub(super) fn enter(
+    layers: &[Layer],
+    observation: &Observation<'_>,
+    status: &mut SiteStatus,
+    transition: &mut Transition,
+) -> Option<i64> {
+    let mut roles = ordered(status, transition);
+    for layer in layers {
+        roles.set(*layer, Some(transition.to));
+    }
+    if roles == ordered(status, transition) {
+        return None;
+    }
+    order(status, transition, roles);
+    rise(observation, status);
+    Some(status.step)
+}
+
+/// What is left to do once the namespaces say what is ordered.
+pub(super) fn go_on(
+    layers: &'static [Layer],
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    step: &Step,
+    overrides: &Overrides,
+) -> StepOutcome {
+    enforcers(observation, status, overrides)
+        .unwrap_or_else(|| sweep(layers, observation, status, step, overrides))
+}
+
+/// Until every live enforcer has seen what is ordered; `None`: it has.
+pub(super) fn enforcers(
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    overrides: &Overrides,
+) -> Option<StepOutcome> {
+    let enrolled = count(observation.namespaces);
+    let silent = silent(observation, status);
+    if silent.is_empty() {
+        return None;
+    }
+    let total = count(observation.enforcers);
+    let raised = status.step_at.as_ref().map_or(observation.now, |t| t.0);
+    let deadline = raised + ENFORCER_DEADLINE;
+    let stalled = observation.now >= deadline;
+    // Those that are merely not there yet are not left behind.
+    if stalled && overrides.allows(GuardId::EnforcerSilent) {
+        return None;
+    }
+    let blocked: Vec<Blocked> = silent
+        .iter()
+        .take(BLOCKED_LIMIT)
+        .map(|e| Blocked {
+            guard: GuardId::EnforcerSilent.to_string(),
+            object: None,
+            message: format!(
+                "webhook replica {} is alive but has seen step {} of {} in {} of {enrolled} namespaces; restart it, or override",
+                e.name, e.step, status.step, e.namespaces
+            ),
+        })
+        .collect();
+    Some(StepOutcome {
+        total,
+        done: total - count(&silent),
+        doing: "waiting for every webhook replica to have seen it",
+        blocked: if stalled { blocked } else { vec![] },
+        stalled,
+        act: Some(Act::Wait {
+            until: if stalled {
+                later(observation)
+            } else {
+                deadline
+            },
+        }),
+        ..StepOutcome::default()
+    })
+}
+
+/// The live enforcers that have not seen the present number everywhere.
+pub(super) fn silent<'a>(observation: &Observation<'a>, status: &SiteStatus) -> Vec<&'a Enforcer> {
+    let enrolled = count(observation.namespaces);
+    observation
+        .enforcers
+        .iter()
+        .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
+        .collect()
+}
+
+/// Until a sweep of these layers under their roles has found nothing that does not conform. How the others stand does not
+/// hold it: they have their own steps.
+fn sweep(
+    layers: &'static [Layer],
+    observation: &Observation<'_>,
+    status: &SiteStatus,
+    step: &Step,
+    overrides: &Overrides,
+) -> StepOutcome {
+    let again = Act::Sweep {
+        step: status.step,
+        layers,
+    };
+    let Some(report) = observation
+        .sweep
+        .filter(|report| report.covers(layers, status))
+    else {
+        let failing = observation.failing_sweep.filter(|f| f.of == status.step);
+        let covers = [GuardId::NotConforming];
+        return match unverified(observation, failing, &covers, step, overrides) {
+            Some(Unverified::Waived) => StepOutcome::default(),
+            Some(Unverified::Blocked(outcome)) => StepOutcome {
+                act: Some(again),
+                ..*outcome
+            },
+            None => StepOutcome {
+                doing: SWEEPING,
+                act: Some(again),
+                ..StepOutcome::default()
+            },
+        };
+    };
+    let (total, done) = (report.total, report.total - report.left);
+    // What has only lost a race is not left behind: it is for those that a second sweep cannot bring in line either.
+    let again_in_vain = report.finished_at >= begun(observation, step) + SWEEP_RETRY
+        && overrides.waive(GuardId::NotConforming, &report.blocked, report.left);
+    if report.left == 0 || again_in_vain {
+        return StepOutcome {
+            total,
+            done,
+            ..StepOutcome::default()
+        };
+    }
+    let retry = report.finished_at + SWEEP_RETRY;
+    StepOutcome {
+        total,
+        done,
+        doing: SWEEPING,
+        blocked: report.blocked.clone(),
+        stalled: true,
+        act: Some(if observation.now < retry {
+            Act::Wait { until: retry }
+        } else {
+            again
+        }),
+        ..StepOutcome::default()
+    }
+}

@@ -1,0 +1,119 @@
+//! No transition: hold what is, take in namespaces that came, sweep now and then.
+
+use super::advance::{begin, rise, sweep_all};
+use super::layer_step::silent;
+use super::size::TAKEN_OVER_AT_ONCE;
+use super::targets::{differing, registry};
+use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
+use crate::api::{Phase, SiteStatus, Transition};
+use crate::role::{Layer, Role, Roles};
+
+/// Begins the walk of namespaces that came, from the layers as they are there. To a secondary they may come live: their
+/// volumes must not turn before their pods are gone. To a primary they come live and are only labelled, unless the walk that
+/// took them to a secondary was turned round in its middle.
+/// Those that say already what is ordered were created empty, with the roles in the same write.
+pub(super) fn take_over(
+    observation: &Observation<'_>,
+    status: &mut SiteStatus,
+) -> Option<Transition> {
+    let to = status.layers.uniform()?;
+    let walks = |roles: &Roles| match to {
+        Role::Secondary => *roles != status.layers,
+        Role::Primary => roles.has(Role::Secondary),
+    };
+    let came: Vec<_> = observation
+        .namespaces
+        .iter()
+        .filter(|n| walks(&n.state.roles) && !status.namespaces.contains(&n.name))
+        .collect();
+    let layers = came.first()?.state.roles;
+    let together = came.iter().filter(|n| n.state.roles == layers);
+    let together = together.take(TAKEN_OVER_AT_ONCE);
+    let namespaces = together.map(|namespace| namespace.name.clone()).collect();
+    rise(observation, status);
+    Some(begin(Transition {
+        id: format!("enrol-{}", status.step),
+        from: (to == Role::Primary).then_some(Role::Secondary),
+        to,
+        namespaces,
+        layers,
+        ..blank(observation)
+    }))
+}
+
+/// A transition about which nothing is said yet.
+pub(super) fn blank(observation: &Observation<'_>) -> Transition {
+    Transition {
+        id: String::new(),
+        from: None,
+        to: observation.site.spec.role,
+        epoch: observation.site.spec.epoch,
+        mode: observation.site.spec.mode,
+        requested_by: String::new(),
+        reason: String::new(),
+        overrides: vec![],
+        run_missed: false,
+        run_held_jobs: false,
+        held_jobs_to_run: vec![],
+        namespaces: vec![],
+        layers: Roles::default(),
+        started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(observation.now),
+        planned: true,
+        steps: vec![],
+    }
+}
+
+pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
+    status.phase = Some(Phase::Stable);
+    let came = observation.namespaces.iter().any(|namespace| {
+        let registered = status.namespaces.contains(&namespace.name);
+        // Deleted and created anew: what the last sweep saw under its name is gone.
+        let returned = namespace.state.step.is_none()
+            && observation
+                .sweep
+                .is_some_and(|report| report.step == status.step);
+        !registered || returned
+    });
+    if came {
+        // A new number, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
+        rise(observation, status);
+    }
+    status.namespaces = registry(observation, status);
+    let differing = differing(observation, status, None);
+    if !differing.iter().all(|n| refuses(observation, &n.name)) {
+        return Act::Label(differing);
+    }
+    match observation.sweep {
+        Some(report) if report.covers(&Layer::ALL, status) => {
+            let due = report.finished_at
+                + if report.left > 0 {
+                    SWEEP_RETRY
+                } else {
+                    observation.sweep_every
+                };
+            if observation.now < due {
+                Act::Wait { until: due }
+            } else {
+                sweep_all(status)
+            }
+        }
+        _ => match catching_up(observation, status) {
+            Some(until) => Act::Wait { until },
+            None => sweep_all(status),
+        },
+    }
+}
+
+/// Whether a namespace has just refused its roles. It is tried again now and then, and keeps no other from being swept.
+fn refuses(observation: &Observation<'_>, name: &str) -> bool {
+    let refusal = observation.refused.get(name);
+    refusal.is_some_and(|refusal| observation.now < refusal.at + observation.sweep_every)
+}
+
+/// Until when a live enforcer is waited for that has not seen the present number yet. After that the sweep goes ahead: it
+/// writes what the webhook does not.
+fn catching_up(observation: &Observation<'_>, status: &SiteStatus) -> Option<jiff::Timestamp> {
+    let until = status.step_at.as_ref()?.0 + ENFORCER_DEADLINE;
+    let behind = !silent(observation, status).is_empty();
+    (behind && observation.now < until).then_some(until)
+}

@@ -1,0 +1,83 @@
+//! Volumes that nothing orders to be live any more: the policy that did is gone, or the exemption.
+//!
+//! Their workloads close at once, with the same change. They themselves wait until nothing uses them, as in any walk; but here
+//! is no walk, and nobody to ask: who wants them closed all the same orders it, by a policy.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::advance::count;
+use super::check_step::is_recent;
+use super::{LOOK_AGAIN, Look, LookReport, Observation, Whose, is_paused};
+use crate::api::{SiteStatus, StepName};
+use crate::object_roles::ObjectKey;
+use crate::role::Layer;
+
+/// Whether volumes may close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Nothing uses these any more.
+    Unused(BTreeSet<ObjectKey>),
+    /// Look at who uses them.
+    Look(Look),
+    /// All of them are used, or their users have not been told to end yet; at the latest at this time there is more to say.
+    Wait { until: Timestamp },
+}
+
+/// Whether these volumes may close. `observation.look` is the last look that was made for [`Whose::Nobody`].
+pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> Closing {
+    let later = Closing::Wait {
+        until: observation.now + observation.sweep_every,
+    };
+    let settled = |status: &&SiteStatus| status.transition.is_none();
+    let status = observation.site.status.as_ref().filter(settled);
+    let Some(status) = status.filter(|_| !is_paused(observation.site, observation.now)) else {
+        return later;
+    };
+    let names: Vec<String> = volumes.iter().map(ToString::to_string).collect();
+    let look = Look {
+        at: StepName::PodsGone,
+        step: status.step,
+        transition: names.join(" "),
+        whose: Whose::Nobody,
+    };
+    let last = observation
+        .look
+        .filter(|report| report.look.transition == look.transition);
+    if let Some(report) = last {
+        // When they are let go, the number rises once. With any other change something may have come to use them since.
+        let nothing_else = status.step <= report.look.step + 1;
+        let unused = unused(volumes, report);
+        if nothing_else && is_recent(observation, report) && !unused.is_empty() {
+            return Closing::Unused(unused);
+        }
+    }
+    // Whoever used them has been told to end: all are swept, by the webhook or without it.
+    let swept = observation
+        .sweep
+        .is_some_and(|report| report.covers(&Layer::ALL, status));
+    if !swept {
+        return later;
+    }
+    let again = last
+        .filter(|report| report.look.step == status.step)
+        .map_or(observation.now, |report| report.finished_at + LOOK_AGAIN.1);
+    if observation.now < again {
+        Closing::Wait { until: again }
+    } else {
+        Closing::Look(look)
+    }
+}
+
+/// Those of which nothing was found that uses them. What was found and is none of them may use any.
+fn unused(volumes: &BTreeSet<ObjectKey>, report: &LookReport) -> BTreeSet<ObjectKey> {
+    let names: BTreeSet<String> = volumes.iter().map(ToString::to_string).collect();
+    let found = report.blocked.iter().map(|found| found.object.as_ref());
+    let used: BTreeSet<&String> = found.flatten().filter(|o| names.contains(*o)).collect();
+    if report.left != count(&report.blocked) || used.len() != report.blocked.len() {
+        return BTreeSet::new();
+    }
+    let is_unused = |volume: &&ObjectKey| !used.contains(&volume.to_string());
+    volumes.iter().filter(is_unused).cloned().collect()
+}

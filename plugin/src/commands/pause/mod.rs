@@ -1,0 +1,264 @@
+//! `pause` and `resume`: write `Site.spec.paused`, and wait until the controller has taken it up.
+
+use failover_core::api::{Pause, Phase, Site};
+use failover_core::transition::{is_paused, pause as pause_of};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Session;
+use super::poll::{EVERY, LOOK_AT_CONTROLLER, Seen, Watch};
+use super::role_change::words;
+use super::site_view::{is_moving, no_site};
+use crate::cli::{DryRun, PauseArgs, PauseWriteArgs, ResumeArgs};
+use crate::cluster::WriteError;
+use crate::error::Failure;
+use crate::output::age::took;
+use crate::output::{Document, Format, Screen, Tone, clean};
+use crate::transition_view::paused;
+
+/// How often it is tried anew because the Site changed meanwhile.
+const ATTEMPTS: usize = 10;
+
+pub async fn pause(session: &Session<'_>, args: &PauseArgs) -> Result<(), Failure> {
+    let length = args.length.map(SignedDuration::try_from).transpose();
+    let length = length.map_err(|error| Failure::usage(format!("--for: {error}")))?;
+    let by = session.cluster.user_name().await?;
+    let written = write(session, &args.write, |_, now| {
+        let until = length.map(|length| end(now, length)).transpose()?;
+        Ok(Wanted::Write(Some(Pause {
+            reason: args.reason.clone(),
+            by: by.clone(),
+            until: until.map(Time),
+        })))
+    })
+    .await?;
+    finish(session, &args.write, written).await
+}
+
+pub async fn resume(session: &Session<'_>, args: &ResumeArgs) -> Result<(), Failure> {
+    let written = write(session, &args.write, |site, _| {
+        Ok(match site.spec.paused {
+            Some(_) => Wanted::Write(None),
+            None => Wanted::Nothing,
+        })
+    })
+    .await?;
+    finish(session, &args.write, written).await
+}
+
+/// In whole seconds, as the API server keeps times; rounded up, so that it is never shorter than asked.
+fn end(now: Timestamp, length: SignedDuration) -> Result<Timestamp, Failure> {
+    let end = now.checked_add(length).and_then(|end| {
+        end.round(
+            jiff::TimestampRound::new()
+                .smallest(jiff::Unit::Second)
+                .mode(jiff::RoundMode::Ceil),
+        )
+    });
+    end.map_err(|error| Failure::usage(format!("--for: {error}")))
+}
+
+enum Wanted {
+    Write(Option<Pause>),
+    Nothing,
+}
+
+/// What was written, and over what.
+struct Written {
+    before: Site,
+    pause: Option<Pause>,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+enum Outcome {
+    Done,
+    /// It was so before.
+    Already,
+    /// Written, and not waited for.
+    Ordered,
+    DryRun,
+}
+
+async fn write(
+    session: &Session<'_>,
+    args: &PauseWriteArgs,
+    wanted: impl Fn(&Site, Timestamp) -> Result<Wanted, Failure>,
+) -> Result<Written, Failure> {
+    for _ in 0..ATTEMPTS {
+        let site = session
+            .cluster
+            .site()
+            .await?
+            .ok_or_else(|| no_site(session))?;
+        let Wanted::Write(pause) = wanted(&site, Timestamp::now())? else {
+            return Ok(Written {
+                before: site,
+                pause: None,
+                outcome: Outcome::Already,
+            });
+        };
+        let version = site.resource_version().unwrap_or_default();
+        let dry_run = args.dry_run == DryRun::Server;
+        let answer = match args.dry_run {
+            DryRun::Client => Ok(site.clone()),
+            DryRun::None | DryRun::Server => {
+                session
+                    .cluster
+                    .pause(&version, pause.as_ref(), dry_run)
+                    .await
+            }
+        };
+        match answer {
+            Ok(_) => {
+                let outcome = match args.dry_run {
+                    DryRun::None => Outcome::Done,
+                    DryRun::Client | DryRun::Server => Outcome::DryRun,
+                };
+                return Ok(Written {
+                    before: site,
+                    pause,
+                    outcome,
+                });
+            }
+            Err(WriteError::Conflict) => {}
+            Err(WriteError::Api(error)) => return Err(error.into()),
+        }
+    }
+    Err(Failure::error(format!(
+        "the Site changed {ATTEMPTS} times while this was being written: nothing was changed"
+    ))
+    .next("try again"))
+}
+
+async fn finish(
+    session: &Session<'_>,
+    args: &PauseWriteArgs,
+    mut written: Written,
+) -> Result<(), Failure> {
+    if written.outcome == Outcome::Done {
+        session.is_underway(
+            "the Site says so; the controller takes it up",
+            "see kubectl failover status",
+        );
+        if args.wait {
+            taken_up(session, &written, args).await?;
+        } else {
+            written.outcome = Outcome::Ordered;
+        }
+    }
+    report(&written, args.output, session.screen);
+    Ok(())
+}
+
+/// Waits until the controller says that the site stands still, or does so no more.
+async fn taken_up(
+    session: &Session<'_>,
+    written: &Written,
+    args: &PauseWriteArgs,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + args.timeout;
+    let mut watch = Watch::new(session);
+    let pauses = written.pause.is_some();
+    loop {
+        match watch.look().await {
+            Seen::Site(site) => {
+                let phase = site.status.as_ref().and_then(|status| status.phase);
+                let overtaken = is_paused(&site, Timestamp::now()) != pauses;
+                if (phase == Some(Phase::Paused)) == pauses || overtaken {
+                    return Ok(());
+                }
+            }
+            Seen::Gone => return Err(no_site(session)),
+            Seen::NoAnswer => {}
+        }
+        if Instant::now() >= deadline {
+            let what = if pauses {
+                "the pause is written"
+            } else {
+                "the pause is taken off"
+            };
+            return Err(Failure::timed_out(format!(
+                "{what}, but the controller has not taken it up after {}",
+                took(args.timeout.try_into().unwrap_or_default())
+            ))
+            .next(LOOK_AT_CONTROLLER));
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// The document `Pause`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    site: &'a str,
+    outcome: Outcome,
+    /// `null`: it is not paused.
+    paused: Option<&'a Pause>,
+}
+
+fn report(written: &Written, format: Format, screen: &Screen) {
+    let site = &written.before.spec.site_name;
+    if let Some(notation) = format.notation() {
+        let report = Report {
+            site,
+            outcome: written.outcome,
+            paused: written.pause.as_ref(),
+        };
+        Document::new("Pause", &report).print(notation, screen);
+        return;
+    }
+    if format == Format::Name {
+        screen.data("site.failover.dev/cluster");
+        return;
+    }
+    screen.say(Tone::Good, &sentence(written, Timestamp::now()));
+}
+
+fn sentence(written: &Written, now: Timestamp) -> String {
+    let before = &written.before;
+    let site = clean(&before.spec.site_name);
+    let stands = before.spec.paused.as_ref();
+    let noun = words(before.spec.role).noun;
+    let would = match written.outcome {
+        Outcome::Done => "",
+        Outcome::DryRun => "would be ",
+        Outcome::Ordered => "is ordered to be ",
+        Outcome::Already => return format!("site {site} is not paused: nothing to do"),
+    };
+    let Some(pause) = &written.pause else {
+        let was = stands.map_or_else(String::new, |pause| {
+            let ended = if is_paused(before, now) {
+                ""
+            } else {
+                ", which had ended by itself"
+            };
+            format!(" (it was {}{ended})", paused(pause, now))
+        });
+        let goes_on = if is_moving(before) {
+            format!("; the {noun} goes on: kubectl failover status -w")
+        } else {
+            String::new()
+        };
+        return format!("site {site} {would}resumed{was}{goes_on}");
+    };
+    let instead = pause_of(before, now).map_or_else(String::new, |old| {
+        format!("; before, it was {}", paused(old, now))
+    });
+    let stands_still = if is_moving(before) {
+        format!("; the {noun} stands still where it is")
+    } else {
+        String::new()
+    };
+    format!(
+        "site {site} {would}{}{stands_still}{instead}",
+        paused(pause, now)
+    )
+}
+
+#[cfg(test)]
+mod tests;

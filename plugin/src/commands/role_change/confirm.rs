@@ -1,0 +1,63 @@
+//! What a person reads before they are asked, and the question.
+
+use failover_core::Role;
+use failover_core::api::Mode;
+
+use super::decision::Ordered;
+use super::intent::Wish;
+use super::words;
+use crate::commands::Session;
+use crate::commands::site_view::View;
+use crate::output::clean;
+use crate::plan::Plan;
+use crate::plan::summary;
+
+pub(super) fn question(view: &View, wish: &Wish) -> String {
+    let name = view.name();
+    if wish.abort {
+        let (back, there) = (words(wish.role), words(wish.role.opposite()));
+        return format!(
+            "Turn the {} of site {name} round and {} it?",
+            there.noun, back.command
+        );
+    }
+    format!(
+        "{} site {name} to {}?",
+        capitalised(words(wish.role).command),
+        wish.role
+    )
+}
+
+/// What a person should have read before they answer.
+pub(super) fn say_what_it_means(
+    session: &Session<'_>,
+    view: &View,
+    ordered: &Ordered,
+    plan: &Plan,
+) {
+    let screen = session.screen;
+    screen.note(&summary::of_change(plan, session.cluster.connection()));
+    if !ordered.inherited.is_empty() {
+        screen.note(&format!(
+            "  the overrides of the order that it repeats hold on: {}",
+            clean(&ordered.inherited.join(", "))
+        ));
+    }
+    match (ordered.mode, view.site.spec.mode) {
+        (Mode::Unsafe, _) => screen.warn(match plan.role {
+            Role::Secondary => "mode unsafe: all layers move at once. Nothing waits until the pods are gone before the volumes turn: what they still write may be lost",
+            Role::Primary => "mode unsafe: all layers move at once. Nothing waits until the volumes are confirmed before pods start on them: what is written may be lost",
+        }),
+        (Mode::Safe, Mode::Unsafe) => {
+            screen.note("  the Site's mode was unsafe; this order is carried out safely (--mode unsafe says otherwise)");
+        }
+        (Mode::Safe, Mode::Safe) => {}
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}

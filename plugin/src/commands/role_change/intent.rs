@@ -1,0 +1,60 @@
+//! What is asked for, with the flags made into values.
+
+use failover_core::Role;
+use failover_core::api::Mode;
+use failover_core::guards::{self, Overrides};
+
+use super::words;
+use crate::cli::SwitchArgs;
+use crate::error::Failure;
+use crate::plan::BatchConsent;
+
+/// A change of role that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// What the site is to be.
+    pub(super) role: Role,
+    /// A change to the other role is under way, and is to be turned round.
+    pub(super) abort: bool,
+    /// The overrides, as they were typed and as they are understood.
+    pub(super) typed: Vec<String>,
+    pub(super) overrides: Overrides,
+    /// `None`: not said.
+    pub(super) mode: Option<Mode>,
+    pub(super) batch: BatchConsent,
+}
+
+impl Wish {
+    /// What `command` asks for. Refuses what can be known to be a misunderstanding before any cluster is asked.
+    pub(super) fn of(
+        command: Role,
+        args: &SwitchArgs,
+        batch: BatchConsent,
+    ) -> Result<Self, Failure> {
+        let role = if args.abort {
+            command.opposite()
+        } else {
+            command
+        };
+        if args.abort && (batch != BatchConsent::default() || args.mode.is_some()) {
+            return Err(Failure::usage(format!(
+                "--abort only turns round the {} that is under way: --mode, --run-missed and --run-held-jobs belong to an order of its own",
+                words(command).noun
+            )));
+        }
+        let overrides = Overrides::parse(&args.overrides)
+            .map_err(|error| Failure::usage(format!("--override: {error}")))?;
+        if let Some(unneeded) = guards::out_of_place(role, &overrides) {
+            return Err(Failure::usage(format!("--override {unneeded}"))
+                .next("nothing was changed; leave it out"));
+        }
+        Ok(Self {
+            role,
+            abort: args.abort,
+            typed: args.overrides.clone(),
+            overrides,
+            mode: args.mode.map(Into::into),
+            batch,
+        })
+    }
+}

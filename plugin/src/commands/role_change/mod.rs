@@ -1,0 +1,268 @@
+//! `promote` and `demote`: guards, plan, question, order, waiting, verification, in this order.
+//!
+//! ```text
+//!   look ──► course ──┬─► settled ────────────────────────────┐
+//!     ▲               ├─► join (ordered already) ───────────┐ │
+//!     │               └─► order: plan ─► ask ─► write ──┐   │ │
+//!     └──────────── the Site changed meanwhile ◄────────┤   │ │
+//!                                                       ▼   ▼ ▼
+//!                                      follow the controller ► verify ► report
+//! ```
+//!
+//! Success is what an own list of every object shows, never what the controller or this command intended.
+
+mod break_glass;
+mod confirm;
+mod decision;
+mod intent;
+mod order;
+mod outcome;
+mod report;
+mod verify;
+mod wait;
+
+use failover_core::Role;
+use failover_core::api::RoleRequest;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use self::break_glass::BreakGlass;
+use self::confirm::{question, say_what_it_means};
+use self::decision::{Course, course, guards};
+use self::intent::Wish;
+use self::order::{Order, Written, write};
+use self::report::{Outcome, Report};
+use self::wait::{Afterwards, Following};
+use super::site_view::{View, look, preview};
+use super::{Session, consent};
+use crate::cli::{DryRun, SwitchArgs};
+use crate::error::Failure;
+use crate::output::Terminal;
+use crate::output::confirm::{Consent, declined};
+use crate::plan::{BatchConsent, Plan};
+
+/// How often an order is decided anew because the Site changed meanwhile. Each time something else must have written it.
+const ATTEMPTS: usize = 10;
+
+/// What is said of a change that was interrupted, or not waited for to the end.
+pub const GOES_ON: &str = "the change goes on: kubectl failover status -w";
+
+/// The words of a direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    pub command: &'static str,
+    pub noun: &'static str,
+    pub done: &'static str,
+}
+
+pub fn words(role: Role) -> Words {
+    match role {
+        Role::Primary => Words {
+            command: "promote",
+            noun: "promotion",
+            done: "promoted",
+        },
+        Role::Secondary => Words {
+            command: "demote",
+            noun: "demotion",
+            done: "demoted",
+        },
+    }
+}
+
+pub fn check_usage(
+    role: Role,
+    args: &SwitchArgs,
+    batch: BatchConsent,
+    namespace: Option<&str>,
+    terminal: Terminal,
+) -> Result<(), Failure> {
+    let command = words(role).command;
+    if let Some(namespace) = namespace {
+        return Err(Failure::usage(format!(
+            "--namespace does not limit {command}: the role is that of the whole site"
+        ))
+        .next(format!(
+            "leave it out, or look at one namespace with kubectl failover plan {command} -n {namespace}"
+        )));
+    }
+    Wish::of(role, args, batch)?;
+    break_glass::check_usage(args)?;
+    consent(args.yes, args.dry_run, terminal, command)
+}
+
+pub async fn run(
+    session: &Session<'_>,
+    command: Role,
+    args: &SwitchArgs,
+    batch: BatchConsent,
+) -> Result<(), Failure> {
+    let wish = Wish::of(command, args, batch)?;
+    let (role, words) = (wish.role, words(wish.role));
+    if args.break_glass {
+        break_glass::nobody_leads(session).await?;
+    }
+    let mut asked = args.dry_run != DryRun::None;
+    for _ in 0..ATTEMPTS {
+        let view = Box::pin(look(session)).await?;
+        let ordered = match course(&view, &wish, Timestamp::now())? {
+            Course::Settled => {
+                batch_consent_is_late(session, &wish.batch);
+                return Box::pin(settled(session, &view, role, args)).await;
+            }
+            Course::Join { id } => {
+                let message = format!(
+                    "site {}: the {} is ordered already, waiting for it",
+                    view.name(),
+                    words.noun
+                );
+                session.screen.note(&message);
+                session.is_underway(GOES_ON, "");
+                let order = Order::joined(&view, id);
+                return Box::pin(finish(session, &view, role, args, &order)).await;
+            }
+            Course::Order(ordered) => ordered,
+        };
+        let mut plan = Box::pin(preview(session, view.name(), role, &view.enrolled)).await?;
+        plan.batch = ordered.batch.clone();
+        guards(&view, &wish, &ordered, &plan)?;
+        if !asked {
+            say_what_it_means(session, &view, &ordered, &plan);
+            let question = question(&view, &wish);
+            let consent = Consent::of(
+                args.yes,
+                session.screen.terminal().interactive,
+                words.command,
+            )?;
+            if !consent.obtain(session.screen, &question).await? {
+                return Err(declined());
+            }
+            asked = true;
+        }
+        if args.dry_run == DryRun::Client {
+            say_what_it_means(session, &view, &ordered, &plan);
+            dry_run_report(session, &view, role, args, &plan);
+            return Ok(());
+        }
+        let order = Order::new(session, &view, &wish, args, &ordered).await?;
+        match Box::pin(write(session, &order, args)).await? {
+            Written::Yes if args.dry_run == DryRun::Server => {
+                dry_run_report(session, &view, role, args, &plan);
+                return Ok(());
+            }
+            Written::Yes => {
+                session.is_underway(GOES_ON, "");
+                return Box::pin(finish(session, &view, role, args, &order)).await;
+            }
+            Written::Overtaken => {}
+        }
+    }
+    Err(Failure::error(format!(
+        "the Site changed {ATTEMPTS} times while the {} was being ordered: nothing was changed",
+        words.noun
+    ))
+    .next("see who writes it (kubectl get site cluster -o yaml --show-managed-fields), then try again"))
+}
+
+/// Only a promotion acts on these consents, and it is over.
+fn batch_consent_is_late(session: &Session<'_>, batch: &BatchConsent) {
+    if batch.run_missed {
+        session
+            .screen
+            .warn("--run-missed has no effect: the site is primary already");
+    }
+    if !batch.held_jobs.is_none() {
+        session.screen.warn(
+            "--run-held-jobs has no effect: the site is primary already. Let a held Job run with: \
+             kubectl patch job NAME -n NAMESPACE --type merge -p '{\"spec\":{\"suspend\":false}}'",
+        );
+    }
+}
+
+/// The site is in that role, and no transition is under way: that it holds is checked all the same.
+async fn settled(
+    session: &Session<'_>,
+    view: &View,
+    role: Role,
+    args: &SwitchArgs,
+) -> Result<(), Failure> {
+    let order = Order::joined(view, String::new());
+    let mut following = Following::new(
+        session,
+        view.name(),
+        role,
+        &order,
+        args.timeout,
+        Afterwards::GoesOn,
+    );
+    let verified = if args.wait && args.dry_run == DryRun::None {
+        Some(following.verified().await?)
+    } else {
+        None
+    };
+    drop(following);
+    Report::new(view, role, Outcome::Already, &order, verified.as_ref())
+        .print(session.screen, args.output);
+    Ok(())
+}
+
+async fn finish(
+    session: &Session<'_>,
+    view: &View,
+    role: Role,
+    args: &SwitchArgs,
+    order: &Order,
+) -> Result<(), Failure> {
+    if !args.wait || args.dry_run != DryRun::None || order.when_resumed {
+        Report::new(view, role, Outcome::Ordered, order, None).print(session.screen, args.output);
+        return Ok(());
+    }
+    let afterwards = if args.break_glass {
+        Afterwards::Stops
+    } else {
+        Afterwards::GoesOn
+    };
+    let name = view.name();
+    let mut following = Following::new(session, name, role, order, args.timeout, afterwards);
+    let entry = if args.break_glass {
+        let mut here = BreakGlass::start(session, &order.request.requested_by);
+        let entry = tokio::select! {
+            entry = following.settled() => entry,
+            failure = here.failed() => return Err(failure),
+        };
+        here.end().await;
+        entry?
+    } else {
+        following.settled().await?
+    };
+    let verified = following.verified().await?;
+    let caveat = following.caveat();
+    drop(following);
+    let mut report = Report::new(view, role, Outcome::Done, order, Some(&verified));
+    report.take_history(&entry);
+    report.print(session.screen, args.output);
+    if let Some(caveat) = caveat {
+        session.screen.warn(&caveat);
+    }
+    Ok(())
+}
+
+fn dry_run_report(session: &Session<'_>, view: &View, role: Role, args: &SwitchArgs, plan: &Plan) {
+    let order = Order {
+        write: None,
+        request: RoleRequest {
+            reason: args.reason.clone().unwrap_or_default(),
+            overrides: args.overrides.clone(),
+            ..RoleRequest::default()
+        },
+        turns_round: args.abort,
+        when_resumed: false,
+        started: Instant::now(),
+    };
+    let mut report = Report::new(view, role, Outcome::DryRun, &order, None);
+    report.take_plan(plan);
+    report.print(session.screen, args.output);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The order as it is written onto the Site.
+
+use failover_core::api::RoleRequest;
+use tokio::time::Instant;
+
+use super::decision::Ordered;
+use super::intent::Wish;
+use super::wait;
+use crate::cli::{DryRun, SwitchArgs};
+use crate::cluster::{ApiError, SiteWrite, WriteError};
+use crate::commands::Session;
+use crate::commands::site_view::View;
+use crate::error::Failure;
+
+/// An order that has been written, by us or by somebody else.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) write: Option<SiteWrite>,
+    pub(super) request: RoleRequest,
+    /// It turns a change the other way round.
+    pub(super) turns_round: bool,
+    /// The site is paused.
+    pub(super) when_resumed: bool,
+    pub(super) started: Instant,
+}
+
+impl Order {
+    pub(super) async fn new(
+        session: &Session<'_>,
+        view: &View,
+        wish: &Wish,
+        args: &SwitchArgs,
+        ordered: &Ordered,
+    ) -> Result<Self, Failure> {
+        let request = RoleRequest {
+            id: format!("{:032x}", rand::random::<u128>()),
+            requested_by: session.cluster.user_name().await?,
+            reason: args.reason.clone().unwrap_or_default(),
+            overrides: ordered.overrides.clone(),
+            run_missed: ordered.batch.run_missed,
+            run_held_jobs: ordered.batch.held_jobs.is_all(),
+            held_jobs_to_run: ordered.batch.held_jobs.names().cloned().collect(),
+            ..RoleRequest::default()
+        };
+        Ok(Self {
+            write: Some(SiteWrite {
+                resource_version: view.resource_version(),
+                role: wish.role,
+                epoch: ordered.epoch,
+                mode: Some(ordered.mode).filter(|mode| *mode != view.site.spec.mode),
+                request: request.clone(),
+            }),
+            request,
+            turns_round: wish.abort,
+            when_resumed: ordered.when_resumed,
+            started: Instant::now(),
+        })
+    }
+
+    pub(super) fn joined(view: &View, id: String) -> Self {
+        let request = view.site.spec.request.clone().unwrap_or_default();
+        Self {
+            write: None,
+            request: RoleRequest { id, ..request },
+            turns_round: false,
+            when_resumed: false,
+            started: Instant::now(),
+        }
+    }
+}
+
+pub(super) enum Written {
+    Yes,
+    /// Somebody else wrote the Site first.
+    Overtaken,
+}
+
+pub(super) async fn write(
+    session: &Session<'_>,
+    order: &Order,
+    args: &SwitchArgs,
+) -> Result<Written, Failure> {
+    let write = order.write.as_ref().expect("an order of ours");
+    let dry_run = args.dry_run == DryRun::Server;
+    if !dry_run {
+        // Whoever interrupts it from here on may have been too late.
+        session.is_underway(
+            "whether the order was written is not known",
+            "look with kubectl failover status",
+        );
+    }
+    let written = send(session, order, args, write, dry_run).await;
+    if !matches!(written, Ok(Written::Yes)) {
+        session.nothing_is_underway();
+    }
+    written
+}
+
+async fn send(
+    session: &Session<'_>,
+    order: &Order,
+    args: &SwitchArgs,
+    write: &SiteWrite,
+    dry_run: bool,
+) -> Result<Written, Failure> {
+    match session.cluster.order(write, dry_run).await {
+        Ok(_) => Ok(Written::Yes),
+        Err(WriteError::Conflict) => Ok(Written::Overtaken),
+        // It may have been stored, and the answer lost.
+        Err(WriteError::Api(
+            error @ (ApiError::Unreachable { sent: true, .. } | ApiError::Busy { .. }),
+        )) if !dry_run => {
+            if wait::was_written(session, order, args.timeout, &error).await? {
+                Ok(Written::Yes)
+            } else {
+                Err(Failure::error(format!("{error}: nothing was changed")).next("try again"))
+            }
+        }
+        Err(WriteError::Api(error)) => {
+            let mut failure = Failure::from(error);
+            failure.message.push_str(": nothing was changed");
+            Err(failure)
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! The status for people.
+
+use failover_core::api::{HistoryEntry, Outcome, Phase, condition};
+use failover_core::{Layer, Role, Roles};
+use jiff::Timestamp;
+
+use super::report::{Namespace, Report};
+use crate::commands::history::table;
+use crate::commands::role_change::words;
+use crate::output::age::{ago, took};
+use crate::output::{Format, Screen, Table, Tone, clean, counted};
+use crate::plan::HOOKS_HINT;
+use crate::transition_view::{paused, picture};
+
+/// How many past transitions `wide` shows.
+const HISTORY: usize = 5;
+
+pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Screen) {
+    if format == Format::Name {
+        if report.site.is_some() {
+            screen.data("site.failover.dev/cluster");
+        }
+        return;
+    }
+    let wide = format == Format::Wide;
+    site(report, now, screen);
+    enforcement(report, now, screen);
+    left(report, screen);
+    transition(report, now, screen);
+    conditions(report, wide, now, screen);
+    if wide {
+        replicas(report, now, screen);
+        history(report, now, screen);
+    }
+    namespaces(report, screen);
+    strays(report, screen);
+    passive(report, screen);
+    apart(report, screen);
+    hooks(report, screen);
+    policies(report, wide, screen);
+}
+
+fn site(report: &Report, now: Timestamp, screen: &Screen) {
+    let Some(site) = &report.site else {
+        screen.say(
+            Tone::Bad,
+            "Site:         lost; the namespaces keep the last role",
+        );
+        screen.data(&format!("In effect:    {}", role(report.role_in_effect)));
+        return;
+    };
+    screen.data(&format!("Site:         {}", clean(site)));
+    let since = report
+        .since
+        .map_or_else(String::new, |since| format!(" for {}", ago(since, now)));
+    let epoch = report.epoch.unwrap_or_default();
+    if report.role == report.role_in_effect {
+        screen.data(&format!(
+            "Role:         {}{since} (epoch {epoch})",
+            role(report.role)
+        ));
+    } else {
+        screen.say(
+            Tone::Warning,
+            &format!(
+                "Role:         {} ordered (epoch {epoch}), {} in effect{since}",
+                role(report.role),
+                role(report.role_in_effect)
+            ),
+        );
+    }
+    let (tone, phase) = match &report.phase {
+        Some(Phase::Stable) => (Tone::Good, "Stable"),
+        Some(Phase::Demoting) => (Tone::Warning, "Demoting"),
+        Some(Phase::Promoting) => (Tone::Warning, "Promoting"),
+        Some(Phase::Stalled) => (Tone::Bad, "Stalled"),
+        Some(Phase::Paused) => (Tone::Warning, "Paused"),
+        Some(Phase::Unknown(word)) => (Tone::Warning, word.as_str()),
+        None => (
+            Tone::Warning,
+            "unknown: no controller has taken the site over yet",
+        ),
+    };
+    screen.say(tone, &format!("Phase:        {phase}"));
+    pause(report, now, screen);
+    let roles: Vec<_> = Layer::ALL
+        .iter()
+        .map(|layer| format!("{layer} {}", role(report.layers.of(*layer))))
+        .collect();
+    if report.layers.uniform().is_none() && report.layers != Roles::default() {
+        screen.data(&format!("Layers:       {}", roles.join(", ")));
+    }
+    if let Some(last) = report.history.first() {
+        screen.data(&format!("Last change:  {}", past(last, now)));
+    }
+}
+
+/// Also where the controller has not taken it up yet, or is gone.
+fn pause(report: &Report, now: Timestamp, screen: &Screen) {
+    let Some(pause) = &report.paused else {
+        return;
+    };
+    if pause.until.as_ref().is_some_and(|until| until.0 <= now) {
+        return;
+    }
+    screen.say(
+        Tone::Warning,
+        &format!(
+            "Paused:       {}; nothing moves until: kubectl failover resume",
+            paused(pause, now).trim_start_matches("paused ")
+        ),
+    );
+}
+
+fn transition(report: &Report, now: Timestamp, screen: &Screen) {
+    let Some(transition) = &report.transition else {
+        return;
+    };
+    let site = report.site.as_deref().unwrap_or_default();
+    screen.data("");
+    for line in picture(site, transition, now) {
+        screen.say(line.tone, &line.text);
+    }
+}
+
+fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
+    match &report.controller {
+        Some(controller) => {
+            let last = controller.renewed.map_or_else(String::new, |renewed| {
+                format!(", last heard of {} ago", ago(renewed, now))
+            });
+            let leader = clean(controller.leader.as_deref().unwrap_or_default());
+            match (controller.alive, controller.late) {
+                (true, false) => screen.data(&format!("Controller:   {leader} leads")),
+                (true, true) => screen.say(
+                    Tone::Warning,
+                    &format!("Controller:   {leader} leads{last}"),
+                ),
+                (false, _) => screen.say(Tone::Bad, &format!("Controller:   none leads{last}")),
+            }
+        }
+        None => screen.say(Tone::Warning, "Controller:   unknown"),
+    }
+    let live = report.enforcers.len();
+    match &report.webhook {
+        Some(webhook) if !webhook.configured => {
+            screen.say(
+                Tone::Bad,
+                "Webhook:      not configured: nothing is rewritten at admission",
+            );
+        }
+        Some(webhook) if !webhook.trusted => {
+            screen.say(
+                Tone::Bad,
+                "Webhook:      configured, but without a certificate the API server trusts",
+            );
+        }
+        Some(_) if live == 0 => {
+            screen.say(Tone::Bad, "Webhook:      configured, but no replica is live: only the sweep corrects what is written");
+        }
+        Some(_) => screen.data(&format!(
+            "Webhook:      configured, {} live",
+            counted(live, "replica")
+        )),
+        None => screen.say(Tone::Warning, "Webhook:      unknown"),
+    }
+    match report.backstop.as_ref().map(|b| b.missing.as_slice()) {
+        Some([]) => screen.data("Backstop:     in force"),
+        Some(missing) => screen.say(
+            Tone::Bad,
+            &format!(
+                "Backstop:     {} missing or altered, {} among them: kubectl failover install",
+                missing.len(),
+                missing[0]
+            ),
+        ),
+        None => screen.say(Tone::Warning, "Backstop:     unknown"),
+    }
+}
+
+/// Namespaces that the role of the site no longer reaches, though nobody let them go.
+fn left(report: &Report, screen: &Screen) {
+    if report.left.is_empty() {
+        return;
+    }
+    screen.say(
+        Tone::Bad,
+        &format!(
+            "Left:         {}: lost the label failover.dev/enforce; see who owns it, then kubectl failover enroll or unenroll",
+            report.left.join(", ")
+        ),
+    );
+}
+
+fn conditions(report: &Report, wide: bool, now: Timestamp, screen: &Screen) {
+    let mut table = Table::new(&["CONDITION", "STATUS", "REASON", "FOR", "MESSAGE"]);
+    for condition in &report.conditions {
+        let bad = matches!(
+            (condition.type_.as_str(), condition.status.as_str()),
+            (condition::READY | condition::ENFORCED, "False" | "Unknown")
+        );
+        if wide || bad {
+            table.row([
+                condition.type_.as_str(),
+                &condition.status,
+                &condition.reason,
+                &ago(condition.last_transition_time.0, now),
+                &condition.message,
+            ]);
+        }
+    }
+    below(&table, screen);
+}
+
+fn replicas(report: &Report, now: Timestamp, screen: &Screen) {
+    let mut table = Table::new(&["WEBHOOK REPLICA", "STEP", "NAMESPACES", "SEEN"]);
+    for enforcer in &report.enforcers {
+        table.row([
+            enforcer.name.clone(),
+            enforcer.step.to_string(),
+            enforcer.namespaces.to_string(),
+            format!("{} ago", ago(enforcer.last_seen.0, now)),
+        ]);
+    }
+    below(&table, screen);
+}
+
+fn history(report: &Report, now: Timestamp, screen: &Screen) {
+    let last = &report.history[..report.history.len().min(HISTORY)];
+    below(&table(last, false, now), screen);
+}
+
+fn namespaces(report: &Report, screen: &Screen) {
+    if report.namespaces.is_empty() {
+        screen.data("\nNo namespace is enrolled: kubectl failover enroll NAMESPACE");
+        return;
+    }
+    let mut table = Table::new(&[
+        "NAMESPACE",
+        "ENFORCE",
+        "ROLE",
+        "OBJECTS",
+        "FORCED",
+        "NOT AS ORDERED",
+    ]);
+    let count = |count: Option<usize>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    for namespace in &report.namespaces {
+        table.row([
+            namespace.name.clone(),
+            namespace.enforcement.unwrap_or_default().to_owned(),
+            roles(namespace),
+            count(namespace.objects),
+            count(namespace.forced),
+            count(namespace.not_conforming.as_ref().map(Vec::len)),
+        ]);
+    }
+    below(&table, screen);
+}
+
+fn strays(report: &Report, screen: &Screen) {
+    let mut table = Table::new(&["NOT AS ORDERED", "WHY"]);
+    for astray in report
+        .namespaces
+        .iter()
+        .filter_map(|n| n.not_conforming.as_ref())
+        .flatten()
+    {
+        let why = astray.why.as_deref().unwrap_or("not corrected yet");
+        table.row([astray.object.as_str(), why]);
+    }
+    below(&table, screen);
+}
+
+/// How many of what stays passive are named; `-o json` has all.
+const PASSIVE_NAMED: usize = 10;
+
+fn passive(report: &Report, screen: &Screen) {
+    let all: Vec<_> = report
+        .namespaces
+        .iter()
+        .filter_map(|namespace| namespace.stays_passive.as_ref())
+        .flatten()
+        .collect();
+    let mut table = Table::new(&["STAYS PASSIVE", "WHY"]);
+    for object in all.iter().take(PASSIVE_NAMED) {
+        table.row([
+            object.object.as_str(),
+            object.why.as_deref().unwrap_or_default(),
+        ]);
+    }
+    let more = format!("and {} more", all.len().saturating_sub(PASSIVE_NAMED));
+    if all.len() > PASSIVE_NAMED {
+        table.row([more.as_str(), "kubectl failover status -o json names all"]);
+    }
+    below(&table, screen);
+}
+
+fn apart(report: &Report, screen: &Screen) {
+    let mut table = Table::new(&["APART FROM ITS NAMESPACE", "STANDS"]);
+    for apart in &report.apart {
+        table.row([apart.object.as_str(), apart.stands]);
+    }
+    below(&table, screen);
+    let mut table = Table::new(&["HELD BACK", "WHY"]);
+    for held in &report.held_back {
+        table.row([held.object.to_string(), held.why.clone()]);
+    }
+    below(&table, screen);
+    let mut table = Table::new(&["ORPHANED", "WHY"]);
+    for held in &report.orphaned {
+        table.row([held.object.to_string(), held.why.clone()]);
+    }
+    below(&table, screen);
+}
+
+fn hooks(report: &Report, screen: &Screen) {
+    let mut table = Table::new(&["HOOK THAT DOES NOT RUN", "WHY"]);
+    for hook in &report.hooks {
+        table.row([
+            hook.object.as_str(),
+            hook.why.as_deref().unwrap_or_default(),
+        ]);
+    }
+    below(&table, screen);
+    if !report.hooks.is_empty() {
+        screen.note(HOOKS_HINT);
+    }
+}
+
+/// Those that are not as they say and, with `wide`, all.
+fn policies(report: &Report, wide: bool, screen: &Screen) {
+    let mut table = Table::new(&["FAILOVERPOLICY", "ORDERS", "READY", "REASON", "MESSAGE"]);
+    for policy in &report.policies {
+        if wide || policy.ready != Some(true) {
+            let ready = policy
+                .ready
+                .map_or("Unknown", |ready| if ready { "True" } else { "False" });
+            table.row([
+                policy.name.as_str(),
+                policy.desired_state.map_or("the site's role", Role::as_str),
+                ready,
+                &policy.reason,
+                &policy.message,
+            ]);
+        }
+    }
+    below(&table, screen);
+}
+
+fn below(table: &Table, screen: &Screen) {
+    if !table.is_empty() {
+        screen.data(&format!("\n{table}"));
+    }
+}
+
+fn roles(namespace: &Namespace) -> String {
+    if let Some(role) = namespace.roles.uniform() {
+        return role.to_string();
+    }
+    if namespace.roles == Roles::default() {
+        return "not yet known".to_owned();
+    }
+    let each: Vec<_> = Layer::ALL
+        .iter()
+        .map(|layer| format!("{layer}={}", role(namespace.roles.of(*layer))))
+        .collect();
+    each.join(",")
+}
+
+fn past(entry: &HistoryEntry, now: Timestamp) -> String {
+    let done = match (entry.outcome, entry.from) {
+        (Outcome::Succeeded, None) => format!("taken over as {}", entry.to),
+        (Outcome::Succeeded, Some(_)) => words(entry.to).done.to_owned(),
+        (Outcome::Superseded, _) => format!("{} given up for a newer order", words(entry.to).noun),
+        (Outcome::Unknown(word), _) => {
+            format!("{}: {}", words(entry.to).noun, clean(word.as_str()))
+        }
+    };
+    format!(
+        "{done} {} ago{}, {} in {}{}",
+        ago(entry.finished_at.0, now),
+        said(" by ", &entry.requested_by),
+        counted(entry.objects, "object"),
+        took(entry.finished_at.0.duration_since(entry.started_at.0)),
+        said(": ", &entry.reason)
+    )
+}
+
+fn said(before: &str, text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!("{before}{}", clean(text))
+    }
+}
+
+fn role(role: Option<Role>) -> &'static str {
+    role.map_or("unknown", Role::as_str)
+}
+
+#[cfg(test)]
+mod tests;

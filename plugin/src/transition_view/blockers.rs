@@ -1,0 +1,69 @@
+//! What holds a step, and what to do about it.
+
+use failover_core::Role;
+use failover_core::api::{Blocked, Pause, Step};
+use failover_core::guards::GuardId;
+use jiff::Timestamp;
+
+use crate::commands::role_change::words;
+use crate::output::age::ahead;
+use crate::output::clean;
+
+/// How many objects an order is spelled out for, one by one.
+const ONE_BY_ONE: usize = 3;
+
+/// One thing that holds a step, or is waited for, in a line.
+pub fn what(blocked: &Blocked) -> String {
+    let object = blocked
+        .object
+        .as_ref()
+        .map_or_else(String::new, |object| format!(" ({})", clean(object)));
+    format!(
+        "{}{object}: {}",
+        clean(&blocked.guard),
+        clean(&blocked.message)
+    )
+}
+
+/// The order by which a walk that is held at this step goes on.
+pub fn way_on(to: Role, step: &Step) -> Option<String> {
+    let mut overrides: Vec<String> = Vec::new();
+    // Only where all that holds is named can it be let pass one by one.
+    let named = i64::try_from(step.blocked.len()) == Ok(step.total - step.done);
+    let one_by_one = named && step.blocked.len() <= ONE_BY_ONE;
+    for blocked in &step.blocked {
+        let guard: GuardId = blocked.guard.parse().ok()?;
+        guard.asked(to)?;
+        let object = blocked.object.as_ref().filter(|_| guard.names_objects());
+        let override_ = match object.filter(|_| one_by_one) {
+            Some(object) => format!("--override {guard}={}", clean(object)),
+            None => format!("--override {guard}"),
+        };
+        if !overrides.contains(&override_) {
+            overrides.push(override_);
+        }
+    }
+    (!overrides.is_empty()).then(|| {
+        format!(
+            "kubectl failover {} {} --reason TEXT",
+            words(to).command,
+            overrides.join(" ")
+        )
+    })
+}
+
+/// Who paused the site, until when, and why.
+pub fn paused(pause: &Pause, now: Timestamp) -> String {
+    let by = match pause.by.as_str() {
+        "" => String::new(),
+        by => format!(" by {}", clean(by)),
+    };
+    let until = pause.until.as_ref().map_or_else(String::new, |until| {
+        format!(" until {} ({})", until.0, ahead(until.0, now))
+    });
+    let reason = match pause.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {}", clean(reason)),
+    };
+    format!("paused{by}{until}{reason}")
+}

@@ -1,0 +1,93 @@
+//! Where a walk is shown: redrawn in place on a terminal, plain lines appended where there is none.
+
+use failover_core::api::{HistoryEntry, Outcome, Site, Transition};
+use jiff::Timestamp;
+
+use super::concluded;
+use super::log_lines::News;
+use super::table::of_site;
+use crate::commands::role_change::words;
+use crate::output::progress::Progress;
+use crate::output::{Screen, Tone, clean};
+
+/// A walk on the screen, and things said in between.
+#[derive(Debug)]
+pub struct Show<'a> {
+    progress: Progress<'a>,
+    live: bool,
+    news: News,
+    /// The walk as it was last seen.
+    last: Option<Transition>,
+}
+
+impl<'a> Show<'a> {
+    pub fn new(screen: &'a Screen) -> Self {
+        Self {
+            progress: Progress::new(screen),
+            live: screen.terminal().live,
+            news: News::default(),
+            last: None,
+        }
+    }
+
+    /// Shows where the walk of this site stands. Without one, what stood there last stays.
+    pub fn walk(&mut self, site: &Site, now: Timestamp) {
+        let transition = site.status.as_ref().and_then(|s| s.transition.as_ref());
+        if transition.is_some() {
+            self.last = transition.cloned();
+        }
+        if self.live {
+            let picture = of_site(site, now);
+            if !picture.is_empty() {
+                self.progress.draw(picture);
+            }
+            return;
+        }
+        for line in self.news.of(site, now) {
+            self.progress.tell(line.tone, &line.text);
+        }
+    }
+
+    /// Shows the walk as it ended, which may have been between two looks, and leaves it standing.
+    pub fn ended(&mut self, site: &Site, entry: &HistoryEntry) {
+        if entry.outcome == Outcome::Superseded {
+            self.last = None;
+            self.leave();
+            let text = format!(
+                "site {}: the {} is given up for a newer order",
+                clean(&site.spec.site_name),
+                words(entry.to).noun
+            );
+            self.progress.tell(Tone::Warning, &text);
+            return;
+        }
+        let mut site = site.clone();
+        site.spec.paused = None;
+        let status = site.status.get_or_insert_default();
+        status.transition = Some(concluded(self.last.take(), entry));
+        self.walk(&site, entry.finished_at.0);
+        self.leave();
+    }
+
+    /// The walk as it was last seen.
+    pub fn last(&self) -> Option<&Transition> {
+        self.last.as_ref()
+    }
+
+    /// What is drawn stays on the screen from here on, and what is said comes below it.
+    pub fn leave(&mut self) {
+        self.progress.leave();
+    }
+
+    pub fn now(&self, text: &str) {
+        self.progress.now(text);
+    }
+
+    pub fn tell(&self, tone: Tone, text: &str) {
+        self.progress.tell(tone, text);
+    }
+
+    pub fn warn(&self, text: &str) {
+        self.progress.warn(text);
+    }
+}

@@ -1,0 +1,9 @@
+//! The API server, as all programs ask it: connections, discovery, objects without types, retries, and one's own last writes.
+
+pub mod connect;
+pub mod discovery;
+pub mod objects;
+pub mod own_writes;
+pub mod readable;
+pub mod retry;
+pub mod server_certificate;

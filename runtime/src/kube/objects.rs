@@ -1,0 +1,392 @@
+//! The objects of one kind in one namespace, as raw JSON.
+//!
+//! Raw, because a rewrite is made on what is stored, and a round trip through types loses what the types do not know.
+//! Below kube's `Api`, because a sweep must tell apart what kube folds into one error: a conflict, a page token that has
+//! expired, a server that asks for patience (with its `Retry-After`), a refusal of this one object, and a server that is
+//! away altogether. Bodies never get into a log.
+
+use std::time::Duration;
+
+use failover_core::Rule;
+use failover_core::names::{CONTROLLER_MANAGER, PREVIEW_MANAGER};
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::client::Body;
+use kube::core::Request;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
+
+use crate::error_chain::causes;
+
+use super::retry::patiently;
+use crate::off_task::off_task;
+
+/// Objects per page.
+pub const PAGE: u32 = 250;
+
+/// The API server's answer where it is not the object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// The object, its namespace or its kind is gone.
+    #[error("not found")]
+    NotFound,
+    /// It changed since it was read.
+    #[error("changed in the meantime")]
+    Conflict,
+    /// The token of a paged list is too old: the list must start again.
+    #[error("the list expired while it was read")]
+    Expired,
+    /// The server asks for patience.
+    #[error("the API server is busy")]
+    Busy { retry_after: Option<Duration> },
+    /// Nobody serves this kind now: an aggregated API, say, whose own server is away.
+    #[error("{0} (503)")]
+    Unserved(String),
+    /// The server does not do this, to this object.
+    #[error("{message} ({status})")]
+    Refused { status: u16, message: String },
+    /// The server is away, or does not know us: nothing can be done at all.
+    #[error("the API server does not answer: {0}")]
+    Unavailable(String),
+}
+
+/// What an object of a list is parsed as: a [`Value`] as it is stored, or [`Lean`](failover_core::json::lean::Lean).
+pub trait Item: DeserializeOwned + Send + 'static {}
+
+impl<T: DeserializeOwned + Send + 'static> Item for T {}
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+/// Reads and writes the objects that a rule is about in one namespace.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    request: Request,
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Objects({})", self.request.url_path)
+    }
+}
+
+impl Objects {
+    pub fn new(client: &Client, rule: &Rule, namespace: &str) -> Self {
+        Self::at(client, &rule.api_version(), &rule.resource, Some(namespace))
+    }
+
+    /// Those of one kind, in one namespace or in none.
+    pub fn at(client: &Client, api_version: &str, resource: &str, namespace: Option<&str>) -> Self {
+        let root = if api_version.contains('/') {
+            "/apis"
+        } else {
+            "/api"
+        };
+        let within = namespace.map_or_else(String::new, |name| format!("/namespaces/{name}"));
+        Self {
+            client: client.clone(),
+            request: Request::new(format!("{root}/{api_version}{within}/{resource}")),
+        }
+    }
+
+    /// All of them. Asked for page by page, and in one piece where that took too long.
+    pub async fn all<T: Item>(&self) -> Result<Vec<T>, ObjectError> {
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let page = patiently(|| self.page(Some(PAGE), token.as_deref())).await;
+            let page = match page {
+                Err(ObjectError::Expired) => {
+                    return Ok(patiently(|| self.page(None, None)).await?.items);
+                }
+                page => page?,
+            };
+            all.extend(page.items);
+            token = match page.next {
+                Some(next) => Some(next),
+                None => return Ok(all),
+            };
+        }
+    }
+
+    /// One page, or the whole list where `limit` is `None`.
+    pub async fn page<T: Item>(
+        &self,
+        limit: Option<u32>,
+        token: Option<&str>,
+    ) -> Result<Page<T>, ObjectError> {
+        let params = ListParams {
+            limit,
+            continue_token: token.map(str::to_owned),
+            ..ListParams::default()
+        };
+        let list: List<T> = self.send(self.request.list(&params)).await?;
+        Ok(Page {
+            items: list.items,
+            next: list.metadata.next.filter(|token| !token.is_empty()),
+        })
+    }
+
+    pub async fn read(&self, name: &str) -> Result<Value, ObjectError> {
+        self.send(self.request.get(name, &GetParams::default()))
+            .await
+    }
+
+    /// Has the object admitted anew, changing nothing: the webhook applies the rule, and nobody becomes an owner of a
+    /// field.
+    pub async fn readmit(&self, name: &str) -> Result<Value, ObjectError> {
+        self.send(
+            self.request
+                .patch(name, &manager(), &Patch::Merge(json!({}))),
+        )
+        .await
+    }
+
+    /// Writes a rewrite that was made on the version `resource_version`, and only on that one.
+    pub async fn rewrite(
+        &self,
+        name: &str,
+        rewrite: &json_patch::Patch,
+        resource_version: &str,
+    ) -> Result<Value, ObjectError> {
+        let patch = Patch::<()>::Json(locked(rewrite, resource_version));
+        self.send(self.request.patch(name, &manager(), &patch))
+            .await
+    }
+
+    /// Asks whether a rewrite that was made on the version `resource_version` would be taken. Nothing is stored.
+    pub async fn preview(
+        &self,
+        name: &str,
+        rewrite: &json_patch::Patch,
+        resource_version: &str,
+    ) -> Result<(), ObjectError> {
+        let params = PatchParams {
+            dry_run: true,
+            field_manager: Some(PREVIEW_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::<()>::Json(locked(rewrite, resource_version));
+        let request = self.request.patch(name, &params, &patch);
+        self.send::<IgnoredAny>(request).await.map(|_| ())
+    }
+
+    /// Changes some fields of an object.
+    pub async fn merge(&self, name: &str, change: &Value) -> Result<Value, ObjectError> {
+        self.send(self.request.patch(name, &manager(), &Patch::Merge(change)))
+            .await
+    }
+
+    /// Changes some fields of an object's status.
+    pub async fn merge_status(&self, name: &str, change: &Value) -> Result<Value, ObjectError> {
+        let patch = Patch::Merge(change);
+        let request = self
+            .request
+            .patch_subresource("status", name, &manager(), &patch);
+        self.send(request).await
+    }
+
+    /// Deletes an object with the grace that it asks for, provided that it is this one and no other of its name.
+    pub async fn delete(&self, name: &str, uid: &str) -> Result<(), ObjectError> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let _: Value = self.send(self.request.delete(name, &params)).await?;
+        Ok(())
+    }
+
+    async fn send<T: Item>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<T, ObjectError> {
+        let request = request.map_err(|e| ObjectError::Refused {
+            status: 0,
+            message: e.to_string(),
+        })?;
+        let response = self
+            .client
+            .send(request.map(Body::from))
+            .await
+            .map_err(|e| unavailable(&e))?;
+        let status = response.status();
+        let retry_after = retry_after(response.headers());
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|e| unavailable(&e))?
+            .to_bytes();
+        if status.is_success() {
+            return parsed(body).await.map_err(|e| ObjectError::Refused {
+                status: status.as_u16(),
+                message: format!("unreadable answer: {e}"),
+            });
+        }
+        Err(classify(status, retry_after, &body))
+    }
+}
+
+/// Larger answers take long enough to parse that whoever shares the task, as the renewal of the Lease does, must not wait.
+const PARSED_IN_PLACE: usize = 64 * 1024;
+
+async fn parsed<T: Item>(body: impl AsRef<[u8]> + Send + 'static) -> Result<T, serde_json::Error> {
+    if body.as_ref().len() <= PARSED_IN_PLACE {
+        return serde_json::from_slice(body.as_ref());
+    }
+    off_task(move || serde_json::from_slice(body.as_ref())).await
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct List<T> {
+    #[serde(default)]
+    metadata: ListMetadata,
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
+}
+
+#[derive(Default, Deserialize)]
+struct ListMetadata {
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+fn manager() -> PatchParams {
+    PatchParams {
+        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// The rewrite behind a write of the version it was made on: the API server answers 409 where that is not the present one.
+fn locked(rewrite: &json_patch::Patch, resource_version: &str) -> json_patch::Patch {
+    let lock = json_patch::PatchOperation::Add(json_patch::AddOperation {
+        path: json_patch::jsonptr::PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+        value: json!(resource_version),
+    });
+    json_patch::Patch(
+        std::iter::once(lock)
+            .chain(rewrite.0.iter().cloned())
+            .collect(),
+    )
+}
+
+fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ObjectError {
+    match status {
+        StatusCode::NOT_FOUND => ObjectError::NotFound,
+        StatusCode::CONFLICT => ObjectError::Conflict,
+        StatusCode::GONE => ObjectError::Expired,
+        StatusCode::TOO_MANY_REQUESTS => ObjectError::Busy { retry_after },
+        StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
+            ObjectError::Busy { retry_after }
+        }
+        StatusCode::SERVICE_UNAVAILABLE => ObjectError::Unserved(message(body)),
+        StatusCode::UNAUTHORIZED | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            ObjectError::Unavailable(format!("{}: {}", status.as_u16(), message(body)))
+        }
+        _ => ObjectError::Refused {
+            status: status.as_u16(),
+            message: message(body),
+        },
+    }
+}
+
+/// The message of a `Status`, or the beginning of whatever a proxy said instead.
+fn message(body: &[u8]) -> String {
+    const LONGEST: usize = 300;
+    #[derive(Deserialize)]
+    struct Status {
+        message: String,
+    }
+    let text = serde_json::from_slice(body).map_or_else(
+        |_| String::from_utf8_lossy(body).trim().to_owned(),
+        |status: Status| status.message,
+    );
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> ObjectError {
+    ObjectError::Unavailable(causes(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const SECOND: Option<Duration> = Some(Duration::from_secs(1));
+
+    #[rstest]
+    #[case(404, None, ObjectError::NotFound)]
+    #[case(409, None, ObjectError::Conflict)]
+    #[case(410, None, ObjectError::Expired)]
+    #[case(429, SECOND, ObjectError::Busy { retry_after: SECOND })]
+    #[case(503, SECOND, ObjectError::Busy { retry_after: SECOND })]
+    #[case(503, None, ObjectError::Unserved("no".into()))]
+    #[case(401, None, ObjectError::Unavailable("401: no".into()))]
+    #[case(403, None, ObjectError::Refused { status: 403, message: "no".into() })]
+    #[case(422, None, ObjectError::Refused { status: 422, message: "no".into() })]
+    #[case(500, None, ObjectError::Refused { status: 500, message: "no".into() })]
+    fn answers_are_told_apart(
+        #[case] status: u16,
+        #[case] retry_after: Option<Duration>,
+        #[case] expected: ObjectError,
+    ) {
+        let body = br#"{"kind":"Status","message":"no"}"#;
+        assert_eq!(
+            classify(StatusCode::from_u16(status).unwrap(), retry_after, body),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_a_proxy_says_is_quoted_but_not_at_length() {
+        assert_eq!(
+            message(b"<html>bad gateway</html>\n"),
+            "<html>bad gateway</html>"
+        );
+        assert_eq!(message("ä".repeat(1000).as_bytes()).chars().count(), 303);
+    }
+
+    #[test]
+    fn a_rewrite_carries_the_version_it_was_made_on_first() {
+        let rewrite: json_patch::Patch =
+            serde_json::from_value(json!([{ "op": "add", "path": "/spec/replicas", "value": 0 }]))
+                .unwrap();
+        assert_eq!(
+            serde_json::to_value(locked(&rewrite, "42")).unwrap(),
+            json!([
+                { "op": "add", "path": "/metadata/resourceVersion", "value": "42" },
+                { "op": "add", "path": "/spec/replicas", "value": 0 }
+            ])
+        );
+    }
+}

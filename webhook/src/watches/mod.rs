@@ -1,0 +1,262 @@
+//! The three watches that fill the [`Store`]: enrolled Namespaces (metadata only), RoleRules, and the Site.
+//!
+//! Custom resources are read one by one, not as a typed list: an object that this version cannot read, as after a
+//! downgrade, costs its own effect and not the whole watch; and of a RoleRule, what has been adopted stays in force.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use failover_core::admission::namespace::{Registry, Settled};
+use failover_core::api::{RoleRule, Site, adopted, read};
+use failover_core::names::{ENFORCE_LABEL, SITE};
+use failover_core::namespace::may_enrol;
+use failover_core::{NamespaceState, RuleSet};
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ApiResource;
+use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+
+use crate::client::WATCH_TIMEOUT;
+use crate::readiness::{Readiness, Watched};
+use crate::store::Store;
+use failover_runtime::error_chain::causes;
+
+/// How soon a broken watch is tried again, at first and at most: a change of roles waits for this replica to see it.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+
+/// A watch that goes on failing is reported again after this many failures, about once a minute.
+const REPORT_EVERY: u32 = 20;
+
+/// Follows all three, for ever.
+pub async fn follow(client: Client, store: Store, readiness: Readiness) {
+    tokio::join!(
+        namespaces(client.clone(), store.clone(), readiness.clone()),
+        role_rules(client.clone(), store.clone(), readiness.clone()),
+        site(client, store, readiness),
+    );
+}
+
+async fn namespaces(client: Client, store: Store, readiness: Readiness) {
+    let enrolled = config().labels(&format!("{ENFORCE_LABEL} in (enabled,policy)"));
+    let api = Api::<PartialObjectMeta<Namespace>>::all(client);
+    let mut handler = NamespaceEvents::default();
+    each("Namespaces", watcher::watcher(api, enrolled), |event| {
+        if handler.handle(event, &store) {
+            readiness.synced(Watched::Namespaces);
+        }
+    })
+    .await;
+}
+
+/// Takes over a list as a whole, and single changes one by one.
+#[derive(Debug, Default)]
+struct NamespaceEvents {
+    listed: BTreeMap<String, Arc<NamespaceState>>,
+}
+
+impl NamespaceEvents {
+    /// Whether a list is complete now.
+    fn handle(&mut self, event: Event<PartialObjectMeta<Namespace>>, store: &Store) -> bool {
+        // One that may not be enrolled never gets a step, whatever its labels say: it would hold up every transition.
+        let named = |namespace: &PartialObjectMeta<Namespace>| {
+            let name = namespace.metadata.name.clone();
+            name.filter(|name| may_enrol(name))
+        };
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(namespace) => {
+                if let Some(name) = named(&namespace) {
+                    let state = Arc::new(namespace_state(&namespace.metadata));
+                    self.listed.insert(name, state);
+                }
+            }
+            Event::InitDone => {
+                store.replace_namespaces(std::mem::take(&mut self.listed));
+                return true;
+            }
+            Event::Apply(namespace) => {
+                if let Some(name) = named(&namespace) {
+                    store.put_namespace(name, namespace_state(&namespace.metadata));
+                }
+            }
+            Event::Delete(namespace) => {
+                if let Some(name) = named(&namespace) {
+                    store.remove_namespace(&name);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// The state of a namespace, from its metadata.
+fn namespace_state(metadata: &ObjectMeta) -> NamespaceState {
+    let (state, problems) =
+        NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+    for problem in problems {
+        tracing::warn!(
+            namespace = metadata.name.as_deref(),
+            %problem,
+            "the state of a namespace is not sound: this part of it counts as absent"
+        );
+    }
+    state
+}
+
+async fn role_rules(client: Client, store: Store, readiness: Readiness) {
+    let api = Api::<DynamicObject>::all_with(client, &ApiResource::erase::<RoleRule>(&()));
+    let mut handler = RoleRuleEvents::default();
+    each("RoleRules", watcher::watcher(api, config()), |event| {
+        if handler.handle(event, &store) {
+            readiness.synced(Watched::RoleRules);
+        }
+    })
+    .await;
+}
+
+/// Compiles all rules anew whenever one of them changes.
+#[derive(Debug, Default)]
+struct RoleRuleEvents {
+    known: BTreeMap<String, RoleRule>,
+    listing: bool,
+}
+
+impl RoleRuleEvents {
+    /// Whether the rules are complete now.
+    fn handle(&mut self, event: Event<DynamicObject>, store: &Store) -> bool {
+        match event {
+            Event::Init => {
+                self.known.clear();
+                self.listing = true;
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                let raw = serde_json::to_value(object).unwrap_or_default();
+                let rule = read("RoleRule", &raw).or_else(|unreadable| {
+                    let adopted = adopted(&raw).ok_or(());
+                    let in_force = adopted.is_ok();
+                    tracing::warn!(in_force, "{unreadable}");
+                    adopted
+                });
+                match rule {
+                    Ok(rule) => self.known.insert(name, rule),
+                    Err(()) => self.known.remove(&name),
+                };
+            }
+            Event::InitDone => self.listing = false,
+            Event::Delete(object) => {
+                self.known.remove(&object.metadata.name.unwrap_or_default());
+            }
+        }
+        if self.listing {
+            return false;
+        }
+        let (rules, errors) = RuleSet::with_role_rules(self.known.values());
+        for (name, error) in errors {
+            tracing::warn!(role_rule = name, %error, "a RoleRule is not used");
+        }
+        store.set_rules(rules);
+        true
+    }
+}
+
+async fn site(client: Client, store: Store, readiness: Readiness) {
+    let only = config().fields(&format!("metadata.name={SITE}"));
+    let api = Api::<DynamicObject>::all_with(client, &ApiResource::erase::<Site>(&()));
+    each("the Site", watcher::watcher(api, only), |event| {
+        if site_event(event, &store) {
+            readiness.synced(Watched::Site);
+        }
+    })
+    .await;
+}
+
+/// Whether it is known now what the Site has settled on.
+fn site_event(event: Event<DynamicObject>, store: &Store) -> bool {
+    match event {
+        // A Site that is gone leaves what was settled last: losing it changes nothing.
+        Event::Init | Event::Delete(_) => false,
+        Event::InitApply(object) | Event::Apply(object) => {
+            let site = object.try_parse::<Site>().inspect_err(|error| {
+                tracing::warn!(%error, "the Site cannot be read: new namespaces get no roles from here");
+            });
+            let site = site.ok();
+            store.set_settled(site.as_ref().and_then(Settled::of));
+            // Where it cannot be read, the names that were known are remembered.
+            if let Some(site) = &site {
+                store.set_registry(Registry::of(site));
+            }
+            false
+        }
+        Event::InitDone => true,
+    }
+}
+
+fn config() -> watcher::Config {
+    let seconds = u32::try_from(WATCH_TIMEOUT.as_secs()).expect("well below u32::MAX");
+    watcher::Config::default().timeout(seconds)
+}
+
+/// Runs through a watch that starts anew by itself after errors, with a back-off.
+async fn each<K>(
+    what: &str,
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+    mut handle: impl FnMut(Event<K>),
+) where
+    K: Debug,
+{
+    let (min, max) = BACKOFF;
+    let backoff = backon::ExponentialBuilder::default()
+        .with_min_delay(min)
+        .with_max_delay(max)
+        .with_jitter()
+        .without_max_times();
+    let mut events = pin!(events.backoff(watcher::ExponentialBackoff::from(backoff)));
+    let mut failures = 0;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                // `Init` only says that a list is about to be asked for.
+                if failures > 0 && !matches!(event, Event::Init) {
+                    tracing::info!(failures, "watching {what} again");
+                    failures = 0;
+                }
+                handle(event);
+            }
+            // A kind that is not served has no objects: without our CRDs, what the namespaces say still holds.
+            Err(error) if is_not_served(&error) => {
+                if failures == 0 {
+                    tracing::warn!("{what}: the API server does not know the kind");
+                }
+                failures += 1;
+                handle(Event::Init);
+                handle(Event::InitDone);
+            }
+            Err(error) => {
+                if failures % REPORT_EVERY == 0 {
+                    tracing::warn!(
+                        error = causes(&error),
+                        "cannot watch {what}; trying again, and going by what was last seen until then"
+                    );
+                }
+                failures += 1;
+            }
+        }
+    }
+}
+
+fn is_not_served(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404
+    )
+}
+
+#[cfg(test)]
+mod tests;
