@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use failover_core::names::{ENFORCER_NAMESPACE, SYSTEM_NAMESPACE};
 use failover_core::transition::Deadlines;
-use jiff::SignedDuration;
-
 use failover_runtime::leader::Terms;
+#[cfg(feature = "server")]
+use failover_runtime::logs::LogArgs;
+use jiff::SignedDuration;
 
 /// Carries the role of a site into its namespaces and objects, and owns the webhook's certificates.
 #[derive(Clone, Debug, Parser)]
@@ -38,7 +39,7 @@ pub struct Args {
     pub site: SiteArgs,
 
     #[command(flatten)]
-    pub log: Log,
+    pub log: LogArgs,
 }
 
 /// Who leads.
@@ -131,34 +132,6 @@ impl Waits {
     }
 }
 
-/// How logs are written.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Log {
-    /// Form of the log lines
-    #[arg(
-        long,
-        env = "FAILOVER_LOG_FORMAT",
-        default_value = "json",
-        value_name = "FORMAT"
-    )]
-    pub log_format: LogFormat,
-
-    /// Level, or filter such as info,failover_controller=debug
-    #[arg(
-        long,
-        env = "FAILOVER_LOG_LEVEL",
-        default_value = "info",
-        value_name = "LEVEL"
-    )]
-    pub log_level: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Text,
-}
-
 impl Args {
     /// What single flags cannot say: the Lease must survive one lost renewal and still be noticed as lost in time.
     pub fn check(&self) -> Result<(), String> {
@@ -193,6 +166,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+
+    use failover_runtime::logs::LogFormat;
 
     use super::*;
 

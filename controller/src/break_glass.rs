@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use failover_core::names::{LEADER_LEASE, SYSTEM_NAMESPACE};
+use failover_runtime::clients::Clients;
+use failover_runtime::leader::Elector;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
@@ -14,12 +16,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{LeaseArgs, SiteArgs};
-use crate::client::Clients;
 use crate::metrics::Metrics;
 use crate::site::informers::Caches;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::site::role_lock::Gate;
-use failover_runtime::leader::Elector;
+use crate::timeouts::TIMEOUTS;
 
 /// How long everything may take to be seen for the first time.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
@@ -50,7 +51,7 @@ pub async fn carry_out(
     name: &str,
     stop: &CancellationToken,
 ) -> Result<(), BreakGlassError> {
-    let clients = Clients::new(config).map_err(BreakGlassError::Client)?;
+    let clients = Clients::new(config, &TIMEOUTS).map_err(BreakGlassError::Client)?;
     let site = SiteArgs::from_environment().map_err(BreakGlassError::Environment)?;
     let lease = LeaseArgs::from_environment().map_err(BreakGlassError::Environment)?;
     let mut watches = JoinSet::new();

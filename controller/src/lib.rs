@@ -15,18 +15,14 @@
 //! `site` is one of several things a cluster can fail over; each is a folder beside it, with its own loop under the same
 //! leadership.
 
-#[cfg(feature = "server")]
-pub mod admin;
 pub mod args;
 pub mod break_glass;
 #[cfg(feature = "server")]
 pub mod certificates;
-pub mod client;
-#[cfg(feature = "server")]
-pub mod logs;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod rules;
 #[cfg(feature = "server")]
 pub mod run;
 pub mod site;
+mod timeouts;

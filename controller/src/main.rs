@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use failover_controller::{args::Args, logs, run};
+use failover_controller::{args::Args, run};
+use failover_runtime::logs;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -1,10 +1,16 @@
 //! Wiring: what runs on every replica, what runs on the leader, and how it all ends.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use failover_runtime::admin::{self, Process};
+use failover_runtime::clients::Clients;
+use failover_runtime::leader::Elector;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,10 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Readiness};
 use crate::args::Args;
 use crate::certificates;
-use crate::client::Clients;
 use crate::metrics::Metrics;
 use crate::rules::Keeper;
 use crate::site::informers::Caches;
@@ -24,7 +28,7 @@ use crate::site::journal::events::Events;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::site::role_lock::Gate;
 use crate::site::sweep::Sweeper;
-use failover_runtime::leader::Elector;
+use crate::timeouts::TIMEOUTS;
 
 /// How long a process that is told to stop tries to give the Lease back. A pod is given 30 s in all.
 const VACATE_WITHIN: Duration = Duration::from_secs(5);
@@ -48,9 +52,40 @@ pub enum RunError {
     Watch,
 }
 
+/// Set once the caches have been filled, cleared while shutting down.
+#[derive(Clone, Debug, Default)]
+struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+}
+
+/// What the admin port shows.
+#[derive(Clone, Debug)]
+struct Shown {
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+impl Process for Shown {
+    fn metrics(&self) -> Result<String, fmt::Error> {
+        self.metrics.encode()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.readiness.0.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err("the watches have not synced yet, or the process is shutting down".to_owned())
+        }
+    }
+}
+
 /// Runs until SIGTERM or SIGINT, or until a part that everything rests on fails.
 pub async fn run(args: Args) -> Result<(), RunError> {
-    let clients = Clients::infer()
+    let clients = Clients::infer(&TIMEOUTS)
         .await
         .map_err(|e| RunError::Client(Box::new(e)))?;
     let metrics = Metrics::new();
@@ -65,7 +100,14 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         .map_err(|source| RunError::Bind { addr, source })?;
     tracing::info!(%addr, name = args.name, version = env!("CARGO_PKG_VERSION"), "serving /metrics, /livez and /readyz");
     let admin = async {
-        let served = axum::serve(listener, admin::router(metrics.clone(), readiness.clone())).await;
+        let served = axum::serve(
+            listener,
+            admin::router(Shown {
+                metrics: metrics.clone(),
+                readiness: readiness.clone(),
+            }),
+        )
+        .await;
         served
             .err()
             .unwrap_or_else(|| std::io::Error::other("it stopped listening"))

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use failover_core::names::ENFORCER_NAMESPACE;
+use failover_runtime::logs::LogArgs;
 
 /// Answers the API server's admission reviews: forces what must be passive on a secondary site.
 #[derive(Clone, Debug, Parser)]
@@ -16,7 +17,7 @@ pub struct Args {
     #[command(flatten)]
     pub lease: Lease,
     #[command(flatten)]
-    pub log: Log,
+    pub log: LogArgs,
 }
 
 /// What is served where.
@@ -66,34 +67,6 @@ pub struct Lease {
     pub lease_namespace: String,
 }
 
-/// How logs are written.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Log {
-    /// Form of the log lines
-    #[arg(
-        long,
-        env = "FAILOVER_LOG_FORMAT",
-        default_value = "json",
-        value_name = "FORMAT"
-    )]
-    pub log_format: LogFormat,
-
-    /// Level, or filter such as info,failover_webhook=debug
-    #[arg(
-        long,
-        env = "FAILOVER_LOG_LEVEL",
-        default_value = "info",
-        value_name = "LEVEL"
-    )]
-    pub log_level: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Text,
-}
-
 /// `10s`, `500ms`, `1m30s`.
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text
@@ -105,6 +78,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+
+    use failover_runtime::logs::LogFormat;
 
     use super::*;
 

@@ -11,13 +11,10 @@
 //! A request is answered from memory alone. What the memory needs is followed by watches; that it still follows is shown
 //! by the own Lease, and when it cannot be shown no answer is given.
 
-pub mod admin;
 pub mod args;
 pub mod body;
-pub mod client;
 pub mod decide;
 pub mod enforcer;
-pub mod logs;
 pub mod metrics;
 pub mod mutate;
 pub mod readiness;
@@ -25,5 +22,6 @@ pub mod review;
 pub mod run;
 pub mod server;
 pub mod store;
+mod timeouts;
 pub mod tls;
 pub mod watches;

@@ -1,17 +1,19 @@
 //! The process: everything started, and ended in the order that loses no request.
 
 use anyhow::{Context as _, Result, bail};
+use failover_runtime::clients::Clients;
+use failover_runtime::{admin, logs};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Lease, Serving};
-use crate::client::Clients;
 use crate::enforcer::Enforcer;
 use crate::mutate::{self, App};
 use crate::server::{Limits, Server};
-use crate::{admin, logs, tls, watches};
+use crate::timeouts::TIMEOUTS;
+use crate::{tls, watches};
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<()> {
@@ -44,7 +46,7 @@ pub async fn run(args: Args) -> Result<()> {
     tracing::info!(addr = %server.local_addr()?, "serving admission reviews");
     tracing::info!(addr = %admin_listener.local_addr()?, "serving /metrics, /livez and /readyz");
 
-    let clients = Clients::infer()
+    let clients = Clients::infer(&TIMEOUTS)
         .await
         .context("no configuration for the API server")?;
     let app = App::default();
@@ -72,7 +74,7 @@ pub async fn run(args: Args) -> Result<()> {
     });
     let stop_reporting = CancellationToken::new();
     let enforcer = Enforcer {
-        client: clients.lease,
+        client: clients.requests,
         namespace: lease_namespace,
         name,
         store: app.store.clone(),

@@ -33,8 +33,8 @@ use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::client::WATCH_TIMEOUT;
 use crate::metrics::{CertificateLabels, Metrics};
+use crate::timeouts::TIMEOUTS;
 use configuration::{ConfigurationError, Webhook};
 use failover_runtime::error_chain::causes;
 
@@ -125,7 +125,7 @@ impl Owner {
     /// than they must.
     fn news(&self) -> impl Stream<Item = ()> + use<> {
         let only = |name: &str| {
-            let seconds = u32::try_from(WATCH_TIMEOUT.as_secs()).expect("a constant of seconds");
+            let seconds = TIMEOUTS.watch_seconds();
             watcher::Config::default()
                 .fields(&format!("metadata.name={name}"))
                 .timeout(seconds)

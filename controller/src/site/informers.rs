@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 
 use super::exemptions::ExemptLabels;
 use super::origins::OriginWatches;
-use crate::client::WATCH_TIMEOUT;
+use crate::timeouts::TIMEOUTS;
 use failover_runtime::error_chain::causes;
 use failover_runtime::kube::readable::{Reader, UnreadableObjects};
 
@@ -178,8 +178,7 @@ fn has_our_webhook(configuration: &MutatingWebhookConfiguration) -> bool {
 }
 
 pub(super) fn config() -> watcher::Config {
-    watcher::Config::default()
-        .timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).expect("a constant of seconds"))
+    watcher::Config::default().timeout(TIMEOUTS.watch_seconds())
 }
 
 pub(super) fn backoff() -> watcher::ExponentialBackoff {

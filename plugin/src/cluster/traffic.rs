@@ -2,11 +2,11 @@
 
 use failover_core::checks::uncovered::external_dns::Source;
 use failover_core::checks::uncovered::traffic::{self, Listeners, Parent, ParentKind, Published};
+use failover_runtime::kube::discovery::version;
 use futures::StreamExt as _;
 use kube::client::APIGroupDiscovery;
 use serde_json::Value;
 
-use super::discovery::version;
 use super::workloads::{seen_of, whole};
 use super::{ApiError, Cluster, Enrolled, Unseen};
 

@@ -20,7 +20,7 @@ pub enum DiscoveryError {
 
 /// The rules whose kinds are served, each in a version that is.
 pub async fn served(client: &Client, rules: &RuleSet) -> Result<Vec<Rule>, DiscoveryError> {
-    Ok(select(rules, &groups(client).await?))
+    Ok(select(rules.iter(), &groups(client).await?))
 }
 
 /// Everything that is served.
@@ -31,22 +31,26 @@ pub async fn groups(client: &Client) -> Result<Vec<APIGroupDiscovery>, Discovery
     )
     .map_err(DiscoveryError::Request)?;
     let all: Vec<APIGroupDiscovery> = core.items.into_iter().chain(groups.items).collect();
-    if !names_deployments(&all) {
+    if !is_complete(&all) {
         return Err(DiscoveryError::Incomplete("deployments.apps".to_owned()));
     }
     Ok(all)
 }
 
-/// What every cluster serves, an answer that is complete must name.
-fn names_deployments(groups: &[APIGroupDiscovery]) -> bool {
+/// Whether an answer can be all that is served: it names what every cluster serves.
+pub fn is_complete(groups: &[APIGroupDiscovery]) -> bool {
     RuleSet::built_in()
         .find("apps", "deployments")
         .is_some_and(|rule| of_rule(rule, groups).is_some())
 }
 
-fn select(rules: &RuleSet, groups: &[APIGroupDiscovery]) -> Vec<Rule> {
+/// The rules whose kinds are served, each in a version that is.
+pub fn select<'a>(
+    rules: impl IntoIterator<Item = &'a Rule>,
+    groups: &[APIGroupDiscovery],
+) -> Vec<Rule> {
     rules
-        .iter()
+        .into_iter()
         .filter_map(|rule| {
             Some(Rule {
                 version: of_rule(rule, groups)?.into(),
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn only_served_kinds_are_swept_each_in_a_version_that_is_served() {
-        let found: Vec<_> = select(&RuleSet::built_in(), &groups())
+        let found: Vec<_> = select(RuleSet::built_in().iter(), &groups())
             .into_iter()
             .map(|rule| format!("{} {}", rule.resource, rule.api_version()))
             .collect();

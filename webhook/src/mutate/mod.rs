@@ -1,5 +1,6 @@
 //! `/mutate`: the door through which the API server asks. Apart from the sockets, so that tests need none.
 
+use std::fmt;
 use std::time::Instant;
 
 use axum::Router;
@@ -10,6 +11,7 @@ use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use failover_core::names::WEBHOOK_PATH;
+use failover_runtime::admin::Process;
 
 use crate::body::{Bodies, BodyError};
 use crate::decide::{About, Decision, decide};
@@ -25,6 +27,16 @@ pub struct App {
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub bodies: Bodies,
+}
+
+impl Process for App {
+    fn metrics(&self) -> Result<String, fmt::Error> {
+        self.metrics.encode()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.readiness.check().map_err(|reason| reason.to_string())
+    }
 }
 
 /// The routes.

@@ -22,9 +22,9 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 
-use crate::client::WATCH_TIMEOUT;
 use crate::readiness::{Readiness, Watched};
 use crate::store::Store;
+use crate::timeouts::TIMEOUTS;
 use failover_runtime::error_chain::causes;
 
 /// How soon a broken watch is tried again, at first and at most: a change of roles waits for this replica to see it.
@@ -199,7 +199,7 @@ fn site_event(event: Event<DynamicObject>, store: &Store) -> bool {
 }
 
 fn config() -> watcher::Config {
-    let seconds = u32::try_from(WATCH_TIMEOUT.as_secs()).expect("well below u32::MAX");
+    let seconds = TIMEOUTS.watch_seconds();
     watcher::Config::default().timeout(seconds)
 }
 

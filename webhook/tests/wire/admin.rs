@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use failover_core::Role;
-use failover_webhook::admin;
+use failover_runtime::admin;
 use failover_webhook::mutate::App;
 use failover_webhook::readiness::CONTACT_LIMIT;
 use rstest::rstest;

@@ -47,6 +47,7 @@ impl UnreadableObjects {
 }
 
 /// Reads the objects of one kind.
+#[expect(missing_debug_implementations, reason = "a Store has none")]
 pub struct Reader<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
     unreadable: UnreadableObjects,
