@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+
+use crate::name::Name;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -27,22 +28,6 @@ pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(3 * 36
 pub const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 const _: () = assert!(AUTHORITY_LIFETIME.as_secs() / 3 > LEAF_LIFETIME.as_secs());
-
-/// A name or an address under which the webhook is called.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
-    Dns(String),
-    Ip(IpAddr),
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dns(name) => f.write_str(name),
-            Self::Ip(address) => write!(f, "{address}"),
-        }
-    }
-}
 
 /// A certificate with its key, in PEM. Debug never shows the key.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use rustls_pki_types::pem::PemObject as _;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::authority::{CLOCK_SKEW, Name};
+use crate::authority::CLOCK_SKEW;
+use crate::name::Name;
 
 /// A text that holds no certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

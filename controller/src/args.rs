@@ -7,7 +7,6 @@ use clap::Parser;
 use failover_core::names::{ENFORCER_NAMESPACE, SYSTEM_NAMESPACE};
 use failover_core::transition::Deadlines;
 use failover_runtime::leader::Terms;
-#[cfg(feature = "server")]
 use failover_runtime::logs::LogArgs;
 use jiff::SignedDuration;
 

@@ -31,4 +31,5 @@ pub mod transition;
 pub use json::pointer::Pointer;
 pub use namespace::NamespaceState;
 pub use role::{Epoch, Layer, Role, Roles};
-pub use rules::rule::{Rule, RuleSet};
+pub use rules::rule::Rule;
+pub use rules::set::RuleSet;

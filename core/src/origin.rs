@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::namespace::{EnrolledNamespace, ExemptLabel, Standing};
 use crate::object_roles::ObjectKey;
 use crate::role::Layer;
-use crate::rules::rule::{Rule, RuleSet};
+use crate::rules::rule::Rule;
+use crate::rules::set::RuleSet;
 
 /// Annotations of Helm, also on what was installed without Flux.
 const RELEASE_NAME: &str = "meta.helm.sh/release-name";

@@ -106,7 +106,7 @@ mod tests {
     use crate::names::{ENFORCE_LABEL, EXEMPT};
     use crate::namespace::{Enforcement, ObjectRole};
     use crate::role::Roles;
-    use crate::rules::rule::RuleSet;
+    use crate::rules::set::RuleSet;
 
     #[rstest]
     #[case::ruled(

@@ -196,3 +196,14 @@ impl fmt::Display for Epoch {
         write!(f, "{}", self.0)
     }
 }
+
+/// How a transition treats the order of the layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Each layer is waited for before the next moves.
+    #[default]
+    Safe,
+    /// All layers move at once, nothing is waited for. Guards hold all the same.
+    Unsafe,
+}

@@ -6,12 +6,13 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command, RuleCommand};
 use crate::cluster::Cluster;
-use crate::commands::{self, Session, completion};
+use crate::commands::{self, completion};
 use crate::connection::{Environment, connect};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::output::document::{Notation, of_failure, render};
 use crate::output::{Format, Screen, Terminal, Tone};
+use crate::session::Session;
 
 /// Runs the command line and says what the process should end with.
 pub fn main(args: Vec<OsString>) -> ExitCode {

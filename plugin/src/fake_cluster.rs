@@ -12,10 +12,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::commands::Session;
 use crate::connection::Connection;
 use crate::output::Screen;
 use crate::output::screen::tests::{Captured, PIPE, captured};
+use crate::session::Session;
 
 const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
 const SHOP: &str = "/api/v1/namespaces/shop";

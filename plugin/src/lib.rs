@@ -24,6 +24,7 @@ pub mod manifests;
 pub mod output;
 pub mod plan;
 pub mod rules;
+pub mod session;
 pub mod transition_view;
 
 pub use app::main;

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
+use crate::outcome::About;
+
 use failover_core::admission::namespace;
 use failover_core::admission::rewrite::{Rewrite, RewriteError};
 use failover_core::admission::{self, Operation};
@@ -11,7 +13,7 @@ use failover_core::namespace::may_enrol;
 use failover_core::{Role, RuleSet};
 use serde_json::value::RawValue;
 
-use crate::metrics::Outcome;
+use crate::outcome::Outcome;
 use crate::review::{Request, Review, Unreadable, Verdict};
 use crate::store::Store;
 
@@ -38,18 +40,6 @@ pub struct Decision<'a> {
     pub verdict: Verdict,
     pub outcome: Outcome,
     pub about: About,
-}
-
-/// What a decision was about, without any of the object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
-    pub namespace: String,
-    /// `deployments` or `deployments/scale`; empty where it could not be read.
-    pub resource: String,
-    pub name: String,
-    pub operation: String,
-    /// Whether a rule knows the resource: only such names are counted one by one.
-    pub is_ruled: bool,
 }
 
 /// Decides about one review.

@@ -17,6 +17,7 @@ pub mod decide;
 pub mod enforcer;
 pub mod metrics;
 pub mod mutate;
+pub mod outcome;
 pub mod readiness;
 pub mod review;
 pub mod run;

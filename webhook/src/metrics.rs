@@ -1,12 +1,13 @@
 //! What is counted, by Prometheus' conventions. Label values are bounded: a resource that no rule knows counts as `other`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use crate::outcome::Outcome;
+
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,37 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::decide::About;
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    Unchanged,
-    Changed,
-    Denied,
-    /// The cache does not know the namespace: refused, or on a primary site let through.
-    UnknownNamespace,
-    /// A decision panicked: refused, or on a primary site let through.
-    Fault,
-    /// Not a review that can be answered.
-    BadRequest,
-    /// Not ready: no certificate, no cache, or cut off from the API server.
-    Unavailable,
-}
-
-impl EncodeLabelValue for Outcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        encoder.write_str(match self {
-            Self::Unchanged => "unchanged",
-            Self::Changed => "changed",
-            Self::Denied => "denied",
-            Self::BadRequest => "bad_request",
-            Self::UnknownNamespace => "unknown_namespace",
-            Self::Fault => "fault",
-            Self::Unavailable => "unavailable",
-        })
-    }
-}
+use crate::outcome::About;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {

@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::authority::{Name, Pair};
+use crate::authority::Pair;
 use crate::bundle::Bundle;
+use crate::name::Name;
 use crate::parsed::Parsed;
 use crate::verify::{VerifyError, verify, verify_authority};
 

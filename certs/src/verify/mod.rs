@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::authority::{Name, Pair};
+use crate::authority::Pair;
 use crate::bundle::Bundle;
+use crate::name::Name;
 use crate::parsed::{ParseError, Parsed};
 
 /// Why a pair cannot be used.

@@ -2,6 +2,7 @@
 
 pub mod annotations;
 pub mod namespace;
+mod operation;
 pub mod record;
 pub mod refusal;
 pub mod rewrite;
@@ -10,14 +11,9 @@ pub(crate) mod scale;
 use crate::admission::rewrite::{Rewrite, RewriteError, Subject, rewrite};
 use crate::json::view::View;
 use crate::namespace::{ExemptLabel, NamespaceState};
-use crate::rules::rule::{Rule, RuleSet};
-
-/// What is done to the object. Nothing else changes what is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    Create,
-    Update,
-}
+use crate::rules::rule::Rule;
+use crate::rules::set::RuleSet;
+pub use operation::Operation;
 
 /// What of an admission request a decision depends on, borrowed from the review.
 #[derive(Clone, Copy, Debug)]

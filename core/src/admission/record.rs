@@ -173,7 +173,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rules::rule::RuleSet;
+    use crate::rules::set::RuleSet;
 
     fn fields(resource: &str) -> Vec<Field> {
         RuleSet::built_in()

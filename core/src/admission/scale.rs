@@ -73,7 +73,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::rules::rule::RuleSet;
+    use crate::rules::set::RuleSet;
 
     fn rule(resource: &str) -> Rule {
         RuleSet::built_in().find("apps", resource).unwrap().clone()

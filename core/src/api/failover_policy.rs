@@ -7,9 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::site::{Mode, Phase, RoleRequest};
+use super::site::{Phase, RoleRequest};
 use super::transition::{HistoryEntry, Transition};
 use super::unknown::Unknown;
+use crate::role::Mode;
 use crate::role::{Epoch, Role};
 
 /// Names objects that follow the site, or that move on their own.

@@ -13,6 +13,7 @@ mod site;
 mod transition;
 mod unknown;
 
+pub use crate::role::Mode;
 pub use failover_policy::*;
 pub use role_rule::*;
 pub use site::*;

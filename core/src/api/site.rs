@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::role::Mode;
+
 use super::transition::{HistoryEntry, Transition};
 use super::unknown::Unknown;
 use crate::checks::batch::HeldJobs;
@@ -60,17 +62,6 @@ pub struct SiteSpec {
     /// The other site. Refused in this version: nothing asks a peer yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<Peer>,
-}
-
-/// How a transition treats the order of the layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Each layer is waited for before the next moves.
-    #[default]
-    Safe,
-    /// All layers move at once, nothing is waited for. Guards hold all the same.
-    Unsafe,
 }
 
 /// One order to change the role: who, why, and which guards are overridden.

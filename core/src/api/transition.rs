@@ -5,9 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::site::Mode;
 use super::unknown::Unknown;
 use crate::checks::batch::HeldJobs;
+use crate::role::Mode;
 use crate::role::{Epoch, Role, Roles};
 
 /// The journal of a walk from one role to the other.

@@ -30,7 +30,8 @@ use crate::names::{
     CLI_MANAGER, CONTROLLER_MANAGER, ENFORCE_LABEL, EXEMPT, GROUP, HELD_ANNOTATION, NEVER_ENROLLED,
     OBJECTS_ANNOTATION, PREVIEW_MANAGER, RESTORE_ANNOTATION, SITE_ANNOTATION,
 };
-use crate::rules::rule::{Active, Field, Reach, Rule, RuleSet};
+use crate::rules::rule::{Active, Field, Reach, Rule};
+use crate::rules::set::RuleSet;
 
 use cel::{Values, literal};
 

@@ -2,4 +2,8 @@
 
 pub mod role_rule;
 pub mod rule;
+pub mod set;
 pub(crate) mod values;
+
+pub use rule::{Active, Field, Reach, Ready, Rule};
+pub use set::RuleSet;

@@ -1,20 +1,19 @@
 //! The walk itself: [`next`] moves the journal on as far as the world allows and names the act that follows.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::steps::{self, Task, task};
+use super::journal::{begin, go_on_waiting, record, requested};
+use super::step::{StepOutcome, later, note, rise};
+
+use super::steps::{Task, task};
 use super::targets::{differing, objects_of, ordered, other_objects, setting_out};
 use super::{
-    Act, BLOCKED_LIMIT, EnrolledNamespace, HISTORY_LIMIT, Look, Observation, Whose, check_step,
-    layer_step, pause, role_in_effect, size, steady, walking,
+    Act, BLOCKED_LIMIT, EnrolledNamespace, Look, Observation, Whose, check_step, layer_step, pause,
+    role_in_effect, steady, walking,
 };
-use crate::api::{
-    Blocked, HistoryEntry, NotWaitedFor, Outcome, Phase, RoleRequest, SiteStatus, Step,
-    StepDuration, StepName, StepState, Transition,
-};
+use crate::api::{Blocked, Outcome, Phase, SiteStatus, Step, StepName, StepState, Transition};
 use crate::guards::{GuardId, Overrides};
-use crate::role::{Layer, Role, Roles};
+use crate::role::{Role, Roles};
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
@@ -87,11 +86,6 @@ fn verify_anew(transition: &mut Transition) {
     }
 }
 
-pub(super) fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
-    status.step += 1;
-    status.step_at = Some(Time(observation.now));
-}
-
 /// Starts a transition where the spec orders another one than is journalled or done.
 fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     let spec = &observation.site.spec;
@@ -140,31 +134,6 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.transition = Some(transition);
 }
 
-/// A transition about which nothing is said yet but what a request does.
-pub(super) fn requested(observation: &Observation<'_>, request: RoleRequest) -> Transition {
-    Transition {
-        requested_by: request.requested_by,
-        reason: request.reason,
-        overrides: request.overrides,
-        run_missed: request.run_missed,
-        run_held_jobs: request.run_held_jobs,
-        held_jobs_to_run: request.held_jobs_to_run,
-        planned: !request.unplanned,
-        ..steady::blank(observation)
-    }
-}
-
-/// An order that repeats a running one, to override what holds it, does not begin its waits anew.
-pub(super) fn go_on_waiting(transition: &mut Transition, waited: &[Step]) {
-    for step in &mut transition.steps {
-        let waits = matches!(task(step.name, transition.to), Some(Task::Wait(_)));
-        let before = waited.iter().find(|before| before.name == step.name);
-        if let Some(before) = before.filter(|before| waits && before.state != StepState::Done) {
-            step.started_at.clone_from(&before.started_at);
-        }
-    }
-}
-
 /// Takes namespaces that have left out of the walk that takes them over. Should they come back they are led anew, from the
 /// layers as they are then.
 fn let_go(observation: &Observation<'_>, status: &mut SiteStatus) {
@@ -179,25 +148,6 @@ fn let_go(observation: &Observation<'_>, status: &mut SiteStatus) {
     } else {
         status.transition = Some(transition);
     }
-}
-
-/// The transition with the steps that it needs.
-pub(super) fn begin(mut transition: Transition) -> Transition {
-    transition.steps = steps::steps(&transition);
-    transition
-}
-
-/// Where a step stands, and what to do for it; no act: it is done.
-#[derive(Debug, Default)]
-pub(super) struct StepOutcome {
-    pub total: i64,
-    pub done: i64,
-    pub doing: &'static str,
-    pub blocked: Vec<Blocked>,
-    pub not_waited_for: Vec<NotWaitedFor>,
-    /// What is in the way holds the step, and somebody should look.
-    pub stalled: bool,
-    pub act: Option<Act>,
 }
 
 /// Walks on. `None`: the last step is done.
@@ -282,32 +232,6 @@ pub(super) fn known(step: &Step, to: Role) -> Option<Task> {
     task(step.name, to).filter(|_| !step.is_unknown())
 }
 
-/// Notes in the journal where a step stands, and returns what there is to do for it; nothing: it is done.
-pub(super) fn note(
-    observation: &Observation<'_>,
-    step: &mut Step,
-    outcome: StepOutcome,
-) -> Option<Act> {
-    step.total = outcome.total;
-    step.done = outcome.done;
-    step.blocked = outcome.blocked;
-    size::cut_blocked(&mut step.blocked);
-    step.not_waited_for = outcome.not_waited_for;
-    if outcome.act.is_none() {
-        step.state = StepState::Done;
-        step.doing = String::new();
-        step.finished_at = Some(Time(observation.now));
-        return None;
-    }
-    outcome.doing.clone_into(&mut step.doing);
-    step.state = if outcome.stalled {
-        StepState::Blocked
-    } else {
-        StepState::Running
-    };
-    outcome.act
-}
-
 /// Has the namespaces say what is ordered. Where one refuses that, the walk does not go ahead: what is in it would be left
 /// behind unseen.
 fn label(
@@ -355,65 +279,4 @@ fn finish(
             .extend(transition.namespaces.iter().cloned());
         status.namespaces.sort();
     }
-}
-
-/// Puts a transition into a history.
-pub(super) fn record(
-    observation: &Observation<'_>,
-    history: &mut Vec<HistoryEntry>,
-    transition: &Transition,
-    outcome: Outcome,
-) {
-    let took = |step: &Step| {
-        let (from, to) = (step.started_at.as_ref()?, step.finished_at.as_ref()?);
-        Some(StepDuration {
-            name: step.name,
-            seconds: to.0.duration_since(from.0).as_secs(),
-        })
-    };
-    history.insert(
-        0,
-        HistoryEntry {
-            id: transition.id.clone(),
-            from: transition.from,
-            to: transition.to,
-            epoch: transition.epoch,
-            requested_by: transition.requested_by.clone(),
-            reason: transition.reason.clone(),
-            overrides: transition.overrides.clone(),
-            run_missed: transition.run_missed,
-            run_held_jobs: transition.run_held_jobs,
-            held_jobs_to_run: transition.held_jobs_to_run.clone(),
-            namespaces: transition.namespaces.clone(),
-            started_at: transition.started_at.clone(),
-            finished_at: Time(observation.now),
-            objects: transition.steps.iter().map(|step| step.changed).sum(),
-            steps: transition.steps.iter().filter_map(took).collect(),
-            outcome,
-        },
-    );
-    history.truncate(HISTORY_LIMIT);
-    history.iter_mut().for_each(size::cut_past);
-}
-
-/// A sweep of everything, under the roles that there are now.
-pub(super) fn sweep_all(status: &SiteStatus) -> Act {
-    Act::Sweep {
-        step: status.step,
-        layers: &Layer::ALL,
-    }
-}
-
-/// When a step began; one that is only about to begins now.
-pub(super) fn begun(observation: &Observation<'_>, step: &Step) -> Timestamp {
-    step.started_at.as_ref().map_or(observation.now, |t| t.0)
-}
-
-/// When to look again where nothing is expected: what was observed may have missed something.
-pub(super) fn later(observation: &Observation<'_>) -> Timestamp {
-    observation.now + observation.sweep_every
-}
-
-pub(super) fn count<T>(items: &[T]) -> i64 {
-    i64::try_from(items.len()).unwrap_or(i64::MAX)
 }

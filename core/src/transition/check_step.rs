@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::advance::{StepOutcome, begun, later, sweep_all};
+use super::step::{StepOutcome, begun, later, sweep_all};
 use super::unverified::{Unverified, found_by_looking, unverified};
 use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
 use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
@@ -135,7 +135,7 @@ pub(super) fn ask(
             ..StepOutcome::default()
         };
     }
-    let total = super::advance::count(&blocked);
+    let total = super::step::count(&blocked);
     blocked.truncate(super::BLOCKED_LIMIT);
     let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
     // A guard may hold for days.

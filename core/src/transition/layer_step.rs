@@ -1,7 +1,7 @@
 //! A step that moves layers: label, wait for the enforcers, sweep, verify. Where it stands in that follows from what is
 //! observed, so that nothing of it needs to be remembered.
 
-use super::advance::{StepOutcome, begun, count, later, rise};
+use super::step::{StepOutcome, begun, count, later, rise};
 use super::targets::{order, ordered};
 use super::unverified::{Unverified, unverified};
 use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Enforcer, Observation, SWEEP_RETRY};

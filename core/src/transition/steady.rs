@@ -1,8 +1,10 @@
 //! No transition: hold what is, take in namespaces that came, sweep now and then.
 
-use super::advance::{begin, rise, sweep_all};
+use super::journal::begin;
+use super::journal::blank;
 use super::layer_step::silent;
 use super::size::TAKEN_OVER_AT_ONCE;
+use super::step::{rise, sweep_all};
 use super::targets::{differing, registry};
 use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
 use crate::api::{Phase, SiteStatus, Transition};
@@ -39,28 +41,6 @@ pub(super) fn take_over(
         layers,
         ..blank(observation)
     }))
-}
-
-/// A transition about which nothing is said yet.
-pub(super) fn blank(observation: &Observation<'_>) -> Transition {
-    Transition {
-        id: String::new(),
-        from: None,
-        to: observation.site.spec.role,
-        epoch: observation.site.spec.epoch,
-        mode: observation.site.spec.mode,
-        requested_by: String::new(),
-        reason: String::new(),
-        overrides: vec![],
-        run_missed: false,
-        run_held_jobs: false,
-        held_jobs_to_run: vec![],
-        namespaces: vec![],
-        layers: Roles::default(),
-        started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(observation.now),
-        planned: true,
-        steps: vec![],
-    }
 }
 
 pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::advance::count;
 use super::check_step::is_recent;
+use super::step::count;
 use super::{LOOK_AGAIN, Look, LookReport, Observation, Whose, is_paused};
 use crate::api::{SiteStatus, StepName};
 use crate::object_roles::ObjectKey;

@@ -1,6 +1,6 @@
 //! A sweep, or a check, that fails again and again: how objects stand is not known.
 
-use super::advance::StepOutcome;
+use super::step::StepOutcome;
 use super::{Failing, Observation, VERIFY_DEADLINE};
 use crate::api::{Blocked, Step};
 use crate::guards::{Asked, GuardId, Overrides};

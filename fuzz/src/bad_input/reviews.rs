@@ -7,7 +7,7 @@ use bolero::{TypeGenerator, produce};
 use failover_core::namespace::Enforcement;
 use failover_core::{NamespaceState, Role, Roles};
 use failover_webhook::decide::decide;
-use failover_webhook::metrics::Outcome;
+use failover_webhook::outcome::Outcome;
 use failover_webhook::store::Store;
 use json_patch::Patch;
 use k8s_openapi::ByteString;

@@ -12,7 +12,8 @@ use failover_core::json::pointer::{MAX_SEGMENTS, Pointer};
 use failover_core::names::{ENFORCE_LABEL, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION};
 use failover_core::namespace::{ExemptLabel, NamespaceState};
 use failover_core::role::Layer;
-use failover_core::rules::rule::{Field, RuleSet};
+use failover_core::rules::rule::Field;
+use failover_core::rules::set::RuleSet;
 
 /// A part of a text: something that means something there, or any character.
 #[derive(Clone, Debug, TypeGenerator)]

@@ -1,5 +1,6 @@
 //! The command line as it is typed. What the flags mean together is decided by the commands.
 
+pub mod batch;
 pub mod connection;
 pub mod duration;
 mod enrolment;

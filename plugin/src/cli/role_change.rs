@@ -10,8 +10,8 @@ use super::duration;
 use super::exit_codes::exit_codes;
 use super::guards::GuardNames;
 use super::installation::DryRun;
+use crate::cli::batch::BatchConsent;
 use crate::output::{Format, PlanFormat};
-use crate::plan::BatchConsent;
 
 /// Make this site primary (live) and wait until that is verified
 ///

@@ -18,74 +18,15 @@ pub mod unenroll;
 pub mod uninstall;
 pub mod version;
 
-use std::sync::{Mutex, PoisonError};
+use crate::session::Session;
 
 use failover_core::Role;
 
+use crate::cli::batch::BatchConsent;
 use crate::cli::{Cli, Command, DryRun};
-use crate::cluster::Cluster;
 use crate::error::Failure;
+use crate::output::Terminal;
 use crate::output::confirm::Consent;
-use crate::output::{Screen, Terminal};
-use crate::plan::BatchConsent;
-
-/// What a command works with.
-#[derive(Debug)]
-pub struct Session<'a> {
-    pub cluster: Cluster,
-    pub screen: &'a Screen,
-    /// What goes on although the command was interrupted.
-    underway: Mutex<Option<Underway>>,
-}
-
-/// Something that has been ordered and does not need us any more.
-#[derive(Clone, Debug)]
-struct Underway {
-    what: String,
-    next: String,
-}
-
-impl<'a> Session<'a> {
-    pub fn new(cluster: Cluster, screen: &'a Screen) -> Self {
-        Self {
-            cluster,
-            screen,
-            underway: Mutex::default(),
-        }
-    }
-
-    /// From here on something has been changed: what an interruption leaves behind, and what to look at then.
-    pub fn is_underway(&self, what: impl Into<String>, next: impl Into<String>) {
-        *self.underway.lock().unwrap_or_else(PoisonError::into_inner) = Some(Underway {
-            what: what.into(),
-            next: next.into(),
-        });
-    }
-
-    /// What was begun came to nothing.
-    pub fn nothing_is_underway(&self) {
-        *self.underway.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    pub fn interrupted(&self) -> Failure {
-        let underway = self
-            .underway
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match underway {
-            Some(Underway { what, next }) => {
-                let failure = Failure::interrupted(format!("interrupted; {what}"));
-                if next.is_empty() {
-                    failure
-                } else {
-                    failure.next(next)
-                }
-            }
-            None => Failure::interrupted("interrupted: nothing was changed"),
-        }
-    }
-}
 
 /// What can be said about a command line before anything is asked of a cluster.
 pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use failover_core::api::{HistoryEntry, Site, Transition};
 use tokio::time::Instant;
 
-use super::Session;
 use crate::cluster::{ApiError, Silence};
 use crate::output::Tone;
+use crate::session::Session;
 use crate::transition_view::Show;
 
 /// How often the Site is read.

@@ -1,8 +1,8 @@
 //! Nothing is installed that the API server would refuse halfway: see [`crate::cluster::Preflight`].
 
-use super::Session;
 use crate::cluster::{ApiError, Invalid, Manifest, Preflight};
 use crate::error::Failure;
+use crate::session::Session;
 
 /// The longest part of an expression that is shown.
 const SHOWN: usize = 160;

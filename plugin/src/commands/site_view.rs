@@ -9,11 +9,11 @@ use failover_core::transition::{
 use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
 
-use super::Session;
 use crate::cluster::{ApiError, Cluster, Enrolled};
 use crate::error::Failure;
 use crate::plan::object_roles::{settled, with_orphans};
 use crate::plan::{Plan, plan};
+use crate::session::Session;
 use crate::transition_view::paused;
 
 /// The site as it is at one moment.

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
+use super::leave_guards;
 use super::site_view::effective_role;
-use super::{Session, leave_guards};
 use crate::cli::UnenrollArgs;
 use crate::cluster::{ApiError, Enrolled, WriteError, enrolled_state, presence};
 use crate::error::Failure;
 use crate::output::confirm::{Consent, declined};
 use crate::output::{Document, Format, Tone};
 use crate::plan::recorded;
+use crate::session::Session;
 
 /// The document `Unenrolment`.
 #[derive(Debug, Serialize)]

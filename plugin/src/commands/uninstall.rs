@@ -14,9 +14,9 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::leave_guards;
 use super::site_view::effective_role;
 use super::unenroll::unmark;
-use super::{Session, leave_guards};
 use crate::cli::{DryRun, UninstallArgs};
 use crate::cluster::{ApiError, Enrolled, Manifest, enrolled_state};
 use crate::error::Failure;
@@ -26,6 +26,7 @@ use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
 use crate::output::{Document, Format, Tone, counted};
 use crate::plan::recorded;
+use crate::session::Session;
 
 const EVERY: Duration = Duration::from_millis(500);
 

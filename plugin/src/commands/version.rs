@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::Session;
 use crate::cli::VersionArgs;
 use crate::error::Failure;
 use crate::output::{Document, Format, Screen};
+use crate::session::Session;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

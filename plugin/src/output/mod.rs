@@ -15,6 +15,7 @@ pub mod progress;
 pub mod sanitise;
 pub mod screen;
 pub mod table;
+pub mod words;
 
 use clap::ValueEnum;
 

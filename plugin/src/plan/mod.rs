@@ -6,9 +6,11 @@ pub mod summary;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::cli::batch::BatchConsent;
+
 use failover_core::admission::rewrite::Note;
 use failover_core::checks::available::left_out;
-use failover_core::checks::batch::{HeldJobs, is_resumed, missed_run};
+use failover_core::checks::batch::{is_resumed, missed_run};
 use failover_core::checks::hooks::Hook;
 use failover_core::checks::uncovered::Uncovered;
 use failover_core::checks::uncovered::traffic::Published;
@@ -22,15 +24,6 @@ use serde_json::Value;
 
 use crate::cluster::{Enrolled, Found, PlannedWrite, Survey, Unseen, WithoutRule, WriteAnswers};
 use crate::plan::object_roles::{Apart, in_force};
-
-/// What a promotion may start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BatchConsent {
-    /// CronJobs start the run they missed.
-    pub run_missed: bool,
-    /// Which of the Jobs run that have been held since they were created.
-    pub held_jobs: HeldJobs,
-}
 
 /// Everything there is to know about a change before it is made.
 #[derive(Clone, Debug)]

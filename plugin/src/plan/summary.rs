@@ -2,8 +2,8 @@
 
 use failover_core::{Layer, Role};
 
-use crate::commands::role_change::words;
 use crate::connection::Connection;
+use crate::output::words::words;
 use crate::output::{clean, counted};
 use crate::plan::{Plan, Planned};
 

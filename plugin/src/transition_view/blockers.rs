@@ -5,9 +5,9 @@ use failover_core::api::{Blocked, Pause, Step};
 use failover_core::guards::GuardId;
 use jiff::Timestamp;
 
-use crate::commands::role_change::words;
 use crate::output::age::ahead;
 use crate::output::clean;
+use crate::output::words::words;
 
 /// How many objects an order is spelled out for, one by one.
 const ONE_BY_ONE: usize = 3;

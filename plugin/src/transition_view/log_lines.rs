@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::table::{advice, not_waited_for, whole};
 use super::{Line, count, paused, what};
-use crate::commands::role_change::words;
+use crate::output::words::words;
 use crate::output::{Tone, clean};
 
 /// A step that is over sooner is told once, when it is done.

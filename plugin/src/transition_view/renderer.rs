@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use super::concluded;
 use super::log_lines::News;
 use super::table::of_site;
-use crate::commands::role_change::words;
 use crate::output::progress::Progress;
+use crate::output::words::words;
 use crate::output::{Screen, Tone, clean};
 
 /// A walk on the screen, and things said in between.

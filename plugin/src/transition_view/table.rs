@@ -5,8 +5,8 @@ use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Line, count, paused, way_on, what};
-use crate::commands::role_change::words;
 use crate::output::age::took;
+use crate::output::words::words;
 use crate::output::{Tone, clean};
 
 /// How many of the things that hold a step are named.

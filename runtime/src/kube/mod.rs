@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod discovery;
+pub mod error;
 pub mod objects;
 pub mod own_writes;
 pub mod readable;

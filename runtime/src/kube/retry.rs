@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 
-use super::objects::ObjectError;
+use super::error::ObjectError;
 
 /// The longest `Retry-After` that is honoured in one go; a sweep that is told to wait longer asks in between.
 const LONGEST: Duration = Duration::from_secs(30);

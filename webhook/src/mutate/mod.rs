@@ -14,8 +14,10 @@ use failover_core::names::WEBHOOK_PATH;
 use failover_runtime::admin::Process;
 
 use crate::body::{Bodies, BodyError};
-use crate::decide::{About, Decision, decide};
-use crate::metrics::{Metrics, Outcome};
+use crate::decide::{Decision, decide};
+use crate::metrics::Metrics;
+use crate::outcome::About;
+use crate::outcome::Outcome;
 use crate::readiness::Readiness;
 use crate::review::Verdict;
 use crate::store::Store;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::lists::Ruled;
 use super::{Found, LookError, Looker, Scene, blocked};
-use failover_runtime::kube::objects::{ObjectError, Objects};
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::Objects;
 
 const WRITES_AT_ONCE: usize = 8;
 

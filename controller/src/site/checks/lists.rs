@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{LookError, Looker, Scene};
 use failover_runtime::kube::discovery;
-use failover_runtime::kube::objects::{ObjectError, Objects};
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::Objects;
 
 const LISTS_AT_ONCE: usize = 4;
 

@@ -35,7 +35,7 @@ use kube::Client;
 use serde_json::Value;
 
 use failover_runtime::kube::discovery::DiscoveryError;
-use failover_runtime::kube::objects::ObjectError;
+use failover_runtime::kube::error::ObjectError;
 
 /// Looks.
 #[derive(Clone)]

@@ -15,7 +15,8 @@ use super::lists::{
     Ruled,
 };
 use super::{Found, LookError, Looker, Scene, blocked};
-use failover_runtime::kube::objects::{ObjectError, Objects};
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::Objects;
 use failover_runtime::off_task::off_task;
 
 impl Looker {

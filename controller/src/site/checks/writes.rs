@@ -21,7 +21,8 @@ use serde_json::Value;
 
 use super::{Found, LookError, Looker, Scene};
 use failover_runtime::kube::discovery;
-use failover_runtime::kube::objects::{ObjectError, Objects, PAGE};
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::{Objects, PAGE};
 use failover_runtime::kube::retry::patiently;
 
 /// Kinds in namespaces that are gone through at once, and changes of each that are asked about at once.

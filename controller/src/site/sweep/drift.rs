@@ -10,7 +10,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::Value;
 
-use failover_runtime::kube::objects::{ObjectError, Objects, PAGE};
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::{Objects, PAGE};
 use failover_runtime::kube::retry::patiently;
 
 /// With [`PAGE`] it bounds what is in memory, whatever the cluster holds.

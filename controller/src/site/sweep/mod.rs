@@ -28,7 +28,7 @@ use super::sweep::drift::{Scope, Stray, Survey, SurveyError, survey};
 use super::sweep::progress::Progress;
 use super::sweep::remedy::{Fixed, fix};
 use failover_runtime::kube::discovery::{self, DiscoveryError};
-use failover_runtime::kube::objects::ObjectError;
+use failover_runtime::kube::error::ObjectError;
 
 /// How often everything is gone through again while that still helps. More than two are needed only where something
 /// writes against us and the webhook is down.

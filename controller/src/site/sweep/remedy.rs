@@ -8,7 +8,7 @@ use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use serde_json::{Value, json};
 
 use super::drift::{Scope, Verdict};
-use failover_runtime::kube::objects::ObjectError;
+use failover_runtime::kube::error::ObjectError;
 use failover_runtime::kube::retry::patiently;
 
 /// How often an object that changes under our hands is decided anew.

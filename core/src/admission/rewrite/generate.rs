@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::api::ValueType;
 use crate::json::pointer::Pointer;
 use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
-use crate::rules::rule::{Active, Field, Reach, Rule, RuleSet};
+use crate::rules::rule::{Active, Field, Reach, Rule};
+use crate::rules::set::RuleSet;
 
 /// The built-in rules, and five with everything that only a RoleRule can have: deep pointers with shared parents, labels,
 /// fixed and manual values, fields that need not be there, and safeguards.

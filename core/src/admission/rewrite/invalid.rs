@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admission::annotations::LIMIT;
-use crate::rules::rule::RuleSet;
+use crate::rules::set::RuleSet;
 
 fn rewrite_of(
     resource: &str,

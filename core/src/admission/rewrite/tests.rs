@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::rules::rule::RuleSet;
+use crate::rules::set::RuleSet;
 
 pub(super) fn rule(resource: &str) -> Rule {
     RuleSet::built_in()

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::names::{ENFORCE_LABEL, EXEMPT};
 use crate::plan::ObjectRef;
-use crate::rules::rule::RuleSet;
+use crate::rules::set::RuleSet;
 
 /// Something that a demotion does not stop, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use crate::api::RoleRule;
 use crate::checks::uncovered::external_dns::{PREFIXES, SOURCES};
 use crate::checks::uncovered::traffic::unruled;
 use crate::role::{Layer, Role};
-use crate::rules::rule::{Rule, RuleSet};
+use crate::rules::rule::Rule;
+use crate::rules::set::RuleSet;
 
 fn shipped() -> Vec<RoleRule> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/rules");

@@ -6,8 +6,8 @@ use crate::api::{Blocked, ManagedKind, ManagedResourceReason, SiteStatus, Step};
 use crate::guards::{GuardId, Overrides};
 use crate::object_roles::ResourceResult;
 use crate::role::{Layer, Role};
-use crate::transition::advance::{StepOutcome, begun, count, later};
 use crate::transition::layer_step::{SWEEPING, enforcers};
+use crate::transition::step::{StepOutcome, begun, count, later};
 use crate::transition::unverified::{Unverified, unverified};
 use crate::transition::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, SWEEP_RETRY};
 

@@ -25,7 +25,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::advance::{begin, go_on_waiting, known, later, note, record, requested};
+use super::advance::known;
+use super::journal::{begin, go_on_waiting, record, requested};
+use super::step::{later, note};
 use super::steps::Task;
 use super::{Act, Look, Observation, Whose, check_step, is_paused, walking};
 use crate::api::{

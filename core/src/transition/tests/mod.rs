@@ -16,11 +16,13 @@ mod unverified;
 mod walking;
 mod world;
 
+use jiff::Timestamp;
+
 use super::*;
-use crate::api::{Outcome, Pause, StepName, StepState, condition};
-use crate::guards::GuardId;
+use crate::api::{Outcome, Pause, Phase, StepName, StepState, condition};
+use crate::guards::{Facts, GuardId};
 use crate::namespace::ObjectRole;
-use crate::role::{Layer, Roles};
+use crate::role::{Layer, Role, Roles};
 
 use world::{EVERY, World};
 

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::shop::{ALL, PEER, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
-use crate::api::Mode;
+use crate::api::{Blocked, Mode};
 use crate::namespace::{Enforcement, Standing};
 use crate::object_roles::ObjectKey;
 use crate::transition::{Closing, LookReport, closing};

@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::{Blocked, RoleRequest, Site, SiteSpec, SiteStatus, StepName, Unreadable};
+use crate::guards::Facts;
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::{Role, Roles};
 use crate::transition::{
-    Act, Deadlines, Enforcer, EnrolledNamespace, Facts, Failing, Look, LookReport, Observation,
-    Refusal, SweepReport, decide,
+    Act, Deadlines, Enforcer, EnrolledNamespace, Failing, Look, LookReport, Observation, Refusal,
+    SweepReport, decide,
 };
 
 /// A cluster in which acts have their effect at once.

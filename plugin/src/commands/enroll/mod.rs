@@ -12,7 +12,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Session;
 use super::poll::{Seen, Watch};
 use super::site_view::{View, look, preview, warn_of_pause};
 use crate::cli::EnrollArgs;
@@ -24,6 +23,7 @@ use crate::output::confirm::{Consent, declined};
 use crate::output::{Document, Format, Tone, counted};
 use crate::plan::standing;
 use crate::plan::summary;
+use crate::session::Session;
 use crate::transition_view::{current, paused, what};
 
 const EVERY: Duration = Duration::from_millis(500);

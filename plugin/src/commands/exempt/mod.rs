@@ -14,7 +14,6 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::change::{Change, Selected, change, select};
-use super::Session;
 use super::site_view::effective_role;
 use crate::cli::{DryRun, ExemptArgs};
 use crate::cluster::{ApiError, Enrolled, Requests, Survey, enrolled_state};
@@ -25,6 +24,7 @@ use crate::output::progress::Progress;
 use crate::output::{Document, Format, Tone, clean};
 use crate::plan::object_roles;
 use crate::plan::standing;
+use crate::session::Session;
 
 const EVERY: Duration = Duration::from_millis(300);
 

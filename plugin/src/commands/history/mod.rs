@@ -5,13 +5,13 @@ use failover_core::api::{HistoryEntry, Site};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Session;
-use super::role_change::words;
 use super::site_view::no_site;
 use crate::cli::HistoryArgs;
 use crate::error::Failure;
 use crate::output::age::{ago, took};
+use crate::output::words::words;
 use crate::output::{Document, Format, Screen, Table, clean};
+use crate::session::Session;
 
 pub async fn run(session: &Session<'_>, args: &HistoryArgs) -> Result<(), Failure> {
     let site = session

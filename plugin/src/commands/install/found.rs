@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::cluster::{ApiError, Manifest};
-use crate::commands::Session;
 use crate::error::Failure;
+use crate::session::Session;
 
 /// How soon to try again while the API server has not opened the new CRD's endpoint.
 const EVERY: Duration = Duration::from_millis(200);

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use self::report::Report;
 use super::preflight::preflight;
+use super::rule;
 use super::site_view::{effective_role, preview};
-use super::{Session, rule};
 use crate::cli::{DryRun, InstallArgs};
 use crate::cluster::{ApiError, Applied};
 use crate::error::Failure;
@@ -23,6 +23,7 @@ use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
 use crate::output::{Format, Screen, Tone, counted};
 use crate::plan::summary;
+use crate::session::Session;
 
 /// Whether only the manifests are to be printed, for which no cluster is needed.
 pub fn is_rendering(args: &InstallArgs) -> bool {
@@ -159,7 +160,7 @@ fn check_unchanged(site: &Site, args: &InstallArgs) -> Result<(), Failure> {
         .next("leave --site-name out to upgrade, or check --context"));
     }
     if let Some(role) = args.role.filter(|role| *role != spec.role) {
-        let command = super::role_change::words(role).command;
+        let command = crate::output::words::words(role).command;
         return Err(Failure::refused(format!(
             "site {} is {}, and nothing was changed: install does not change a role",
             spec.site_name, spec.role

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::cluster::{ApiError, Leadership, WebhookState};
-use crate::commands::Session;
 use crate::error::Failure;
 use crate::manifests::{self, Options};
 use crate::output::progress::Progress;
+use crate::session::Session;
 
 const EVERY: Duration = Duration::from_millis(500);
 

@@ -8,15 +8,15 @@ use kube::ResourceExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Session;
 use super::poll::{EVERY, LOOK_AT_CONTROLLER, Seen, Watch};
-use super::role_change::words;
 use super::site_view::{is_moving, no_site};
 use crate::cli::{DryRun, PauseArgs, PauseWriteArgs, ResumeArgs};
 use crate::cluster::WriteError;
 use crate::error::Failure;
 use crate::output::age::took;
+use crate::output::words::words;
 use crate::output::{Document, Format, Screen, Tone, clean};
+use crate::session::Session;
 use crate::transition_view::paused;
 
 /// How often it is tried anew because the Site changed meanwhile.

@@ -4,12 +4,12 @@ mod report;
 
 use failover_core::Role;
 
-use super::Session;
 use super::site_view::{look, preview, standing, warn_of_pause};
 use crate::cli::PlanArgs;
+use crate::cli::batch::BatchConsent;
 use crate::error::Failure;
 use crate::output::clean;
-use crate::plan::BatchConsent;
+use crate::session::Session;
 
 pub fn check_usage(args: &PlanArgs) -> Result<(), Failure> {
     let batch = args.batch.consent();

@@ -9,8 +9,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{DryRun, SwitchArgs};
-use crate::commands::Session;
 use crate::error::Failure;
+use crate::session::Session;
 
 /// What is said of a change that was interrupted, or not done in time.
 pub(super) const STOPS: &str = "the change stops where it is: nobody carries it on";

@@ -5,12 +5,12 @@ use failover_core::api::Mode;
 
 use super::decision::Ordered;
 use super::intent::Wish;
-use super::words;
-use crate::commands::Session;
 use crate::commands::site_view::View;
 use crate::output::clean;
+use crate::output::words::words;
 use crate::plan::Plan;
 use crate::plan::summary;
+use crate::session::Session;
 
 pub(super) fn question(view: &View, wish: &Wish) -> String {
     let name = view.name();

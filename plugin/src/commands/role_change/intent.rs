@@ -4,10 +4,10 @@ use failover_core::Role;
 use failover_core::api::Mode;
 use failover_core::guards::{self, Overrides};
 
-use super::words;
 use crate::cli::SwitchArgs;
+use crate::cli::batch::BatchConsent;
 use crate::error::Failure;
-use crate::plan::BatchConsent;
+use crate::output::words::words;
 
 /// A change of role that somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,6 +26,8 @@ use failover_core::api::RoleRequest;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::output::words::words;
+
 use self::break_glass::BreakGlass;
 use self::confirm::{question, say_what_it_means};
 use self::decision::{Course, course, guards};
@@ -33,42 +35,21 @@ use self::intent::Wish;
 use self::order::{Order, Written, write};
 use self::report::{Outcome, Report};
 use self::wait::{Afterwards, Following};
+use super::consent;
 use super::site_view::{View, look, preview};
-use super::{Session, consent};
+use crate::cli::batch::BatchConsent;
 use crate::cli::{DryRun, SwitchArgs};
 use crate::error::Failure;
 use crate::output::Terminal;
 use crate::output::confirm::{Consent, declined};
-use crate::plan::{BatchConsent, Plan};
+use crate::plan::Plan;
+use crate::session::Session;
 
 /// How often an order is decided anew because the Site changed meanwhile. Each time something else must have written it.
 const ATTEMPTS: usize = 10;
 
 /// What is said of a change that was interrupted, or not waited for to the end.
 pub const GOES_ON: &str = "the change goes on: kubectl failover status -w";
-
-/// The words of a direction.
-#[derive(Clone, Copy, Debug)]
-pub struct Words {
-    pub command: &'static str,
-    pub noun: &'static str,
-    pub done: &'static str,
-}
-
-pub fn words(role: Role) -> Words {
-    match role {
-        Role::Primary => Words {
-            command: "promote",
-            noun: "promotion",
-            done: "promoted",
-        },
-        Role::Secondary => Words {
-            command: "demote",
-            noun: "demotion",
-            done: "demoted",
-        },
-    }
-}
 
 pub fn check_usage(
     role: Role,

@@ -8,9 +8,9 @@ use super::intent::Wish;
 use super::wait;
 use crate::cli::{DryRun, SwitchArgs};
 use crate::cluster::{ApiError, SiteWrite, WriteError};
-use crate::commands::Session;
 use crate::commands::site_view::View;
 use crate::error::Failure;
+use crate::session::Session;
 
 /// An order that has been written, by us or by somebody else.
 #[derive(Clone, Debug)]

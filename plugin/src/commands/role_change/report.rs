@@ -4,10 +4,11 @@ use failover_core::Role;
 use failover_core::api::HistoryEntry;
 use serde::Serialize;
 
+use super::Order;
 use super::verify::Verified;
-use super::{Order, words};
 use crate::commands::site_view::View;
 use crate::output::age::took;
+use crate::output::words::words;
 use crate::output::{Document, Format, Screen, Tone, clean, counted};
 use crate::plan::Plan;
 
@@ -128,7 +129,10 @@ impl Report {
             Outcome::Done => format!(
                 "site {site}{} {} to {role} in {}: {}{} verified in {}",
                 if self.turned_round {
-                    format!(": {} turned round,", super::words(role.opposite()).noun)
+                    format!(
+                        ": {} turned round,",
+                        crate::output::words::words(role.opposite()).noun
+                    )
                 } else {
                     String::new()
                 },

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 use super::break_glass::STOPS;
 use super::outcome::{Sight, caveat, sight};
 use super::verify::{Verified, verify};
-use super::{GOES_ON, Order, Words, words};
+use super::{GOES_ON, Order};
 use crate::cluster::ApiError;
-use crate::commands::Session;
 use crate::commands::poll::{EVERY, LOOK_AT_CONTROLLER, Seen, Watch};
 use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::progress::Progress;
+use crate::output::words::{Words, words};
+use crate::session::Session;
 use crate::transition_view::{current, paused, way_on, what};
 
 /// How often every object is listed anew while some do not agree.

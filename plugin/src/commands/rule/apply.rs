@@ -14,7 +14,6 @@ use super::reconcile::{Made, apply, ask_webhook, in_force_now, to_be_in_force};
 use super::{not_installed, present, sources};
 use crate::cli::{DryRun, RuleApplyArgs};
 use crate::cluster::{ApiError, Applied};
-use crate::commands::Session;
 use crate::commands::preflight::preflight;
 use crate::error::Failure;
 use crate::output::age::took;
@@ -22,6 +21,7 @@ use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
 use crate::output::{Document, Format, Tone};
 use crate::rules::{self, Source};
+use crate::session::Session;
 
 const EVERY: Duration = Duration::from_millis(500);
 

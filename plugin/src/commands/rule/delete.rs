@@ -14,12 +14,12 @@ use super::present;
 use super::reconcile::{ask_webhook, in_force_now};
 use crate::cli::{DryRun, RuleDeleteArgs};
 use crate::cluster::{Cluster, Enrolled, Manifest};
-use crate::commands::Session;
 use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
 use crate::output::{Document, Format, Tone};
+use crate::session::Session;
 
 const EVERY: Duration = Duration::from_millis(500);
 

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::listed;
 use crate::cli::RuleListArgs;
-use crate::commands::Session;
 use crate::error::Failure;
 use crate::output::{Document, Format, Table};
+use crate::session::Session;
 
 /// The document `Rules`.
 #[derive(Debug, Serialize)]

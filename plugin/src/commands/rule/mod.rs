@@ -8,13 +8,14 @@ mod reconcile;
 
 use failover_core::api::RoleRule;
 
-use super::{Session, consent};
+use super::consent;
 use crate::cli::{DryRun, RuleApplyArgs, RuleArgs, RuleCommand};
 use crate::cluster::{ApiError, Cluster, Listed};
 use crate::error::Failure;
 use crate::manifests::print_rendered;
 use crate::output::{Screen, Terminal};
 use crate::rules::{self, Source};
+use crate::session::Session;
 
 pub use reconcile::{Made, for_present_rules, policies_of_present_rules};
 

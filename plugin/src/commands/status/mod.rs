@@ -7,13 +7,13 @@ mod report;
 use futures::future::join5;
 use jiff::Timestamp;
 
-use super::Session;
 use super::site_view::{left, no_site};
 use crate::cli::StatusArgs;
 use crate::cluster::{ApiError, Unseen};
 use crate::error::Failure;
 use crate::output::Document;
 use crate::plan::object_roles::{policies, settled};
+use crate::session::Session;
 
 pub use report::Report;
 

@@ -9,7 +9,7 @@ use super::external_dns::{self, GATEWAY_API, PREFIXES, SOURCES, Source};
 use super::{is_exempt, reference, text};
 use crate::plan::ObjectRef;
 use crate::role::Layer;
-use crate::rules::rule::RuleSet;
+use crate::rules::set::RuleSet;
 
 /// An object from which a standby goes on publishing names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cluster::{Unseen, WithoutRuleReport};
-use crate::commands::role_change::words;
 use crate::output::diff::unified;
+use crate::output::words::words;
 use crate::output::{Document, PlanFormat, Screen, Table, Tone, clean, counted};
 use crate::plan::object_roles::Apart;
 use crate::plan::{HOOKS_HINT, Plan, Planned};

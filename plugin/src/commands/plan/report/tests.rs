@@ -7,10 +7,11 @@ use failover_core::object_roles::ObjectKey;
 use serde_json::json;
 
 use super::*;
+use crate::cli::batch::BatchConsent;
 use crate::cluster::{Survey, WithoutRule};
 use crate::output::screen::tests::{PIPE, captured};
+use crate::plan::plan;
 use crate::plan::tests::{deployment, enrolled, found};
-use crate::plan::{BatchConsent, plan};
 
 /// One of everything that there is to say.
 fn everything(role: Role) -> Plan {

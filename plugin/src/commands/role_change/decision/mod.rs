@@ -7,10 +7,11 @@ use failover_core::{Epoch, Role};
 use jiff::Timestamp;
 
 use super::intent::Wish;
-use super::words;
+use crate::cli::batch::BatchConsent;
 use crate::commands::site_view::{View, is_moving, standing};
 use crate::error::Failure;
-use crate::plan::{BatchConsent, Plan};
+use crate::output::words::words;
+use crate::plan::Plan;
 use crate::transition_view::paused;
 
 /// Where to go from here.

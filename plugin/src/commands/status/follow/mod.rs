@@ -6,12 +6,13 @@ use failover_core::transition::pause;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::commands::Session;
 use crate::commands::poll::{EVERY, Seen, Watch};
-use crate::commands::role_change::{GOES_ON, words};
+use crate::commands::role_change::GOES_ON;
 use crate::commands::site_view::is_moving;
 use crate::error::Failure;
 use crate::output::age::took;
+use crate::output::words::words;
+use crate::session::Session;
 use crate::transition_view::{current, paused, what};
 
 /// Follows what is under way, and whatever is ordered meanwhile. Where nothing is, it is over at once.

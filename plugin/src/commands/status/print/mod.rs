@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::report::{Namespace, Report};
 use crate::commands::history::table;
-use crate::commands::role_change::words;
 use crate::output::age::{ago, took};
+use crate::output::words::words;
 use crate::output::{Format, Screen, Table, Tone, clean, counted};
 use crate::plan::HOOKS_HINT;
 use crate::transition_view::{paused, picture};
