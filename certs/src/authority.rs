@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::parsed::CLOCK_SKEW;
+
 use crate::name::Name;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,10 +17,6 @@ use rcgen::{
 use rustls_pki_types::PrivateKeyDer;
 
 use crate::parsed::{ParseError, Parsed};
-
-/// How far clocks of the controller, the webhook and an API server may be apart. Certificates are valid from this much
-/// before they are issued, so that a server whose clock is behind takes them at once.
-pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long an authority lives. It is renewed after two thirds; the last third is ample for every leaf it has issued to run
 /// out by itself, even if nobody renews anything.

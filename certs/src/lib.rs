@@ -16,10 +16,11 @@ mod rotation;
 mod verify;
 
 pub use authority::{
-    AUTHORITY_LIFETIME, CLOCK_SKEW, IssueError, LEAF_LIFETIME, Pair, issue_authority, issue_leaf,
+    AUTHORITY_LIFETIME, IssueError, LEAF_LIFETIME, Pair, issue_authority, issue_leaf,
 };
 pub use bundle::Bundle;
 pub use name::Name;
+pub use parsed::CLOCK_SKEW;
 pub use parsed::ParseError;
 pub use rotation::{Act, Expiry, OVERLAP, SETTLE, Situation, Stored, Why, decide, expiry};
 pub use verify::VerifyError;

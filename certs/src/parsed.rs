@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::authority::CLOCK_SKEW;
 use crate::name::Name;
+
+/// How far clocks of the controller, the webhook and an API server may be apart. Certificates are valid from this much
+/// before they are issued, so that a server whose clock is behind takes them at once.
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// A text that holds no certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

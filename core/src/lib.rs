@@ -21,6 +21,7 @@ pub mod guards;
 pub mod json;
 pub mod names;
 pub mod namespace;
+pub mod object;
 pub mod object_roles;
 pub mod origin;
 pub mod plan;

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::namespace::{EnrolledNamespace, ExemptLabel, Standing};
-use crate::object_roles::ObjectKey;
+use crate::object::ObjectKey;
 use crate::role::Layer;
 use crate::rules::rule::Rule;
 use crate::rules::set::RuleSet;

@@ -1,6 +1,6 @@
 //! What a role would change, before it does: [`plan_object`] runs the same function as the webhook on a copy.
 
-use std::fmt;
+use crate::object::ObjectRef;
 
 use serde_json::Value;
 
@@ -9,37 +9,6 @@ use crate::names::RESTORE_ANNOTATION;
 use crate::namespace::{ExemptLabel, NamespaceState, Standing};
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
-
-/// An object, as a person names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectRef {
-    pub namespace: String,
-    pub group: String,
-    /// Plural.
-    pub resource: String,
-    pub name: String,
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.namespace, self.resource, self.name)
-    }
-}
-
-impl ObjectRef {
-    /// The reference of an object of a rule's kind.
-    pub fn of(rule: &Rule, namespace: &str, object: &Value) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            group: rule.group.to_string(),
-            resource: rule.resource.to_string(),
-            name: object["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-        }
-    }
-}
 
 /// What happens to one object.
 #[derive(Clone, Debug, PartialEq)]

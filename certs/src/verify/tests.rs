@@ -2,9 +2,8 @@ use rstest::rstest;
 use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
 
 use super::*;
-use crate::authority::{
-    AUTHORITY_LIFETIME, CLOCK_SKEW, LEAF_LIFETIME, issue_authority, issue_leaf,
-};
+use crate::authority::{AUTHORITY_LIFETIME, LEAF_LIFETIME, issue_authority, issue_leaf};
+use crate::parsed::CLOCK_SKEW;
 
 fn now() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()

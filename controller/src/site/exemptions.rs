@@ -6,14 +6,13 @@ use std::sync::Arc;
 use failover_core::api::RoleRule;
 use failover_core::names::ENFORCE_LABEL;
 use failover_core::namespace::ExemptLabel;
-use failover_core::object_roles::ObjectKey;
+use failover_core::object::ObjectKey;
 use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::kind_watches::{Kind, KindWatches, Query};
-use super::object_roles::Said;
 
 /// `failover.dev/enforce=disabled`
 const SELECTOR: &str = "failover.dev/enforce=disabled";
@@ -84,6 +83,17 @@ impl ExemptLabels {
             .map(|(namespace, name)| (((*namespace).to_owned(), (*name).to_owned()), ()));
         self.0.found(rule, labelled.collect());
     }
+}
+
+/// What the API server says to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    Yes,
+    No,
+    /// No, since there is no such object.
+    Absent,
+    /// Nothing.
+    Unknown,
 }
 
 #[cfg(test)]

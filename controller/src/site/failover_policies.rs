@@ -7,7 +7,8 @@ use failover_core::Role;
 use failover_core::api::{FailoverPolicy, FailoverPolicyStatus, Transition};
 use failover_core::checks::batch::HeldJobs;
 use failover_core::names::CONTROLLER_MANAGER;
-use failover_core::object_roles::{Compiled, ObjectKey, PolicyResult};
+use failover_core::object::ObjectKey;
+use failover_core::object_roles::{Compiled, PolicyResult};
 use failover_core::transition::{
     Closing, EnrolledNamespace, Failing, Look, LookReport, Observation, PolicyAct, Whose,
     decide_policy, promoting,

@@ -5,40 +5,29 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+
+use failover_runtime::kube::watch::{Watching, config, raw, watch};
 
 use failover_core::api::{FailoverPolicy, RoleRule, Site, Unreadable, adopted};
 use failover_core::backstop;
 use failover_core::names::{ROLE_RULES_WEBHOOK_NAME, SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
-use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ApiResource};
-use kube::core::{DynamicObject, PartialObjectMeta};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::watcher::{self, Event};
-use kube::{Client, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use kube::Client;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{self};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::exemptions::ExemptLabels;
 use super::origins::OriginWatches;
 use crate::timeouts::TIMEOUTS;
-use failover_runtime::error_chain::causes;
-use failover_runtime::kube::readable::{Reader, UnreadableObjects};
-
-/// Watches come back within about twice this (it, and as much again at random) of the API server: an order must not wait
-/// for us.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// A watch that goes on failing is reported again after this many failures, about once a minute.
-const REPORT_EVERY: u32 = 20;
+use failover_runtime::kube::readable::UnreadableObjects;
 
 /// The caches.
 #[derive(Clone, Debug)]
@@ -65,32 +54,36 @@ impl Caches {
     pub fn start(client: &Client, lease_namespace: &str, tasks: &mut JoinSet<()>) -> Self {
         let (changed, rules_changed) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let notify = &[Arc::clone(&changed), Arc::clone(&rules_changed)][..];
-        let named = |name: &str| config().fields(&format!("metadata.name={name}"));
+        let named = |name: &str| config(&TIMEOUTS).fields(&format!("metadata.name={name}"));
         let unreadable = UnreadableObjects::default();
         let mut watching = Watching {
             client,
             unreadable: &unreadable,
             tasks,
         };
-        let role_rules = watching.all(config(), notify, adopted);
+        let role_rules = watching.all(config(&TIMEOUTS), notify, adopted);
         Self {
             origins: OriginWatches::start(client, &role_rules, &changed, watching.tasks),
             sites: watching.all(named(SITE), notify, |_| None),
-            failover_policies: watching.all(config(), notify, |_| None),
+            failover_policies: watching.all(config(&TIMEOUTS), notify, |_| None),
             enforcer_leases: watching.start(
                 raw::<Lease>(client, Some(lease_namespace)),
-                config(),
+                config(&TIMEOUTS),
                 // Renewed every few seconds, and nothing to a rule.
                 &notify[..1],
                 |_| None,
             ),
             webhooks: watching.all(named(WEBHOOK_CONFIGURATION), notify, |_| None),
-            policies: watching.all(config().labels(backstop::SELECTOR), notify, |_| None),
-            bindings: watching.all(config().labels(backstop::SELECTOR), notify, |_| None),
+            policies: watching.all(config(&TIMEOUTS).labels(backstop::SELECTOR), notify, |_| {
+                None
+            }),
+            bindings: watching.all(config(&TIMEOUTS).labels(backstop::SELECTOR), notify, |_| {
+                None
+            }),
             // All of them, not only the enrolled ones: what has left still has to lose our labels.
             namespaces: watch(
                 "namespaces",
-                watcher::watcher(Api::all(client.clone()), config()),
+                watcher::watcher(Api::all(client.clone()), config(&TIMEOUTS)),
                 notify,
                 tasks,
             ),
@@ -175,155 +168,6 @@ fn has_our_webhook(configuration: &MutatingWebhookConfiguration) -> bool {
         .iter()
         .flatten()
         .any(|webhook| webhook.name == WEBHOOK_NAME)
-}
-
-pub(super) fn config() -> watcher::Config {
-    watcher::Config::default().timeout(TIMEOUTS.watch_seconds())
-}
-
-pub(super) fn backoff() -> watcher::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(LONGEST_BACKOFF)
-        .with_jitter()
-        .without_max_times()
-        .into()
-}
-
-/// Tells of a watch that fails, and when it no longer does.
-pub(super) struct Trouble<'a> {
-    what: &'a str,
-    failures: u32,
-}
-
-impl<'a> Trouble<'a> {
-    pub(super) fn new(what: &'a str) -> Self {
-        Self { what, failures: 0 }
-    }
-
-    pub(super) fn tell(&mut self, error: &watcher::Error) {
-        if self.failures.is_multiple_of(REPORT_EVERY) {
-            tracing::warn!(
-                what = self.what,
-                error = causes(error),
-                "cannot watch; trying again every few seconds, and going by what was last seen until then"
-            );
-        }
-        self.failures += 1;
-    }
-
-    pub(super) fn over(&mut self) {
-        if self.failures > 0 {
-            tracing::info!(what = self.what, failures = self.failures, "watching again");
-            self.failures = 0;
-        }
-    }
-}
-
-/// The objects of a kind, unread.
-fn raw<K: Resource<DynamicType = ()>>(
-    client: &Client,
-    namespace: Option<&str>,
-) -> Api<DynamicObject> {
-    let resource = ApiResource::erase::<K>(&());
-    match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    }
-}
-
-/// Starts watches that go on past what they cannot read.
-struct Watching<'a> {
-    client: &'a Client,
-    unreadable: &'a UnreadableObjects,
-    tasks: &'a mut JoinSet<()>,
-}
-
-impl Watching<'_> {
-    fn all<K>(
-        &mut self,
-        config: watcher::Config,
-        changed: &[Arc<Notify>],
-        adopted: fn(&Value) -> Option<K>,
-    ) -> Store<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
-        self.start(raw::<K>(self.client, None), config, changed, adopted)
-    }
-
-    fn start<K>(
-        &mut self,
-        api: Api<DynamicObject>,
-        config: watcher::Config,
-        changed: &[Arc<Notify>],
-        adopted: fn(&Value) -> Option<K>,
-    ) -> Store<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
-        let (store, writer) = reflector::store();
-        let (unreadable, notify) = (self.unreadable.clone(), changed.to_vec());
-        let mut reader = Reader::new(store.clone(), unreadable, notify, adopted);
-        let events = watcher::watcher(api, config).filter_map(move |event| {
-            let event = event.map(|event| reader.take(event)).transpose();
-            std::future::ready(event)
-        });
-        let what = K::plural(&());
-        keep(what.into_owned(), events, writer, changed, self.tasks);
-        store
-    }
-}
-
-/// Keeps a cache filled from a watch that restarts itself.
-fn watch<K>(
-    what: &'static str,
-    events: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-    changed: &[Arc<Notify>],
-    tasks: &mut JoinSet<()>,
-) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-{
-    let (store, writer) = reflector::store();
-    let events = events
-        // Never read, and often larger than all the rest.
-        .map(|event| {
-            event.map(|event| event.modify(|object: &mut K| object.managed_fields_mut().clear()))
-        });
-    keep(what.to_owned(), events, writer, changed, tasks);
-    store
-}
-
-fn keep<K>(
-    what: String,
-    events: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-    writer: Writer<K>,
-    changed: &[Arc<Notify>],
-    tasks: &mut JoinSet<()>,
-) where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-{
-    let changed = changed.to_vec();
-    let stream = events.backoff(backoff()).reflect(writer);
-    tasks.spawn(async move {
-        let mut stream = std::pin::pin!(stream);
-        let mut trouble = Trouble::new(&what);
-        while let Some(event) = stream.next().await {
-            match event {
-                // Half a list is not news: the cache takes it over as a whole.
-                Ok(Event::Init | Event::InitApply(_)) => continue,
-                Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => trouble.over(),
-                Err(error) => {
-                    trouble.tell(&error);
-                    continue;
-                }
-            }
-            for notify in &changed {
-                notify.notify_one();
-            }
-        }
-    });
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failover_core::api::RoleRule;
-use failover_core::object_roles::ObjectKey;
+use failover_core::object::ObjectKey;
 use failover_core::{Rule, RuleSet};
 use failover_runtime::error_chain::causes;
+use failover_runtime::kube::watch::{FailureLog, backoff, config};
 use futures::StreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::informers::{Trouble, backoff, config};
+use crate::timeouts::TIMEOUTS;
 use failover_runtime::kube::discovery;
 
 /// How often it is asked which kinds are served. What is known of a CRD that has just come may be so old.
@@ -237,21 +238,21 @@ async fn watch<V: Clone + Send + Sync + 'static>(
     changed: Arc<Notify>,
 ) {
     let api: Api<Metadata> = Api::all_with(client, &resource);
-    let config = config().labels(watches.query.selector);
+    let config = config(&TIMEOUTS).labels(watches.query.selector);
     let stream = watcher(api, config).backoff(backoff());
     let mut stream = std::pin::pin!(stream);
     let what = format!("{} {kind}", watches.query.what);
-    let mut trouble = Trouble::new(&what);
+    let mut log = FailureLog::new(&what);
     let mut listed = Names::new();
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
-                trouble.over();
+                log.recovered();
                 if watches.take_in(&kind, event, &mut listed) {
                     changed.notify_one();
                 }
             }
-            Err(error) => trouble.tell(&error),
+            Err(error) => log.failed(&error),
         }
     }
 }

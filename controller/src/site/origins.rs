@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use failover_core::api::RoleRule;
-use failover_core::object_roles::ObjectKey;
+use failover_core::object::ObjectKey;
 use failover_core::origin::{INSTALLERS, Origin, Origins};
 use failover_core::{Layer, Rule};
 use kube::runtime::reflector::Store;

@@ -132,7 +132,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plan::ObjectRef;
+    use crate::object::ObjectRef;
 
     #[test]
     fn each_thing_that_runs_on_can_be_overridden_by_itself() {

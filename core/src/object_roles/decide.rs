@@ -1,9 +1,9 @@
 //! What comes next for one object.
 
-use super::ObjectKey;
 use super::requests::Ask;
 use crate::api::ManagedResourceReason;
 use crate::namespace::{NamespaceState, ObjectRole, Standing};
+use crate::object::ObjectKey;
 use crate::origin::{Installed, Origin, Origins};
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;

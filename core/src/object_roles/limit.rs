@@ -1,8 +1,8 @@
 //! Keeping the annotation within what an API server stores: a namespace whose annotation it refuses could not be demoted
 //! any more, and anybody who may label objects could bring that about.
 
-use super::ObjectKey;
 use crate::namespace::{ObjectRole, ObjectRoles};
+use crate::object::ObjectKey;
 
 /// Longest annotation in bytes. All annotations of an object together may have 256 KiB; this is ours.
 pub(super) const ROOM: usize = 128 * 1024;

@@ -37,7 +37,8 @@ mod properties;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+
+use crate::object::ObjectKey;
 
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
@@ -47,21 +48,6 @@ use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
 
 use requests::Asked;
-
-/// An object as the annotation names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectKey {
-    pub namespace: String,
-    /// Plural.
-    pub resource: String,
-    pub name: String,
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.namespace, self.resource, self.name)
-    }
-}
 
 /// Everything that is asked, and everything that decides about it.
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ByName, Held, Inputs, ObjectKey, in_namespace, the_rule};
+use super::{ByName, Held, Inputs, in_namespace, the_rule};
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, ManagedResource, ManagedResourceReason,
     ManagedResourceStatus, Transition,
 };
+use crate::object::ObjectKey;
 use crate::role::Role;
 
 /// What is asked of one object.

@@ -11,7 +11,7 @@ use super::check_step::is_recent;
 use super::step::count;
 use super::{LOOK_AGAIN, Look, LookReport, Observation, Whose, is_paused};
 use crate::api::{SiteStatus, StepName};
-use crate::object_roles::ObjectKey;
+use crate::object::ObjectKey;
 use crate::role::Layer;
 
 /// Whether volumes may close.

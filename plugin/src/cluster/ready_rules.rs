@@ -2,7 +2,7 @@
 
 use failover_core::api::RoleRule;
 use failover_core::namespace::Enforcement;
-use failover_core::plan::ObjectRef;
+use failover_core::object::ObjectRef;
 use failover_core::{Layer, Rule, RuleSet};
 use serde::Serialize;
 

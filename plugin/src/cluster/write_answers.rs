@@ -6,7 +6,7 @@
 use failover_core::Rule;
 use failover_core::admission::refusal::{self, Answer, Refuser};
 use failover_core::names::PREVIEW_MANAGER;
-use failover_core::plan::ObjectRef;
+use failover_core::object::ObjectRef;
 use futures::{StreamExt as _, TryStreamExt as _};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};

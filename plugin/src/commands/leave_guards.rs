@@ -2,7 +2,7 @@
 
 use failover_core::Role;
 use failover_core::guards::{GuardId, Hold, Overrides};
-use failover_core::plan::ObjectRef;
+use failover_core::object::ObjectRef;
 
 use crate::error::Failure;
 

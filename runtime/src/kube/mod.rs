@@ -8,3 +8,4 @@ pub mod own_writes;
 pub mod readable;
 pub mod retry;
 pub mod server_certificate;
+pub mod watch;

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use failover_core::json::lean::Lean;
-use failover_core::plan::{ObjectRef, role_of};
+use failover_core::object::ObjectRef;
+use failover_core::plan::role_of;
 use failover_core::{Role, Rule};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;

@@ -455,7 +455,7 @@ mod tests {
     fn what_is_held_back_is_told_once_and_in_one_event() {
         let held: Vec<Held> = (0..1000)
             .map(|i| Held {
-                object: failover_core::object_roles::ObjectKey {
+                object: failover_core::object::ObjectKey {
                     namespace: "shop".into(),
                     resource: "deployments".into(),
                     name: format!("web-{i:03}"),

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::exemptions::Said;
+
 use failover_core::admission::namespace::Settled;
 use failover_core::api::FailoverPolicy;
 use failover_core::namespace::ObjectRoles;
-use failover_core::object_roles::{Compiled, Inputs, ObjectKey, compile};
+use failover_core::object::ObjectKey;
+use failover_core::object_roles::{Compiled, Inputs, compile};
 use failover_core::origin::Origins;
 use failover_core::transition::{EnrolledNamespace, is_paused};
 use futures::StreamExt as _;
@@ -108,17 +111,6 @@ impl Question {
             Self::HasReturned(_) => ABSENT_FOR,
         }
     }
-}
-
-/// What the API server says to a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
-    Yes,
-    No,
-    /// No, since there is no such object.
-    Absent,
-    /// Nothing.
-    Unknown,
 }
 
 /// An answer, and the version of the Namespace that it was asked about: what was labelled before a later version was written is

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use failover_core::RuleSet;
-use failover_core::object_roles::ObjectKey;
+use failover_core::object::ObjectKey;
 use failover_core::origin::Origin;
 use serde_json::json;
 use tokio::time::Instant;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use failover_core::Role;
 use failover_core::api::{Site, StepName, Transition};
-use failover_core::object_roles::{Compiled, ObjectKey};
+use failover_core::object::ObjectKey;
+use failover_core::object_roles::Compiled;
 use failover_core::transition::{
     Act, Closing, Look, Observation, Whose, closing, decide, on_the_walk,
 };

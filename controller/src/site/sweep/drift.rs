@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use failover_core::admission::rewrite::{Rewrite, rewrite_stored};
-use failover_core::plan::{ObjectRef, role_of};
+use failover_core::object::ObjectRef;
+use failover_core::plan::role_of;
 use failover_core::transition::EnrolledNamespace;
 use failover_core::{Role, Rule};
 use futures::{StreamExt as _, TryStreamExt as _};

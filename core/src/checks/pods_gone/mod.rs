@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::plan::ObjectRef;
+use crate::object::ObjectRef;
 
 /// What was listed, in all enrolled namespaces and of the cluster.
 #[derive(Clone, Copy, Debug, Default)]

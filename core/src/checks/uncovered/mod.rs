@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::names::{ENFORCE_LABEL, EXEMPT};
-use crate::plan::ObjectRef;
+use crate::object::ObjectRef;
 use crate::rules::set::RuleSet;
 
 /// Something that a demotion does not stop, and why.

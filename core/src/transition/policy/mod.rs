@@ -36,7 +36,8 @@ use crate::api::{
 };
 use crate::guards::Overrides;
 use crate::namespace::Standing;
-use crate::object_roles::{ObjectKey, PolicyResult, ResourceResult};
+use crate::object::ObjectKey;
+use crate::object_roles::{PolicyResult, ResourceResult};
 use crate::role::{Layer, Role, Roles};
 
 /// The next thing to do for a policy. After each, observe and decide anew.

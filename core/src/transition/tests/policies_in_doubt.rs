@@ -8,7 +8,7 @@ use super::shop::{ALL, PEER, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
 use crate::api::{Blocked, Mode};
 use crate::namespace::{Enforcement, Standing};
-use crate::object_roles::ObjectKey;
+use crate::object::ObjectKey;
 use crate::transition::{Closing, LookReport, closing};
 
 fn in_way(shop: &mut Shop, at: StepName) {

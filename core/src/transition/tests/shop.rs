@@ -9,7 +9,8 @@ use super::World;
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, FailoverPolicySpec, FailoverPolicyStatus, RoleRequest};
 use crate::namespace::{ExemptLabel, Standing};
-use crate::object_roles::{Compiled, Inputs, ObjectKey, compile};
+use crate::object::ObjectKey;
+use crate::object_roles::{Compiled, Inputs, compile};
 use crate::role::Role;
 use crate::transition::{Act, Closing, LookReport, PolicyAct, closing, decide_policy, promoting};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use failover_core::checks::batch;
 use failover_core::names::{ENFORCE_LABEL, EXEMPT};
 use failover_core::namespace::ObjectRole;
-use failover_core::object_roles::ObjectKey;
+use failover_core::object::ObjectKey;
 use failover_core::origin::Origins;
 use failover_core::plan::{Item, plan_object, role_of};
 use failover_core::{NamespaceState, Role, Rule};

@@ -8,7 +8,7 @@ mod change;
 use std::time::Duration;
 
 use failover_core::Role;
-use failover_core::plan::ObjectRef;
+use failover_core::object::ObjectRef;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;

@@ -172,7 +172,7 @@ async fn a_namespace_that_somebody_else_writes_meanwhile_is_read_again() {
 #[test]
 fn a_cron_job_that_would_start_what_it_missed_is_named() {
     use failover_core::names::ENFORCE_LABEL;
-    use failover_core::object_roles::ObjectKey;
+    use failover_core::object::ObjectKey;
 
     let shop = crate::plan::tests::enrolled("shop", Some(Role::Secondary));
     let rules = failover_core::RuleSet::built_in();

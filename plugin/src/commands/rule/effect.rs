@@ -1,7 +1,8 @@
 //! What rules would change on the objects that are there, under the roles that these have now.
 
 use failover_core::namespace::ExemptLabel;
-use failover_core::plan::{ObjectRef, plan_object};
+use failover_core::object::ObjectRef;
+use failover_core::plan::plan_object;
 use failover_core::{Rule, RuleSet};
 use serde::Serialize;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::external_dns::{self, GATEWAY_API, PREFIXES, SOURCES, Source};
 use super::{is_exempt, reference, text};
-use crate::plan::ObjectRef;
+use crate::object::ObjectRef;
 use crate::role::Layer;
 use crate::rules::set::RuleSet;
 

@@ -3,8 +3,8 @@
 use failover_core::admission::rewrite::{FieldChange, Note};
 use failover_core::guards::{GuardId, Hold};
 use failover_core::names::CONTROLLER_MANAGER;
+use failover_core::object::ObjectRef;
 use failover_core::object_roles::Held;
-use failover_core::plan::ObjectRef;
 use failover_core::{Layer, Role};
 use serde::Serialize;
 use serde_json::Value;

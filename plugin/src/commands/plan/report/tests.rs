@@ -3,7 +3,7 @@ use failover_core::checks::uncovered::Uncovered;
 use failover_core::checks::uncovered::traffic::Published;
 use failover_core::guards::{Facts, of_published, of_uncovered, standing};
 use failover_core::namespace::ObjectRole;
-use failover_core::object_roles::ObjectKey;
+use failover_core::object::ObjectKey;
 use serde_json::json;
 
 use super::*;

@@ -3,7 +3,7 @@ use failover_core::api::Peer;
 use failover_core::checks::uncovered::Uncovered;
 use failover_core::checks::uncovered::traffic::Published;
 use failover_core::guards::Facts;
-use failover_core::plan::ObjectRef;
+use failover_core::object::ObjectRef;
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -155,7 +155,7 @@ fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named()
         now(),
     );
     report.held_back.push(failover_core::object_roles::Held {
-        object: failover_core::object_roles::ObjectKey {
+        object: failover_core::object::ObjectKey {
             namespace: "shop".into(),
             resource: "deployments".into(),
             name: "web".into(),
