@@ -19,6 +19,7 @@ fmt:
 lint:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     .ci/typos
+    .ci/circles
 
 # Unit tests; no Go, no control plane
 unit *ARGS:
