@@ -1,7 +1,4 @@
-//! The rules: which fields make an object passive, and how they become active again.
-//!
-//! The built-in ones are one table, [`RuleSet::built_in`]. The webhook configuration, the RBAC and the admission policies
-//! in `manifests/` name the same kinds; tests hold them against this table.
+//! One rule: which fields make the objects of a kind passive, and how they become active again.
 
 use std::borrow::Cow;
 

@@ -41,7 +41,7 @@ pub struct SweepReport {
     pub changed: i64,
     /// Objects that do not conform after it.
     pub left: i64,
-    /// The first of those, at most [`BLOCKED_LIMIT`].
+    /// The first of those, at most [`BLOCKED_LIMIT`](super::BLOCKED_LIMIT).
     pub blocked: Vec<Blocked>,
     pub finished_at: Timestamp,
 }
@@ -71,7 +71,7 @@ pub enum Whose {
     Site,
     /// `namespace/name`.
     Policy(String),
-    /// That of volumes which nothing orders to be live any more, see [`closing()`].
+    /// That of volumes which nothing orders to be live any more, see [`super::closing()`].
     Nobody,
 }
 
@@ -83,9 +83,9 @@ pub struct LookReport {
     pub total: i64,
     /// Those of them that are in the way, or guards that hold.
     pub left: i64,
-    /// The first of those, at most [`BLOCKED_LIMIT`]; of what guards hold at the start all of them.
+    /// The first of those, at most [`BLOCKED_LIMIT`](super::BLOCKED_LIMIT); of what guards hold at the start all of them.
     pub blocked: Vec<Blocked>,
-    /// The first of those that are not waited for, at most [`BLOCKED_LIMIT`].
+    /// The first of those that are not waited for, at most [`BLOCKED_LIMIT`](super::BLOCKED_LIMIT).
     pub not_waited_for: Vec<NotWaitedFor>,
     pub finished_at: Timestamp,
 }
