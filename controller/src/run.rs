@@ -44,7 +44,7 @@ pub enum RunError {
         addr: SocketAddr,
         source: std::io::Error,
     },
-    #[error("cannot be told to stop")]
+    #[error("cannot install signal handlers")]
     Signal(#[source] std::io::Error),
     #[error("the admin port failed")]
     Admin(#[source] std::io::Error),

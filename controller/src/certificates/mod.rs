@@ -110,7 +110,7 @@ impl Owner {
                     let delay = backoff.next().unwrap_or(LONGEST_BACKOFF);
                     tracing::error!(
                         error = causes(&error),
-                        "cannot look after the webhook's certificates for now; trying again in {delay:.1?} at the latest"
+                        "cannot maintain the certificates of the webhook; trying again in {delay:.1?} at the latest"
                     );
                     (SHORTEST_BACKOFF, delay)
                 }

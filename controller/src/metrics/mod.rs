@@ -138,13 +138,13 @@ impl Metrics {
         let held_objects = Gauge::default();
         registry.register(
             "held_objects",
-            "Objects that were held passive at the end of the last sweep of all of them",
+            "Objects that were forced passive at the end of the last sweep of all of them",
             held_objects.clone(),
         );
         let guard_refusals = Family::default();
         registry.register(
             "guard_refusals",
-            "How often a guard held a transition",
+            "How often a guard blocked a transition",
             guard_refusals.clone(),
         );
         let reconcile_errors = Counter::default();

@@ -98,7 +98,7 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
                     Ok(served) => known.follow(&client, served, &changed),
                     Err(error) => tracing::warn!(
                         error = causes(&error),
-                        "cannot tell which kinds are served; going by what was last known"
+                        "cannot discover the served kinds; using the last known ones"
                     ),
                 }
                 tokio::time::sleep(DISCOVER_EVERY).await;

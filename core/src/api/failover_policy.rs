@@ -51,8 +51,8 @@ pub struct FailoverPolicySpec {
     /// Whether the walk waits between the layers.
     #[serde(default)]
     pub mode: Mode,
-    /// Who orders the state, why, and which guards are overridden. An id that has been taken up already counts for nothing: what
-    /// it overrode then is not overridden now.
+    /// Who orders the state, why, and which guards are overridden. An id that was already processed is
+    /// ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RoleRequest>,
     #[schemars(length(min = 1, max = 500))]

@@ -39,7 +39,7 @@ pub struct Transition {
     /// Of those Jobs, the ones that run: `NAMESPACE/NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_jobs_to_run: Vec<String>,
-    /// The namespaces that it takes over, while all others stay as they are; none: it is about all.
+    /// Namespaces being taken over; empty means the whole site.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     /// What has been ordered of each layer in those, or of the objects of a policy; of a site as a whole `status.layers` says it.

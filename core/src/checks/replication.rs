@@ -97,9 +97,9 @@ impl<'a> Status<'a> {
     /// The condition, if it is about the object as it is now.
     fn fresh(&self, kind: &'a str) -> Result<Condition<'a>, String> {
         match self.condition(kind) {
-            None => Err(format!("{kind} is not told yet")),
+            None => Err(format!("condition {kind} is not reported yet")),
             Some(condition) if condition.generation != self.generation => Err(format!(
-                "{kind} is told of generation {}, the object is at {}",
+                "condition {kind} is stale: observed generation {}, current generation {}",
                 condition.generation, self.generation
             )),
             Some(condition) => Ok(condition),
@@ -206,7 +206,7 @@ mod tests {
     #[case::resync_counts_as_secondary(S, volume("resync", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=False/NotResyncing@3"]), None)]
     #[case::promoted_again(P, volume("primary", 4, "Primary", &["C=True/Promoted@4", "D=False/Healthy@4", "R=False/NotResyncing@4"]), None)]
     #[case::calls_blocked(P, volume("primary", 4, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3"]), Some("generation 3, the object is at 4"))]
-    #[case::nothing_told(P, volume("primary", 2, "", &[]), Some("not told yet"))]
+    #[case::nothing_told(P, volume("primary", 2, "", &[]), Some("not reported yet"))]
     #[case::promotion_failed(P, volume("primary", 2, "Unknown", &["C=False/FailedToPromote@2", "D=True/Error@2", "V=True/PrerequisiteMet@2"]), Some("FailedToPromote"))]
     #[case::demotion_failed(S, volume("secondary", 3, "Primary", &["C=False/FailedToDemote@3", "D=True/Error@3"]), Some("FailedToDemote"))]
     #[case::prerequisite_remains(P, volume("primary", 2, "Primary", &["C=True/Promoted@2", "D=False/Healthy@2", "V=False/PrerequisiteNotMet@2"]), None)]
@@ -217,7 +217,7 @@ mod tests {
     #[case::resync_is_no_promotion(P, volume("primary", 5, "Primary", &["C=True/Demoted@5", "D=False/Healthy@5"]), Some("Demoted"))]
     #[case::not_replicating_is_live(P, volume("primary", 4, "Primary", &["C=True/Promoted@4", "D=False/Healthy@4", "Rep=False/NotReplicating@4"]), None)]
     #[case::ordered_otherwise(P, volume("secondary", 4, "Primary", &["C=True/Promoted@4", "D=False/Healthy@4"]), Some("\"secondary\", not primary"))]
-    #[case::degraded_told_of_before(S, volume("secondary", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@2"]), Some("Degraded is told of generation 2"))]
+    #[case::degraded_told_of_before(S, volume("secondary", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@2"]), Some("Degraded is stale: observed generation 2"))]
     fn a_volume_is_confirmed_only_by_all_that_is_told_of_it(
         #[case] role: Role,
         #[case] object: Value,
@@ -240,7 +240,7 @@ mod tests {
     #[case::resync_failed("secondary", "Secondary", &["C=False/FailedToResync@3", "D=True/Error@3", "R=False/FailedToResync@3"], Some("Error"), Some("FailedToResync"))]
     #[case::demotion_without_an_answer("secondary", "Primary", &["C=True/Promoted@2", "D=False/Healthy@2"], None, Some("generation 2"))]
     #[case::resynced_as_primary("resync", "Primary", &["C=True/Demoted@3", "D=False/Healthy@3"], None, Some("\"Primary\""))]
-    #[case::nothing_told("secondary", "", &[], None, Some("not told yet"))]
+    #[case::nothing_told("secondary", "", &[], None, Some("not reported yet"))]
     #[case::primary_all_along("primary", "Primary", &["C=True/Promoted@3", "D=False/Healthy@3"], None, None)]
     #[case::primary_is_written_already("primary", "Secondary", &["C=True/Demoted@2", "D=True/VolumeDegraded@2", "R=True/ResyncTriggered@2"], None, None)]
     fn what_a_forced_promotion_might_lose_is_asked_before(

@@ -78,10 +78,10 @@ impl GuardId {
             Self::PodsRunning => "something that could write has not ended",
             Self::ReplicationUnconfirmed => "a volume is not known to be what it was ordered to be",
             Self::WorkloadsUnavailable => "what was restored is not available",
-            Self::BatchUnsettled => "a CronJob or Job could not be made to do as was consented",
+            Self::BatchUnsettled => "a CronJob or Job could not be updated as requested (--run-missed, --run-held-jobs)",
             Self::TransitionRunning => "another change is under way",
             Self::SiteSecondary => "the site is secondary",
-            Self::RecordsLeft => "objects still carry their originals in records",
+            Self::RecordsLeft => "objects still carry restore records",
         }
     }
 }
@@ -89,7 +89,7 @@ impl GuardId {
 /// Why an override is of no use. Whoever gives one all the same is mistaken about the site.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unneeded {
-    #[error("{0}: this guard never holds a change to {1}")]
+    #[error("{0}: this guard does not apply to a {}", noun(*.1))]
     NeverAsked(GuardId, Role),
     #[error("{0}={1}: this guard is not about single objects, it is overridden as {0}")]
     NotOfObjects(GuardId, String),
@@ -97,6 +97,14 @@ pub enum Unneeded {
     DoesNotHold(GuardId),
     #[error("{0}={1}: this guard does not hold for that object now")]
     DoesNotHoldFor(GuardId, String),
+}
+
+/// A change to this role.
+fn noun(to: Role) -> &'static str {
+    match to {
+        Role::Primary => "promotion",
+        Role::Secondary => "demotion",
+    }
 }
 
 /// The first override that a change to this role can have no use for, whatever the site is like.
@@ -171,17 +179,17 @@ mod tests {
     #[case::other_direction(
         Role::Secondary,
         "peer-unknown",
-        Some("peer-unknown: this guard never holds a change to secondary")
+        Some("peer-unknown: this guard does not apply to a demotion")
     )]
     #[case::wait_of_the_other_direction(
         Role::Primary,
         "pods-running",
-        Some("pods-running: this guard never holds a change to primary")
+        Some("pods-running: this guard does not apply to a promotion")
     )]
     #[case::of_leaving(
         Role::Primary,
         "records-left",
-        Some("records-left: this guard never holds a change to primary")
+        Some("records-left: this guard does not apply to a promotion")
     )]
     #[case::not_of_objects(
         Role::Primary,

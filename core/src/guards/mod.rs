@@ -47,13 +47,13 @@ pub enum GuardId {
     ReplicationUnconfirmed,
     /// What was restored is not available.
     WorkloadsUnavailable,
-    /// A CronJob or a Job could not be made to do as was consented.
+    /// A CronJob or a Job could not be updated as requested (--run-missed, --run-held-jobs).
     BatchUnsettled,
     /// Another transition is under way.
     TransitionRunning,
     /// Enforcement would be left while the site is secondary.
     SiteSecondary,
-    /// Enforcement would be left while objects still carry their originals in records.
+    /// Enforcement would be left while objects still carry restore records.
     RecordsLeft,
 }
 
@@ -239,7 +239,7 @@ pub fn standing(from: Option<Role>, to: Role, facts: &Facts) -> Vec<Hold> {
             guard: GuardId::PeerUnknown,
             object: None,
             message:
-                "no peer is asked in this version, so nobody can tell whether the other site is still live"
+                "this version asks no peer, so whether the other site is still live is unknown"
                     .to_owned(),
             hint: "make sure that it is not, then pass --override peer-unknown --reason TEXT"
                 .to_owned(),

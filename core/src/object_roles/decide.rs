@@ -49,7 +49,7 @@ pub(super) fn next<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Dec
         return decided;
     }
     let why = format!(
-        "{}/{} stays primary until nothing uses it any more: nothing orders it to be; kubectl describe its claim tells what does, and a FailoverPolicy with desiredState: secondary turns it all the same, with the override pods-running",
+        "{}/{} stays primary until nothing uses it any more: nothing orders it to be; kubectl describe its claim shows what does, and a FailoverPolicy with desiredState: secondary turns it all the same, with the override pods-running",
         key.resource, key.name
     );
     Decided {

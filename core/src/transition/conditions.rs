@@ -25,7 +25,7 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
         Some(Phase::Demoting | Phase::Promoting) => {
             Verdict::no("InTransition", &progress(transition))
         }
-        Some(Phase::Unknown(_)) | None => Verdict::no("Unknown", "not yet looked at"),
+        Some(Phase::Unknown(_)) | None => Verdict::no("Unknown", "not reconciled yet"),
     };
     let progressing = match status.phase {
         Some(Phase::Demoting | Phase::Promoting) => {

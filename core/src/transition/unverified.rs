@@ -38,7 +38,7 @@ pub(super) fn unverified<T>(
             guard: GuardId::NotVerified.to_string(),
             object: None,
             message: format!(
-                "{}; it is tried again all the time: see that the API server answers the controller, and the controller's log; to go on without having looked, override {}",
+                "{}; it is retried; check that the API server answers the controller, and read the log of the controller; to continue without verification, override {}",
                 failing.why,
                 needed.join(" and ")
             ),

@@ -9,10 +9,10 @@ Exit codes:
     1  error; the message says whether anything was changed
     2  the command line is wrong, or nobody could be asked
     3  refused by a guard, nothing was changed
-    4  not done in time: the order stands, and goes on or is held; the message says by what
-    5  partial: some objects do not agree with the role and will not by themselves
+    4  not done in time: the request stays in force and continues, or is blocked; the message says by what
+    5  partial: some objects do not match the role and will not by themselves
     6  the two sites contradict each other
-  130  interrupted; what was ordered goes on"
+  130  interrupted; what was requested is still carried out"
     };
 }
 

@@ -76,7 +76,7 @@ Examples:
   # On the site that stands by
   kubectl failover install --site-name west --role secondary
 
-  # Only look, or keep it in Git
+  # Show only, or keep it in Git
   kubectl failover install --site-name east --role primary --dry-run=client -o yaml
 
   # Upgrade

@@ -88,14 +88,14 @@ pub enum Command {
 /// Show the site's role, who holds it there, and what is not as ordered
 ///
 /// Reads only. The rights of the ClusterRole failover-viewer are enough; what you may not see is named on stderr. The exit
-/// code says whether the site could be looked at, not whether it is healthy: for that, read the conditions (-o json).
+/// code says whether the site could be read, not whether it is healthy: for that, read the conditions (-o json).
 ///
-/// With --watch the walk that is under way is shown step by step until it has ended; then comes the status. It follows
-/// whatever is ordered meanwhile, too. Without a walk it is the status alone.
+/// With --watch the running transition is shown step by step to its end, and the status after it. A transition that is
+/// requested meanwhile is followed too. Without one, only the status is shown.
 #[derive(Args, Debug)]
 #[command(after_help = STATUS_EXAMPLES)]
 pub struct StatusArgs {
-    /// Follow the walk that is under way to its end
+    /// Follow the running transition to its end
     #[arg(short, long)]
     pub watch: bool,
 

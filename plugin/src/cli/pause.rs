@@ -9,14 +9,14 @@ use super::exit_codes::exit_codes;
 use super::installation::DryRun;
 use crate::output::Format;
 
-/// Stop the site from moving: a walk that is under way stands still, and nothing is swept
+/// Pause the site: a running transition stops where it is, and nothing is swept
 ///
 /// Admission goes on as it is: what is passive stays passive. Nothing is turned back either. An order that is given meanwhile
 /// is refused, but for --abort, which takes effect when the pause ends. A pause replaces the one before it.
 #[derive(Args, Debug)]
 #[command(after_long_help = PAUSE_HELP)]
 pub struct PauseArgs {
-    /// Why; shown to everybody who looks
+    /// Reason; status shows it
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 
@@ -28,9 +28,9 @@ pub struct PauseArgs {
     pub write: PauseWriteArgs,
 }
 
-/// Let a paused site move again
+/// Resume a paused site
 ///
-/// A walk that stood still goes on from where it is; what was ordered meanwhile is carried out.
+/// A transition continues from where it stopped. What was requested meanwhile is carried out.
 #[derive(Args, Debug)]
 #[command(after_long_help = RESUME_HELP)]
 pub struct ResumeArgs {
@@ -63,7 +63,7 @@ Examples:
   # For the two hours of a storage upgrade
   kubectl failover pause --reason \"storage upgrade, CHG-77\" --for 2h
 
-  # A walk goes wrong: have it stand still, look, then turn it round
+  # A transition goes wrong: pause it, investigate, then abort it
   kubectl failover pause --reason \"volumes look odd\"
   kubectl failover promote --abort --reason \"volumes of west were ahead\"
   kubectl failover resume

@@ -15,11 +15,11 @@ use crate::output::{Format, PlanFormat};
 
 /// Make this site primary (live) and wait until that is verified
 ///
-/// Walks in the safe order, each step waiting for the one before: volumes, replication confirmed, workloads and what Flux
-/// applies, available, traffic. Every enrolled object is given back what was recorded when it was made passive. Guards are
-/// asked first; when one holds, nothing is changed and the exit code is 3. A walk that is held on its way is followed on
-/// until --timeout: it goes on by itself once what holds it is put right. Success is reported only after every object has
-/// been listed again and agrees with the new role. A site that is primary already is left as it is, with exit code 0.
+/// The layers move in the safe order, each step after the one before: volumes, replication confirmed, workloads and what
+/// Flux applies, available, traffic. Every enrolled object gets back the values that were recorded when it was made
+/// passive. Guards are checked first; if one fails, nothing is changed and the exit code is 3. A transition that is blocked
+/// is followed until --timeout; it continues by itself once the cause is removed. Success is reported only after every
+/// object has been listed again and matches the new role. A site that is primary already is not changed: exit code 0.
 #[derive(Args, Debug)]
 #[command(after_long_help = PROMOTE_HELP)]
 #[command(mut_arg("override", |arg| arg.value_parser(GuardNames(Role::Primary))))]
@@ -33,11 +33,11 @@ pub struct Promote {
 
 /// Make this site secondary (passive) and wait until that is verified
 ///
-/// Walks in the safe order, each step waiting for the one before: traffic, gitops, workloads, pods gone, volumes,
-/// replication confirmed. Every enrolled object is forced into its passive form and keeps what it was in a record. Guards
-/// are asked first; when one holds, nothing is changed and the exit code is 3. A walk that is held on its way is followed on
-/// until --timeout: it goes on by itself once what holds it is put right. Success is reported only after every object has
-/// been listed again and agrees with the new role. A site that is secondary already is left as it is, with exit code 0.
+/// The layers move in the safe order, each step after the one before: traffic, gitops, workloads, pods gone, volumes,
+/// replication confirmed. Every enrolled object is forced into its passive form; its former values are recorded on it. Guards
+/// are checked first; if one fails, nothing is changed and the exit code is 3. A transition that is blocked is followed until
+/// --timeout; it continues by itself once the cause is removed. Success is reported only after every object has been listed
+/// again and matches the new role. A site that is secondary already is not changed: exit code 0.
 #[derive(Args, Debug)]
 #[command(after_long_help = DEMOTE_HELP)]
 #[command(mut_arg("override", |arg| arg.value_parser(GuardNames(Role::Secondary))))]
@@ -56,12 +56,12 @@ pub struct SwitchArgs {
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 
-    /// Turn the change that is under way round, back to where it came from
+    /// Abort the running transition: go back to the role it came from
     #[arg(long, requires = "reason")]
     pub abort: bool,
 
-    /// Let this guard not hold the change: ID, or ID=NAMESPACE/RESOURCE/NAME for one object; may be repeated. One that is
-    /// asked on the way is waited for all the same until its deadline; given once it holds, it lets the walk go on at once
+    /// Override this guard: ID, or ID=NAMESPACE/RESOURCE/NAME for one object; may be repeated. A guard of a later step is
+    /// still waited for until its deadline; once that step is blocked, the override lets the transition continue at once
     #[arg(long = "override", id = "override", value_name = "ID[=OBJECT]", action = ArgAction::Append, requires = "reason")]
     pub overrides: Vec<String>,
 
@@ -160,10 +160,10 @@ Examples:
   # See it first
   kubectl failover plan promote
 
-  # Without a peer nobody can tell whether the other site is live: make sure that it is not
+  # Nothing checks whether the other site is live: make sure that it is not
   kubectl failover promote --override peer-unknown --reason \"west is powered off, INC-1042\"
 
-  # It is held on its way, and what holds it cannot be put right: let it go on without
+  # It is blocked, and the cause cannot be removed: continue without
   kubectl failover promote --override workloads-unavailable --reason \"the shop is enough for now\"
 
   # Of the Jobs that came while this site stood by, run one
@@ -191,7 +191,7 @@ Examples:
   # Make this site passive
   kubectl failover demote --reason \"maintenance of the east site\"
 
-  # A pod does not end, and its node is known to be off: let the walk go on without it
+  # A pod does not end, and its node is known to be off: continue without it
   kubectl failover demote --override pods-running=shop/pods/db-0 --reason \"node n7 is off\"
 
   # After all, stay live

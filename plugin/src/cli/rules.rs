@@ -85,7 +85,7 @@ Examples:
   # The rules come from Git: add what their kinds need
   kubectl failover rule apply --present
 
-  # Only look, or keep it in Git (but for the webhook's entry)
+  # Show only, or keep it in Git (but for the webhook's entry)
   kubectl failover rule apply keda-scaledobject --dry-run=client -o yaml";
 
 /// Show the rules, what of them is in force, and what they miss

@@ -125,7 +125,7 @@ impl ApiError {
                 Some("log in again, or pass --user or --token".to_owned())
             }
             Self::Forbidden { .. } => Some(
-                "the ClusterRole failover-viewer lets you look, failover-operator lets you promote and demote; install and uninstall need cluster-admin"
+                "the ClusterRole failover-viewer allows reading, failover-operator allows you to promote and demote; install and uninstall need cluster-admin"
                     .to_owned(),
             ),
             Self::Busy { .. } => Some("try again in a moment".to_owned()),

@@ -109,7 +109,7 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
         unmark(session, metadata, Some(&mark)).await?;
         session.is_underway(
             format!("namespace {} has left, others may not have", enrolled.name),
-            "look with kubectl failover status",
+            "check with kubectl failover status",
         );
         report.left.push(enrolled.name);
     }

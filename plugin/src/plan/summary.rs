@@ -174,13 +174,13 @@ fn remarks(plan: &Plan) -> Vec<String> {
             "no rule reaches these, both sites publish their names",
             published,
         ),
-        ("ask to stand apart, which is held back", held_back),
+        ("exemption requested, deferred until promotion", held_back),
         (
             "what installed these is gone, they stay passive (kubectl failover plan promote says what to do)",
             orphaned,
         ),
         ("not waited for before traffic", not_waited_for),
-        ("could not be looked at", unseen),
+        ("could not be read", unseen),
     ]
     .into_iter()
     .filter(|(_, names)| !names.is_empty())

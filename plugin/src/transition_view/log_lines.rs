@@ -160,7 +160,7 @@ fn line(name: &str, transition: &Transition, step: &Step) -> Line {
             Line::new(Tone::Plain, text)
         }
         StepState::Blocked => {
-            let mut text = format!("warning: {head}: held{counted}");
+            let mut text = format!("warning: {head}: blocked{counted}");
             for blocked in &step.blocked {
                 text.push_str("\n  ");
                 text.push_str(&what(blocked));

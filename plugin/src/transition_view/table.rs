@@ -81,7 +81,7 @@ fn line(step: &Step, width: usize, now: Timestamp) -> Line {
             (Tone::Plain, '>', text)
         }
         StepState::Blocked => {
-            let text = format!("held{}{}", count(step), for_so_long(since, now));
+            let text = format!("blocked{}{}", count(step), for_so_long(since, now));
             (Tone::Bad, '!', text)
         }
         StepState::Done => {
@@ -142,7 +142,7 @@ pub(super) fn not_waited_for(step: &Step) -> impl Iterator<Item = Line> {
 pub(super) fn advice(transition: &Transition, step: &Step) -> Option<String> {
     let order = way_on(transition.to, step)?;
     Some(format!(
-        "put it right and it goes on by itself, or let it go on: {order}"
+        "it continues once the cause is removed; to continue without: {order}"
     ))
 }
 

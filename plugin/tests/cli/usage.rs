@@ -62,7 +62,7 @@ fn usage_errors_end_with_two_and_say_what_to_type() {
                 "--reason",
                 "x",
             ],
-            "never holds a change to secondary",
+            "does not apply to a demotion",
         ),
         (
             &["demote", "--yes", "-n", "shop"],

@@ -177,7 +177,7 @@ impl Elector {
             };
             match answer {
                 Ok(_) => {
-                    tracing::info!(identity = self.identity, "left the Lease to the others");
+                    tracing::info!(identity = self.identity, "released the leader Lease");
                     return;
                 }
                 Err(Refusal::Conflict) => {

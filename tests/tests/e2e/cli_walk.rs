@@ -213,7 +213,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
 
     for (given, code, told) in [
         ("pods-runing", 2, "is not a guard: the guards are"),
-        ("peer-unknown", 2, "never holds a change to secondary"),
+        ("peer-unknown", 2, "does not apply to a demotion"),
         ("no-enforcement", 2, "does not hold now"),
         (
             "uncovered-workloads=shop/pods/web",
@@ -234,7 +234,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
     says(&shown.stdout, "! podsGone");
     says(
         &shown.stdout,
-        "put it right and it goes on by itself, or let it go on: kubectl failover demote --override pods-running=shop/deployments/web --reason TEXT",
+        "it continues once the cause is removed; to continue without: kubectl failover demote --override pods-running=shop/deployments/web --reason TEXT",
     );
     let arguments = [
         "demote",
@@ -247,8 +247,8 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
     let output = site.failover(&arguments).await.expect(0);
     says(&output.stdout, "demoted to secondary");
     let joined = ended(join).await.expect(1);
-    says(&joined.stderr, "held");
-    says(&joined.stderr, "put it right and it goes on by itself");
+    says(&joined.stderr, "blocked");
+    says(&joined.stderr, "it continues once the cause is removed");
     says(
         &joined.stderr,
         "an order to become secondary by admin: its node is off has taken the place",
@@ -285,7 +285,7 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
     let pause = ["pause", "--reason", "the volumes look odd", "--for", "10s"];
     let output = site.failover(&pause).await.expect(0);
     says(&output.stdout, "site east paused by admin until");
-    says(&output.stdout, "the demotion stands still where it is");
+    says(&output.stdout, "the demotion stays where it is");
     let until = site.stored().await.spec.paused.unwrap().until.unwrap().0;
     thaw(&mut site);
 

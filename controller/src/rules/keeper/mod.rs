@@ -91,7 +91,7 @@ impl Keeper {
                     let delay = backoff.next().unwrap_or(LONGEST_BACKOFF);
                     tracing::error!(
                         error = causes(&error),
-                        "cannot look after the RoleRules for now; trying again in {delay:.1?} at the latest"
+                        "cannot reconcile the RoleRules; trying again in {delay:.1?} at the latest"
                     );
                     delay
                 }
@@ -133,7 +133,7 @@ impl Keeper {
                     tracing::warn!(
                         role_rule = rule.name_any(),
                         error = causes(&error),
-                        "cannot look after a RoleRule for now"
+                        "cannot reconcile a RoleRule"
                     );
                 }
                 let worst = failed.take().filter(|failed| !failed.is_conflict());

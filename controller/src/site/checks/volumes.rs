@@ -39,7 +39,7 @@ impl Looker {
                 GuardId::ReplicationUnconfirmed,
                 &ruled.reference,
                 &what,
-                "its events and the log of its driver tell why",
+                "its events and the log of its driver show why",
             ))
         });
         Ok(Found {

@@ -172,7 +172,7 @@ impl Looker {
                     GuardId::WorkloadsUnavailable,
                     &ruled.reference,
                     &what,
-                    "kubectl describe tells why",
+                    "kubectl describe shows why",
                 )),
                 Availability::LeftOut(message) => {
                     total -= 1;

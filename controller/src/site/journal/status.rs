@@ -170,7 +170,7 @@ mod tests {
         api.put(&path("billing", "a"), policy("billing", &["billing"]));
         assert!(
             confirm(&["shop"]).await,
-            "somebody else's walk goes on meanwhile"
+            "another process continues the transition meanwhile"
         );
         assert!(!confirm(&["billing"]).await);
         api.put(&path("far", "c"), policy("far", &["elsewhere"]));

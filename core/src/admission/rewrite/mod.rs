@@ -110,7 +110,7 @@ pub enum Note {
     StaysSafe(Pointer),
     #[error("not scaled through /scale, as its data is not safe yet: change the object itself")]
     NotThroughScale,
-    #[error("held since it was created: it runs only on consent")]
+    #[error("forced since it was created: it runs only on consent")]
     Held(Pointer),
 }
 

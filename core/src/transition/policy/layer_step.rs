@@ -165,7 +165,7 @@ impl Subject<'_> {
                 guard: GuardId::NotConforming.to_string(),
                 object: reference(found),
                 message: refused.map_or_else(
-                    || "its role is not in force yet: another policy that names it too has not come so far; see kubectl get failoverpolicies -A".to_owned(),
+                    || "its role is not in force yet: waiting for another FailoverPolicy that manages it; see kubectl get failoverpolicies -A".to_owned(),
                     |refusal| {
                         let why = &refusal.why;
                         format!("its role cannot be written to namespace {namespace}: {why}")

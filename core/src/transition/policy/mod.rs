@@ -112,7 +112,7 @@ struct Subject<'a> {
 }
 
 /// What a policy does while the site itself walks.
-const STANDS_STILL: &str = "waiting for the site's own walk to end";
+const STANDS_STILL: &str = "waiting for the transition of the site to end";
 
 impl Subject<'_> {
     /// Brings `status` to what is so now, and returns what to do once that is written.

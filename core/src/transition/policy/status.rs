@@ -156,7 +156,7 @@ fn ready(
         (None, None, Enforced::Swept(_)) => (
             "True",
             "Enforced",
-            "every object stands as it is to".to_owned(),
+            "all managed objects match the desired state".to_owned(),
         ),
     };
     let known = before

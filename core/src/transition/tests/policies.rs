@@ -185,7 +185,7 @@ fn it_stands_still_while_the_site_walks_and_goes_on_after() {
     assert_eq!(shop.status(policy).history[0].outcome, Outcome::Succeeded);
 }
 
-const STANDING_STILL: &str = "waiting for the site's own walk to end";
+const STANDING_STILL: &str = "waiting for the transition of the site to end";
 
 #[test]
 fn of_two_that_promote_what_both_name_the_faster_waits_and_says_for_whom() {

@@ -102,7 +102,7 @@ pub async fn run(session: &Session<'_>, args: &EnrollArgs) -> Result<(), Failure
             .await?;
         session.is_underway(
             "what was labelled is taken over by the controller",
-            "look with kubectl failover status",
+            "check with kubectl failover status",
         );
     }
     if args.wait {

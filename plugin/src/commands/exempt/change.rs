@@ -68,7 +68,7 @@ pub(super) fn select(
             let details = survey
                 .unseen
                 .iter()
-                .map(|unseen| format!("could not look at {}: {}", unseen.what, unseen.why));
+                .map(|unseen| format!("could not read {}: {}", unseen.what, unseen.why));
             Failure::error(format!(
                 "there is no {}/{object} in namespace {namespace} that a rule reaches: nothing was changed",
                 rule.resource

@@ -212,7 +212,7 @@ async fn write(
         if !dry_run {
             session.is_underway(
                 "what was labelled asks to be exempt; where the site is primary it will be",
-                "look with kubectl failover status",
+                "check with kubectl failover status",
             );
         }
     }

@@ -250,7 +250,7 @@ fn sentence(written: &Written, now: Timestamp) -> String {
         format!("; before, it was {}", paused(old, now))
     });
     let stands_still = if is_moving(before) {
-        format!("; the {noun} stands still where it is")
+        format!("; the {noun} stays where it is")
     } else {
         String::new()
     };

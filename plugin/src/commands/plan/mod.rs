@@ -58,7 +58,7 @@ pub async fn run(
         .iter()
         .map(|unseen| format!("{}: {}", unseen.what, unseen.why));
     Err(
-        Failure::partial("the plan is not whole: not everything could be looked at")
+        Failure::partial("the plan is incomplete: not everything could be read")
             .details(details)
             .next("the ClusterRole failover-viewer gives the rights to see it all"),
     )

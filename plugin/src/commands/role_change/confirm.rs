@@ -39,7 +39,7 @@ pub(super) fn say_what_it_means(
     screen.note(&summary::of_change(plan, session.cluster.connection()));
     if !ordered.inherited.is_empty() {
         screen.note(&format!(
-            "  the overrides of the order that it repeats hold on: {}",
+            "  overrides kept from the running request: {}",
             clean(&ordered.inherited.join(", "))
         ));
     }

@@ -86,7 +86,7 @@ pub(super) async fn write(
         // Whoever interrupts it from here on may have been too late.
         session.is_underway(
             "whether the order was written is not known",
-            "look with kubectl failover status",
+            "check with kubectl failover status",
         );
     }
     let written = send(session, order, args, write, dry_run).await;

@@ -39,7 +39,7 @@ impl Verified {
                 "namespace",
             ),
             (self.astray.len(), "not as the role wants it", "object"),
-            (self.unseen.len(), "not to be looked at", "list"),
+            (self.unseen.len(), "not readable", "list"),
         ]
         .into_iter()
         .filter(|(count, ..)| *count > 0)

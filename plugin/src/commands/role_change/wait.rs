@@ -58,7 +58,7 @@ pub(super) async fn was_written(
             return Err(Failure::timed_out(format!(
                 "{lost}: whether the order was stored is not known; if it was, it is being carried out"
             ))
-            .next("look with kubectl failover status as soon as the API server answers"));
+            .next("check with kubectl failover status as soon as the API server answers"));
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -232,7 +232,7 @@ impl<'a> Following<'a> {
             return Failure::timed_out(format!(
                 "{error}; {after} it is not known whether the {noun} of site {site} is carried out: the order is stored, and goes on where the cluster does"
             ))
-            .next("look with kubectl failover status as soon as the API server answers");
+            .next("check with kubectl failover status as soon as the API server answers");
         }
         if let Some(pause) = &self.paused {
             return Failure::timed_out(format!(
@@ -243,7 +243,7 @@ impl<'a> Following<'a> {
         }
         if self.watch.is_leaderless() {
             return Failure::timed_out(format!(
-                "the {noun} of site {site} is ordered, but no controller leads {after}: it is carried out as soon as one does"
+                "the {noun} of site {site} is requested, but no controller leads {after}: it is carried out as soon as one does"
             ))
             .next(LOOK_AT_CONTROLLER);
         }
@@ -279,26 +279,26 @@ impl<'a> Following<'a> {
         let refused = |b: &failover_core::api::Blocked| b.guard == GuardId::NotConforming.as_str();
         let failure = if step.name == StepName::Guards {
             Failure::timed_out(format!(
-                "the {noun} of site {site} is ordered, but guards hold it {after}; nothing has moved"
+                "the {noun} of site {site} is requested, but guards block it {after}; nothing has moved"
             ))
         } else if step.blocked.iter().any(refused) {
             Failure::partial(format!(
-                "the {noun} of site {site} is not complete {after}: it is held at step {name}"
+                "the {noun} of site {site} is not complete {after}: it is blocked at step {name}"
             ))
         } else {
             Failure::timed_out(format!(
-                "the {noun} of site {site} is not done {after}: it is held at step {name}"
+                "the {noun} of site {site} is not done {after}: it is blocked at step {name}"
             ))
         };
         let go_on = way_on(self.role, step)
-            .map_or_else(String::new, |order| format!(", or let it go on: {order}"));
+            .map_or_else(String::new, |order| format!("; to continue without: {order}"));
         Some(
             failure
                 .details(step.blocked.iter().map(what))
                 .next(match self.afterwards {
-                    Afterwards::GoesOn => format!("put it right and it goes on by itself{go_on}"),
+                    Afterwards::GoesOn => format!("it continues once the cause is removed{go_on}"),
                     Afterwards::Stops => {
-                        format!("{STOPS}; put it right and give the order again{go_on}")
+                        format!("{STOPS}; remove the cause and run the command again{go_on}")
                     }
                 }),
         )
@@ -306,7 +306,7 @@ impl<'a> Following<'a> {
 
     fn unverified(&self, verified: &Verified) -> Failure {
         Failure::partial(format!(
-            "site {} is {} as far as the controller goes, but that does not hold for everything: {}",
+            "site {}: the controller reports {}, but verification found objects that do not conform: {}",
             self.site,
             self.words.done,
             verified.left_over()

@@ -129,7 +129,7 @@ impl Effect {
         }
         for (prefix, lines) in [
             ("cannot be made passive", &self.hopeless),
-            ("could not be looked at", &self.unseen),
+            ("could not be read", &self.unseen),
         ] {
             for line in lines {
                 screen.note(&clean(&format!("  {prefix}: {line}")));

@@ -92,7 +92,7 @@ fn entry(rule: &RoleRule) -> Entry {
                 (
                     "Unknown".to_owned(),
                     "NotLookedAt".to_owned(),
-                    "the controller has not looked at it yet".to_owned(),
+                    "the controller has not reconciled it yet".to_owned(),
                 )
             },
             |c| (c.status.clone(), c.reason.clone(), c.message.clone()),

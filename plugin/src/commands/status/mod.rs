@@ -32,7 +32,7 @@ pub async fn run(
     }
     for unseen in &report.unseen {
         session.screen.warn(&format!(
-            "could not look at {}: {}",
+            "could not read {}: {}",
             unseen.what, unseen.why
         ));
     }

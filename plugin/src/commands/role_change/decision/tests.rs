@@ -447,9 +447,9 @@ fn an_override_that_is_not_needed_is_refused(#[case] given: &'static str, #[case
 
 #[rstest]
 #[case::unknown(&["promote", "--override", "peer-unknwon"], "is not a guard: the guards are peer-unknown")]
-#[case::of_another_command(&["promote", "--override", "records-left"], "never holds a change to primary")]
-#[case::of_the_other_direction(&["demote", "--override", "peer-unknown"], "never holds a change to secondary")]
-#[case::of_where_it_leads(&["promote", "--abort", "--override", "peer-unknown"], "never holds a change to secondary")]
+#[case::of_another_command(&["promote", "--override", "records-left"], "does not apply to a promotion")]
+#[case::of_the_other_direction(&["demote", "--override", "peer-unknown"], "does not apply to a demotion")]
+#[case::of_where_it_leads(&["promote", "--abort", "--override", "peer-unknown"], "does not apply to a demotion")]
 #[case::not_about_objects(&["promote", "--override", "peer-unknown=a/b/c"], "is not about single objects")]
 #[case::abort_with_a_mode(&["promote", "--abort", "--mode", "safe"], "--abort only turns round the promotion")]
 #[case::abort_with_consent(&["promote", "--abort", "--run-missed"], "--abort only turns round the promotion")]
