@@ -205,7 +205,7 @@ mod tests {
     #[case::demoted_in_sync(S, volume("secondary", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=False/NotResyncing@3"]), None)]
     #[case::resync_counts_as_secondary(S, volume("resync", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=False/NotResyncing@3"]), None)]
     #[case::promoted_again(P, volume("primary", 4, "Primary", &["C=True/Promoted@4", "D=False/Healthy@4", "R=False/NotResyncing@4"]), None)]
-    #[case::calls_blocked(P, volume("primary", 4, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3"]), Some("generation 3, the object is at 4"))]
+    #[case::calls_blocked(P, volume("primary", 4, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3"]), Some("observed generation 3, current generation 4"))]
     #[case::nothing_told(P, volume("primary", 2, "", &[]), Some("not reported yet"))]
     #[case::promotion_failed(P, volume("primary", 2, "Unknown", &["C=False/FailedToPromote@2", "D=True/Error@2", "V=True/PrerequisiteMet@2"]), Some("FailedToPromote"))]
     #[case::demotion_failed(S, volume("secondary", 3, "Primary", &["C=False/FailedToDemote@3", "D=True/Error@3"]), Some("FailedToDemote"))]

@@ -78,7 +78,9 @@ impl GuardId {
             Self::PodsRunning => "something that could write has not ended",
             Self::ReplicationUnconfirmed => "a volume is not known to be what it was ordered to be",
             Self::WorkloadsUnavailable => "what was restored is not available",
-            Self::BatchUnsettled => "a CronJob or Job could not be updated as requested (--run-missed, --run-held-jobs)",
+            Self::BatchUnsettled => {
+                "a CronJob or Job could not be updated as requested (--run-missed, --run-held-jobs)"
+            }
             Self::TransitionRunning => "another change is under way",
             Self::SiteSecondary => "the site is secondary",
             Self::RecordsLeft => "objects still carry restore records",
@@ -89,7 +91,7 @@ impl GuardId {
 /// Why an override is of no use. Whoever gives one all the same is mistaken about the site.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unneeded {
-    #[error("{0}: this guard does not apply to a {}", noun(*.1))]
+    #[error("{0}: this guard does not apply to a {noun}", noun = noun(*.1))]
     NeverAsked(GuardId, Role),
     #[error("{0}={1}: this guard is not about single objects, it is overridden as {0}")]
     NotOfObjects(GuardId, String),

@@ -20,7 +20,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use testbed::site::{DEMOTE, Options, PROMOTE_VOLUMES, Site};
-use testbed::{eventually, fixtures, identity};
+use testbed::{crds, eventually, fixtures, identity};
 
 const OPERATOR: &str = "alice";
 const VIEWER: &str = "bob";
@@ -58,6 +58,8 @@ async fn a_days_work() -> Site {
 }
 
 async fn applications(site: &Site) {
+    // A plan names the objects of kinds whose ready rule is not applied.
+    crds::apply_of_shipped_rules(&site.plane).await.unwrap();
     for namespace in ["shop", "blog"] {
         let create = ["create", "namespace", namespace];
         site.kubectl(&create).await.expect(0);

@@ -197,7 +197,7 @@ fn of_two_that_promote_what_both_name_the_faster_waits_and_says_for_whom() {
     shop.later(31);
     assert_eq!(shop.standings()[WORKLOAD], Standing::Ruled(Role::Secondary));
     let message = shop.ready(fast).2;
-    assert!(message.contains("another policy"), "{message}");
+    assert!(message.contains("another FailoverPolicy"), "{message}");
     shop.order(slow, Role::Primary, Some(("r2", PEER)));
     shop.later(1);
     assert_eq!(shop.standings(), [Standing::Ruled(Role::Primary); 4]);

@@ -290,8 +290,9 @@ impl<'a> Following<'a> {
                 "the {noun} of site {site} is not done {after}: it is blocked at step {name}"
             ))
         };
-        let go_on = way_on(self.role, step)
-            .map_or_else(String::new, |order| format!("; to continue without: {order}"));
+        let go_on = way_on(self.role, step).map_or_else(String::new, |order| {
+            format!("; to continue without: {order}")
+        });
         Some(
             failure
                 .details(step.blocked.iter().map(what))

@@ -31,10 +31,9 @@ pub async fn run(
         None => print::print(&report, args.output, Timestamp::now(), session.screen),
     }
     for unseen in &report.unseen {
-        session.screen.warn(&format!(
-            "could not read {}: {}",
-            unseen.what, unseen.why
-        ));
+        session
+            .screen
+            .warn(&format!("could not read {}: {}", unseen.what, unseen.why));
     }
     Ok(())
 }
