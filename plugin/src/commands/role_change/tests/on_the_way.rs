@@ -52,7 +52,10 @@ async fn a_walk_that_is_held_on_its_way_is_followed_on_and_the_order_that_lets_i
         said.err
     );
     let failure = failure(said);
-    assert!(failure.contains("it is blocked at step podsGone"), "{failure}");
+    assert!(
+        failure.contains("it is blocked at step podsGone"),
+        "{failure}"
+    );
     assert!(failure.contains(order), "{failure}");
 }
 
