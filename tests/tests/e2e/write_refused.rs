@@ -35,24 +35,42 @@ async fn refuse(site: &Site, policy: &str, name: &str, unless: &str) {
     }
     // A policy is in force a moment after it is stored.
     eventually("the policy to be in force", || async {
-        for replicas in [0, 9] {
-            let probe = fixtures::deployment("default", name, replicas);
-            if site.dry_run_as_flux(&probe).await.is_err() {
-                return Ok(());
-            }
+        if refuses(site, name).await {
+            Ok(())
+        } else {
+            Err("not yet")
         }
-        Err("not yet")
     })
     .await;
 }
 
-async fn allow(site: &Site, policy: &str) {
+/// Whether a policy refuses this Deployment at any of the counts of these tests.
+async fn refuses(site: &Site, name: &str) -> bool {
+    for replicas in [0, 9] {
+        let probe = fixtures::deployment("default", name, replicas);
+        if site.dry_run_as_flux(&probe).await.is_err() {
+            return true;
+        }
+    }
+    false
+}
+
+async fn allow(site: &Site, policy: &str, name: &str) {
     for kind in [
         "validatingadmissionpolicybinding",
         "validatingadmissionpolicy",
     ] {
         site.kubectl(&["delete", kind, policy]).await.expect(0);
     }
+    // And a moment after it is deleted, too.
+    eventually("the policy to be out of force", || async {
+        if refuses(site, name).await {
+            Err("still in force")
+        } else {
+            Ok(())
+        }
+    })
+    .await;
 }
 
 /// The guard's entries in a plan: object, and what is said of it.
@@ -126,7 +144,7 @@ async fn what_another_policy_would_refuse_holds_either_change_before_anything_mo
     assert_eq!(layers.uniform(), Some(Role::Primary), "{layers:?}");
 
     // Put right, it goes on by itself.
-    allow(&site, "min-replicas").await;
+    allow(&site, "min-replicas", "web").await;
     eventually("a site that is demoted", || async {
         let layers = site.status().await.layers;
         if layers.of(Layer::Volumes) == Some(Role::Secondary) {
@@ -146,7 +164,7 @@ async fn what_another_policy_would_refuse_holds_either_change_before_anything_mo
     assert_eq!(planned[0].0, WEB);
     assert!(planned[0].1.contains("max-replicas"), "{planned:?}");
     site.failover(PROMOTE).await.expect(3);
-    allow(&site, "max-replicas").await;
+    allow(&site, "max-replicas", "web").await;
     site.failover(PROMOTE).await.expect(0);
 }
 

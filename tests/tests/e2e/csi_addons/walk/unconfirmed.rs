@@ -17,6 +17,8 @@ async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridde
     bed.apply_as_flux(&volume).await;
     bed.deploy().await;
     bed.is_live().await;
+    // Pods may run before the volume's controller has reported anything.
+    volume.until_told("Completed", "True").await;
 
     println!("no answer");
     let held = volume.hold(Rpc::Demote);
