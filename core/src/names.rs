@@ -82,8 +82,8 @@ pub const ROLE_RULE_LABEL: &str = "failover.dev/role-rule";
 pub const OBJECTS_ANNOTATION: &str = "failover.dev/objects";
 /// Annotation on a Namespace: the name of the site, for messages.
 pub const SITE_ANNOTATION: &str = "failover.dev/site";
-/// Annotation on a Namespace and on enforcers' Leases: the number of the last change of effective roles.
-pub const STEP_ANNOTATION: &str = "failover.dev/step";
+/// Annotation on a Namespace and on the Leases of webhook replicas: the revision of the effective roles.
+pub const REVISION_ANNOTATION: &str = "failover.dev/revision";
 /// Annotation on enforcers' Leases: how many enrolled namespaces the replica sees.
 pub const NAMESPACES_ANNOTATION: &str = "failover.dev/namespaces";
 

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::names::{
-    ENFORCE_LABEL, EXEMPT, NEVER_ENROLLED, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION,
-    UNENROLLED_ANNOTATION,
+    ENFORCE_LABEL, EXEMPT, NEVER_ENROLLED, OBJECTS_ANNOTATION, REVISION_ANNOTATION,
+    SITE_ANNOTATION, UNENROLLED_ANNOTATION,
 };
 use crate::role::{Layer, Role, Roles};
 use crate::rules::rule::{Reach, Rule};
@@ -190,7 +190,7 @@ pub struct NamespaceState {
     /// Name of the site, for messages.
     pub site: Option<String>,
     /// Number of the last change of roles written here.
-    pub step: Option<i64>,
+    pub revision: Option<i64>,
     /// When and by whom it was unenrolled. Means nothing on a namespace that is enrolled, where it is taken off.
     pub unenrolled: Option<String>,
 }
@@ -216,8 +216,8 @@ pub enum NamespaceProblem {
         "annotation {OBJECTS_ANNOTATION} has {0:?}: use resource/name=exempt|exempt-if-labelled|site|primary|secondary|orphaned"
     )]
     Object(String),
-    #[error("annotation {STEP_ANNOTATION} is {0:?}: it must be a number")]
-    Step(String),
+    #[error("annotation {REVISION_ANNOTATION} is {0:?}: it must be a number")]
+    Revision(String),
 }
 
 impl NamespaceState {
@@ -258,9 +258,9 @@ impl NamespaceState {
         let objects = annotation(OBJECTS_ANNOTATION)
             .map(|text| ObjectRoles::parse(text, &mut problems))
             .unwrap_or_default();
-        let step = annotation(STEP_ANNOTATION).and_then(|text| {
+        let revision = annotation(REVISION_ANNOTATION).and_then(|text| {
             text.parse()
-                .map_err(|_| problems.push(NamespaceProblem::Step(text.to_owned())))
+                .map_err(|_| problems.push(NamespaceProblem::Revision(text.to_owned())))
                 .ok()
         });
         let site = annotation(SITE_ANNOTATION).map(str::to_owned);
@@ -271,7 +271,7 @@ impl NamespaceState {
                 roles,
                 objects,
                 site,
-                step,
+                revision,
                 unenrolled,
             },
             problems,
@@ -304,7 +304,7 @@ impl NamespaceState {
                 (!self.objects.is_empty()).then(|| self.objects.to_string()),
             ),
             (SITE_ANNOTATION, self.site.clone()),
-            (STEP_ANNOTATION, self.step.map(|s| s.to_string())),
+            (REVISION_ANNOTATION, self.revision.map(|s| s.to_string())),
             (UNENROLLED_ANNOTATION, self.unenrolled.clone()),
         ])
     }
@@ -414,7 +414,7 @@ mod tests {
                 ..Roles::all(Role::Secondary)
             },
             site: Some("east".into()),
-            step: Some(7),
+            revision: Some(7),
             ..NamespaceState::default()
         };
         state.objects.set("deployments", "web", ObjectRole::Exempt);
@@ -447,7 +447,7 @@ mod tests {
                 OBJECTS_ANNOTATION,
                 "deployments/web=exempt =primary web deployments/=exempt deployments/x=live",
             ),
-            (STEP_ANNOTATION, "many"),
+            (REVISION_ANNOTATION, "many"),
         ]);
         let (state, problems) = NamespaceState::parse(Some(&labels), Some(&annotations));
         assert_eq!(
@@ -461,7 +461,7 @@ mod tests {
             state.objects.get("deployments", "web"),
             Some(ObjectRole::Exempt)
         );
-        assert_eq!(state.step, None);
+        assert_eq!(state.revision, None);
         assert_eq!(problems.len(), 6, "{problems:?}");
     }
 

@@ -104,7 +104,7 @@ impl FakeCluster {
             json!({
                 "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": {"generation": 1},
                 "spec": {"siteName": "east", "role": role, "epoch": 4},
-                "status": {"phase": "Stable", "step": 1, "observedGeneration": 1, "layers": layers(role)},
+                "status": {"phase": "Stable", "revision": 1, "observedGeneration": 1, "layers": layers(role)},
             }),
         );
         api.put(
@@ -354,7 +354,7 @@ impl World<'_> {
                 namespace["metadata"]["labels"][layer.label()] = json!(role);
             }
             namespace["metadata"]["annotations"] =
-                json!({"failover.dev/site": "east", "failover.dev/step": "1"});
+                json!({"failover.dev/site": "east", "failover.dev/revision": "1"});
         }
     }
 }

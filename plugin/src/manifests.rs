@@ -33,7 +33,7 @@ pub const FILES: [(&str, &str); 23] = [
     ("webhook-deployment.yaml", include_str!("../../manifests/webhook-deployment.yaml")),
     ("webhook-configuration.yaml", include_str!("../../manifests/webhook-configuration.yaml")),
     ("policies/state.yaml", include_str!("../../manifests/policies/state.yaml")),
-    ("policies/ratchet.yaml", include_str!("../../manifests/policies/ratchet.yaml")),
+    ("policies/activation.yaml", include_str!("../../manifests/policies/activation.yaml")),
     ("policies/deletion.yaml", include_str!("../../manifests/policies/deletion.yaml")),
     ("policies/pod-gate.yaml", include_str!("../../manifests/policies/pod-gate.yaml")),
 ];

@@ -159,7 +159,7 @@ fn secondary() -> Store {
         enforcement: Some(failover_core::namespace::Enforcement::Enabled),
         roles: Roles::all(Role::Secondary),
         site: Some("east".into()),
-        step: Some(7),
+        revision: Some(7),
         ..NamespaceState::default()
     };
     store.put_namespace("shop".into(), state);

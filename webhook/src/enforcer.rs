@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use failover_core::names::{ENFORCER_LABEL, NAMESPACES_ANNOTATION, STEP_ANNOTATION};
+use failover_core::names::{ENFORCER_LABEL, NAMESPACES_ANNOTATION, REVISION_ANNOTATION};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -125,7 +125,7 @@ impl Enforcer {
                 "name": self.name,
                 "labels": {ENFORCER_LABEL: "webhook"},
                 "annotations": {
-                    STEP_ANNOTATION: seen.step.to_string(),
+                    REVISION_ANNOTATION: seen.revision.to_string(),
                     NAMESPACES_ANNOTATION: seen.namespaces.to_string(),
                 },
             },

@@ -27,10 +27,10 @@ struct Inner {
     changes: watch::Sender<u64>,
 }
 
-/// What an enforcer reports: the lowest step seen over all enrolled namespaces, and their number.
+/// What an enforcer reports: the lowest revision seen over all enrolled namespaces, and their number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    pub step: i64,
+    pub revision: i64,
     pub namespaces: usize,
 }
 
@@ -116,14 +116,14 @@ impl Store {
     /// What has been seen by now.
     pub fn seen(&self) -> Seen {
         let namespaces = self.read();
-        // A namespace without a step has not been labelled yet: nothing has been seen of it.
-        let step = namespaces
+        // A namespace without a revision has not been labelled yet: nothing has been seen of it.
+        let revision = namespaces
             .values()
-            .map(|state| state.step.unwrap_or(0))
+            .map(|state| state.revision.unwrap_or(0))
             .min()
             .unwrap_or(0);
         Seen {
-            step,
+            revision,
             namespaces: namespaces.len(),
         }
     }
@@ -152,19 +152,22 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn at(step: Option<i64>) -> NamespaceState {
+    fn at(revision: Option<i64>) -> NamespaceState {
         NamespaceState {
-            step,
+            revision,
             ..NamespaceState::default()
         }
     }
 
     #[test]
-    fn what_is_reported_is_the_step_that_every_namespace_has_reached() {
+    fn what_is_reported_is_the_revision_that_every_namespace_has_reached() {
         let store = Store::default();
         let seen = || {
-            let Seen { step, namespaces } = store.seen();
-            (step, namespaces)
+            let Seen {
+                revision,
+                namespaces,
+            } = store.seen();
+            (revision, namespaces)
         };
         assert_eq!(seen(), (0, 0));
         store.put_namespace("a".into(), at(Some(7)));

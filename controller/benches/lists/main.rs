@@ -116,7 +116,7 @@ fn run(variant: &str) -> Measured {
 fn look(at: StepName) -> Look {
     Look {
         at,
-        step: 1,
+        revision: 1,
         transition: "r1".to_owned(),
         whose: Whose::Site,
     }

@@ -156,7 +156,7 @@ impl Work {
     }
 
     /// Starts the sweep that is due, or goes on with it; the second: its progress is to be shown now.
-    pub fn sweep(&mut self, seen: &Seen, step: i64, layers: &'static [Layer]) -> (Next, bool) {
+    pub fn sweep(&mut self, seen: &Seen, revision: i64, layers: &'static [Layer]) -> (Next, bool) {
         let now = Instant::now();
         let walks = |status: &SiteStatus| status.transition.is_some();
         let looking = self.looking.as_ref();
@@ -169,7 +169,7 @@ impl Work {
         }
         self.looking = None;
         let under_way = self.sweeping.as_mut().filter(|sweeping| {
-            sweeping.step == step
+            sweeping.revision == revision
                 && sweeping.layers == layers
                 && sweeping.objects == in_force(&seen.enrolled)
         });
@@ -179,7 +179,7 @@ impl Work {
                 return (self.not_before, false);
             }
             let (sweeper, rules) = (&self.sweeper, &seen.rules);
-            let sweeping = Sweeping::start(sweeper, &seen.enrolled, rules, step, layers);
+            let sweeping = Sweeping::start(sweeper, &seen.enrolled, rules, revision, layers);
             self.sweeping = Some(sweeping);
             return (now + PROGRESS_EVERY, false);
         };
@@ -254,7 +254,7 @@ impl Work {
             }
             Err(error) => {
                 let before = self.failing_sweep.take();
-                let failing = still_failing(before, sweeping.step, (self.now)(), &error);
+                let failing = still_failing(before, sweeping.revision, (self.now)(), &error);
                 self.failing_sweep = Some(failing);
                 self.put_off("not all objects are swept", &error);
                 None
@@ -270,14 +270,14 @@ impl Work {
     }
 
     fn take_report(&mut self, sweeping: &Sweeping, swept: Swept) -> Finished {
-        let (step, at) = (sweeping.step, (self.now)());
+        let (revision, at) = (sweeping.revision, (self.now)());
         let first = self
             .report
             .as_ref()
-            .is_none_or(|report| report.step != step);
+            .is_none_or(|report| report.revision != revision);
         if first || swept.changed() > 0 || swept.left > 0 {
             tracing::info!(
-                step,
+                revision,
                 objects = swept.total,
                 by_webhook = swept.readmitted,
                 by_controller = swept.rewritten,

@@ -145,7 +145,7 @@ mod tests {
         NamespaceState {
             roles: Roles::all(Role::Secondary),
             site: Some("east".into()),
-            step: Some(4),
+            revision: Some(4),
             ..NamespaceState::default()
         }
     }
@@ -158,14 +158,14 @@ mod tests {
                 "failover.dev/enforce": "enabled", "failover.dev/volumes": "secondary", "failover.dev/workloads": "primary",
                 "failover.dev/gitops": "secondary", "failover.dev/traffic": "secondary", "team": "a"
             },
-            "annotations": { "failover.dev/site": "east", "failover.dev/step": "3" }
+            "annotations": { "failover.dev/site": "east", "failover.dev/revision": "3" }
         }));
         assert_eq!(
             patch(&current, &secondary()).unwrap(),
             json!({ "metadata": {
                 "resourceVersion": "7",
                 "labels": { "failover.dev/workloads": "secondary" },
-                "annotations": { "failover.dev/step": "4" }
+                "annotations": { "failover.dev/revision": "4" }
             } })
         );
     }
@@ -178,7 +178,7 @@ mod tests {
                 "failover.dev/enforce": "enabled", "failover.dev/volumes": "secondary", "failover.dev/workloads": "secondary",
                 "failover.dev/gitops": "secondary", "failover.dev/traffic": "secondary"
             },
-            "annotations": { "failover.dev/site": "east", "failover.dev/step": "4" }
+            "annotations": { "failover.dev/site": "east", "failover.dev/revision": "4" }
         }));
         assert_eq!(patch(&current, &secondary()), None);
     }
@@ -188,7 +188,7 @@ mod tests {
         let current = metadata(json!({
             "resourceVersion": "9",
             "labels": { "failover.dev/workloads": "primary", "team": "a" },
-            "annotations": { "failover.dev/step": "4", "note": "x" }
+            "annotations": { "failover.dev/revision": "4", "note": "x" }
         }));
         assert!(is_left_behind(&current));
         assert_eq!(
@@ -196,7 +196,7 @@ mod tests {
             json!({ "metadata": {
                 "resourceVersion": "9",
                 "labels": { "failover.dev/workloads": null },
-                "annotations": { "failover.dev/step": null }
+                "annotations": { "failover.dev/revision": null }
             } })
         );
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use failover_core::names::{NAMESPACES_ANNOTATION, STEP_ANNOTATION};
+use failover_core::names::{NAMESPACES_ANNOTATION, REVISION_ANNOTATION};
 use failover_core::transition::Enforcer;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -87,7 +87,7 @@ impl Enforcers {
                 live.until = Some(live.until.map_or(dies, |until| until.min(dies)));
                 live.enforcers.push(Enforcer {
                     name: name.clone(),
-                    step: number(lease, STEP_ANNOTATION).unwrap_or(0),
+                    revision: number(lease, REVISION_ANNOTATION).unwrap_or(0),
                     namespaces: number(lease, NAMESPACES_ANNOTATION).unwrap_or(0),
                     last_seen: seen.changed_at,
                 });
@@ -158,11 +158,11 @@ mod tests {
 
     const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-    fn lease(name: &str, version: u32, step: &str) -> Lease {
+    fn lease(name: &str, version: u32, revision: &str) -> Lease {
         serde_json::from_value(json!({
             "metadata": {
                 "name": name, "resourceVersion": version.to_string(),
-                "annotations": { "failover.dev/step": step, "failover.dev/namespaces": "2" }
+                "annotations": { "failover.dev/revision": revision, "failover.dev/namespaces": "2" }
             },
             "spec": { "holderIdentity": name, "leaseDurationSeconds": 15 }
         }))
@@ -191,7 +191,7 @@ mod tests {
             live.enforcers,
             vec![Enforcer {
                 name: "a".into(),
-                step: 5,
+                revision: 5,
                 namespaces: 2,
                 last_seen: wall(14)
             }]
@@ -260,12 +260,12 @@ mod tests {
     #[test]
     fn what_a_lease_does_not_say_counts_as_nothing_seen() {
         let bare: Lease = serde_json::from_value(json!({
-            "metadata": { "name": "a", "resourceVersion": "1", "annotations": { "failover.dev/step": "many" } }
+            "metadata": { "name": "a", "resourceVersion": "1", "annotations": { "failover.dev/revision": "many" } }
         }))
         .unwrap();
         let live = Enforcers::new(FORGET_AFTER).observe([&bare], Instant::now(), wall(0));
         assert_eq!(
-            (live.enforcers[0].step, live.enforcers[0].namespaces),
+            (live.enforcers[0].revision, live.enforcers[0].namespaces),
             (0, 0)
         );
     }

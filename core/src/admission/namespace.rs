@@ -18,7 +18,7 @@ use crate::json::patch::PatchBuilder;
 use crate::json::pointer::Pointer;
 use crate::json::view::View;
 use crate::names::{
-    ENFORCE_LABEL, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION, UNENROLLED_ANNOTATION,
+    ENFORCE_LABEL, OBJECTS_ANNOTATION, REVISION_ANNOTATION, SITE_ANNOTATION, UNENROLLED_ANNOTATION,
 };
 use crate::namespace::{Enforcement, may_enrol};
 use crate::role::{Layer, Role, Roles};
@@ -29,7 +29,7 @@ use crate::transition::remembered;
 pub struct Settled {
     pub site: String,
     pub roles: Roles,
-    pub step: i64,
+    pub revision: i64,
 }
 
 impl Settled {
@@ -43,7 +43,7 @@ impl Settled {
             .then(|| Self {
                 site: site.spec.site_name.clone(),
                 roles: status.layers,
-                step: status.step,
+                revision: status.revision,
             })
     }
 }
@@ -103,8 +103,8 @@ pub fn admit_namespace(
                 settled.map(|s| s.site.clone()),
             ),
             (
-                Pointer::annotation(STEP_ANNOTATION),
-                settled.map(|s| s.step.to_string()),
+                Pointer::annotation(REVISION_ANNOTATION),
+                settled.map(|s| s.revision.to_string()),
             ),
             (Pointer::annotation(OBJECTS_ANNOTATION), None),
             (Pointer::annotation(UNENROLLED_ANNOTATION), None),
@@ -166,7 +166,7 @@ mod tests {
         Settled {
             site: "east".into(),
             roles: Roles::all(Role::Secondary),
-            step: 4,
+            revision: 4,
         }
     }
 
@@ -236,7 +236,7 @@ mod tests {
                     "failover.dev/volumes": "secondary", "failover.dev/workloads": "secondary",
                     "failover.dev/gitops": "secondary", "failover.dev/traffic": "secondary",
                 },
-                "annotations": {SITE_ANNOTATION: "east", STEP_ANNOTATION: "4"},
+                "annotations": {SITE_ANNOTATION: "east", REVISION_ANNOTATION: "4"},
             }})
         );
     }

@@ -159,12 +159,12 @@ pub struct SiteStatus {
     /// What the controller has ordered of each layer. A new enrolled Namespace gets these.
     #[serde(default)]
     pub layers: Roles,
-    /// Number of the last change of effective roles; enforcers report it back.
+    /// Revision of the effective roles. It rises by one with every change of them; webhook replicas report which they have seen.
     #[serde(default)]
-    pub step: i64,
-    /// When that number last rose.
+    pub revision: i64,
+    /// When the revision last rose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_at: Option<Time>,
+    pub revision_at: Option<Time>,
     /// The names of all enrolled namespaces, sorted; unless the site is primary, also of those that were when they were
     /// deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -240,8 +240,8 @@ impl Phase {
 #[serde(rename_all = "camelCase")]
 pub struct EnforcerStatus {
     pub name: String,
-    /// The lowest step it has seen over all enrolled namespaces.
-    pub step: i64,
+    /// The lowest revision it has seen over all enrolled namespaces.
+    pub revision: i64,
     /// How many enrolled namespaces it sees.
     pub namespaces: i64,
     pub last_seen: Time,

@@ -14,7 +14,7 @@ use crate::role::{Epoch, Role, Roles};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
-    /// The id of the request behind it, `birth-<site>` for the taking over of a new site, `enrol-<number>` for that of
+    /// The id of the request behind it, `birth-<site>` for the taking over of a new site, `enrol-<revision>` for that of
     /// namespaces that came later, or `generation-<number>` of a policy without a request.
     pub id: String,
     /// Absent where the roles were not known before.
@@ -80,9 +80,9 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub not_waited_for: Vec<NotWaitedFor>,
-    /// The number under which it changed the roles of its layers; absent where they were so already.
+    /// The revision with which it changed the roles of its layers; absent where they were so already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<i64>,
+    pub revision: Option<i64>,
     /// Objects that were changed by it.
     #[serde(default)]
     pub changed: i64,

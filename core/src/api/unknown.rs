@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_site_status_of_the_future_is_read_and_written_back_as_it_is() {
         let stored = json!({
-            "phase": "Draining", "layers": {}, "step": 4,
+            "phase": "Draining", "layers": {}, "revision": 4,
             "transition": {
                 "id": "a", "to": "secondary", "epoch": 1, "mode": "safe", "planned": true, "startedAt": "2026-01-01T00:00:00Z",
                 "steps": [{ "name": "snapshots", "state": "Postponed", "total": 0, "done": 0, "changed": 0 }]

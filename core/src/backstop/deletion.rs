@@ -23,7 +23,7 @@ const GOES_WITH_ITS_GROUP: &str = "request.userInfo.username.startsWith('system:
     dyn(owner)[?'kind'].orValue(dyn('')) == 'VolumeGroupReplication')";
 
 /// The policy and its binding, for a rule about volumes.
-pub(super) fn guard(rule: &Rule) -> Option<[Value; 2]> {
+pub(super) fn policy(rule: &Rule) -> Option<[Value; 2]> {
     if rule.layer != Layer::Volumes {
         return None;
     }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   Rule ──► policy() ──► ValidatingAdmissionPolicy ─┐
-//!        └─► binding() ─► its binding ───────────────┴─► manifests/policies/ratchet.yaml, or `rule apply`
+//!        └─► binding() ─► its binding ───────────────┴─► manifests/policies/activation.yaml, or `rule apply`
 //! ```
 //!
 //! The webhook rewrites, and may be down. A policy of ours cannot be: while an object's role is not primary it refuses every
-//! write that would make the object *more active* than it was (a ratchet), and lets everything else through. What it goes by
+//! write that would make the object *more active* than it was, and lets everything else through. What it goes by
 //! is what the webhook goes by: the Namespace's labels and [`OBJECTS_ANNOTATION`], read from `namespaceObject`. There is no
 //! parameter object, because a missing one refuses with 422, which makes Flux delete and create anew; every refusal here is
 //! 403 Forbidden. For the same reason no expression may fail: everything is reached by optional selection on `dyn`.
@@ -111,14 +111,14 @@ pub fn files() -> [File; 2] {
     };
     [
         File {
-            name: "ratchet.yaml",
+            name: "activation.yaml",
             about: "While an object's role is not primary, nothing may make it more active than it was. See core/src/backstop.",
             objects: of(|rule| vec![[policy(rule), binding(rule)]]),
         },
         File {
             name: "deletion.yaml",
             about: "While its role is not primary, what replicates a volume may not be deleted. See core/src/backstop/deletion.rs.",
-            objects: of(|rule| deletion::guard(rule).into_iter().collect()),
+            objects: of(|rule| deletion::policy(rule).into_iter().collect()),
         },
     ]
 }
@@ -126,7 +126,7 @@ pub fn files() -> [File; 2] {
 /// Everything that is shipped about the kind of a rule: policies, each with its binding.
 pub fn all_about(rule: &Rule) -> Vec<[Value; 2]> {
     let mut all = vec![[policy(rule), binding(rule)]];
-    all.extend(deletion::guard(rule));
+    all.extend(deletion::policy(rule));
     all
 }
 
@@ -224,7 +224,7 @@ fn enrolled() -> Value {
 }
 
 /// Every door to the fields. Some built-in kinds take changed annotations through `/status`; where nothing of the kind is
-/// possible the ratchet has nothing to refuse there.
+/// possible this policy has nothing to refuse there.
 fn resources(rule: &Rule) -> Vec<String> {
     let mut resources = vec![rule.resource.to_string()];
     if rule.scale {
@@ -250,7 +250,7 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
         }
     };
     let layer = label(rule.layer.label());
-    // The layer's role, or "unknown", under which the ratchet holds.
+    // The layer's role, or "unknown", under which activation is refused.
     let layer = format!(
         "({layer}.orValue('') in ['primary', 'secondary'] ? {layer}.orValue('') : 'unknown')"
     );

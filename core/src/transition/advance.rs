@@ -43,25 +43,28 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     }
 }
 
-/// A Site that is new counts on from the one that was before it: replicas report the numbers that the Namespaces still say,
+/// A Site that is new counts on from the one that was before it: replicas report the revisions that the Namespaces still say,
 /// and would seem to have seen what is only to be ordered.
 fn count_on(observation: &Observation<'_>, status: &mut SiteStatus) {
-    if status.step == 0 {
-        let said = observation.namespaces.iter().filter_map(|n| n.state.step);
-        // Whoever may write a Namespace of a primary may write any number.
-        let plausible = said.filter(|step| (0..LARGEST_STEP).contains(step));
-        status.step = plausible.max().unwrap_or_default();
+    if status.revision == 0 {
+        let said = observation
+            .namespaces
+            .iter()
+            .filter_map(|n| n.state.revision);
+        // Whoever may write a Namespace of a primary may write any number here.
+        let plausible = said.filter(|revision| (0..LARGEST_REVISION).contains(revision));
+        status.revision = plausible.max().unwrap_or_default();
     }
 }
 
 /// No site comes so far in its life.
-const LARGEST_STEP: i64 = 1 << 40;
+const LARGEST_REVISION: i64 = 1 << 40;
 
-/// Gives a change of what is in force of single objects a number of its own, so that enforcers are waited for and a sweep
-/// follows. A namespace that has not reached the present number gets the change with it.
+/// Gives a change of the object roles a revision of its own, so that enforcers are waited for and a sweep
+/// follows. A namespace that has not reached the current revision gets the change with it.
 fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
     let changed = observation.namespaces.iter().any(|n| {
-        n.state.step == Some(status.step) && objects_of(observation, n) != &n.state.objects
+        n.state.revision == Some(status.revision) && objects_of(observation, n) != &n.state.objects
     });
     if changed {
         rise(observation, status);
@@ -175,8 +178,8 @@ fn walk(
             step.started_at.get_or_insert(Time(observation.now));
             let from = ordered(status, transition);
             if let Task::Move(layers) = task {
-                let number = layer_step::enter(layers, observation, status, transition);
-                transition.steps[index].number = number;
+                let revision = layer_step::enter(layers, observation, status, transition);
+                transition.steps[index].revision = revision;
             }
             if index > 0 && transition.steps[index - 1].name == StepName::Guards {
                 // Who comes from here on waits until the walk has ended: it may be live in layers left behind.
@@ -193,7 +196,7 @@ fn walk(
         let outcome = if labels.is_empty() {
             let look = Look {
                 at: step.name,
-                step: status.step,
+                revision: status.revision,
                 transition: transition.id.clone(),
                 whose: Whose::Site,
             };
@@ -215,7 +218,7 @@ fn walk(
         let Some(act) = note(observation, step, outcome) else {
             step.changed = observation
                 .sweep
-                .filter(|report| step.number == Some(report.step))
+                .filter(|report| step.revision == Some(report.revision))
                 .map_or(0, |report| report.changed);
             continue;
         };

@@ -74,7 +74,8 @@ pub(super) fn go_on(
 /// A wait may be long, and what moved before may stray meanwhile: what is waited for would then never come about.
 fn sweep_meanwhile(observation: &Observation<'_>, status: &SiteStatus) -> Option<Act> {
     let swept = observation.sweep.is_some_and(|report| {
-        report.step == status.step && observation.now < report.finished_at + observation.sweep_every
+        report.revision == status.revision
+            && observation.now < report.finished_at + observation.sweep_every
     });
     (!swept).then(|| sweep_all(status))
 }

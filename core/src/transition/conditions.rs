@@ -180,7 +180,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
 /// A controller that has just taken over has not seen for itself; what it finds unchanged is as it was told.
 fn as_told(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict> {
     let before = observation.site.status.as_ref()?;
-    let unchanged = before.transition.is_none() && before.step == status.step;
+    let unchanged = before.transition.is_none() && before.revision == status.revision;
     let mut told = before.conditions.iter();
     let told = told.find(|condition| condition.type_ == condition::ENFORCED)?;
     let unseen = observation.sweep.is_none() && observation.failing_sweep.is_none();

@@ -12,7 +12,7 @@ use crate::role::Layer;
 /// What a step does while a sweep is under way: the driver shows how far it has come.
 pub const SWEEPING: &str = "sweeping the objects";
 
-/// Orders the layers; the namespaces follow once that is written. Returns the number of the change, if it is one.
+/// Orders the layers; the namespaces follow once that is written. Returns the new revision, if they were not so already.
 pub(super) fn enter(
     layers: &[Layer],
     observation: &Observation<'_>,
@@ -28,7 +28,7 @@ pub(super) fn enter(
     }
     order(status, transition, roles);
     rise(observation, status);
-    Some(status.step)
+    Some(status.revision)
 }
 
 /// What is left to do once the namespaces say what is ordered.
@@ -55,7 +55,7 @@ pub(super) fn enforcers(
         return None;
     }
     let total = count(observation.enforcers);
-    let raised = status.step_at.as_ref().map_or(observation.now, |t| t.0);
+    let raised = status.revision_at.as_ref().map_or(observation.now, |t| t.0);
     let deadline = raised + ENFORCER_DEADLINE;
     let stalled = observation.now >= deadline;
     // Those that are merely not there yet are not left behind.
@@ -69,8 +69,8 @@ pub(super) fn enforcers(
             guard: GuardId::EnforcerSilent.to_string(),
             object: None,
             message: format!(
-                "webhook replica {} is alive but has seen step {} of {} in {} of {enrolled} namespaces; restart it, or override",
-                e.name, e.step, status.step, e.namespaces
+                "webhook replica {} lags behind: revision {} of {}, {} of {enrolled} namespaces; restart it, or override",
+                e.name, e.revision, status.revision, e.namespaces
             ),
         })
         .collect();
@@ -91,13 +91,13 @@ pub(super) fn enforcers(
     })
 }
 
-/// The live enforcers that have not seen the present number everywhere.
+/// The live enforcers that have not seen the current revision in every namespace.
 pub(super) fn silent<'a>(observation: &Observation<'a>, status: &SiteStatus) -> Vec<&'a Enforcer> {
     let enrolled = count(observation.namespaces);
     observation
         .enforcers
         .iter()
-        .filter(|e| enrolled > 0 && (e.step < status.step || e.namespaces < enrolled))
+        .filter(|e| enrolled > 0 && (e.revision < status.revision || e.namespaces < enrolled))
         .collect()
 }
 
@@ -111,14 +111,16 @@ fn sweep(
     overrides: &Overrides,
 ) -> StepOutcome {
     let again = Act::Sweep {
-        step: status.step,
+        revision: status.revision,
         layers,
     };
     let Some(report) = observation
         .sweep
         .filter(|report| report.covers(layers, status))
     else {
-        let failing = observation.failing_sweep.filter(|f| f.of == status.step);
+        let failing = observation
+            .failing_sweep
+            .filter(|f| f.of == status.revision);
         let covers = [GuardId::NotConforming];
         return match unverified(observation, failing, &covers, step, overrides) {
             Some(Unverified::Waived) => StepOutcome::default(),

@@ -112,8 +112,8 @@ pub fn decide(observation: &Observation<'_>) -> Act {
 /// Follows which enforcers there are and what they have seen. When they were last seen moves on with every heartbeat, and
 /// is written only together with something else.
 fn follow_enforcers(observation: &Observation<'_>, status: &mut SiteStatus) {
-    let news = |e: &Enforcer| (e.name.clone(), e.step, e.namespaces);
-    let known = |e: &EnforcerStatus| (e.name.clone(), e.step, e.namespaces);
+    let news = |e: &Enforcer| (e.name.clone(), e.revision, e.namespaces);
+    let known = |e: &EnforcerStatus| (e.name.clone(), e.revision, e.namespaces);
     if observation
         .enforcers
         .iter()
@@ -125,7 +125,7 @@ fn follow_enforcers(observation: &Observation<'_>, status: &mut SiteStatus) {
             .iter()
             .map(|e| EnforcerStatus {
                 name: e.name.clone(),
-                step: e.step,
+                revision: e.revision,
                 namespaces: e.namespaces,
                 last_seen: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(e.last_seen),
             })

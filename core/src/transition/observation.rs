@@ -22,8 +22,8 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enforcer {
     pub name: String,
-    /// The lowest step it has seen over all enrolled namespaces.
-    pub step: i64,
+    /// The lowest revision it has seen over all enrolled namespaces.
+    pub revision: i64,
     pub namespaces: i64,
     pub last_seen: Timestamp,
 }
@@ -31,13 +31,13 @@ pub struct Enforcer {
 /// What a sweep, and the list that verified it, found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SweepReport {
-    /// The step whose roles it enforced.
-    pub step: i64,
+    /// The revision of the roles it enforced.
+    pub revision: i64,
     /// Those whose objects it swept.
     pub layers: &'static [Layer],
     /// Ruled objects seen.
     pub total: i64,
-    /// Objects that were changed by it and by earlier sweeps under the same step.
+    /// Objects that were changed by it and by earlier sweeps under the same revision.
     pub changed: i64,
     /// Objects that do not conform after it.
     pub left: i64,
@@ -49,7 +49,7 @@ pub struct SweepReport {
 impl SweepReport {
     /// Whether it says how these layers stand under the present roles.
     pub(super) fn covers(&self, layers: &[Layer], status: &SiteStatus) -> bool {
-        self.step == status.step && layers.iter().all(|layer| self.layers.contains(layer))
+        self.revision == status.revision && layers.iter().all(|layer| self.layers.contains(layer))
     }
 }
 
@@ -57,8 +57,8 @@ impl SweepReport {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Look {
     pub at: StepName,
-    /// The step of the status whose roles it is about.
-    pub step: i64,
+    /// The revision of the roles it is about.
+    pub revision: i64,
     /// The transition that asks.
     pub transition: String,
     pub whose: Whose,
@@ -145,7 +145,7 @@ pub struct Observation<'a> {
     pub facts: Facts,
     /// The last sweep that this controller has finished, if any.
     pub sweep: Option<&'a SweepReport>,
-    /// Since then it could not: sweeps under this step.
+    /// Since then it could not: sweeps under this revision.
     pub failing_sweep: Option<&'a Failing<i64>>,
     /// The last look that it has finished, if any.
     pub look: Option<&'a LookReport>,
@@ -165,7 +165,10 @@ pub enum Act {
     /// Write these states onto these namespaces.
     Label(Vec<EnrolledNamespace>),
     /// Sweep the objects of these layers in all enrolled namespaces and list again.
-    Sweep { step: i64, layers: &'static [Layer] },
+    Sweep {
+        revision: i64,
+        layers: &'static [Layer],
+    },
     /// Look at what a step waits for.
     Look(Look),
     /// Nothing, until something changes or until this time.

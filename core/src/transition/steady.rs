@@ -34,7 +34,7 @@ pub(super) fn take_over(
     let namespaces = together.map(|namespace| namespace.name.clone()).collect();
     rise(observation, status);
     Some(begin(Transition {
-        id: format!("enrol-{}", status.step),
+        id: format!("enrol-{}", status.revision),
         from: (to == Role::Primary).then_some(Role::Secondary),
         to,
         namespaces,
@@ -48,14 +48,14 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     let came = observation.namespaces.iter().any(|namespace| {
         let registered = status.namespaces.contains(&namespace.name);
         // Deleted and created anew: what the last sweep saw under its name is gone.
-        let returned = namespace.state.step.is_none()
+        let returned = namespace.state.revision.is_none()
             && observation
                 .sweep
-                .is_some_and(|report| report.step == status.step);
+                .is_some_and(|report| report.revision == status.revision);
         !registered || returned
     });
     if came {
-        // A new number, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
+        // A new revision, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
         rise(observation, status);
     }
     status.namespaces = registry(observation, status);
@@ -90,10 +90,10 @@ fn refuses(observation: &Observation<'_>, name: &str) -> bool {
     refusal.is_some_and(|refusal| observation.now < refusal.at + observation.sweep_every)
 }
 
-/// Until when a live enforcer is waited for that has not seen the present number yet. After that the sweep goes ahead: it
+/// Until when a live enforcer is waited for that has not seen the current revision yet. After that the sweep goes ahead: it
 /// writes what the webhook does not.
 fn catching_up(observation: &Observation<'_>, status: &SiteStatus) -> Option<jiff::Timestamp> {
-    let until = status.step_at.as_ref()?.0 + ENFORCER_DEADLINE;
+    let until = status.revision_at.as_ref()?.0 + ENFORCER_DEADLINE;
     let behind = !silent(observation, status).is_empty();
     (behind && observation.now < until).then_some(until)
 }

@@ -8,8 +8,8 @@ use crate::api::{Blocked, NotWaitedFor, SiteStatus, Step, StepState};
 use crate::role::Layer;
 
 pub(super) fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
-    status.step += 1;
-    status.step_at = Some(Time(observation.now));
+    status.revision += 1;
+    status.revision_at = Some(Time(observation.now));
 }
 
 /// Where a step stands, and what to do for it; no act: it is done.
@@ -54,7 +54,7 @@ pub(super) fn note(
 /// A sweep of everything, under the roles that there are now.
 pub(super) fn sweep_all(status: &SiteStatus) -> Act {
     Act::Sweep {
-        step: status.step,
+        revision: status.revision,
         layers: &Layer::ALL,
     }
 }

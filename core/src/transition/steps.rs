@@ -56,7 +56,7 @@ pub(super) fn steps(transition: &Transition) -> Vec<Step> {
             doing: String::new(),
             blocked: vec![],
             not_waited_for: vec![],
-            number: None,
+            revision: None,
             changed: 0,
             started_at: None,
             finished_at: None,

@@ -46,7 +46,7 @@ pub(super) fn differing(
             let state = NamespaceState {
                 roles,
                 site: Some(observation.site.spec.site_name.clone()),
-                step: Some(status.step),
+                revision: Some(status.revision),
                 unenrolled: None,
                 objects: objects_of(observation, namespace).clone(),
                 enforcement: namespace.state.enforcement,
@@ -95,7 +95,7 @@ pub(super) fn other_objects(
                 name: namespace.name.clone(),
                 state: NamespaceState {
                     objects: objects.clone(),
-                    step: Some(status.step),
+                    revision: Some(status.revision),
                     ..namespace.state.clone()
                 },
             })

@@ -38,7 +38,7 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
     let names: Vec<String> = volumes.iter().map(ToString::to_string).collect();
     let look = Look {
         at: StepName::PodsGone,
-        step: status.step,
+        revision: status.revision,
         transition: names.join(" "),
         whose: Whose::Nobody,
     };
@@ -46,8 +46,8 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
         .look
         .filter(|report| report.look.transition == look.transition);
     if let Some(report) = last {
-        // When they are let go, the number rises once. With any other change something may have come to use them since.
-        let nothing_else = status.step <= report.look.step + 1;
+        // When they are let go, the revision rises once. With any other change something may have come to use them since.
+        let nothing_else = status.revision <= report.look.revision + 1;
         let unused = unused(volumes, report);
         if nothing_else && is_recent(observation, report) && !unused.is_empty() {
             return Closing::Unused(unused);
@@ -61,7 +61,7 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
         return later;
     }
     let again = last
-        .filter(|report| report.look.step == status.step)
+        .filter(|report| report.look.revision == status.revision)
         .map_or(observation.now, |report| report.finished_at + LOOK_AGAIN.1);
     if observation.now < again {
         Closing::Wait { until: again }

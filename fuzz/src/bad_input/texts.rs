@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use failover_core::admission::record::Record;
 use failover_core::json::pointer::{MAX_SEGMENTS, Pointer};
-use failover_core::names::{ENFORCE_LABEL, OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION};
+use failover_core::names::{
+    ENFORCE_LABEL, OBJECTS_ANNOTATION, REVISION_ANNOTATION, SITE_ANNOTATION,
+};
 use failover_core::namespace::{ExemptLabel, NamespaceState};
 use failover_core::role::Layer;
 use failover_core::rules::rule::Field;
@@ -133,7 +135,7 @@ fn namespace_holds(text: &str, rules: &RuleSet) {
     };
     let layers = Layer::ALL.map(Layer::label);
     let labels = all(&[&[ENFORCE_LABEL], &layers[..]].concat());
-    let annotations = all(&[OBJECTS_ANNOTATION, SITE_ANNOTATION, STEP_ANNOTATION]);
+    let annotations = all(&[OBJECTS_ANNOTATION, SITE_ANNOTATION, REVISION_ANNOTATION]);
     let (state, _) = NamespaceState::parse(Some(&labels), Some(&annotations));
     for rule in rules.iter() {
         // Only a Namespace that is enrolled in so many words is enforced.

@@ -218,7 +218,7 @@ pub fn presence(metadata: &ObjectMeta) -> Presence {
 
 /// Whether the controller has taken a namespace over: every layer has a role.
 pub fn is_taken_over(state: &NamespaceState) -> bool {
-    state.step.is_some()
+    state.revision.is_some()
         && Layer::ALL
             .iter()
             .all(|layer| state.roles.of(*layer).is_some())
@@ -245,7 +245,7 @@ mod tests {
                     "failover.dev/volumes": null, "failover.dev/workloads": null
                 },
                 "annotations": {
-                    "failover.dev/objects": null, "failover.dev/site": null, "failover.dev/step": null,
+                    "failover.dev/objects": null, "failover.dev/site": null, "failover.dev/revision": null,
                     "failover.dev/unenrolled": "2026-12-01T03:00:00Z admin"
                 }
             }})
@@ -258,7 +258,7 @@ mod tests {
             json!({"labels": {"failover.dev/volumes": "primary"}})
         )));
         assert!(is_marked(&metadata(
-            json!({"annotations": {"failover.dev/step": "1"}})
+            json!({"annotations": {"failover.dev/revision": "1"}})
         )));
         assert!(!is_marked(&metadata(json!({"labels": {"team": "a"}}))));
     }
@@ -267,7 +267,7 @@ mod tests {
     fn it_is_taken_over_once_every_layer_has_a_role() {
         let of = |labels: Value| {
             let metadata = metadata(
-                json!({"name": "shop", "labels": labels, "annotations": {"failover.dev/step": "3"}}),
+                json!({"name": "shop", "labels": labels, "annotations": {"failover.dev/revision": "3"}}),
             );
             is_taken_over(&enrolled_state(&metadata).unwrap().state)
         };

@@ -13,7 +13,7 @@ pub(crate) fn enrolled(name: &str, role: Option<Role>) -> Enrolled {
             enforcement: Some(Enforcement::Enabled),
             roles: role.map(Roles::all).unwrap_or_default(),
             site: Some("east".into()),
-            step: Some(1),
+            revision: Some(1),
             ..NamespaceState::default()
         },
     }

@@ -48,7 +48,7 @@ pub fn current(transition: &Transition) -> Option<(usize, &Step)> {
 
 /// How far a step has come, with the comma before it; empty where there is nothing to count.
 fn count(step: &Step) -> String {
-    if step.state == StepState::Done && step.number.is_some() {
+    if step.state == StepState::Done && step.revision.is_some() {
         return format!(", {} changed", counted(step.changed, "object"));
     }
     if step.total == 0 {
@@ -93,7 +93,7 @@ fn concluded(last: Option<Transition>, entry: &HistoryEntry) -> Transition {
             step.changed = entry.objects - told;
         } else {
             // How many objects each of them changed was not seen.
-            step.number = None;
+            step.revision = None;
         }
         let took = entry.steps.iter().find(|took| took.name == step.name);
         let from = step
@@ -114,7 +114,7 @@ fn begun(name: StepName) -> Step {
         doing: String::new(),
         blocked: Vec::new(),
         not_waited_for: Vec::new(),
-        number: None,
+        revision: None,
         changed: 0,
         started_at: None,
         finished_at: None,

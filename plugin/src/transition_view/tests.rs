@@ -37,7 +37,7 @@ fn site(steps: &Value) -> Site {
 fn done(name: &str, from: i64, to: i64, changed: i64) -> Value {
     let mut step = json!({"name": name, "state": "Done", "startedAt": from, "finishedAt": to});
     if changed > 0 {
-        step["number"] = json!(3);
+        step["revision"] = json!(3);
         step["changed"] = json!(changed);
         step["total"] = json!(12);
         step["done"] = json!(12);
@@ -222,7 +222,7 @@ fn what_no_override_lets_pass_has_no_order() {
 
 #[test]
 fn the_last_step_changed_what_the_others_did_not_even_if_its_end_was_not_seen() {
-    let step = json!({"name": "traffic", "state": "Running", "number": 4, "startedAt": 4});
+    let step = json!({"name": "traffic", "state": "Running", "revision": 4, "startedAt": 4});
     let seen = site(&json!([done("workloads", 0, 4, 12), step]));
     let entry = HistoryEntry {
         steps: serde_json::from_value(json!([{"name": "traffic", "seconds": 1}])).unwrap(),

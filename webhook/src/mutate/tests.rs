@@ -32,7 +32,7 @@ fn enrolled(role: Role) -> NamespaceState {
         enforcement: Some(Enforcement::Enabled),
         roles: Roles::all(role),
         site: Some("east".into()),
-        step: Some(3),
+        revision: Some(3),
         ..NamespaceState::default()
     }
 }
@@ -41,7 +41,7 @@ fn settle(app: &App, role: Role) {
     app.store.set_settled(Some(Settled {
         site: "east".into(),
         roles: Roles::all(role),
-        step: 3,
+        revision: 3,
     }));
 }
 
@@ -257,7 +257,10 @@ async fn a_namespace_that_is_created_enrolled_gets_the_settled_roles() {
         object["metadata"]["labels"]["failover.dev/workloads"],
         "secondary"
     );
-    assert_eq!(object["metadata"]["annotations"]["failover.dev/step"], "3");
+    assert_eq!(
+        object["metadata"]["annotations"]["failover.dev/revision"],
+        "3"
+    );
 }
 
 #[rstest]

@@ -63,7 +63,7 @@ struct NamespaceEvents {
 impl NamespaceEvents {
     /// Whether a list is complete now.
     fn handle(&mut self, event: Event<PartialObjectMeta<Namespace>>, store: &Store) -> bool {
-        // One that may not be enrolled never gets a step, whatever its labels say: it would hold up every transition.
+        // One that may not be enrolled never gets a revision, whatever its labels say: it would hold up every transition.
         let named = |namespace: &PartialObjectMeta<Namespace>| {
             let name = namespace.metadata.name.clone();
             name.filter(|name| may_enrol(name))

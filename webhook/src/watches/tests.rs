@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn namespace(name: &str, role: &str, step: &str) -> PartialObjectMeta<Namespace> {
+fn namespace(name: &str, role: &str, revision: &str) -> PartialObjectMeta<Namespace> {
     let metadata = json!({
         "name": name,
         "labels": { "failover.dev/enforce": "enabled", "failover.dev/workloads": role },
-        "annotations": { "failover.dev/step": step },
+        "annotations": { "failover.dev/revision": revision },
     });
     serde_json::from_value(json!({ "metadata": metadata })).unwrap()
 }
@@ -61,7 +61,7 @@ fn a_namespace_that_may_not_be_enrolled_does_not_hold_up_what_is_reported() {
     }))
     .unwrap();
     events.handle(Event::Apply(system), &store);
-    assert_eq!((store.seen().step, store.seen().namespaces), (3, 1));
+    assert_eq!((store.seen().revision, store.seen().namespaces), (3, 1));
 }
 
 fn role_rule(name: &str, resource: &str) -> Value {
@@ -158,7 +158,7 @@ fn site_of(role: &str, layers: &Value) -> DynamicObject {
     dynamic(json!({
         "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": { "name": "cluster" },
         "spec": { "siteName": "east", "role": role, "epoch": 1 },
-        "status": { "layers": layers, "step": 5 },
+        "status": { "layers": layers, "revision": 5 },
     }))
 }
 

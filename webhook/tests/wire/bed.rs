@@ -39,7 +39,7 @@ pub(crate) fn enrolled(role: Role) -> NamespaceState {
         enforcement: Some(Enforcement::Enabled),
         roles: Roles::all(role),
         site: Some("east".into()),
-        step: Some(7),
+        revision: Some(7),
         ..NamespaceState::default()
     }
 }

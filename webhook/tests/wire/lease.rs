@@ -92,9 +92,9 @@ impl Bed {
         timeout(duration, self.calls.recv()).await.is_err()
     }
 
-    fn see(&self, namespace: &str, step: i64) {
+    fn see(&self, namespace: &str, revision: i64) {
         let state = NamespaceState {
-            step: Some(step),
+            revision: Some(revision),
             ..enrolled(Role::Secondary)
         };
         self.app.store.put_namespace(namespace.to_owned(), state);
@@ -138,7 +138,7 @@ fn reported(call: &Call) -> (&str, &str) {
             .unwrap_or_default()
     };
     (
-        annotation("failover.dev/step"),
+        annotation("failover.dev/revision"),
         annotation("failover.dev/namespaces"),
     )
 }
@@ -185,7 +185,7 @@ async fn the_lease_says_who_has_seen_what_and_until_when_that_counts() {
             "metadata": {
                 "name": "webhook-0",
                 "labels": { "failover.dev/enforcer": "webhook" },
-                "annotations": { "failover.dev/step": "5", "failover.dev/namespaces": "2" },
+                "annotations": { "failover.dev/revision": "5", "failover.dev/namespaces": "2" },
             },
             "spec": { "holderIdentity": "webhook-0", "leaseDurationSeconds": 15, "renewTime": null },
         })
@@ -201,9 +201,9 @@ async fn it_is_renewed_every_5_s_and_at_once_when_what_is_seen_changes() {
     let second = bed.next().await;
     assert_eq!(second.at - first.at, Duration::from_secs(5));
 
-    // One that has not been labelled yet has been seen at no step.
+    // One that has not been labelled yet has been seen at no revision.
     let unlabelled = NamespaceState {
-        step: None,
+        revision: None,
         ..enrolled(Role::Secondary)
     };
     bed.app.store.put_namespace("till".into(), unlabelled);
@@ -214,7 +214,7 @@ async fn it_is_renewed_every_5_s_and_at_once_when_what_is_seen_changes() {
     let changed = bed.next().await;
     assert_eq!(reported(&changed), ("7", "2"));
 
-    // The step of the slowest is the same, and so is their number.
+    // The revision of the slowest is the same, and so is their number.
     bed.see("till", 9);
     let later = bed.next().await;
     assert_eq!(later.at - changed.at, Duration::from_secs(5));

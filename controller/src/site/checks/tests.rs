@@ -27,7 +27,7 @@ async fn guards(api: &FakeApi) -> LookReport {
     };
     let look = Look {
         at: StepName::Guards,
-        step: 1,
+        revision: 1,
         transition: "r1".into(),
         whose: Whose::Site,
     };

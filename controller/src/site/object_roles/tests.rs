@@ -46,11 +46,11 @@ fn events(bed: &Bed, reason: &str) -> Vec<String> {
 async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
-    let step = bed.until_settled("birth-east").await.step;
+    let revision = bed.until_settled("birth-east").await.revision;
     labelled(&bed, &["web"]);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!((in_force_in_shop(&bed).as_str(), bed.replicas()), ("", 0));
-    assert_eq!(bed.status().step, step);
+    assert_eq!(bed.status().revision, revision);
     let told = events(&bed, "HeldBack");
     assert_eq!(told.len(), 1, "{told:?}");
 
@@ -61,7 +61,7 @@ async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
     .await;
     assert_eq!(bed.replicas(), 3, "restored first, then let go");
     bed.until("swept under it", |status| {
-        status.step > step + 1 && is_ready(status)
+        status.revision > revision + 1 && is_ready(status)
     })
     .await;
 

@@ -53,7 +53,7 @@ async fn let_much_happen(bed: &Bed) {
             "spec": { "managedResources": [{ "kind": "Deployment", "name": "web" }] }
         }),
     );
-    lease(&bed.api, bed.status().step);
+    lease(&bed.api, bed.status().revision);
     // Longer than a Lease is remembered.
     tokio::time::sleep(Duration::from_secs(700)).await;
     bed.api.put(SHOP, bed.api.get(SHOP));

@@ -253,15 +253,15 @@ impl Reconciler {
             }
             Act::Label(desired) => {
                 self.work.stop();
-                // Under roles that move, what is recorded must not be given back.
+                // While roles change, a restore record must not be spent.
                 self.releasing.stop();
                 self.label(&seen, desired).await?;
                 Ok(now)
             }
-            Act::Sweep { step, layers } => {
+            Act::Sweep { revision, layers } => {
                 self.tell(&seen, &compiled);
                 self.walk_policies(&seen, &compiled);
-                let (next, show) = self.work.sweep(&seen, step, layers);
+                let (next, show) = self.work.sweep(&seen, revision, layers);
                 if show {
                     self.show_progress(&seen.site).await?;
                 }

@@ -115,15 +115,16 @@ async fn a_guard_holds_until_it_is_named_and_nothing_moves_until_then() {
 async fn a_live_enforcer_is_waited_for_before_objects_are_swept() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
-    let step = bed.until_settled("birth-east").await.step;
-    lease(&bed.api, step);
+    let revision = bed.until_settled("birth-east").await.revision;
+    lease(&bed.api, revision);
     tokio::time::sleep(LAG * 2).await;
     bed.api.take_asked();
     bed.order("down", "secondary", &[]);
-    bed.until("labelled", |status| status.step > step).await;
+    bed.until("labelled", |status| status.revision > revision)
+        .await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(bed.replicas(), 3, "the replica has not seen the new roles");
-    lease(&bed.api, step + 1);
+    lease(&bed.api, revision + 1);
     bed.until_settled("down").await;
     assert_eq!(bed.replicas(), 0);
 }
@@ -132,8 +133,8 @@ async fn a_live_enforcer_is_waited_for_before_objects_are_swept() {
 async fn an_enforcer_that_dies_is_waited_for_no_longer_than_its_lease() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
-    let step = bed.until_settled("birth-east").await.step;
-    lease(&bed.api, step);
+    let revision = bed.until_settled("birth-east").await.revision;
+    lease(&bed.api, revision);
     tokio::time::sleep(LAG * 2).await;
     let start = Instant::now();
     bed.order("down", "secondary", &[]);

@@ -21,8 +21,8 @@ use crate::site::object_roles::in_force;
 type Work = Pin<Box<dyn Future<Output = Result<Swept, SweepError>> + Send>>;
 
 pub struct Sweeping {
-    /// The step whose roles it enforces.
-    pub step: i64,
+    /// The revision of the roles it enforces.
+    pub revision: i64,
     /// Those whose objects it sweeps.
     pub layers: &'static [Layer],
     /// What it takes to be in force of single objects.
@@ -37,7 +37,7 @@ pub struct Sweeping {
 impl std::fmt::Debug for Sweeping {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sweeping")
-            .field("step", &self.step)
+            .field("revision", &self.revision)
             .field("progress", &self.progress)
             .finish_non_exhaustive()
     }
@@ -48,7 +48,7 @@ impl Sweeping {
         sweeper: &Sweeper,
         namespaces: &[EnrolledNamespace],
         rules: &RuleSet,
-        step: i64,
+        revision: i64,
         layers: &'static [Layer],
     ) -> Self {
         let rules = rules.of_layers(layers);
@@ -58,7 +58,7 @@ impl Sweeping {
         let work = Box::pin(async move { sweeper.sweep(&swept, &rules, &counted).await });
         let started = Instant::now();
         Self {
-            step,
+            revision,
             layers,
             objects: in_force(namespaces),
             progress,
@@ -77,7 +77,7 @@ impl Sweeping {
         self.started.elapsed()
     }
 
-    /// What it reports, which goes on counting where an earlier one under the same step left off.
+    /// What it reports, which goes on counting where an earlier one under the same revision left off.
     pub fn report(
         &self,
         earlier: Option<&SweepReport>,
@@ -85,10 +85,10 @@ impl Sweeping {
         finished_at: Timestamp,
     ) -> SweepReport {
         let before = earlier
-            .filter(|report| report.step == self.step)
+            .filter(|report| report.revision == self.revision)
             .map_or(0, |report| report.changed);
         SweepReport {
-            step: self.step,
+            revision: self.revision,
             layers: self.layers,
             total: swept.total,
             changed: before + swept.changed(),
@@ -141,15 +141,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_counts_what_all_its_sweeps_changed() {
+    fn a_revision_counts_what_all_its_sweeps_changed() {
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let swept = |rewritten| Swept {
             total: 9,
             rewritten,
             ..Swept::default()
         };
-        let sweeping = |step| Sweeping {
-            step,
+        let sweeping = |revision| Sweeping {
+            revision,
             layers: &Layer::ALL,
             objects: BTreeMap::new(),
             progress: Arc::default(),
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(
             sweeping(5).report(Some(&first), &swept(2), at).changed,
             2,
-            "a new step counts anew"
+            "a new revision counts anew"
         );
     }
 

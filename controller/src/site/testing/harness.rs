@@ -252,11 +252,11 @@ pub(crate) fn follow(
     (caches, AbortOnDropHandle::new(feed))
 }
 
-pub(crate) fn lease(api: &FakeApi, step: i64) {
+pub(crate) fn lease(api: &FakeApi, revision: i64) {
     api.put(
         "/apis/coordination.k8s.io/v1/namespaces/failover-enforcers/leases/hook-0",
         json!({
-            "metadata": { "namespace": "failover-enforcers", "annotations": { "failover.dev/step": step.to_string(), "failover.dev/namespaces": "1" } },
+            "metadata": { "namespace": "failover-enforcers", "annotations": { "failover.dev/revision": revision.to_string(), "failover.dev/namespaces": "1" } },
             "spec": { "leaseDurationSeconds": 15 }
         }),
     );

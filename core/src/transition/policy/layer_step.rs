@@ -56,7 +56,7 @@ impl Subject<'_> {
             .filter(|report| report.covers(&Layer::ALL, site));
         let Some(report) = report else {
             let failing = self.observation.failing_sweep;
-            let failing = failing.filter(|f| f.of == site.step);
+            let failing = failing.filter(|f| f.of == site.revision);
             let covers = [GuardId::NotConforming];
             let act = Some(Act::Wait {
                 until: later(self.observation),

@@ -254,7 +254,7 @@ impl Subject<'_> {
             let step = &transition.steps[index];
             let look = Look {
                 at: step.name,
-                step: site.step,
+                revision: site.revision,
                 transition: transition.id.clone(),
                 whose: Whose::Policy(self.name()),
             };

@@ -46,11 +46,11 @@ fn a_new_primary_site_is_labelled_and_asks_no_peer() {
 #[test]
 fn a_demotion_labels_sweeps_and_is_recorded_with_who_and_why() {
     let mut world = settled_primary();
-    let step = world.status().step;
+    let revision = world.status().revision;
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
     assert_eq!(world.roles(), [Roles::all(Role::Secondary); 2]);
-    assert_eq!(world.status().step, step + 4, "one for each layer");
+    assert_eq!(world.status().revision, revision + 4, "one for each layer");
     assert!(world.status().transition.is_none());
     let last = &world.status().history[0];
     assert_eq!(
@@ -125,13 +125,16 @@ fn what_comes_in_the_middle_of_a_walk_waits_for_its_end() {
     world.enrol("api");
     world.enforcers = vec![Enforcer {
         name: "webhook-a".into(),
-        step: i64::MAX,
+        revision: i64::MAX,
         namespaces: 3,
         last_seen: world.now,
     }];
     world.settle();
     assert_eq!(world.roles()[0], Roles::default());
-    assert_eq!(world.namespaces[0].state.step, Some(world.status().step));
+    assert_eq!(
+        world.namespaces[0].state.revision,
+        Some(world.status().revision)
+    );
     world.in_the_way.clear();
     world.now += LOOK_AGAIN.1;
     world.settle();
@@ -183,18 +186,18 @@ fn a_site_that_lost_its_status_is_what_its_namespaces_say_and_keeps_its_guards()
 #[test]
 fn a_new_site_counts_on_from_the_one_before_it() {
     let mut world = settled_primary();
-    let before = world.status().step;
+    let before = world.status().revision;
     assert!(before > 0);
     world.site.status = None;
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
-    assert!(world.status().step > before);
+    assert!(world.status().revision > before);
 
-    world.namespaces[0].state.step = Some(i64::MAX);
+    world.namespaces[0].state.revision = Some(i64::MAX);
     world.site.status = None;
     world.settle();
     assert!(
-        world.status().step < 1000,
+        world.status().revision < 1000,
         "nobody writes what it takes for its own"
     );
 }
@@ -219,10 +222,10 @@ fn nothing_starts_without_anything_to_enforce_it() {
 #[test]
 fn a_live_enforcer_that_has_not_seen_the_roles_is_waited_for_and_then_named() {
     let mut world = settled_primary();
-    let seen = world.status().step;
+    let seen = world.status().revision;
     world.enforcers = vec![Enforcer {
         name: "webhook-a".into(),
-        step: seen,
+        revision: seen,
         namespaces: 2,
         last_seen: world.now,
     }];
@@ -236,7 +239,7 @@ fn a_live_enforcer_that_has_not_seen_the_roles_is_waited_for_and_then_named() {
     assert_eq!(world.blocked_by(), ["enforcer-silent"]);
 
     let mut caught_up = world.clone();
-    caught_up.enforcers[0].step = i64::MAX;
+    caught_up.enforcers[0].revision = i64::MAX;
     caught_up.settle();
     assert_eq!(caught_up.status().phase, Some(Phase::Stable));
 
@@ -370,7 +373,7 @@ fn a_change_of_single_objects_does_not_wait_for_a_guard() {
     world.settle();
     world.order(Role::Primary, "r1", &[]);
     world.settle();
-    let step = world.status().step;
+    let revision = world.status().revision;
     world.compile("shop", "web", Some(ObjectRole::Primary));
     world.acts.clear();
     world.settle();
@@ -380,7 +383,7 @@ fn a_change_of_single_objects_does_not_wait_for_a_guard() {
         world
             .acts
             .iter()
-            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == step + 1))
+            .any(|act| matches!(act, Act::Sweep { revision: of, .. } if *of == revision + 1))
     );
     assert_eq!(world.blocked_by(), ["peer-unknown"]);
 }
@@ -391,12 +394,12 @@ fn a_walk_verifies_anew_what_changed_under_it() {
     world.stubborn = 1;
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
-    let step = world.status().step;
+    let revision = world.status().revision;
     world.compile("blog", "web", Some(ObjectRole::Secondary));
     world.stubborn = 0;
     world.settle();
     assert_eq!(world.status().phase, Some(Phase::Stable));
     assert_eq!(world.in_force("blog"), "deployments/web=secondary");
-    let numbers = 1 + 3; // of the change, and of the layers after the first
-    assert_eq!(world.sweep.as_ref().unwrap().step, step + numbers);
+    let raised = 1 + 3; // of the change, and of the layers after the first
+    assert_eq!(world.sweep.as_ref().unwrap().revision, revision + raised);
 }

@@ -53,7 +53,7 @@ proptest! {
                         let stays = |n: &EnrolledNamespace| had.contains(&(n.name.clone(), n.state.roles));
                         let ordered = |n: &EnrolledNamespace| n.state.roles == before.layers || Some(n.state.roles) == adopted;
                         prop_assert!(namespaces.iter().all(|n| ordered(n) || stays(n)));
-                        prop_assert!(namespaces.iter().all(|n| n.state.step == Some(before.step)));
+                        prop_assert!(namespaces.iter().all(|n| n.state.revision == Some(before.revision)));
                     }
                 }
                 Event::Crash => {

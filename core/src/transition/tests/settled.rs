@@ -14,7 +14,7 @@ fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
     // Nor is it for ever as it was told: it cannot see for itself.
     world.sweep = None;
     world.failing_sweep = Some(Failing {
-        of: world.status().step,
+        of: world.status().revision,
         since: world.now,
         why: "no answer".into(),
     });
@@ -109,13 +109,13 @@ fn what_is_deleted_on_a_secondary_stays_registered_until_promotion_or_release() 
     assert_eq!(registered(&world), ["blog", "shop"]);
 
     // One comes back and is swept; the other, too, and an operator releases it.
-    let step = world.site.status.clone().unwrap().step;
+    let revision = world.site.status.clone().unwrap().revision;
     world.enrol("shop");
     world.outside = vec!["blog".into()];
     world.unenrolled = vec!["blog".into()];
     world.settle();
     assert_eq!(registered(&world), ["shop"]);
-    assert!(world.sweep.as_ref().unwrap().step > step);
+    assert!(world.sweep.as_ref().unwrap().revision > revision);
 
     world.namespaces.clear();
     world.order(Role::Primary, "r1", &["peer-unknown"]);
@@ -124,12 +124,12 @@ fn what_is_deleted_on_a_secondary_stays_registered_until_promotion_or_release() 
 }
 
 #[test]
-fn a_change_of_single_objects_gets_a_number_is_seen_by_enforcers_and_swept() {
+fn a_change_of_single_objects_gets_a_revision_is_seen_by_enforcers_and_swept() {
     let mut world = settled_primary();
-    let before = world.status().step;
+    let before = world.status().revision;
     world.enforcers = vec![Enforcer {
         name: "webhook-a".into(),
-        step: before,
+        revision: before,
         namespaces: 2,
         last_seen: world.now,
     }];
@@ -138,12 +138,16 @@ fn a_change_of_single_objects_gets_a_number_is_seen_by_enforcers_and_swept() {
     world.acts.clear();
     let until = world.settle();
     assert_eq!(world.in_force("shop"), "deployments/web=exempt");
-    assert_eq!(world.status().step, before + 1, "once, not at every look");
+    assert_eq!(
+        world.status().revision,
+        before + 1,
+        "once, not at every look"
+    );
     assert!(
         world
             .namespaces
             .iter()
-            .all(|n| n.state.step == Some(before + 1))
+            .all(|n| n.state.revision == Some(before + 1))
     );
     assert!(
         !world
@@ -153,14 +157,14 @@ fn a_change_of_single_objects_gets_a_number_is_seen_by_enforcers_and_swept() {
     );
     assert_eq!(until, world.now + ENFORCER_DEADLINE);
 
-    world.enforcers[0].step = before + 1;
+    world.enforcers[0].revision = before + 1;
     world.acts.clear();
     world.settle();
     assert!(
         world
             .acts
             .iter()
-            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == before + 1))
+            .any(|act| matches!(act, Act::Sweep { revision: of, .. } if *of == before + 1))
     );
     assert_eq!(world.condition(condition::READY), ("True", "Stable"));
 }
@@ -168,10 +172,10 @@ fn a_change_of_single_objects_gets_a_number_is_seen_by_enforcers_and_swept() {
 #[test]
 fn an_enforcer_that_never_sees_it_does_not_keep_the_sweep_up() {
     let mut world = settled_primary();
-    let step = world.status().step;
+    let revision = world.status().revision;
     world.enforcers = vec![Enforcer {
         name: "webhook-a".into(),
-        step,
+        revision,
         namespaces: 2,
         last_seen: world.now,
     }];
@@ -183,6 +187,6 @@ fn an_enforcer_that_never_sees_it_does_not_keep_the_sweep_up() {
         world
             .acts
             .iter()
-            .any(|act| matches!(act, Act::Sweep { step: of, .. } if *of == step + 1))
+            .any(|act| matches!(act, Act::Sweep { revision: of, .. } if *of == revision + 1))
     );
 }

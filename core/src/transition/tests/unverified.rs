@@ -9,12 +9,12 @@ fn fail(world: &mut World) {
     let act = world.step();
     let why = "cannot list deployments.apps".to_owned();
     match act {
-        Act::Sweep { step, .. } => {
+        Act::Sweep { revision, .. } => {
             world.sweep = None;
-            let since = world.failing_sweep.take().filter(|f| f.of == step);
+            let since = world.failing_sweep.take().filter(|f| f.of == revision);
             let since = since.map_or(world.now, |f| f.since);
             world.failing_sweep = Some(Failing {
-                of: step,
+                of: revision,
                 since,
                 why,
             });
@@ -134,7 +134,7 @@ fn a_failure_of_an_earlier_step_lets_no_later_one_pass_untried() {
 fn a_settled_site_says_that_its_objects_cannot_be_swept() {
     let mut world = settled_primary();
     world.failing_sweep = Some(Failing {
-        of: world.status().step,
+        of: world.status().revision,
         since: world.now - VERIFY_DEADLINE,
         why: "no answer".into(),
     });

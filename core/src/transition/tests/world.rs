@@ -190,7 +190,7 @@ impl World {
                     *namespace = wanted.clone();
                 }
             }
-            Act::Sweep { step, layers } => {
+            Act::Sweep { revision, layers } => {
                 let blocked = (0..self.stubborn.min(10))
                     .map(|i| Blocked {
                         guard: "not-conforming".into(),
@@ -199,7 +199,7 @@ impl World {
                     })
                     .collect();
                 self.sweep = Some(SweepReport {
-                    step: *step,
+                    revision: *revision,
                     layers,
                     total: 20,
                     changed: 20 - self.stubborn,

@@ -186,7 +186,7 @@ mod tests {
             "spec": {"siteName": "east", "role": "primary"},
             "status": {
                 "observedGeneration": observed,
-                "enforcers": [{"name": "w-1", "step": 1, "namespaces": 0, "lastSeen": "2026-03-01T12:00:00Z"}],
+                "enforcers": [{"name": "w-1", "revision": 1, "namespaces": 0, "lastSeen": "2026-03-01T12:00:00Z"}],
                 "conditions": [{"type": "Ready", "status": ready, "reason": "X", "message": "to primary: step sweep",
                                 "lastTransitionTime": "2026-03-01T12:00:00Z"}]
             }

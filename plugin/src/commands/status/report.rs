@@ -88,7 +88,7 @@ pub struct Namespace {
     pub name: String,
     pub enforcement: Option<&'static str>,
     pub roles: Roles,
-    pub step: Option<i64>,
+    pub revision: Option<i64>,
     /// `null`: objects could not be looked at.
     pub objects: Option<usize>,
     /// Objects that carry a record of what they were.
@@ -168,7 +168,7 @@ impl Namespace {
             name: namespace.name.clone(),
             enforcement: namespace.state.enforcement.map(Enforcement::as_str),
             roles: namespace.state.roles,
-            step: namespace.state.step,
+            revision: namespace.state.revision,
             objects: standing.map(|standing| standing.objects),
             forced: standing.map(|standing| standing.forced),
             stays_passive: standing.map(|standing| {

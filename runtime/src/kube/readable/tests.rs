@@ -176,7 +176,7 @@ async fn a_site_that_cannot_be_read_is_neither_known_nor_absent() {
 fn a_site_with_a_status_of_the_future_is_read() {
     let mut watched = Watched::<Site>::new(|_| None);
     let mut site = site("primary");
-    site["status"] = json!({ "phase": "Draining", "layers": {}, "step": 1 });
+    site["status"] = json!({ "phase": "Draining", "layers": {}, "revision": 1 });
     watched.list([site]);
     assert_eq!(watched.known(), ["cluster"]);
 }

@@ -1,7 +1,7 @@
 //! The backstop: what the API server refuses by itself, with the webhook and the controller gone.
 
+mod activation;
 mod pod_gate;
-mod ratchet;
 mod state;
 
 use std::time::Duration;

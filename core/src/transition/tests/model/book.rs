@@ -121,9 +121,9 @@ impl Book {
         let enforcers: Vec<_> = question
             .replica
             .filter(|_| fault != Some(Fault::ForgetsReplicas))
-            .map(|(number, seen)| Enforcer {
+            .map(|(revision, seen)| Enforcer {
                 name: "replica".to_owned(),
-                step: number.to_i64(),
+                revision: revision.to_i64(),
                 namespaces: i64::try_from(seen).unwrap(),
                 last_seen: START,
             })
@@ -176,7 +176,7 @@ impl Book {
             let step = t.steps.iter().find(|s| s.state != StepState::Done);
             step.and_then(|s| s.started_at.clone())
         });
-        let raises = status.step > CURRENT;
+        let raises = status.revision > CURRENT;
         let passed = passed(question, &status);
         let named = passed.iter().all(|guard| {
             let named = Overrides::parse_known(question.site.asked()).allows(*guard);

@@ -10,9 +10,9 @@ use crate::role::{Layer, Role, Roles};
 /// The namespaces, in the order in which they come.
 pub(super) const NAMES: [&str; 2] = ["n0", "n1"];
 
-/// Of the numbers that a change of roles has had, only this is ever asked: is it the one that is ordered now?
+/// All that is ever asked of a revision: is it the current one?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Number {
+pub(super) enum Revision {
     Old,
     Current,
 }
@@ -21,14 +21,14 @@ pub(super) enum Number {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Labels {
     pub(super) roles: Roles,
-    pub(super) number: Option<Number>,
+    pub(super) revision: Option<Revision>,
     pub(super) exempt: bool,
 }
 
 impl Labels {
     pub(super) fn aged(self) -> Self {
         Self {
-            number: self.number.map(|_| Number::Old),
+            revision: self.revision.map(|_| Revision::Old),
             ..self
         }
     }
@@ -143,7 +143,7 @@ impl Cluster {
         let role = site.site.spec.role;
         let labels = vec![Labels {
             roles: Roles::all(role),
-            number: Some(Number::Current),
+            revision: Some(Revision::Current),
             exempt: false,
         }];
         Self {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::cluster::{Labels, Number};
+use super::cluster::{Labels, Revision};
 use super::page::{CURRENT, OLD, Page, START};
 use crate::api::{Blocked, Outcome, SiteStatus, StepName, StepState};
 use crate::guards::GuardId;
@@ -32,9 +32,9 @@ pub(super) struct Question {
     pub(super) labels: Vec<Labels>,
     /// An exemption has been asked for and is to be in force.
     pub(super) exempt: bool,
-    /// The number that the webhook replica has seen, and in how many namespaces.
-    pub(super) replica: Option<(Number, usize)>,
-    /// Of a sweep under the current number.
+    /// The revision that the webhook replica has seen, and in how many namespaces.
+    pub(super) replica: Option<(Revision, usize)>,
+    /// Of a sweep under the current revision.
     pub(super) sweep: Option<Swept>,
     /// Of the look that the step asks for.
     pub(super) look: Option<Found>,
@@ -136,8 +136,8 @@ pub(super) fn enrolled((labels, name): (&Labels, &str)) -> EnrolledNamespace {
         name: name.to_owned(),
         state: NamespaceState {
             roles: labels.roles,
-            site: labels.number.map(|_| "east".to_owned()),
-            step: labels.number.map(Number::to_i64),
+            site: labels.revision.map(|_| "east".to_owned()),
+            revision: labels.revision.map(Revision::to_i64),
             objects: objects(labels.exempt),
             enforcement: Some(Enforcement::Enabled),
             unenrolled: None,
@@ -149,11 +149,11 @@ impl Labels {
     pub(super) fn of(state: &NamespaceState) -> Self {
         Self {
             roles: state.roles,
-            number: state.step.map(|step| {
-                if step == CURRENT {
-                    Number::Current
+            revision: state.revision.map(|revision| {
+                if revision == CURRENT {
+                    Revision::Current
                 } else {
-                    Number::Old
+                    Revision::Old
                 }
             }),
             exempt: !state.objects.is_empty(),
@@ -161,7 +161,7 @@ impl Labels {
     }
 }
 
-impl Number {
+impl Revision {
     pub(super) fn to_i64(self) -> i64 {
         match self {
             Self::Current => CURRENT,
@@ -174,7 +174,7 @@ impl Swept {
     pub(super) fn report(self, finished_at: Timestamp) -> SweepReport {
         let blocked = in_the_way(self.found, GuardId::NotConforming);
         SweepReport {
-            step: CURRENT,
+            revision: CURRENT,
             layers: self.layers,
             total: 1,
             changed: 0,
@@ -196,7 +196,7 @@ pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Optio
     Some(LookReport {
         look: Look {
             at,
-            step: CURRENT,
+            revision: CURRENT,
             transition: transition.id.clone(),
             whose: Whose::Site,
         },

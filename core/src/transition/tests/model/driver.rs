@@ -1,6 +1,6 @@
 //! What a driver does of what was decided, and what it finds: as the controller does, or broken in one way.
 
-use super::cluster::{Broken, Cluster, Labels, Number, Reality};
+use super::cluster::{Broken, Cluster, Labels, Reality, Revision};
 use super::decision::{Deed, Draft, Found, Liberty, Question, Swept};
 use super::{Exploration, Fault};
 use crate::api::{Site, StepName};
@@ -21,8 +21,8 @@ impl Cluster {
                 },
                 exempt: self.exempt,
                 replica: self.replica.as_ref().map(|seen| {
-                    let oldest = seen.iter().map(|labels| labels.number).min().flatten();
-                    (oldest.unwrap_or(Number::Old), seen.len())
+                    let oldest = seen.iter().map(|labels| labels.revision).min().flatten();
+                    (oldest.unwrap_or(Revision::Old), seen.len())
                 }),
                 sweep: held.sweep,
                 look: held.look,

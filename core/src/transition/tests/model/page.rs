@@ -14,7 +14,7 @@ use super::cluster::NAMES;
 use crate::api::{Phase, Site, SiteStatus, StepName, StepState, Transition};
 use crate::role::Role;
 
-/// The number that is current: what rises is brought back to it, and what it leaves behind becomes [`OLD`].
+/// The current revision: what rises is brought back to it, and what it leaves behind becomes [`OLD`].
 pub(super) const CURRENT: i64 = 9;
 pub(super) const OLD: i64 = 8;
 
@@ -145,9 +145,9 @@ impl Hash for Page {
 
 /// What is told and never read again is left out; times become one of two: long ago, and not.
 pub(super) fn canonical(status: &mut SiteStatus) {
-    status.step = CURRENT;
+    status.revision = CURRENT;
     status.history.clear();
-    status.step_at = status.step_at.as_ref().map(|_| Time(START));
+    status.revision_at = status.revision_at.as_ref().map(|_| Time(START));
     for condition in &mut status.conditions {
         condition.last_transition_time = Time(START);
     }
@@ -159,7 +159,7 @@ pub(super) fn canonical(status: &mut SiteStatus) {
     let restarted = running.and_then(|step| step.started_at.as_ref());
     let restarted = restarted.is_some_and(|at| at.0 >= START + LATE);
     for step in &mut transition.steps {
-        step.number = None;
+        step.revision = None;
         step.changed = 0;
         step.finished_at = step.finished_at.as_ref().map(|_| Time(START));
         let is_done = step.state == StepState::Done;

@@ -213,11 +213,11 @@ fn conditions(report: &Report, wide: bool, now: Timestamp, screen: &Screen) {
 }
 
 fn replicas(report: &Report, now: Timestamp, screen: &Screen) {
-    let mut table = Table::new(&["WEBHOOK REPLICA", "STEP", "NAMESPACES", "SEEN"]);
+    let mut table = Table::new(&["WEBHOOK REPLICA", "REVISION", "NAMESPACES", "SEEN"]);
     for enforcer in &report.enforcers {
         table.row([
             enforcer.name.clone(),
-            enforcer.step.to_string(),
+            enforcer.revision.to_string(),
             enforcer.namespaces.to_string(),
             format!("{} ago", ago(enforcer.last_seen.0, now)),
         ]);

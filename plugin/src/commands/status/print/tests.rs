@@ -34,12 +34,12 @@ fn site(role: &str, status: &Value) -> failover_core::api::Site {
 
 fn settled() -> failover_core::api::Site {
     let status = json!({
-        "phase": "Stable", "step": 3, "layers": layers("secondary"),
+        "phase": "Stable", "revision": 3, "layers": layers("secondary"),
         "history": [{
             "id": "r1", "from": "primary", "to": "secondary", "epoch": 7, "requestedBy": "alice", "reason": "drill\nnext line",
             "startedAt": "2026-03-01T11:59:58Z", "finishedAt": "2026-03-01T12:00:00Z", "objects": 42, "outcome": "Succeeded"
         }],
-        "enforcers": [{"name": "webhook-a", "step": 3, "namespaces": 1, "lastSeen": "2026-03-01T13:59:58Z"}],
+        "enforcers": [{"name": "webhook-a", "revision": 3, "namespaces": 1, "lastSeen": "2026-03-01T13:59:58Z"}],
         "conditions": [
             condition("Ready", "True", "Stable", "role and objects agree"),
             condition("PeerConsistent", "Unknown", "NoPeer", "no peer is configured")
@@ -50,7 +50,7 @@ fn settled() -> failover_core::api::Site {
 
 fn stalled() -> failover_core::api::Site {
     let status = json!({
-        "phase": "Stalled", "step": 4, "layers": layers("secondary"),
+        "phase": "Stalled", "revision": 4, "layers": layers("secondary"),
         "transition": {
             "id": "r2", "from": "primary", "to": "secondary", "epoch": 7, "requestedBy": "bob", "reason": "fire",
             "startedAt": "2026-03-01T13:59:00Z", "steps": [
