@@ -3,12 +3,13 @@
 //! Polled by the loop while it rests; dropped where it decides otherwise.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use failover_core::Layer;
 use failover_core::api::SiteStatus;
 use failover_core::namespace::ObjectRoles;
-use failover_core::transition::{EnrolledNamespace, Failing, Look, LookReport, SweepReport, Whose};
+use failover_core::transition::{
+    EnrolledNamespace, Failing, Look, LookReport, SweepProgress, SweepReport, Whose,
+};
 use failover_runtime::error_chain::causes;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -18,12 +19,9 @@ use super::checks::{LookError, Looker, Scene};
 use super::error::{LONGEST_BACKOFF, backoff};
 use super::object_roles::in_force;
 use super::snapshot::Seen;
-use super::sweep::running::{self, Sweeping};
+use super::sweep::running::{self, PROGRESS_EVERY, Sweeping};
 use super::sweep::{SweepError, Sweeper, Swept};
 use crate::metrics::Metrics;
-
-/// How often a running sweep's progress is written.
-const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
 
 /// When to take the next turn, unless something changes before.
 pub type Next = Instant;
@@ -150,13 +148,13 @@ impl Work {
         wanted.into_iter().next()
     }
 
-    /// How far the sweep under way has come: how many objects there are, and how many need nothing more.
-    pub fn progress(&self) -> Option<(i64, i64)> {
-        self.sweeping.as_ref().map(|s| s.progress.read())
+    /// How far the sweep under way has come, as it is to be shown.
+    pub fn sweep_progress(&self) -> Option<SweepProgress> {
+        self.sweeping.as_ref().map(Sweeping::shown)
     }
 
-    /// Starts the sweep that is due, or goes on with it; the second: its progress is to be shown now.
-    pub fn sweep(&mut self, seen: &Seen, revision: i64, layers: &'static [Layer]) -> (Next, bool) {
+    /// Starts the sweep that is due, or goes on with it.
+    pub fn sweep(&mut self, seen: &Seen, revision: i64, layers: &'static [Layer]) -> Next {
         let now = Instant::now();
         let walks = |status: &SiteStatus| status.transition.is_some();
         let looking = self.looking.as_ref();
@@ -165,7 +163,7 @@ impl Work {
         {
             // A settled site's sweeps come again and again. One that takes longer than what is between them must not be all
             // that ever happens.
-            return (now + PROGRESS_EVERY, false);
+            return now + PROGRESS_EVERY;
         }
         self.looking = None;
         let under_way = self.sweeping.as_mut().filter(|sweeping| {
@@ -176,18 +174,14 @@ impl Work {
         let Some(sweeping) = under_way else {
             self.sweeping = None;
             if now < self.not_before {
-                return (self.not_before, false);
+                return self.not_before;
             }
             let (sweeper, rules) = (&self.sweeper, &seen.rules);
             let sweeping = Sweeping::start(sweeper, &seen.enrolled, rules, revision, layers);
             self.sweeping = Some(sweeping);
-            return (now + PROGRESS_EVERY, false);
+            return now + PROGRESS_EVERY;
         };
-        if now < sweeping.shown + PROGRESS_EVERY {
-            return (sweeping.shown + PROGRESS_EVERY, false);
-        }
-        sweeping.shown = now;
-        (now + PROGRESS_EVERY, true)
+        sweeping.show(now)
     }
 
     /// Starts the look that is due, or goes on with it; `None`: until it is finished.

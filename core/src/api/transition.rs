@@ -69,9 +69,9 @@ pub struct Step {
     pub total: i64,
     #[serde(default)]
     pub done: i64,
-    /// What it does at present, in a few words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub doing: String,
+    /// What it does at present; absent while it is pending, and once it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<StepActivity>,
     /// What is waited for, or holds the step once it is Blocked; at most ten entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -159,6 +159,67 @@ pub enum StepState {
     #[serde(untagged)]
     #[schemars(skip, !untagged)]
     Unknown(Unknown),
+}
+
+/// What a step does while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum StepActivity {
+    /// Guards are evaluated.
+    EvaluatingGuards,
+    /// Namespaces get the roles that were ordered.
+    LabellingNamespaces,
+    /// Webhook replicas have not all reported the revision yet.
+    WaitingForWebhooks,
+    /// Objects of its layers are brought in line and listed again.
+    Sweeping,
+    /// What it waits for is being read.
+    Checking,
+    /// What it waits for has not come about yet.
+    Waiting,
+    /// A sweep or a check failed, and is tried again.
+    Retrying,
+    /// Of a FailoverPolicy: the transition of the site goes first.
+    WaitingForSite,
+    /// Of a FailoverPolicy: a volume that it names is refused to it.
+    WaitingForVolumes,
+    /// Of a FailoverPolicy: the roles of its objects are not in force yet.
+    ApplyingRoles,
+    #[serde(untagged)]
+    #[schemars(skip, !untagged)]
+    Unknown(Unknown),
+}
+
+impl StepActivity {
+    /// All that this version knows.
+    pub const ALL: [Self; 10] = [
+        Self::EvaluatingGuards,
+        Self::LabellingNamespaces,
+        Self::WaitingForWebhooks,
+        Self::Sweeping,
+        Self::Checking,
+        Self::Waiting,
+        Self::Retrying,
+        Self::WaitingForSite,
+        Self::WaitingForVolumes,
+        Self::ApplyingRoles,
+    ];
+
+    /// In a few words.
+    pub fn phrase(&self) -> &str {
+        match self {
+            Self::EvaluatingGuards => "evaluating the guards",
+            Self::LabellingNamespaces => "labelling the namespaces",
+            Self::WaitingForWebhooks => "waiting for every webhook replica to report the revision",
+            Self::Sweeping => "sweeping the objects",
+            Self::Checking => "checking",
+            Self::Waiting => "waiting",
+            Self::Retrying => "retrying",
+            Self::WaitingForSite => "waiting for the transition of the site to end",
+            Self::WaitingForVolumes => "waiting for volumes that are refused to it",
+            Self::ApplyingRoles => "bringing its roles into force",
+            Self::Unknown(word) => word.as_str(),
+        }
+    }
 }
 
 /// One thing that holds a step.

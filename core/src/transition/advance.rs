@@ -1,19 +1,21 @@
-//! The walk itself: [`next`] moves the journal on as far as the world allows and names the act that follows.
+//! The transition of the site: [`next`] advances its journal as far as the world allows and names the act that follows.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 
 use super::journal::{begin, go_on_waiting, record, requested};
-use super::step::{StepOutcome, later, note, rise};
-
+use super::step::{StepOutcome, later, rise};
+use super::step_loop::{self, Advanced};
 use super::steps::{Task, task};
 use super::targets::{differing, objects_of, ordered, other_objects, setting_out};
 use super::{
     Act, BLOCKED_LIMIT, EnrolledNamespace, Look, Observation, Whose, check_step, layer_step, pause,
     role_in_effect, steady, walking,
 };
-use crate::api::{Blocked, Outcome, Phase, SiteStatus, Step, StepName, StepState, Transition};
+use crate::api::{
+    Blocked, Outcome, Phase, SiteStatus, Step, StepActivity, StepName, StepState, Transition,
+};
 use crate::guards::{GuardId, Overrides};
-use crate::role::{Role, Roles};
+use crate::role::Roles;
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
@@ -30,7 +32,7 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     follow_objects(observation, status);
     loop {
         if let Some(mut transition) = status.transition.take() {
-            if let Some(act) = walk(observation, status, &mut transition) {
+            if let Some(act) = advance_steps(observation, status, &mut transition) {
                 status.transition = Some(transition);
                 return act;
             }
@@ -80,7 +82,7 @@ fn verify_anew(transition: &mut Transition) {
         let task = task(step.name, transition.to);
         if task.is_some_and(|task| task != Task::Ask) {
             step.state = StepState::Pending;
-            step.doing = String::new();
+            step.activity = None;
             step.blocked = vec![];
             step.not_waited_for = vec![];
             step.started_at = None;
@@ -153,86 +155,108 @@ fn let_go(observation: &Observation<'_>, status: &mut SiteStatus) {
     }
 }
 
-/// Walks on. `None`: the last step is done.
-fn walk(
+/// Goes through the steps of the site's transition. `None`: the last one is done.
+fn advance_steps(
     observation: &Observation<'_>,
     status: &mut SiteStatus,
     transition: &mut Transition,
 ) -> Option<Act> {
     status.phase = Some(walking(transition.to));
-    let overrides = Overrides::parse_known(&transition.overrides);
-    loop {
-        let index = transition
-            .steps
-            .iter()
-            .position(|s| s.state != StepState::Done)?;
-        let Some(task) = known(&transition.steps[index], transition.to) else {
-            status.phase = Some(Phase::Stalled);
-            return Some(Act::Wait {
-                until: later(observation),
-            });
-        };
-        if transition.steps[index].state == StepState::Pending {
-            let step = &mut transition.steps[index];
-            step.state = StepState::Running;
-            step.started_at.get_or_insert(Time(observation.now));
-            let from = ordered(status, transition);
-            if let Task::Move(layers) = task {
-                let revision = layer_step::enter(layers, observation, status, transition);
-                transition.steps[index].revision = revision;
-            }
-            if index > 0 && transition.steps[index - 1].name == StepName::Guards {
-                // Who comes from here on waits until the walk has ended: it may be live in layers left behind.
-                status.namespaces = setting_out(observation, status, from);
-            }
+    let advanced = step_loop::advance(&mut SiteSteps {
+        overrides: Overrides::parse_known(&transition.overrides),
+        observation,
+        status,
+        transition,
+    });
+    let (act, stalled) = match advanced {
+        Advanced::Done => return None,
+        Advanced::Running(act) => (act, false),
+        Advanced::Stalled(act) => (act, true),
+        Advanced::Unknown => {
+            let until = later(observation);
+            (Act::Wait { until }, true)
         }
-        let labels = if task == Task::Ask {
-            // A guard may hold for days; what is asked of single objects does not wait for it.
-            other_objects(observation, status)
-        } else {
-            differing(observation, status, Some(transition))
-        };
-        let step = &transition.steps[index];
-        let outcome = if labels.is_empty() {
-            let look = Look {
-                at: step.name,
-                revision: status.revision,
-                transition: transition.id.clone(),
-                whose: Whose::Site,
-            };
-            match task {
-                Task::Ask => {
-                    check_step::ask(observation, status, transition, look, step, &overrides)
-                }
-                Task::Move(layers) => {
-                    layer_step::go_on(layers, observation, status, step, &overrides)
-                }
-                Task::Wait(guard) => {
-                    check_step::go_on(observation, status, look, step, guard, &overrides)
-                }
-            }
-        } else {
-            label(observation, step, labels)
-        };
-        let step = &mut transition.steps[index];
-        let Some(act) = note(observation, step, outcome) else {
-            step.changed = observation
-                .sweep
-                .filter(|report| step.revision == Some(report.revision))
-                .map_or(0, |report| report.changed);
-            continue;
-        };
-        if step.state == StepState::Blocked {
-            status.phase = Some(Phase::Stalled);
-        }
-        return Some(act);
+    };
+    if stalled {
+        status.phase = Some(Phase::Stalled);
     }
+    Some(act)
 }
 
-/// What a step is about; `None`: a later version has written it. Then the walk stands, until that version is back or a new order
-/// takes its place.
-pub(super) fn known(step: &Step, to: Role) -> Option<Task> {
-    task(step.name, to).filter(|_| !step.is_unknown())
+/// The steps of a site's transition.
+struct SiteSteps<'a> {
+    observation: &'a Observation<'a>,
+    status: &'a mut SiteStatus,
+    transition: &'a mut Transition,
+    overrides: Overrides,
+}
+
+impl step_loop::Subject for SiteSteps<'_> {
+    type Task = Task;
+    type Act = Act;
+
+    fn now(&self) -> Timestamp {
+        self.observation.now
+    }
+
+    fn steps(&mut self) -> &mut [Step] {
+        &mut self.transition.steps
+    }
+
+    fn task(&self, step: &Step) -> Option<Task> {
+        task(step.name, self.transition.to)
+    }
+
+    fn begin(&mut self, index: usize, task: Task) {
+        let from = ordered(self.status, self.transition);
+        if let Task::Move(layers) = task {
+            let revision =
+                layer_step::enter(layers, self.observation, self.status, self.transition);
+            self.transition.steps[index].revision = revision;
+        }
+        if index > 0 && self.transition.steps[index - 1].name == StepName::Guards {
+            // Who comes from here on waits until the transition has ended: it may be live in layers left behind.
+            self.status.namespaces = setting_out(self.observation, self.status, from);
+        }
+    }
+
+    fn work(&mut self, index: usize, task: Task) -> StepOutcome {
+        let (observation, status) = (self.observation, &*self.status);
+        let labels = if task == Task::Ask {
+            // A guard may hold for days; the object roles do not wait for it.
+            other_objects(observation, status)
+        } else {
+            differing(observation, status, Some(self.transition))
+        };
+        let step = &self.transition.steps[index];
+        if !labels.is_empty() {
+            return label(observation, step, labels);
+        }
+        let look = Look {
+            at: step.name,
+            revision: status.revision,
+            transition: self.transition.id.clone(),
+            whose: Whose::Site,
+        };
+        let overrides = &self.overrides;
+        match task {
+            Task::Ask => {
+                check_step::ask(observation, status, self.transition, look, step, overrides)
+            }
+            Task::Move(layers) => layer_step::go_on(layers, observation, status, step, overrides),
+            Task::Wait(guard) => {
+                check_step::go_on(observation, status, look, step, guard, overrides)
+            }
+        }
+    }
+
+    fn end(&mut self, index: usize) {
+        let step = &mut self.transition.steps[index];
+        let report = self.observation.sweep;
+        step.changed = report
+            .filter(|report| step.revision == Some(report.revision))
+            .map_or(0, |report| report.changed);
+    }
 }
 
 /// Has the namespaces say what is ordered. Where one refuses that, the walk does not go ahead: what is in it would be left
@@ -260,7 +284,7 @@ fn label(
     StepOutcome {
         total: step.total,
         done: step.done,
-        doing: "labelling the namespaces",
+        activity: Some(StepActivity::LabellingNamespaces),
         stalled: !blocked.is_empty(),
         blocked,
         act: Some(Act::Label(labels)),

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::step::{StepOutcome, begun, later, sweep_all};
 use super::unverified::{Unverified, found_by_looking, unverified};
 use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
-use crate::api::{Blocked, SiteStatus, Step, StepName, Transition};
+use crate::api::{Blocked, SiteStatus, Step, StepActivity, StepName, Transition};
 use crate::guards::{self, GuardId, Overrides};
 use crate::role::Role;
 
@@ -34,7 +34,7 @@ pub(super) fn go_on(
             done: step.done,
             blocked: step.blocked.clone(),
             not_waited_for: step.not_waited_for.clone(),
-            doing: "looking",
+            activity: Some(StepActivity::Checking),
             act: Some(Act::Look(look)),
             ..StepOutcome::default()
         };
@@ -59,7 +59,7 @@ pub(super) fn go_on(
     StepOutcome {
         total,
         done,
-        doing: "waiting",
+        activity: Some(StepActivity::Waiting),
         blocked: report.blocked.clone(),
         not_waited_for,
         stalled: overdue && !passes,
@@ -112,7 +112,7 @@ pub(super) fn ask(
     };
     let Some(report) = report else {
         return StepOutcome {
-            doing: "asking",
+            activity: Some(StepActivity::EvaluatingGuards),
             act: Some(Act::Look(look)),
             ..StepOutcome::default()
         };
@@ -147,7 +147,7 @@ pub(super) fn ask(
     StepOutcome {
         total,
         done: 0,
-        doing: "asking",
+        activity: Some(StepActivity::EvaluatingGuards),
         blocked,
         stalled: true,
         act: Some(if observation.now >= next {

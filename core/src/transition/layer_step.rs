@@ -5,12 +5,9 @@ use super::step::{StepOutcome, begun, count, later, rise};
 use super::targets::{order, ordered};
 use super::unverified::{Unverified, unverified};
 use super::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, Enforcer, Observation, SWEEP_RETRY};
-use crate::api::{Blocked, SiteStatus, Step, Transition};
+use crate::api::{Blocked, SiteStatus, Step, StepActivity, Transition};
 use crate::guards::{GuardId, Overrides};
 use crate::role::Layer;
-
-/// What a step does while a sweep is under way: the driver shows how far it has come.
-pub const SWEEPING: &str = "sweeping the objects";
 
 /// Orders the layers; the namespaces follow once that is written. Returns the new revision, if they were not so already.
 pub(super) fn enter(
@@ -77,7 +74,7 @@ pub(super) fn enforcers(
     Some(StepOutcome {
         total,
         done: total - count(&silent),
-        doing: "waiting for every webhook replica to have seen it",
+        activity: Some(StepActivity::WaitingForWebhooks),
         blocked: if stalled { blocked } else { vec![] },
         stalled,
         act: Some(Act::Wait {
@@ -128,11 +125,16 @@ fn sweep(
                 act: Some(again),
                 ..*outcome
             },
-            None => StepOutcome {
-                doing: SWEEPING,
-                act: Some(again),
-                ..StepOutcome::default()
-            },
+            None => {
+                let progress = observation.sweep_progress.unwrap_or_default();
+                StepOutcome {
+                    total: progress.total,
+                    done: progress.done,
+                    activity: Some(StepActivity::Sweeping),
+                    act: Some(again),
+                    ..StepOutcome::default()
+                }
+            }
         };
     };
     let (total, done) = (report.total, report.total - report.left);
@@ -150,7 +152,7 @@ fn sweep(
     StepOutcome {
         total,
         done,
-        doing: SWEEPING,
+        activity: Some(StepActivity::Sweeping),
         blocked: report.blocked.clone(),
         stalled: true,
         act: Some(if observation.now < retry {

@@ -41,6 +41,7 @@ mod policy;
 mod size;
 mod steady;
 mod step;
+mod step_loop;
 mod steps;
 mod targets;
 mod unused_volumes;
@@ -54,12 +55,11 @@ use jiff::SignedDuration;
 use crate::api::{EnforcerStatus, SiteStatus};
 
 pub use crate::namespace::EnrolledNamespace;
-pub use layer_step::SWEEPING;
 pub use membership::{DELETED_REMEMBERED, Presence, forget, left, remembered};
 use observation::walking;
 pub use observation::{
-    Act, Deadlines, Enforcer, Failing, Look, LookReport, Observation, Refusal, SweepReport, Whose,
-    is_paused, pause, role_in_effect,
+    Act, Deadlines, Enforcer, Failing, Look, LookReport, Observation, Refusal, SweepProgress,
+    SweepReport, Whose, is_paused, pause, role_in_effect,
 };
 pub use policy::{PolicyAct, decide_policy, promoting};
 pub use size::JOURNAL_LIMIT;

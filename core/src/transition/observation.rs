@@ -53,6 +53,15 @@ impl SweepReport {
     }
 }
 
+/// How far a sweep has come that is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepProgress {
+    /// Objects seen.
+    pub total: i64,
+    /// Those of them that need nothing more.
+    pub done: i64,
+}
+
 /// What a step that waits wants to be looked at. Two that are equal ask the same question under the same roles.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Look {
@@ -145,6 +154,8 @@ pub struct Observation<'a> {
     pub facts: Facts,
     /// The last sweep that this controller has finished, if any.
     pub sweep: Option<&'a SweepReport>,
+    /// That of the sweep under way, if one is, as it was last to be shown. Every new value is written into the journal.
+    pub sweep_progress: Option<SweepProgress>,
     /// Since then it could not: sweeps under this revision.
     pub failing_sweep: Option<&'a Failing<i64>>,
     /// The last look that it has finished, if any.

@@ -1,10 +1,10 @@
-//! One step: where it stands, and what is noted of it.
+//! What the steps of a site and of a FailoverPolicy have in common.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Act, Observation, size};
-use crate::api::{Blocked, NotWaitedFor, SiteStatus, Step, StepState};
+use super::{Act, Observation, step_loop};
+use crate::api::{SiteStatus, Step};
 use crate::role::Layer;
 
 pub(super) fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
@@ -12,44 +12,8 @@ pub(super) fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.revision_at = Some(Time(observation.now));
 }
 
-/// Where a step stands, and what to do for it; no act: it is done.
-#[derive(Debug, Default)]
-pub(super) struct StepOutcome {
-    pub total: i64,
-    pub done: i64,
-    pub doing: &'static str,
-    pub blocked: Vec<Blocked>,
-    pub not_waited_for: Vec<NotWaitedFor>,
-    /// What is in the way holds the step, and somebody should look.
-    pub stalled: bool,
-    pub act: Option<Act>,
-}
-
-/// Notes in the journal where a step stands, and returns what there is to do for it; nothing: it is done.
-pub(super) fn note(
-    observation: &Observation<'_>,
-    step: &mut Step,
-    outcome: StepOutcome,
-) -> Option<Act> {
-    step.total = outcome.total;
-    step.done = outcome.done;
-    step.blocked = outcome.blocked;
-    size::cut_blocked(&mut step.blocked);
-    step.not_waited_for = outcome.not_waited_for;
-    if outcome.act.is_none() {
-        step.state = StepState::Done;
-        step.doing = String::new();
-        step.finished_at = Some(Time(observation.now));
-        return None;
-    }
-    outcome.doing.clone_into(&mut step.doing);
-    step.state = if outcome.stalled {
-        StepState::Blocked
-    } else {
-        StepState::Running
-    };
-    outcome.act
-}
+/// Where a step of a site, or of a FailoverPolicy, stands.
+pub(super) type StepOutcome = step_loop::StepOutcome<Act>;
 
 /// A sweep of everything, under the roles that there are now.
 pub(super) fn sweep_all(status: &SiteStatus) -> Act {

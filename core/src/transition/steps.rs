@@ -53,7 +53,7 @@ pub(super) fn steps(transition: &Transition) -> Vec<Step> {
             state: StepState::Pending,
             total: 0,
             done: 0,
-            doing: String::new(),
+            activity: None,
             blocked: vec![],
             not_waited_for: vec![],
             revision: None,

@@ -2,7 +2,7 @@
 
 use super::step::StepOutcome;
 use super::{Failing, Observation, VERIFY_DEADLINE};
-use crate::api::{Blocked, Step};
+use crate::api::{Blocked, Step, StepActivity};
 use crate::guards::{Asked, GuardId, Overrides};
 use crate::role::Role;
 
@@ -33,7 +33,7 @@ pub(super) fn unverified<T>(
     Some(Unverified::Blocked(Box::new(StepOutcome {
         total: step.total,
         done: step.done,
-        doing: "trying again",
+        activity: Some(StepActivity::Retrying),
         blocked: vec![Blocked {
             guard: GuardId::NotVerified.to_string(),
             object: None,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use failover_core::api::{Site, Step, StepName, StepState, Transition};
+use failover_core::api::{Site, Step, StepActivity, StepName, StepState, Transition};
 use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
 use super::table::{advice, not_waited_for, whole};
-use super::{Line, count, paused, what};
+use super::{Line, activity, count, paused, what};
 use crate::output::words::words;
 use crate::output::{Tone, clean};
 
@@ -34,7 +34,7 @@ struct Told {
     /// When it was told, and how far it had come then.
     at: Option<(Timestamp, Extent)>,
     state: StepState,
-    doing: String,
+    activity: Option<StepActivity>,
 }
 
 /// How far a step has come. The messages are no part of it: they count seconds.
@@ -109,14 +109,14 @@ impl News {
             since: now,
             at: None,
             state: step.state,
-            doing: step.doing.clone(),
+            activity: step.activity,
         });
-        if told.state != step.state || told.doing != step.doing {
+        if told.state != step.state || told.activity != step.activity {
             *told = Told {
                 since: now,
                 at: None,
                 state: step.state,
-                doing: step.doing.clone(),
+                activity: step.activity,
             };
         }
         let extent = Extent::of(step);
@@ -179,7 +179,7 @@ fn line(name: &str, transition: &Transition, step: &Step) -> Line {
             Line::new(Tone::Warning, text)
         }
         StepState::Running | StepState::Pending => {
-            let mut text = format!("{head}: {}{counted}", clean(&step.doing));
+            let mut text = format!("{head}: {}{counted}", clean(activity(step)));
             for blocked in step.blocked.iter().take(NAMED) {
                 text.push_str("\n  ");
                 text.push_str(&what(blocked));

@@ -18,7 +18,7 @@ pub use renderer::Show;
 pub use table::picture;
 
 use failover_core::Roles;
-use failover_core::api::{HistoryEntry, Mode, Step, StepName, StepState, Transition};
+use failover_core::api::{HistoryEntry, Mode, Step, StepActivity, StepName, StepState, Transition};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -105,13 +105,20 @@ fn concluded(last: Option<Transition>, entry: &HistoryEntry) -> Transition {
     transition
 }
 
+/// What a running step does.
+fn activity(step: &Step) -> &str {
+    step.activity
+        .as_ref()
+        .map_or("starting", StepActivity::phrase)
+}
+
 fn begun(name: StepName) -> Step {
     Step {
         name,
         state: StepState::Running,
         total: 0,
         done: 0,
-        doing: String::new(),
+        activity: None,
         blocked: Vec::new(),
         not_waited_for: Vec::new(),
         revision: None,

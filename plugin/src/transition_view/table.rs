@@ -4,7 +4,7 @@ use failover_core::api::{Site, Step, StepState, Transition};
 use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Line, count, paused, way_on, what};
+use super::{Line, activity, count, paused, way_on, what};
 use crate::output::age::took;
 use crate::output::words::words;
 use crate::output::{Tone, clean};
@@ -72,12 +72,8 @@ fn line(step: &Step, width: usize, now: Timestamp) -> Line {
     let (tone, mark, text) = match step.state {
         StepState::Pending => (Tone::Plain, '-', String::new()),
         StepState::Running => {
-            let doing = if step.doing.is_empty() {
-                "begins"
-            } else {
-                &step.doing
-            };
-            let text = format!("{}{}{}", clean(doing), count(step), for_so_long(since, now));
+            let doing = clean(activity(step));
+            let text = format!("{doing}{}{}", count(step), for_so_long(since, now));
             (Tone::Plain, '>', text)
         }
         StepState::Blocked => {

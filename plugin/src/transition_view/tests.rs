@@ -51,7 +51,7 @@ fn pending(name: &str) -> Value {
 
 fn pods_gone(state: &str, blocked: &Value, left: i64) -> Value {
     json!({"name": "podsGone", "state": state, "startedAt": 4, "total": 3, "done": 3 - left,
-           "doing": "waiting", "blocked": blocked})
+           "activity": "Waiting", "blocked": blocked})
 }
 
 fn pod(name: &str) -> Value {
@@ -146,7 +146,7 @@ fn in_a_log_each_step_is_told_once_when_it_is_over_and_now_and_then_while_it_las
         (
             1,
             site(
-                &json!([done("guards", 0, 0, 0), {"name": "traffic", "state": "Running", "doing": "sweeping the objects", "startedAt": 0}]),
+                &json!([done("guards", 0, 0, 0), {"name": "traffic", "state": "Running", "activity": "Sweeping", "startedAt": 0}]),
             ),
         ),
         (4, running(3)),

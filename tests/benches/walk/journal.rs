@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use failover_core::api::{Site, Step, StepName, StepState};
+use failover_core::api::{Site, Step, StepActivity, StepName, StepState};
 use futures::StreamExt as _;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
@@ -19,7 +19,7 @@ pub(crate) struct Passed {
     pub(crate) total: Option<i64>,
     pub(crate) changed: i64,
     /// What it did, one after the other, and for how long.
-    pub(crate) doing: Vec<(String, Duration)>,
+    pub(crate) activities: Vec<(StepActivity, Duration)>,
     seen: Instant,
 }
 
@@ -73,7 +73,7 @@ fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
             ended: None,
             total: None,
             changed: 0,
-            doing: vec![],
+            activities: vec![],
             seen: now,
         });
     }
@@ -86,19 +86,20 @@ fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
     passed.changed = step.changed;
     if step.state == StepState::Done {
         passed.ended = Some(now);
-    } else if passed
-        .doing
-        .last()
-        .is_none_or(|(doing, _)| *doing != step.doing)
+    } else if let Some(activity) = step.activity
+        && passed
+            .activities
+            .last()
+            .is_none_or(|(last, _)| *last != activity)
     {
-        passed.doing.push((step.doing.clone(), Duration::ZERO));
+        passed.activities.push((activity, Duration::ZERO));
     }
 }
 
 impl Passed {
     /// It went on with what it did.
     fn until(&mut self, now: Instant) {
-        if let Some((_, lasted)) = self.doing.last_mut() {
+        if let Some((_, lasted)) = self.activities.last_mut() {
             *lasted += now - self.seen;
         }
         self.seen = now;

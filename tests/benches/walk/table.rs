@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// Each step: how long it took, and of that what passed until the world was as the step waits for it to be. The rest is ours.
 pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
-    println!("  step         seconds  waiting  objects  changed  doing");
+    println!("  step         seconds  waiting  objects  changed  activities");
     let (mut waited, mut walked) = (Duration::ZERO, Duration::ZERO);
     for step in steps {
         let took = step
@@ -26,7 +26,7 @@ pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
             step.total
                 .map_or_else(String::new, |total| total.to_string()),
             step.changed,
-            doing(step)
+            activities(step)
         );
     }
     let before = steps.first().map(|step| step.began - ordered);
@@ -38,15 +38,15 @@ pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
     );
 }
 
-fn doing(step: &Passed) -> String {
+fn activities(step: &Passed) -> String {
     let mut sums: BTreeMap<&str, Duration> = BTreeMap::new();
-    for (doing, lasted) in &step.doing {
-        *sums.entry(doing).or_default() += *lasted;
+    for (activity, lasted) in &step.activities {
+        *sums.entry(activity.phrase()).or_default() += *lasted;
     }
-    let told = sums
+    let each = sums
         .iter()
-        .map(|(doing, lasted)| format!("{doing} {}", seconds(*lasted)));
-    told.collect::<Vec<_>>().join(", ")
+        .map(|(phrase, lasted)| format!("{phrase} {}", seconds(*lasted)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn seconds(duration: Duration) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use failover_core::Role;
-use failover_core::api::{Site, StepName, Transition};
+use failover_core::api::{StepName, Transition};
 use failover_core::object::ObjectKey;
 use failover_core::object_roles::Compiled;
 use failover_core::transition::{
@@ -14,7 +14,6 @@ use jiff::SignedDuration;
 use super::Reconciler;
 use crate::site::checks::{Moving, Scene};
 use crate::site::snapshot::Seen;
-use crate::site::sweep::progress;
 use crate::site::{failover_policies, object_roles};
 
 impl Reconciler {
@@ -24,7 +23,7 @@ impl Reconciler {
         if compiled.closing.is_empty() {
             return (compiled, None);
         }
-        let observation = self.observation(seen, &compiled, &seen.site, &Whose::Nobody);
+        let observation = self.observation(seen, &compiled, &Whose::Nobody);
         match closing(&observation, &compiled.closing) {
             Closing::Unused(unused) => (self.compiled_with(seen, &unused), None),
             more => (compiled, Some(more)),
@@ -49,11 +48,7 @@ impl Reconciler {
     }
 
     pub(super) fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {
-        let mut site = (*seen.site).clone();
-        if let Some(status) = &mut site.status {
-            progress::take_out(status);
-        }
-        decide(&self.observation(seen, compiled, &site, &Whose::Site))
+        decide(&self.observation(seen, compiled, &Whose::Site))
     }
 
     /// What there is to decide on, on this behalf.
@@ -61,11 +56,10 @@ impl Reconciler {
         &'a self,
         seen: &'a Seen,
         compiled: &'a Compiled,
-        site: &'a Site,
         whose: &Whose,
     ) -> Observation<'a> {
         Observation {
-            site,
+            site: &seen.site,
             namespaces: &seen.enrolled,
             objects: &compiled.objects,
             outside: &seen.outside,
@@ -76,6 +70,7 @@ impl Reconciler {
             enforcers: &seen.live.enforcers,
             facts: seen.facts,
             sweep: self.work.report(&seen.enrolled),
+            sweep_progress: self.work.sweep_progress(),
             failing_sweep: self.work.failing_sweep(),
             look: self.work.look_report(whose),
             failing_look: self.work.failing_look(whose),

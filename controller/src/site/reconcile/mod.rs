@@ -35,7 +35,6 @@ use crate::site::role_lock::Gate;
 use crate::site::slot::Slot;
 use crate::site::snapshot::{Observer, Seen, Sight};
 use crate::site::sweep::Sweeper;
-use crate::site::sweep::progress;
 use crate::site::webhook_replicas;
 use failover_runtime::error_chain::causes;
 
@@ -244,10 +243,7 @@ impl Reconciler {
         self.metrics.show(&seen.site);
         let (compiled, closing) = self.compiled(&seen);
         match self.decide(&seen, &compiled) {
-            Act::WriteStatus(mut status) => {
-                if let Some(progress) = self.work.progress() {
-                    progress::put(&mut status, progress);
-                }
+            Act::WriteStatus(status) => {
                 self.write_status(&seen.site, *status).await?;
                 Ok(now)
             }
@@ -261,10 +257,7 @@ impl Reconciler {
             Act::Sweep { revision, layers } => {
                 self.tell(&seen, &compiled);
                 self.walk_policies(&seen, &compiled);
-                let (next, show) = self.work.sweep(&seen, revision, layers);
-                if show {
-                    self.show_progress(&seen.site).await?;
-                }
+                let next = self.work.sweep(&seen, revision, layers);
                 Ok(earliest(next, seen.live.until))
             }
             Act::Look(look) => {
@@ -406,16 +399,6 @@ impl Reconciler {
         match written.failed.into_iter().next() {
             Some((namespace, source)) => Err(TurnError::Label { namespace, source }),
             None => Ok(()),
-        }
-    }
-
-    async fn show_progress(&mut self, site: &Site) -> Result<(), TurnError> {
-        let mut status = site.status.clone().unwrap_or_default();
-        match self.work.progress() {
-            Some(progress) if progress::put(&mut status, progress) => {
-                self.write_status(site, status).await
-            }
-            Some(_) | None => Ok(()),
         }
     }
 }

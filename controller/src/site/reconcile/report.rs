@@ -51,7 +51,7 @@ impl Reconciler {
             .map(|p| failover_policies::name_of(p))
             .collect();
         self.work.keep_looks(|name| names.contains(name));
-        let observation = self.observation(seen, compiled, &seen.site, &Whose::Site);
+        let observation = self.observation(seen, compiled, &Whose::Site);
         let look_of = |whose: &Whose| (self.work.look_report(whose), self.work.failing_look(whose));
         let results = &compiled.policies;
         let mut decided = failover_policies::decide(&seen.policies, results, &observation, look_of);

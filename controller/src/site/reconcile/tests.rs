@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use failover_core::api::{Outcome, Phase, StepState, Transition};
-use failover_core::transition::SWEEPING;
+use failover_core::api::{Outcome, Phase, StepActivity, StepState, Transition};
 use serde_json::json;
 
 use super::*;
@@ -239,7 +238,9 @@ async fn a_status_decided_on_an_old_version_is_refused_and_decided_anew() {
 /// Whether a sweep is under way that has seen so many objects.
 fn sweeps(transition: &Transition, total: i64) -> bool {
     transition.steps.iter().any(|step| {
-        step.state == StepState::Running && step.doing == SWEEPING && step.total == total
+        step.state == StepState::Running
+            && step.activity == Some(StepActivity::Sweeping)
+            && step.total == total
     })
 }
 

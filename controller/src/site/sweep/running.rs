@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::namespace::ObjectRoles;
-use failover_core::transition::{EnrolledNamespace, SweepReport};
+use failover_core::transition::{EnrolledNamespace, SweepProgress, SweepReport};
 use failover_core::{Layer, RuleSet};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -20,6 +20,9 @@ use crate::site::object_roles::in_force;
 
 type Work = Pin<Box<dyn Future<Output = Result<Swept, SweepError>> + Send>>;
 
+/// How often the progress of a sweep is written.
+pub const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
+
 pub struct Sweeping {
     /// The revision of the roles it enforces.
     pub revision: i64,
@@ -27,9 +30,9 @@ pub struct Sweeping {
     pub layers: &'static [Layer],
     /// What it takes to be in force of single objects.
     pub objects: BTreeMap<String, ObjectRoles>,
-    pub progress: Arc<Progress>,
-    /// When its progress was last written.
-    pub shown: Instant,
+    progress: Arc<Progress>,
+    /// What of that is to be shown, and since when.
+    shown: (SweepProgress, Instant),
     started: Instant,
     work: Work,
 }
@@ -62,7 +65,7 @@ impl Sweeping {
             layers,
             objects: in_force(namespaces),
             progress,
-            shown: started,
+            shown: (SweepProgress::default(), started),
             started,
             work,
         }
@@ -71,6 +74,26 @@ impl Sweeping {
     /// Sweeps on until the end. Dropping this future leaves the sweep where it is.
     pub async fn finish(&mut self) -> Result<Swept, SweepError> {
         (&mut self.work).await
+    }
+
+    /// How far it has come, as it is to be shown.
+    pub fn shown(&self) -> SweepProgress {
+        self.shown.0
+    }
+
+    /// Shows how far it has come where that is due, and returns when it is due next: now, where there is something new to show.
+    pub fn show(&mut self, now: Instant) -> Instant {
+        let (before, since) = self.shown;
+        if now < since + PROGRESS_EVERY {
+            return since + PROGRESS_EVERY;
+        }
+        let progress = self.progress.read();
+        self.shown = (progress, now);
+        if progress == before {
+            now + PROGRESS_EVERY
+        } else {
+            now
+        }
     }
 
     pub fn took(&self) -> Duration {
@@ -153,7 +176,7 @@ mod tests {
             layers: &Layer::ALL,
             objects: BTreeMap::new(),
             progress: Arc::default(),
-            shown: Instant::now(),
+            shown: (SweepProgress::default(), Instant::now()),
             started: Instant::now(),
             work: Box::pin(std::future::pending()),
         };

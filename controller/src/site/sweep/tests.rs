@@ -438,7 +438,7 @@ async fn progress_counts_what_is_done_of_what_there_is() {
         .sweep(&namespaces, &RuleSet::built_in(), &progress)
         .await
         .unwrap();
-    assert_eq!(progress.read(), (2, 2));
+    assert_eq!(progress.read(), SweepProgress { total: 2, done: 2 });
 }
 
 #[tokio::test(start_paused = true)]

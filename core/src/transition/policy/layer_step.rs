@@ -2,11 +2,11 @@
 //! that the objects agree. The acts are the site's own.
 
 use super::{Subject, is_of};
-use crate::api::{Blocked, ManagedKind, ManagedResourceReason, SiteStatus, Step};
+use crate::api::{Blocked, ManagedKind, ManagedResourceReason, SiteStatus, Step, StepActivity};
 use crate::guards::{GuardId, Overrides};
 use crate::object_roles::ResourceResult;
 use crate::role::{Layer, Role};
-use crate::transition::layer_step::{SWEEPING, enforcers};
+use crate::transition::layer_step::enforcers;
 use crate::transition::step::{StepOutcome, begun, count, later};
 use crate::transition::unverified::{Unverified, unverified};
 use crate::transition::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, SWEEP_RETRY};
@@ -69,7 +69,7 @@ impl Subject<'_> {
                 Some(Unverified::Blocked(outcome)) => StepOutcome { act, ..*outcome },
                 None => StepOutcome {
                     total,
-                    doing: SWEEPING,
+                    activity: Some(StepActivity::Sweeping),
                     act,
                     ..StepOutcome::default()
                 },
@@ -107,7 +107,7 @@ impl Subject<'_> {
         StepOutcome {
             total,
             done: (total - left).max(0),
-            doing: SWEEPING,
+            activity: Some(StepActivity::Sweeping),
             blocked,
             stalled: true,
             act: Some(Act::Wait {
@@ -138,7 +138,7 @@ impl Subject<'_> {
             .collect();
         (!blocked.is_empty()).then(|| StepOutcome {
             total: count(&blocked),
-            doing: "waiting for every volume to be its own",
+            activity: Some(StepActivity::WaitingForVolumes),
             blocked: blocked.into_iter().take(BLOCKED_LIMIT).collect(),
             stalled: true,
             act: Some(Act::Wait {
@@ -180,7 +180,7 @@ impl Subject<'_> {
         (!blocked.is_empty()).then(|| StepOutcome {
             total,
             done: total - count(ahead),
-            doing: "bringing it into force",
+            activity: Some(StepActivity::ApplyingRoles),
             blocked: if overdue {
                 blocked.into_iter().take(BLOCKED_LIMIT).collect()
             } else {

@@ -23,16 +23,15 @@ mod status;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::advance::known;
 use super::journal::{begin, go_on_waiting, record, requested};
-use super::step::{later, note};
-use super::steps::Task;
+use super::step::{StepOutcome, count, later};
+use super::step_loop::{self, Advanced};
+use super::steps::{Task, task};
 use super::{Act, Look, Observation, Whose, check_step, is_paused, walking};
 use crate::api::{
-    FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, StepName, StepState,
-    Transition,
+    FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, Step, StepActivity, StepName,
+    StepState, Transition,
 };
 use crate::guards::Overrides;
 use crate::namespace::Standing;
@@ -111,9 +110,6 @@ struct Subject<'a> {
     result: &'a PolicyResult,
 }
 
-/// What a policy does while the site itself walks.
-const STANDS_STILL: &str = "waiting for the transition of the site to end";
-
 impl Subject<'_> {
     /// Brings `status` to what is so now, and returns what to do once that is written.
     fn next(&self, status: &mut FailoverPolicyStatus) -> Option<Act> {
@@ -130,11 +126,11 @@ impl Subject<'_> {
             return None;
         };
         let act = if site.transition.is_none() && site.layers.uniform().is_some() {
-            self.walk(site, status, &mut transition)
+            self.advance_steps(site, status, &mut transition)
         } else {
             let mut steps = transition.steps.iter_mut();
             if let Some(step) = steps.find(|step| step.state != StepState::Done) {
-                STANDS_STILL.clone_into(&mut step.doing);
+                step.activity = Some(StepActivity::WaitingForSite);
             }
             Some(Act::Wait {
                 until: later(self.observation),
@@ -231,63 +227,32 @@ impl Subject<'_> {
         resources.all(|found| found.stands == Some(Standing::Ruled(role)))
     }
 
-    /// Walks on. `None`: the last step is done.
-    fn walk(
+    /// Goes through the steps of its transition. `None`: the last one is done.
+    fn advance_steps(
         &self,
         site: &SiteStatus,
         status: &mut FailoverPolicyStatus,
         transition: &mut Transition,
     ) -> Option<Act> {
-        let overrides = Overrides::parse_known(&transition.overrides);
-        loop {
-            let mut steps = transition.steps.iter();
-            let index = steps.position(|step| step.state != StepState::Done)?;
-            let Some(task) = known(&transition.steps[index], transition.to) else {
-                status.phase = Some(Phase::Stalled);
-                return Some(Act::Wait {
-                    until: later(self.observation),
-                });
-            };
-            if transition.steps[index].state == StepState::Pending {
-                self.enter(task, transition, index);
+        let advanced = step_loop::advance(&mut PolicySteps {
+            subject: self,
+            site,
+            overrides: Overrides::parse_known(&transition.overrides),
+            transition,
+        });
+        let (act, stalled) = match advanced {
+            Advanced::Done => return None,
+            Advanced::Running(act) => (act, false),
+            Advanced::Stalled(act) => (act, true),
+            Advanced::Unknown => {
+                let until = later(self.observation);
+                (Act::Wait { until }, true)
             }
-            let step = &transition.steps[index];
-            let look = Look {
-                at: step.name,
-                revision: site.revision,
-                transition: transition.id.clone(),
-                whose: Whose::Policy(self.name()),
-            };
-            let observation = self.observation;
-            let outcome = match task {
-                Task::Ask => check_step::ask(observation, site, transition, look, step, &overrides),
-                Task::Move(layers) => self.go_on(layers, site, step, &overrides),
-                Task::Wait(guard) => {
-                    check_step::go_on(observation, site, look, step, guard, &overrides)
-                }
-            };
-            let step = &mut transition.steps[index];
-            if let Some(act) = note(observation, step, outcome) {
-                if step.state == StepState::Blocked {
-                    status.phase = Some(Phase::Stalled);
-                }
-                return Some(act);
-            }
+        };
+        if stalled {
+            status.phase = Some(Phase::Stalled);
         }
-    }
-
-    /// Begins a step. Layers are ordered; they come into force once that is written.
-    fn enter(&self, task: Task, transition: &mut Transition, index: usize) {
-        let step = &mut transition.steps[index];
-        step.state = StepState::Running;
-        step.started_at.get_or_insert(Time(self.observation.now));
-        if let Task::Move(layers) = task {
-            let moving = self.lagging().filter(|found| is_of(found, layers));
-            step.changed = i64::try_from(moving.count()).unwrap_or(i64::MAX);
-            for layer in layers {
-                transition.layers.set(*layer, Some(transition.to));
-            }
-        }
+        Some(act)
     }
 
     /// The objects that do not stand as the policy orders, and are to.
@@ -310,6 +275,59 @@ impl Subject<'_> {
 
     fn name(&self) -> String {
         format!("{}/{}", self.result.namespace, self.result.name)
+    }
+}
+
+/// The steps of a policy's transition.
+struct PolicySteps<'a> {
+    subject: &'a Subject<'a>,
+    site: &'a SiteStatus,
+    transition: &'a mut Transition,
+    overrides: Overrides,
+}
+
+impl step_loop::Subject for PolicySteps<'_> {
+    type Task = Task;
+    type Act = Act;
+
+    fn now(&self) -> Timestamp {
+        self.subject.observation.now
+    }
+
+    fn steps(&mut self) -> &mut [Step] {
+        &mut self.transition.steps
+    }
+
+    fn task(&self, step: &Step) -> Option<Task> {
+        task(step.name, self.transition.to)
+    }
+
+    fn begin(&mut self, index: usize, task: Task) {
+        if let Task::Move(layers) = task {
+            let lagging = self.subject.lagging();
+            let moving: Vec<_> = lagging.filter(|found| is_of(found, layers)).collect();
+            self.transition.steps[index].changed = count(&moving);
+            for layer in layers {
+                self.transition.layers.set(*layer, Some(self.transition.to));
+            }
+        }
+    }
+
+    fn work(&mut self, index: usize, task: Task) -> StepOutcome {
+        let (observation, site) = (self.subject.observation, self.site);
+        let step = &self.transition.steps[index];
+        let look = Look {
+            at: step.name,
+            revision: site.revision,
+            transition: self.transition.id.clone(),
+            whose: Whose::Policy(self.subject.name()),
+        };
+        let overrides = &self.overrides;
+        match task {
+            Task::Ask => check_step::ask(observation, site, self.transition, look, step, overrides),
+            Task::Move(layers) => self.subject.go_on(layers, site, step, overrides),
+            Task::Wait(guard) => check_step::go_on(observation, site, look, step, guard, overrides),
+        }
     }
 }
 

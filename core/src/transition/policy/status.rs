@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::Subject;
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, ManagedResourceReason, ManagedResourceStatus, Phase,
-    StepName, StepState, condition,
+    StepActivity, StepName, StepState, condition,
 };
 use crate::role::Layer;
 use crate::transition::conditions::{blocked, progress};
@@ -91,10 +91,9 @@ fn walk(status: &FailoverPolicyStatus) -> Option<(&'static str, String)> {
     let mut steps = transition.steps.iter();
     let step = steps.find(|step| step.state != StepState::Done)?;
     if status.phase != Some(Phase::Stalled) {
-        let doing = if step.doing == super::STANDS_STILL {
-            format!(", {}", super::STANDS_STILL)
-        } else {
-            String::new()
+        let doing = match step.activity {
+            Some(activity @ StepActivity::WaitingForSite) => format!(", {}", activity.phrase()),
+            _ => String::new(),
         };
         return Some((
             "Progressing",

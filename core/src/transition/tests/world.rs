@@ -161,6 +161,7 @@ impl World {
             enforcers: &self.enforcers,
             facts: self.facts,
             sweep: self.sweep.as_ref(),
+            sweep_progress: None,
             failing_sweep: self.failing_sweep.as_ref(),
             failing_look: self.failing_look.as_ref(),
             unreadable: &self.unreadable,

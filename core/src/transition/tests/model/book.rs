@@ -143,6 +143,7 @@ impl Book {
                 ..Facts::default()
             },
             sweep: sweep.as_ref(),
+            sweep_progress: None,
             failing_sweep: None,
             failing_look: None,
             unreadable: &[],

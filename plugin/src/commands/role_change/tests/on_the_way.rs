@@ -24,7 +24,7 @@ fn standing_at(fake: &FakeCluster, step: Value) {
 
 fn pods_gone(state: &str) -> Value {
     json!({
-        "name": "podsGone", "state": state, "total": 2, "done": 1, "doing": "waiting", "startedAt": "2026-03-01T12:00:00Z",
+        "name": "podsGone", "state": state, "total": 2, "done": 1, "activity": "Waiting", "startedAt": "2026-03-01T12:00:00Z",
         "blocked": [{"guard": "pods-running", "object": "shop/pods/db-0", "message": "it is being ended"}]
     })
 }

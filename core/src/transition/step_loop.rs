@@ -1,0 +1,136 @@
+//! The loop over the steps of a journal, whoever's transition it is: that of a site, or that of a FailoverPolicy.
+//!
+//! ```text
+//!   the first step that is not Done
+//!        ├─ Pending ─► begin   orders what the step moves; it comes into force once the journal is written
+//!        ├─► work              where the step stands, and what to do for it
+//!        │     ├─ an act    ─► noted as Running, or as Blocked; the act follows once that is written
+//!        │     └─ no act    ─► Done ─► end ─► the next step
+//!        └─ no task: a later version wrote it; the transition waits for that version, or for a new order
+//! ```
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::size;
+use crate::api::{Blocked, NotWaitedFor, Step, StepActivity, StepState};
+
+/// Whose steps the loop goes through.
+pub(crate) trait Subject {
+    /// What a step does.
+    type Task: Copy;
+    /// What there may be to do for a step.
+    type Act;
+
+    fn now(&self) -> Timestamp;
+
+    /// The steps of its journal, in their order.
+    fn steps(&mut self) -> &mut [Step];
+
+    /// `None`: a later version has written the step.
+    fn task(&self, step: &Step) -> Option<Self::Task>;
+
+    /// Begins a step that was pending. It is marked as running already.
+    fn begin(&mut self, index: usize, task: Self::Task);
+
+    /// Where a step stands that has begun.
+    fn work(&mut self, index: usize, task: Self::Task) -> StepOutcome<Self::Act>;
+
+    /// A step is done.
+    fn end(&mut self, _index: usize) {}
+}
+
+/// Where a step stands, and what to do for it; no act: it is done.
+#[derive(Debug)]
+pub(crate) struct StepOutcome<Act> {
+    pub total: i64,
+    pub done: i64,
+    pub activity: Option<StepActivity>,
+    pub blocked: Vec<Blocked>,
+    pub not_waited_for: Vec<NotWaitedFor>,
+    /// It takes a person to get further.
+    pub stalled: bool,
+    pub act: Option<Act>,
+}
+
+impl<Act> Default for StepOutcome<Act> {
+    fn default() -> Self {
+        Self {
+            total: 0,
+            done: 0,
+            activity: None,
+            blocked: vec![],
+            not_waited_for: vec![],
+            stalled: false,
+            act: None,
+        }
+    }
+}
+
+/// What has come of a pass through the steps.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Advanced<Act> {
+    /// The last step is done.
+    Done,
+    /// This is to do for a step that runs.
+    Running(Act),
+    /// The same, of a step that takes a person to get further.
+    Stalled(Act),
+    /// The next step is of a later version.
+    Unknown,
+}
+
+/// Goes through the steps as far as the world allows.
+pub(crate) fn advance<S: Subject>(subject: &mut S) -> Advanced<S::Act> {
+    loop {
+        let now = subject.now();
+        let steps = subject.steps();
+        let Some(index) = steps.iter().position(|step| step.state != StepState::Done) else {
+            return Advanced::Done;
+        };
+        let step = steps[index].clone();
+        let known = subject.task(&step).filter(|_| !step.is_unknown());
+        let Some(task) = known else {
+            return Advanced::Unknown;
+        };
+        if step.state == StepState::Pending {
+            let step = &mut subject.steps()[index];
+            step.state = StepState::Running;
+            step.started_at.get_or_insert(Time(now));
+            subject.begin(index, task);
+        }
+        let outcome = subject.work(index, task);
+        let step = &mut subject.steps()[index];
+        let Some(act) = note(step, outcome, now) else {
+            subject.end(index);
+            continue;
+        };
+        return if step.state == StepState::Blocked {
+            Advanced::Stalled(act)
+        } else {
+            Advanced::Running(act)
+        };
+    }
+}
+
+/// Notes in the journal where a step stands, and returns what there is to do for it; nothing: it is done.
+fn note<Act>(step: &mut Step, outcome: StepOutcome<Act>, now: Timestamp) -> Option<Act> {
+    step.total = outcome.total;
+    step.done = outcome.done;
+    step.blocked = outcome.blocked;
+    size::cut_blocked(&mut step.blocked);
+    step.not_waited_for = outcome.not_waited_for;
+    if outcome.act.is_none() {
+        step.state = StepState::Done;
+        step.activity = None;
+        step.finished_at = Some(Time(now));
+        return None;
+    }
+    step.activity = outcome.activity;
+    step.state = if outcome.stalled {
+        StepState::Blocked
+    } else {
+        StepState::Running
+    };
+    outcome.act
+}
