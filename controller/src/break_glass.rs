@@ -2,6 +2,7 @@
 //! with the rights of a person.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use failover_core::names::{LEADER_LEASE, SYSTEM_NAMESPACE};
@@ -11,15 +12,17 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use kube::{Client, Config};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{LeaseArgs, SiteArgs};
+use crate::informers::Informers;
 use crate::metrics::Metrics;
+use crate::role_lock::RoleLock;
 use crate::site::informers::Caches;
 use crate::site::reconcile::{Parts, Reconciler};
-use crate::site::role_lock::Gate;
 use crate::timeouts::TIMEOUTS;
 
 /// How long everything may take to be seen for the first time.
@@ -55,7 +58,16 @@ pub async fn carry_out(
     let site = SiteArgs::from_environment().map_err(BreakGlassError::Environment)?;
     let lease = LeaseArgs::from_environment().map_err(BreakGlassError::Environment)?;
     let mut watches = JoinSet::new();
-    let caches = Caches::start(&clients.watches, &site.lease_namespace, &mut watches);
+    let changed = Arc::<Notify>::default();
+    let wake = [Arc::clone(&changed)];
+    let shared = Informers::start(&clients.watches, &wake, &mut watches);
+    let caches = Caches::start(
+        &clients.watches,
+        shared,
+        changed,
+        &site.lease_namespace,
+        &mut watches,
+    );
     // Before the Lease: who cannot see must not keep a controller from leading.
     timeout(SEEN_WITHIN, caches.synced())
         .await
@@ -64,7 +76,7 @@ pub async fn carry_out(
     let metrics = Metrics::new();
     let name: String = name.chars().take(LONGEST_NAME).collect();
     let work = || async {
-        let parts = Parts::new(client, &caches, &metrics, Gate::default(), &name, &site);
+        let parts = Parts::new(client, &caches, &metrics, RoleLock::default(), &name, &site);
         Reconciler::new(client.clone(), parts).run().await
     };
     if has_lease(client).await.map_err(BreakGlassError::Lease)? {

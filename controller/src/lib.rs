@@ -1,28 +1,36 @@
 //! The controller of kubectl-failover.
 //!
 //! ```text
-//!   run ──┬── admin           /metrics /livez /readyz, on every replica
-//!         ├── site::snapshot   watched caches, on every replica
-//!         ├── lease           who leads
-//!         └── while leading ──┬── site::reconcile   the role of the site, carried out
-//!                             ├── rules             RoleRules: what is in force, and what they need
-//!                             └── certificates      CA and leaf of the webhook, and its caBundle
+//!   run ──┬── admin        /metrics /livez /readyz, on every replica
+//!         ├── informers    watched caches that parts share, on every replica
+//!         ├── elector      which replica leads
+//!         └── parts        each with its own watches; their work runs while this replica leads
+//!               ├── site           the role of the site: reconcile, sweep, checks
+//!               ├── rules          RoleRules: what is in force, and what they need
+//!               └── certificates   CA and leaf of the webhook, and its caBundle
 //! ```
 //!
 //! Where no controller lives, [`break_glass`] runs the role's loop in the process of a person who may do all that it does: on any
 //! system, and without what only the feature `server` has.
 //!
-//! `site` is one of several things a cluster can fail over; each is a folder beside it, with its own loop under the same
-//! leadership.
+//! A [part](part::Part) imports nothing of another: what they share is beside them.
 
 pub mod args;
 pub mod break_glass;
 #[cfg(feature = "server")]
 pub mod certificates;
+pub mod events;
+pub mod informers;
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod part;
+pub mod role_lock;
 #[cfg(feature = "server")]
 pub mod rules;
 #[cfg(feature = "server")]
 pub mod run;
 pub mod site;
+pub mod sweep;
+#[cfg(test)]
+pub(crate) mod testing;
 mod timeouts;

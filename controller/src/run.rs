@@ -11,23 +11,23 @@ use std::time::Duration;
 use failover_runtime::admin::{self, Process};
 use failover_runtime::clients::Clients;
 use failover_runtime::leader::Elector;
+use futures::future::{join_all, select_all};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::certificates;
+use crate::informers::Informers;
 use crate::metrics::Metrics;
-use crate::rules::Keeper;
-use crate::site::informers::Caches;
-use crate::site::journal::events::Events;
-use crate::site::reconcile::{Parts, Reconciler};
-use crate::site::role_lock::Gate;
-use crate::site::sweep::Sweeper;
+use crate::part::{Context, Part};
+use crate::role_lock::RoleLock;
+use crate::rules::RulesPart;
+use crate::site::part::SitePart;
 use crate::timeouts::TIMEOUTS;
 
 /// How long a process that is told to stop tries to give the Lease back. A pod is given 30 s in all.
@@ -114,12 +114,26 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     };
 
     let mut watches = JoinSet::new();
-    let caches = Caches::start(&clients.watches, &args.site.lease_namespace, &mut watches);
+    let (site, rules) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let wake = [Arc::clone(&site), Arc::clone(&rules)];
+    let context = Context {
+        informers: Informers::start(&clients.watches, &wake, &mut watches),
+        args,
+        clients,
+        metrics: metrics.clone(),
+        role_lock: RoleLock::default(),
+    };
+    let parts: [Box<dyn Part>; 3] = [
+        Box::new(certificates::Owner::new(&context)),
+        Box::new(SitePart::start(&context, site, &mut watches)),
+        Box::new(RulesPart::new(&context, rules)),
+    ];
     let ready = async {
-        caches.synced().await;
+        join_all(parts.iter().map(|part| part.synced())).await;
         readiness.set(true);
         std::future::pending::<Infallible>().await
     };
+    let Context { args, clients, .. } = &context;
     let stop = CancellationToken::new();
     let elector = Elector::new(
         clients.requests.clone(),
@@ -131,7 +145,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let shown = show_leading(elector.leading(), &metrics);
     // A replica that loses the lead goes on as a follower: its work is a future, dropped with all that was under way, and
     // what it knew is in the cluster.
-    let mut elected = pin!(elector.run(&stop, || lead(&args, &clients, &caches, &metrics)));
+    let mut elected = pin!(elector.run(&stop, || lead(&parts)));
     let ended = tokio::select! {
         stopped = stopped() => stopped.map_err(RunError::Signal),
         error = admin => Err(RunError::Admin(error)),
@@ -179,39 +193,9 @@ async fn stopped() -> Result<(), std::io::Error> {
     Ok(())
 }
 
-/// What only the leader does.
-async fn lead(args: &Args, clients: &Clients, caches: &Caches, metrics: &Metrics) -> Infallible {
-    let client = &clients.requests;
-    let gate = Gate::default();
-    let rules = Keeper::new(
-        client.clone(),
-        caches.clone(),
-        Sweeper::new(client.clone(), args.site.sweep_concurrency),
-        gate.clone(),
-        Events::new(client.clone(), &args.name),
-        Timestamp::now,
-    );
-    let reconciler = Reconciler::new(
-        client.clone(),
-        Parts::new(client, caches, metrics, gate, &args.name, &args.site),
-    );
-    let certificates = certificates::Owner {
-        client: client.clone(),
-        watches: clients.watches.clone(),
-        namespace: args.namespace.clone(),
-        metrics: metrics.clone(),
-        now: Timestamp::now,
-    };
-    // The certificates do not wait: without our CRDs, which the caches wait for, the webhook still needs its own.
-    let site = async {
-        caches.synced().await;
-        tokio::select! {
-            never = reconciler.run() => never,
-            never = rules.run() => never,
-        }
-    };
-    tokio::select! {
-        never = site => never,
-        never = certificates.run() => never,
-    }
+/// What only the leader does. All parts are polled by one task: who loses the lead drops all their work at once.
+async fn lead(parts: &[Box<dyn Part>]) -> Infallible {
+    let work = parts.iter().map(|part| part.lead());
+    let (never, ..) = select_all(work).await;
+    match never {}
 }

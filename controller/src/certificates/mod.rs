@@ -21,6 +21,7 @@ use failover_certs::{
     Act, Expiry, IssueError, Situation, Stored, decide, expiry, issue_authority, issue_leaf,
 };
 use failover_core::names::{CONTROLLER_MANAGER, TLS_SECRET, WEBHOOK_CONFIGURATION};
+use futures::future::{BoxFuture, ready};
 use futures::{Stream, StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -34,9 +35,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::metrics::{CertificateLabels, Metrics};
+use crate::part::{Context, Part};
 use crate::timeouts::TIMEOUTS;
 use configuration::{ConfigurationError, Webhook};
 use failover_runtime::error_chain::causes;
+use failover_runtime::kube::retry::growing;
 
 /// A failed turn is taken again after a second, then ever later up to half a minute, and sooner when something changes; but
 /// never sooner than the first.
@@ -89,7 +92,28 @@ impl std::fmt::Debug for Owner {
     }
 }
 
+/// Without our CRDs, which the other parts wait for, the webhook still needs its certificate.
+impl Part for Owner {
+    fn synced(&self) -> BoxFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
+
+    fn lead(&self) -> BoxFuture<'_, Infallible> {
+        Box::pin(self.run())
+    }
+}
+
 impl Owner {
+    pub fn new(context: &Context) -> Self {
+        Self {
+            client: context.clients.requests.clone(),
+            watches: context.clients.watches.clone(),
+            namespace: context.args.namespace.clone(),
+            metrics: context.metrics.clone(),
+            now: Timestamp::now,
+        }
+    }
+
     /// Turns until it is dropped.
     pub async fn run(&self) -> Infallible {
         let _shown = Shown(&self.metrics);
@@ -333,12 +357,7 @@ fn params() -> PatchParams {
 }
 
 fn backoff() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(SHORTEST_BACKOFF)
-        .with_max_delay(LONGEST_BACKOFF)
-        .with_jitter()
-        .without_max_times()
-        .build()
+    growing(SHORTEST_BACKOFF, LONGEST_BACKOFF).build()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tower::{BoxError, service_fn};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::site::testing::fake_api::{FakeApi, Fault, status};
+use crate::testing::fake_api::{FakeApi, Fault, status};
 
 const SECRET: &str = "/api/v1/namespaces/failover-system/secrets/failover-webhook-tls";
 const CONFIGURATION: &str =

@@ -8,15 +8,17 @@
 //!   rights, webhook, policies ──► readiness (core, pure) ──► conditions
 //! ```
 //!
-//! What has been adopted is let go only [within the gate](crate::site::role_lock), with the Namespaces just read and the
+//! What has been adopted is let go only [under the lock of the roles](crate::role_lock), with the Namespaces just read and the
 //! records of the kind spent: the roles cannot move in between.
 
 mod keeper;
 mod needs;
+mod part;
 mod spend;
 mod write;
 
 pub use keeper::Keeper;
+pub use part::RulesPart;
 
 /// The API server's answer to one of our requests, as far as it is none.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +32,7 @@ pub enum RulesError {
     #[error("cannot write RoleRule {name}")]
     Write { name: String, source: kube::Error },
     #[error(transparent)]
-    Sweep(#[from] crate::site::sweep::SweepError),
+    Sweep(#[from] crate::sweep::SweepError),
 }
 
 impl RulesError {

@@ -10,12 +10,12 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 
 use super::RulesError;
-use crate::site::informers::Caches;
+use crate::informers::Informers;
 
 /// Looks at what is there.
 pub(super) async fn missing(
     client: &Client,
-    caches: &Caches,
+    informers: &Informers,
     rule: &Rule,
 ) -> Result<Missing, RulesError> {
     let mut rights = Vec::new();
@@ -26,12 +26,12 @@ pub(super) async fn missing(
     }
     let name = backstop::name(rule);
     let backstop = [
-        (!caches.has_policy(&name)).then(|| format!("policy {name}")),
-        (!caches.has_binding(&name)).then(|| format!("binding {name}")),
+        (!informers.has_policy(&name)).then(|| format!("policy {name}")),
+        (!informers.has_binding(&name)).then(|| format!("binding {name}")),
     ];
     Ok(Missing {
         rights,
-        webhook: !is_asked(rule, &caches.webhook_rules()),
+        webhook: !is_asked(rule, &informers.webhook_rules()),
         backstop: backstop.into_iter().flatten().collect(),
     })
 }

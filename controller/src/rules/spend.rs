@@ -11,8 +11,8 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 
 use super::RulesError;
-use crate::site::sweep::progress::Progress;
-use crate::site::sweep::{Sweeper, Swept};
+use crate::sweep::progress::Progress;
+use crate::sweep::{Sweeper, Swept};
 
 /// The enrolled Namespaces as the API server has them now: a cache may not know yet that the roles have moved.
 pub(super) async fn enrolled(client: &Client) -> Result<Vec<EnrolledNamespace>, RulesError> {

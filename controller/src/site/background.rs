@@ -11,17 +11,17 @@ use failover_core::transition::{
     EnrolledNamespace, Failing, Look, LookReport, SweepProgress, SweepReport, Whose,
 };
 use failover_runtime::error_chain::causes;
+use failover_runtime::kube::retry::{LONGEST_BACKOFF, backoff};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::checks::running::Looking;
 use super::checks::{LookError, Looker, Scene};
-use super::error::{LONGEST_BACKOFF, backoff};
 use super::object_roles::in_force;
+use super::running_sweep::{self, PROGRESS_EVERY, Sweeping};
 use super::snapshot::Seen;
-use super::sweep::running::{self, PROGRESS_EVERY, Sweeping};
-use super::sweep::{SweepError, Sweeper, Swept};
 use crate::metrics::Metrics;
+use crate::sweep::{SweepError, Sweeper, Swept};
 
 /// When to take the next turn, unless something changes before.
 pub type Next = Instant;
@@ -238,7 +238,7 @@ impl Work {
     fn finish_sweep(&mut self, result: Result<Swept, SweepError>) -> Option<Finished> {
         let sweeping = self.sweeping.take()?;
         let (layers, took) = (sweeping.layers, sweeping.took());
-        running::count(&self.metrics, layers, result.as_ref(), took);
+        running_sweep::count(&self.metrics, layers, result.as_ref(), took);
         match result {
             Ok(swept) => {
                 self.backoff = backoff();

@@ -1,16 +1,10 @@
-//! Why a turn of the loop failed, and how long until the next.
-
-use std::time::Duration;
-
-use backon::BackoffBuilder as _;
+//! Why a turn of the loop failed.
 
 use super::journal::status::StatusError;
-use super::sweep::SweepError;
+use crate::sweep::SweepError;
 
-/// A failed turn is tried again after half a second, then ever later up to about ten (this and as much again at random),
-/// and sooner when something changes; but never sooner than the first.
-pub const SHORTEST_BACKOFF: Duration = Duration::from_millis(500);
-pub const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// Why a turn of the loop failed.
+
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
     #[error(transparent)]
@@ -36,14 +30,4 @@ impl TurnError {
             Self::Status(StatusError::Request(_)) | Self::Label { .. } | Self::Sweep(_) => false,
         }
     }
-}
-
-/// The delays of one run of failures.
-pub fn backoff() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(SHORTEST_BACKOFF)
-        .with_max_delay(LONGEST_BACKOFF)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::site::kind_watches::{Metadata, Names};
-    use crate::site::testing::fake_api::FakeApi;
+    use crate::testing::fake_api::FakeApi;
 
     fn deployments() -> Rule {
         let rules = RuleSet::built_in();
@@ -183,7 +183,7 @@ mod tests {
 
         api.put(path, json!({"metadata": {"namespace": "shop"}}));
         assert_eq!(confirm().await, Said::No);
-        api.set_fault(|_, _| Some(crate::site::testing::fake_api::status(503, "away")));
+        api.set_fault(|_, _| Some(crate::testing::fake_api::status(503, "away")));
         assert_eq!(confirm().await, Said::Unknown, "nobody answers");
     }
 }

@@ -1,97 +1,59 @@
-//! Watched caches of what the loop decides on, filled by tasks of their own.
-//!
-//! They run on followers too, so that one that takes over knows everything at once. What is decided on a cache that lags
-//! is written with the version it was decided on, and refused.
+//! Watched caches of what the loop decides on: those that all parts share, and its own.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use failover_runtime::kube::watch::{Watching, config, raw, watch};
-
-use failover_core::api::{FailoverPolicy, RoleRule, Site, Unreadable, adopted};
-use failover_core::backstop;
-use failover_core::names::{ROLE_RULES_WEBHOOK_NAME, SITE, WEBHOOK_CONFIGURATION, WEBHOOK_NAME};
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
+use failover_core::api::FailoverPolicy;
+use failover_runtime::kube::watch::{Watching, config, raw};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
-use kube::api::Api;
-use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher::{self};
+use kube::runtime::reflector::Store;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::exemptions::ExemptLabels;
 use super::origins::OriginWatches;
+use crate::informers::Informers;
 use crate::timeouts::TIMEOUTS;
-use failover_runtime::kube::readable::UnreadableObjects;
 
 /// The caches.
 #[derive(Clone, Debug)]
 pub struct Caches {
-    pub sites: Store<Site>,
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
-    pub role_rules: Store<RoleRule>,
+    pub shared: Informers,
     pub failover_policies: Store<FailoverPolicy>,
     pub exempt: ExemptLabels,
     pub origins: OriginWatches,
     pub enforcer_leases: Store<Lease>,
-    pub webhooks: Store<MutatingWebhookConfiguration>,
-    pub policies: Store<ValidatingAdmissionPolicy>,
-    pub bindings: Store<ValidatingAdmissionPolicyBinding>,
-    /// What is there and in none of the caches.
-    pub unreadable: UnreadableObjects,
-    pub(super) changed: Arc<Notify>,
-    /// As `changed`, for those who look after RoleRules: each wakes one.
-    pub(super) rules_changed: Arc<Notify>,
+    pub(crate) changed: Arc<Notify>,
 }
 
 impl Caches {
-    /// Starts the watches. They end when `tasks` is dropped.
-    pub fn start(client: &Client, lease_namespace: &str, tasks: &mut JoinSet<()>) -> Self {
-        let (changed, rules_changed) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-        let notify = &[Arc::clone(&changed), Arc::clone(&rules_changed)][..];
-        let named = |name: &str| config(&TIMEOUTS).fields(&format!("metadata.name={name}"));
-        let unreadable = UnreadableObjects::default();
+    /// Starts the watches. They wake `changed`, as those of `shared` do, and end when `tasks` is dropped.
+    pub fn start(
+        client: &Client,
+        shared: Informers,
+        changed: Arc<Notify>,
+        lease_namespace: &str,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let wake = &[Arc::clone(&changed)][..];
+        let role_rules = &shared.role_rules;
         let mut watching = Watching {
             client,
-            unreadable: &unreadable,
+            unreadable: &shared.unreadable,
             tasks,
         };
-        let role_rules = watching.all(config(&TIMEOUTS), notify, adopted);
         Self {
-            origins: OriginWatches::start(client, &role_rules, &changed, watching.tasks),
-            sites: watching.all(named(SITE), notify, |_| None),
-            failover_policies: watching.all(config(&TIMEOUTS), notify, |_| None),
+            failover_policies: watching.all(config(&TIMEOUTS), wake, |_| None),
             enforcer_leases: watching.start(
                 raw::<Lease>(client, Some(lease_namespace)),
                 config(&TIMEOUTS),
-                // Renewed every few seconds, and nothing to a rule.
-                &notify[..1],
+                wake,
                 |_| None,
             ),
-            webhooks: watching.all(named(WEBHOOK_CONFIGURATION), notify, |_| None),
-            policies: watching.all(config(&TIMEOUTS).labels(backstop::SELECTOR), notify, |_| {
-                None
-            }),
-            bindings: watching.all(config(&TIMEOUTS).labels(backstop::SELECTOR), notify, |_| {
-                None
-            }),
-            // All of them, not only the enrolled ones: what has left still has to lose our labels.
-            namespaces: watch(
-                "namespaces",
-                watcher::watcher(Api::all(client.clone()), config(&TIMEOUTS)),
-                notify,
-                tasks,
-            ),
-            exempt: ExemptLabels::start(client, role_rules.clone(), &changed, tasks),
-            role_rules,
-            unreadable,
+            origins: OriginWatches::start(client, role_rules, &changed, watching.tasks),
+            exempt: ExemptLabels::start(client, role_rules.clone(), &changed, watching.tasks),
+            shared,
             changed,
-            rules_changed,
         }
     }
 
@@ -99,93 +61,14 @@ impl Caches {
     pub async fn synced(&self) {
         // An error says that the watch has ended, which it does only with the process.
         let _ = tokio::join!(
-            self.sites.wait_until_ready(),
-            self.namespaces.wait_until_ready(),
-            self.role_rules.wait_until_ready(),
+            self.shared.synced(),
             self.failover_policies.wait_until_ready(),
             self.enforcer_leases.wait_until_ready(),
-            self.webhooks.wait_until_ready(),
-            self.policies.wait_until_ready(),
-            self.bindings.wait_until_ready(),
         );
     }
 
     /// Waits until something has changed since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    /// As [`Self::changed`], but for what matters only to the enforcers' Leases.
-    pub async fn rules_changed(&self) {
-        self.rules_changed.notified().await;
-    }
-
-    pub fn site(&self) -> Option<Arc<Site>> {
-        self.sites.get(&ObjectRef::new(SITE))
-    }
-
-    /// There is a Site, and nobody here knows what it orders.
-    pub fn unreadable_site(&self) -> Option<Unreadable> {
-        self.unreadable.find(&format!("Site {SITE}"))
-    }
-
-    /// Whether the API server has been told of our webhook.
-    pub fn webhook_configured(&self) -> bool {
-        self.webhooks
-            .get(&ObjectRef::new(WEBHOOK_CONFIGURATION))
-            .is_some_and(|configuration| has_our_webhook(&configuration))
-    }
-
-    pub fn has_policy(&self, name: &str) -> bool {
-        self.policies.get(&ObjectRef::new(name)).is_some()
-    }
-
-    /// Whether there is a binding of that name which denies.
-    pub fn has_binding(&self, name: &str) -> bool {
-        self.bindings
-            .get(&ObjectRef::new(name))
-            .and_then(|binding| binding.spec.clone()?.validation_actions)
-            .is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
-    }
-
-    /// The rules by which the webhook is asked about the kinds of RoleRules.
-    pub fn webhook_rules(&self) -> Vec<serde_json::Value> {
-        let configuration = self.webhooks.get(&ObjectRef::new(WEBHOOK_CONFIGURATION));
-        let webhooks = configuration.and_then(|configuration| configuration.webhooks.clone());
-        webhooks
-            .into_iter()
-            .flatten()
-            .filter(|webhook| webhook.name == ROLE_RULES_WEBHOOK_NAME)
-            .flat_map(|webhook| webhook.rules.unwrap_or_default())
-            .filter_map(|rule| serde_json::to_value(rule).ok())
-            .collect()
-    }
-}
-
-fn has_our_webhook(configuration: &MutatingWebhookConfiguration) -> bool {
-    configuration
-        .webhooks
-        .iter()
-        .flatten()
-        .any(|webhook| webhook.name == WEBHOOK_NAME)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_configuration_counts_only_with_our_webhook_in_it() {
-        let configuration = |name: &str| -> MutatingWebhookConfiguration {
-            serde_json::from_value(json!({ "webhooks": [{
-                "name": name, "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None"
-            }] }))
-            .unwrap()
-        };
-        assert!(has_our_webhook(&configuration("mutate.failover.dev")));
-        assert!(!has_our_webhook(&configuration("other")));
-        assert!(!has_our_webhook(&MutatingWebhookConfiguration::default()));
     }
 }

@@ -24,12 +24,11 @@ mod kind_watches;
 pub mod namespaces;
 pub mod object_roles;
 pub mod origins;
+#[cfg(feature = "server")]
+pub mod part;
 pub mod reconcile;
 pub mod release;
-pub mod role_lock;
+pub mod running_sweep;
 pub mod slot;
 pub mod snapshot;
-pub mod sweep;
-#[cfg(test)]
-pub(crate) mod testing;
 pub mod webhook_replicas;

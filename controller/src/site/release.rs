@@ -8,8 +8,8 @@ use kube::Client;
 
 use super::error::TurnError;
 use super::namespaces::{self, NamespaceMeta, Written};
-use super::sweep::Sweeper;
-use super::sweep::progress::Progress;
+use crate::sweep::Sweeper;
+use crate::sweep::progress::Progress;
 
 /// Gives back what is recorded on objects of these Namespaces where their layer is primary, and then takes our state off them.
 pub async fn release(

@@ -101,14 +101,14 @@ impl Observer {
         let live = self
             .enforcers
             .observe(leases.iter().map(AsRef::as_ref), now, at);
-        let Some(site) = self.caches.site() else {
-            return match self.caches.unreadable_site() {
+        let Some(site) = self.caches.shared.site() else {
+            return match self.caches.shared.unreadable_site() {
                 Some(_) => Sight::Unreadable,
                 None => Sight::NoSite,
             };
         };
         let site = self.own_sites.newest(site);
-        let role_rules = self.caches.role_rules.state();
+        let role_rules = self.caches.shared.role_rules.state();
         let (rules, errors) = RuleSet::with_role_rules(role_rules.iter().map(AsRef::as_ref));
         let mut problems: Vec<String> = errors
             .into_iter()
@@ -120,12 +120,12 @@ impl Observer {
         let mut seen = Seen {
             policies: policies.map(|p| self.own_policies.newest(p)).collect(),
             rules,
-            unreadable: self.caches.unreadable.all(),
+            unreadable: self.caches.shared.unreadable.all(),
             facts: Facts {
-                webhook_configured: self.caches.webhook_configured(),
+                webhook_configured: self.caches.shared.webhook_configured(),
                 policy_configured: self
                     .backstop
-                    .is_configured(&self.caches.policies, &self.caches.bindings),
+                    .is_configured(&self.caches.shared.policies, &self.caches.shared.bindings),
             },
             site,
             enrolled: Vec::new(),
@@ -137,7 +137,7 @@ impl Observer {
             live,
             at,
         };
-        for cached in self.caches.namespaces.state() {
+        for cached in self.caches.shared.namespaces.state() {
             let namespace = self.own_namespaces.newest(cached);
             let name = namespace.name_any();
             let metadata = &namespace.metadata;

@@ -12,6 +12,25 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// What the second try waits for of its own accord, at least.
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// A turn of a control loop that failed is tried again after half a second, then ever later up to about ten (this and as much
+/// again at random), and sooner when something changes; but never sooner than the first.
+pub const SHORTEST_BACKOFF: Duration = Duration::from_millis(500);
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// The delays of one run of failures of a control loop.
+pub fn backoff() -> backon::ExponentialBackoff {
+    growing(SHORTEST_BACKOFF, LONGEST_BACKOFF).build()
+}
+
+/// Delays that grow from `shortest` to `longest`, each with as much again at random, and never end.
+pub fn growing(shortest: Duration, longest: Duration) -> backon::ExponentialBuilder {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(shortest)
+        .with_max_delay(longest)
+        .with_jitter()
+        .without_max_times()
+}
+
 /// Calls until there is an answer, or patience has run out.
 ///
 /// A busy server is asked again after the time it names, and a random while that grows: those who were turned away together

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::readable::{Reader, UnreadableObjects};
+use super::retry::growing;
 use crate::clients::Timeouts;
 use crate::error_chain::causes;
 
@@ -34,12 +35,7 @@ pub fn config(timeouts: &Timeouts) -> watcher::Config {
 }
 
 pub fn backoff() -> watcher::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(LONGEST_BACKOFF)
-        .with_jitter()
-        .without_max_times()
-        .into()
+    growing(Duration::from_millis(250), LONGEST_BACKOFF).into()
 }
 
 /// Logs a watch that fails, now and then, and when it works again.

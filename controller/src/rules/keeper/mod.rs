@@ -17,16 +17,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource as _, ResourceExt as _};
+use tokio::sync::Notify;
 
 use super::{RulesError, needs, spend, write};
-use crate::site::error::{LONGEST_BACKOFF, backoff};
-use crate::site::informers::Caches;
-use crate::site::journal::events::Events;
-use crate::site::journal::messages::News;
-use crate::site::role_lock::Gate;
-use crate::site::sweep::Sweeper;
+use crate::events::Events;
+use crate::events::Message;
+use crate::informers::Informers;
+use crate::role_lock::RoleLock;
+use crate::sweep::Sweeper;
 use failover_runtime::kube::discovery;
 use failover_runtime::kube::own_writes::OwnWrites;
+use failover_runtime::kube::retry::{LONGEST_BACKOFF, backoff};
 
 /// Rights come and go without a watch of ours.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -39,9 +40,11 @@ const UNTIL_SEEN: Duration = Duration::from_secs(5);
 pub struct Keeper {
     client: Client,
     api: Api<RoleRule>,
-    caches: Caches,
+    informers: Informers,
+    /// Woken when something has changed in those.
+    changed: Arc<Notify>,
     sweeper: Sweeper,
-    gate: Gate,
+    role_lock: RoleLock,
     now: fn() -> Timestamp,
     events: Events,
     own: OwnWrites<RoleRule>,
@@ -58,18 +61,20 @@ impl std::fmt::Debug for Keeper {
 impl Keeper {
     pub fn new(
         client: Client,
-        caches: Caches,
+        informers: Informers,
+        changed: Arc<Notify>,
         sweeper: Sweeper,
-        gate: Gate,
+        role_lock: RoleLock,
         events: Events,
         now: fn() -> Timestamp,
     ) -> Self {
         Self {
             api: Api::all(client.clone()),
             client,
-            caches,
+            informers,
+            changed,
             sweeper,
-            gate,
+            role_lock,
             now,
             events,
             own: OwnWrites::default(),
@@ -98,13 +103,13 @@ impl Keeper {
             };
             tokio::time::sleep(SHORTEST_REST).await;
             // Out of time is as good a reason to look as news.
-            let _ = tokio::time::timeout(rest, self.caches.rules_changed()).await;
+            let _ = tokio::time::timeout(rest, self.changed.notified()).await;
         }
     }
 
     async fn look(&mut self) -> Result<(), RulesError> {
         let mut rules: Vec<Arc<RoleRule>> = self
-            .caches
+            .informers
             .role_rules
             .state()
             .into_iter()
@@ -112,7 +117,7 @@ impl Keeper {
             // What is in force of it stays so; what else it says is not for this version to judge, or to write over.
             .filter(|rule| {
                 let name = format!("RoleRule {}", rule.name_any());
-                self.caches.unreadable.find(&name).is_none()
+                self.informers.unreadable.find(&name).is_none()
             })
             .collect();
         let is_there = |uid: &String| rules.iter().any(|rule| rule.uid().as_ref() == Some(uid));
@@ -196,7 +201,7 @@ impl Keeper {
         };
         let in_force = next.and_then(|next| Rule::try_from(next).ok());
         let missing = match &in_force {
-            Some(rule) => needs::missing(&self.client, &self.caches, rule).await?,
+            Some(rule) => needs::missing(&self.client, &self.informers, rule).await?,
             None => Missing::default(),
         };
         let is_served = in_force.is_some_and(|rule| {
@@ -226,7 +231,7 @@ impl Keeper {
         if !is_looser || (deleted && !write::is_held(rule)) || !self.may_loosen() {
             return Ok(rule.clone());
         }
-        let gate = self.gate.clone();
+        let role_lock = self.role_lock.clone();
         let work = async {
             let enrolled = spend::enrolled(&self.client).await?;
             if !spend::all(&self.sweeper, &enrolled, &enforced, next.as_ref()).await? {
@@ -244,7 +249,7 @@ impl Keeper {
             write::status(&self.api, rule, status).await.map(Some)
         };
         // Dropped where the roles are to move; the next look tries again, if it still may.
-        match gate.within(work).await {
+        match role_lock.within(work).await {
             Some(Ok(Some(answer))) => {
                 let what = if deleted {
                     "the rule"
@@ -256,7 +261,7 @@ impl Keeper {
                 );
                 self.tell(
                     rule,
-                    News {
+                    Message {
                         warning: false,
                         reason: "Released",
                         note,
@@ -271,8 +276,8 @@ impl Keeper {
 
     /// Not while somebody has ordered otherwise, nor while nothing is to be moved.
     fn may_loosen(&self) -> bool {
-        self.caches.unreadable_site().is_none()
-            && self.caches.site().is_none_or(|site| {
+        self.informers.unreadable_site().is_none()
+            && self.informers.site().is_none_or(|site| {
                 site.spec.role == Role::Primary && !is_paused(&site, (self.now)())
             })
     }
@@ -281,8 +286,8 @@ impl Keeper {
     async fn sweep_at_once(&mut self, uid: &str, next: &RoleRuleSpec) -> Result<(), RulesError> {
         let paused = |site: Arc<_>| is_paused(&site, (self.now)());
         if self.swept.get(uid) == Some(next)
-            || self.caches.site().is_some_and(paused)
-            || self.caches.unreadable_site().is_some()
+            || self.informers.site().is_some_and(paused)
+            || self.informers.unreadable_site().is_some()
         {
             return Ok(());
         }
@@ -290,7 +295,7 @@ impl Keeper {
             let enrolled = spend::enrolled(&self.client).await?;
             spend::sweep(&self.sweeper, &enrolled, next).await
         };
-        let swept = self.gate.within(work).await.transpose()?;
+        let swept = self.role_lock.within(work).await.transpose()?;
         if swept.is_some_and(|swept| swept.left == 0) {
             self.swept.insert(uid.to_owned(), next.clone());
         }
@@ -300,8 +305,13 @@ impl Keeper {
     /// Waits until our own cache, by which the loop sweeps, does not know a rule any more.
     async fn until_unseen(&self, name: &str) {
         let gone = async {
-            while self.caches.role_rules.get(&ObjectRef::new(name)).is_some() {
-                self.caches.rules_changed().await;
+            while self
+                .informers
+                .role_rules
+                .get(&ObjectRef::new(name))
+                .is_some()
+            {
+                self.changed.notified().await;
             }
         };
         // A finalizer of somebody else's may keep it; then it is no more than a rule of theirs.
@@ -323,7 +333,7 @@ impl Keeper {
         if before.as_ref().is_some_and(same) {
             return;
         }
-        let news = News {
+        let news = Message {
             warning: now.status != "True",
             reason: if now.status == "True" {
                 "Ready"
@@ -335,7 +345,7 @@ impl Keeper {
         self.tell(rule, news);
     }
 
-    fn tell(&self, rule: &RoleRule, news: News) {
+    fn tell(&self, rule: &RoleRule, news: Message) {
         self.events
             .publish(&rule.object_ref(&()), &[news], (self.now)());
     }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::site::testing::fake_api::status as answer;
-use crate::site::testing::harness::{Bed, SITE, wall};
+use crate::testing::fake_api::status as answer;
+use crate::testing::harness::{Bed, SITE, wall};
 
 fn path(name: &str) -> String {
     format!("/apis/failover.dev/v1alpha1/rolerules/{name}")
@@ -41,9 +41,10 @@ async fn resting(role: &str) -> (Bed, Keeper) {
     let client = bed.api.client();
     let keeper = Keeper::new(
         client.clone(),
-        bed.caches.clone(),
+        bed.caches.shared.clone(),
+        Arc::clone(&bed.rules_changed),
         Sweeper::new(client.clone(), 4),
-        Gate::default(),
+        RoleLock::default(),
         Events::new(client, "controller-0"),
         wall,
     );
@@ -136,7 +137,7 @@ async fn what_was_swept_is_forgotten_with_its_rule() {
         put_rule(&bed, "gadgets", "example.com", uid);
         let cached = || {
             keeper
-                .caches
+                .informers
                 .role_rules
                 .state()
                 .first()

@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::site::checks::Moving;
-    use crate::site::testing::fake_api::FakeApi;
+    use crate::testing::fake_api::FakeApi;
 
     const NOW: &str = "2026-03-05T12:00:00Z";
 

@@ -1,5 +1,5 @@
 //! A look under way: the loop polls it while it rests, and drops it when it decides otherwise. No task of its own, as a
-//! [sweep](crate::site::sweep::running) is none.
+//! [sweep](super::super::running_sweep) is none.
 
 use std::pin::Pin;
 

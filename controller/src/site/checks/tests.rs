@@ -4,7 +4,7 @@ use failover_core::{NamespaceState, Roles};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::site::testing::fake_api::{FakeApi, status};
+use crate::testing::fake_api::{FakeApi, status};
 
 /// What the guards find before the demotion of a site with the one namespace `shop`.
 async fn guards(api: &FakeApi) -> LookReport {

@@ -8,33 +8,8 @@ use failover_core::api::{
 use failover_core::guards::GuardId;
 use failover_core::object_roles::Held;
 
-use crate::site::sweep::Swept;
-
-/// Something to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
-    pub warning: bool,
-    pub reason: &'static str,
-    pub note: String,
-}
-
-impl News {
-    fn normal(reason: &'static str, note: String) -> Self {
-        Self {
-            warning: false,
-            reason,
-            note,
-        }
-    }
-
-    fn warning(reason: &'static str, note: String) -> Self {
-        Self {
-            warning: true,
-            reason,
-            note,
-        }
-    }
-}
+use crate::events::Message;
+use crate::sweep::Swept;
 
 /// What a Site or a FailoverPolicy says of its walks.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +35,7 @@ impl<'a> Journal<'a> {
 }
 
 /// What is new in a journal.
-pub fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<News> {
+pub fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<Message> {
     let mut news = Vec::new();
     let ended = after
         .history
@@ -86,7 +61,7 @@ pub fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<News> {
 }
 
 /// What is new in a status.
-pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<News> {
+pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<Message> {
     let mut news = of_walk(Journal::of_site(before), Journal::of_site(after));
     let came: Vec<_> = after
         .namespaces
@@ -101,13 +76,13 @@ pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<News> {
         .map(String::as_str)
         .collect();
     if !came.is_empty() {
-        news.push(News::normal(
+        news.push(Message::normal(
             "NamespaceEnrolled",
             format!("enrolled: {}", came.join(", ")),
         ));
     }
     if !left.is_empty() {
-        news.push(News::normal(
+        news.push(Message::normal(
             "NamespaceLeft",
             format!("no longer enrolled: {}", left.join(", ")),
         ));
@@ -134,7 +109,7 @@ pub fn guards_that_came_to_hold(before: Journal<'_>, after: Journal<'_>) -> BTre
 
 /// What is asked of single objects and held back, and was not told before. The first are told in full: a thousand labels
 /// must not be a thousand events.
-pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Option<News> {
+pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Option<Message> {
     const IN_FULL: usize = 3;
     let new: Vec<_> = held.iter().filter(|held| !told.contains(*held)).collect();
     let named: Vec<_> = new
@@ -146,11 +121,11 @@ pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Option<News> {
         0 => String::new(),
         more => format!("; and {more} more, see kubectl failover status"),
     };
-    (!new.is_empty()).then(|| News::warning("HeldBack", format!("{}{more}", named.join("; "))))
+    (!new.is_empty()).then(|| Message::warning("HeldBack", format!("{}{more}", named.join("; "))))
 }
 
 /// What a sweep outside a transition corrected; `first` since namespaces came or a controller took over.
-pub fn of_sweep(swept: &Swept, first: bool) -> Option<News> {
+pub fn of_sweep(swept: &Swept, first: bool) -> Option<Message> {
     if swept.changed() == 0 {
         return None;
     }
@@ -169,13 +144,13 @@ pub fn of_sweep(swept: &Swept, first: bool) -> Option<News> {
     );
     // Objects of a namespace that has just come are expected not to conform.
     Some(if first {
-        News::normal("SweepCorrected", note)
+        Message::normal("SweepCorrected", note)
     } else {
-        News::warning("SweepCorrected", note)
+        Message::warning("SweepCorrected", note)
     })
 }
 
-fn started(transition: &Transition) -> News {
+fn started(transition: &Transition) -> Message {
     let from = transition
         .from
         .map_or("unknown", failover_core::Role::as_str);
@@ -194,7 +169,7 @@ fn started(transition: &Transition) -> News {
     } else {
         format!(" (overrides {})", transition.overrides.join(", "))
     };
-    News::normal(
+    Message::normal(
         "TransitionStarted",
         format!(
             "{from} to {}, epoch {}, request {}{who}{why}{overrides}",
@@ -203,7 +178,7 @@ fn started(transition: &Transition) -> News {
     )
 }
 
-fn finished(entry: &HistoryEntry) -> News {
+fn finished(entry: &HistoryEntry) -> Message {
     match entry.outcome {
         Outcome::Succeeded => {
             // Times in a status are whole seconds.
@@ -212,7 +187,7 @@ fn finished(entry: &HistoryEntry) -> News {
                 .0
                 .duration_since(entry.started_at.0)
                 .as_secs();
-            News::normal(
+            Message::normal(
                 "TransitionFinished",
                 format!(
                     "{} after {seconds} s, {} objects changed, request {}",
@@ -220,14 +195,14 @@ fn finished(entry: &HistoryEntry) -> News {
                 ),
             )
         }
-        Outcome::Superseded => News::warning(
+        Outcome::Superseded => Message::warning(
             "Superseded",
             format!(
                 "the transition to {} (request {}) gave way to a newer order before it was done",
                 entry.to, entry.id
             ),
         ),
-        Outcome::Unknown(word) => News::warning(
+        Outcome::Unknown(word) => Message::warning(
             "TransitionFinished",
             format!(
                 "the transition to {} (request {}) ended: {}",
@@ -239,10 +214,10 @@ fn finished(entry: &HistoryEntry) -> News {
     }
 }
 
-fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Option<News> {
+fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Option<Message> {
     let news = before.is_none_or(|before| before.state != step.state);
     match step.state {
-        StepState::Done if news && step.name != StepName::Guards => Some(News::normal(
+        StepState::Done if news && step.name != StepName::Guards => Some(Message::normal(
             "StepFinished",
             format!(
                 "to {}: {}{}{}",
@@ -282,7 +257,7 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
                     None => format!("{}: {}", b.guard, b.message),
                 })
                 .collect();
-            Some(News::warning(
+            Some(Message::warning(
                 reason,
                 format!(
                     "to {}, {}: {}",
@@ -364,7 +339,7 @@ mod tests {
         );
         assert_eq!(
             of_status(&begun, &written),
-            [News::normal(
+            [Message::normal(
                 "StepFinished",
                 "to secondary: traffic after 2 s, 3 objects changed".into()
             )]
@@ -402,7 +377,7 @@ mod tests {
         let peer = held("peer-unknown", "no peer");
         assert_eq!(
             of_status(&started, &peer),
-            [News::warning(
+            [Message::warning(
                 "GuardHeld",
                 "to secondary, guards: peer-unknown: no peer".into()
             )]
@@ -430,7 +405,7 @@ mod tests {
         let news = of_walk(before, begun);
         assert_eq!(
             news,
-            [News::normal(
+            [Message::normal(
                 "TransitionStarted",
                 "primary to secondary, epoch 3, request 1 by jo: drill".into()
             )]
@@ -445,8 +420,8 @@ mod tests {
         assert_eq!(
             of_status(&before, &after),
             [
-                News::normal("NamespaceEnrolled", "enrolled: c".into()),
-                News::normal("NamespaceLeft", "no longer enrolled: a".into())
+                Message::normal("NamespaceEnrolled", "enrolled: c".into()),
+                Message::normal("NamespaceLeft", "no longer enrolled: a".into())
             ]
         );
     }

@@ -1,5 +1,4 @@
-//! What is reported of a transition: the Site's status, Events and log lines.
+//! What is reported of a transition: the Site's status, and what Events and log lines say.
 
-pub mod events;
 pub mod messages;
 pub mod status;

@@ -130,7 +130,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::site::testing::fake_api::FakeApi;
+    use crate::testing::fake_api::FakeApi;
 
     fn path(namespace: &str, name: &str) -> String {
         format!("/apis/failover.dev/v1alpha1/namespaces/{namespace}/failoverpolicies/{name}")

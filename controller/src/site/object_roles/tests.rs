@@ -10,7 +10,7 @@ use failover_core::origin::Origin;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::site::testing::harness::{Bed, LAG, SHOP, WEB, is_ready};
+use crate::testing::harness::{Bed, LAG, SHOP, WEB, is_ready};
 
 const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
 

@@ -7,8 +7,8 @@ use rstest::rstest;
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::site::testing::fake_api::{Asked, status};
-use crate::site::testing::harness::{Bed, SHOP, WEB, is_ready, lease};
+use crate::testing::fake_api::{Asked, status};
+use crate::testing::harness::{Bed, SHOP, WEB, is_ready, lease};
 
 const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
 

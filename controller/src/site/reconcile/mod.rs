@@ -19,24 +19,25 @@ use kube::{Client, Resource as _};
 use tokio::time::Instant;
 
 use crate::args::SiteArgs;
+use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::role_lock::RoleLock;
 use crate::site::background::{Finished, Next, Work};
 use crate::site::checks::Looker;
-use crate::site::error::{LONGEST_BACKOFF, SHORTEST_BACKOFF, TurnError, backoff};
+use crate::site::error::TurnError;
 use crate::site::failover_policies;
 use crate::site::informers::Caches;
-use crate::site::journal::events::Events;
 use crate::site::journal::messages::{self, Journal};
 use crate::site::journal::status;
 use crate::site::namespaces::{self, NamespaceMeta};
 use crate::site::object_roles::{Answered, Answers};
 use crate::site::release;
-use crate::site::role_lock::Gate;
 use crate::site::slot::Slot;
 use crate::site::snapshot::{Observer, Seen, Sight};
-use crate::site::sweep::Sweeper;
 use crate::site::webhook_replicas;
+use crate::sweep::Sweeper;
 use failover_runtime::error_chain::causes;
+use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF, backoff};
 
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
@@ -52,7 +53,7 @@ pub struct Parts {
     pub deadlines: Deadlines,
     pub events: Events,
     pub metrics: Metrics,
-    pub gate: Gate,
+    pub role_lock: RoleLock,
     /// Of the webhook replicas' Leases.
     pub lease_namespace: String,
     /// How long such a Lease may be silent before it is cleared away.
@@ -68,7 +69,7 @@ impl Parts {
         client: &Client,
         caches: &Caches,
         metrics: &Metrics,
-        gate: Gate,
+        role_lock: RoleLock,
         name: &str,
         args: &SiteArgs,
     ) -> Self {
@@ -80,7 +81,7 @@ impl Parts {
             deadlines: args.waits.deadlines(),
             events: Events::new(client.clone(), name),
             metrics: metrics.clone(),
-            gate,
+            role_lock,
             lease_namespace: args.lease_namespace.clone(),
             forget_after: args.forget_after,
             sweep_every: args.sweep_every,
@@ -97,7 +98,7 @@ pub struct Reconciler {
     deadlines: Deadlines,
     events: Events,
     metrics: Metrics,
-    gate: Gate,
+    role_lock: RoleLock,
     /// Of the webhook's replicas.
     leases: Api<Lease>,
     sweep_every: Duration,
@@ -138,7 +139,7 @@ impl Reconciler {
             deadlines,
             events,
             metrics,
-            gate,
+            role_lock,
             lease_namespace,
             forget_after,
             sweep_every,
@@ -152,7 +153,7 @@ impl Reconciler {
             deadlines,
             events,
             metrics,
-            gate,
+            role_lock,
             sweep_every,
             now,
             refused: BTreeMap::new(),
@@ -315,8 +316,8 @@ impl Reconciler {
         seen: &Seen,
         desired: Vec<EnrolledNamespace>,
     ) -> Result<(), TurnError> {
-        let gate = self.gate.clone();
-        let _moving = gate.moving().await;
+        let role_lock = self.role_lock.clone();
+        let _moving = role_lock.moving().await;
         status::confirm(&self.client, &seen.site).await?;
         let enrolled = seen.enrolled.iter().map(|n| (n.name.as_str(), n));
         let enrolled: BTreeMap<&str, &EnrolledNamespace> = enrolled.collect();

@@ -8,12 +8,13 @@ use kube::Resource as _;
 use tokio::time::Instant;
 
 use super::Reconciler;
+use crate::events::Message;
 use crate::metrics::GuardLabels;
 use crate::site::background::Finished;
-use crate::site::error::{LONGEST_BACKOFF, SHORTEST_BACKOFF};
 use crate::site::failover_policies;
-use crate::site::journal::messages::{self, Journal, News};
+use crate::site::journal::messages::{self, Journal};
 use crate::site::snapshot::{Seen, Sight};
+use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF};
 
 impl Reconciler {
     pub(super) fn count_guards(&self, before: Journal<'_>, after: Journal<'_>) {
@@ -33,7 +34,7 @@ impl Reconciler {
         let held = [&compiled.held[..], &compiled.orphaned].concat();
         let news = messages::of_held(&self.told_held, &held);
         self.told_held = held.into_iter().collect();
-        let news: Vec<News> = news.into_iter().collect();
+        let news: Vec<Message> = news.into_iter().collect();
         self.events
             .publish(&seen.site.object_ref(&()), &news, seen.at);
     }
@@ -104,7 +105,7 @@ impl Reconciler {
             return;
         }
         let news = messages::of_sweep(&finished.swept, finished.first);
-        let news: Vec<News> = news.into_iter().collect();
+        let news: Vec<Message> = news.into_iter().collect();
         self.events
             .publish(&seen.site.object_ref(&()), &news, finished.at);
     }

@@ -8,8 +8,8 @@ use failover_core::api::{Outcome, Phase, StepActivity, StepState, Transition};
 use serde_json::json;
 
 use super::*;
-use crate::site::testing::fake_api::{Asked, FakeApi, Fault, status as answer};
-use crate::site::testing::harness::{Bed, LAG, SHOP, SITE, WEB, follow, is_ready, lease};
+use crate::testing::fake_api::{Asked, FakeApi, Fault, status as answer};
+use crate::testing::harness::{Bed, LAG, SHOP, SITE, WEB, follow, is_ready, lease};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_secondary_is_taken_over_by_a_demotion() {
@@ -507,7 +507,7 @@ async fn a_namespace_that_refuses_its_labels_does_not_keep_the_others_up() {
 async fn without_a_site_nothing_is_touched() {
     let api = FakeApi::new();
     let policies_hang = Arc::default();
-    let (caches, feed) = follow(&api, Arc::clone(&policies_hang));
+    let (caches, rules_changed, feed) = follow(&api, Arc::clone(&policies_hang));
     api.put(
         SHOP,
         json!({ "metadata": { "labels": { "failover.dev/workloads": "secondary" } } }),
@@ -515,6 +515,7 @@ async fn without_a_site_nothing_is_touched() {
     let bed = Bed {
         api,
         caches,
+        rules_changed,
         metrics: Metrics::new(),
         policies_hang,
         feed,

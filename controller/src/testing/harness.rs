@@ -20,16 +20,17 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::fake_api::FakeApi;
+use crate::events::Events;
+use crate::informers::Informers;
 use crate::metrics::Metrics;
+use crate::role_lock::RoleLock;
 use crate::site::checks::Looker;
 use crate::site::exemptions::ExemptLabels;
 use crate::site::informers::Caches;
-use crate::site::journal::events::Events;
 use crate::site::namespaces::NamespaceMeta;
 use crate::site::origins::OriginWatches;
 use crate::site::reconcile::{Parts, Reconciler};
-use crate::site::role_lock::Gate;
-use crate::site::sweep::Sweeper;
+use crate::sweep::Sweeper;
 use failover_runtime::kube::readable::{Reader, UnreadableObjects};
 
 pub(crate) const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
@@ -52,6 +53,8 @@ pub(crate) const LAG: Duration = Duration::from_millis(30);
 pub(crate) struct Bed {
     pub(crate) api: FakeApi,
     pub(crate) caches: Caches,
+    /// Woken by the caches that parts share, for those who look after RoleRules.
+    pub(crate) rules_changed: Arc<Notify>,
     pub(crate) metrics: Metrics,
     /// The watch of FailoverPolicies hangs.
     pub(crate) policies_hang: Arc<AtomicBool>,
@@ -65,7 +68,7 @@ impl Bed {
     pub(crate) async fn new(role: &str) -> Self {
         let api = FakeApi::new();
         let policies_hang = Arc::new(AtomicBool::new(false));
-        let (caches, feed) = follow(&api, Arc::clone(&policies_hang));
+        let (caches, rules_changed, feed) = follow(&api, Arc::clone(&policies_hang));
         api.put(HOOK, json!({ "metadata": {}, "webhooks": [{
             "name": "mutate.failover.dev", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None"
         }] }));
@@ -87,6 +90,7 @@ impl Bed {
         Self {
             api,
             caches,
+            rules_changed,
             metrics: Metrics::new(),
             policies_hang,
             feed,
@@ -103,7 +107,7 @@ impl Bed {
             deadlines: Deadlines::default(),
             events: Events::new(client.clone(), "controller-0"),
             metrics: self.metrics.clone(),
-            gate: Gate::default(),
+            role_lock: RoleLock::default(),
             lease_namespace: "failover-enforcers".into(),
             forget_after: Duration::from_secs(600),
             sweep_every: Duration::from_secs(60),
@@ -175,7 +179,7 @@ pub(crate) fn is_ready(status: &SiteStatus) -> bool {
 pub(crate) fn follow(
     api: &FakeApi,
     policies_hang: Arc<AtomicBool>,
-) -> (Caches, AbortOnDropHandle<()>) {
+) -> (Caches, Arc<Notify>, AbortOnDropHandle<()>) {
     fn empty<K>() -> (reflector::Store<K>, Writer<K>)
     where
         K: kube::Resource<DynamicType = ()> + Clone + 'static,
@@ -208,20 +212,22 @@ pub(crate) fn follow(
         let _ = send.lock().unwrap().send((path.to_owned(), object.clone()));
     });
     let caches = Caches {
-        sites,
-        namespaces,
-        role_rules,
+        shared: Informers {
+            sites,
+            namespaces,
+            role_rules,
+            webhooks,
+            policies,
+            bindings,
+            unreadable,
+        },
         failover_policies,
         exempt: ExemptLabels::default(),
         origins: OriginWatches::default(),
         enforcer_leases: leases,
-        webhooks,
-        policies,
-        bindings,
-        unreadable,
         changed: Arc::clone(&changed),
-        rules_changed: Arc::clone(&rules_changed),
     };
+    let wake = Arc::clone(&rules_changed);
     let feed = tokio::spawn(async move {
         while let Some((path, object)) = changes.recv().await {
             tokio::time::sleep(LAG).await;
@@ -246,10 +252,10 @@ pub(crate) fn follow(
                 continue;
             }
             changed.notify_one();
-            rules_changed.notify_one();
+            wake.notify_one();
         }
     });
-    (caches, AbortOnDropHandle::new(feed))
+    (caches, rules_changed, AbortOnDropHandle::new(feed))
 }
 
 pub(crate) fn lease(api: &FakeApi, revision: i64) {

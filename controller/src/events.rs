@@ -17,8 +17,6 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::sync::mpsc;
 
-use super::messages::News;
-
 /// Where events about objects without a namespace belong.
 const NAMESPACE: &str = "default";
 
@@ -33,6 +31,32 @@ const QUEUE: usize = 512;
 
 /// How many are written at once.
 const AT_ONCE: usize = 4;
+
+/// What an Event, and the log line beside it, say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub warning: bool,
+    pub reason: &'static str,
+    pub note: String,
+}
+
+impl Message {
+    pub fn normal(reason: &'static str, note: String) -> Self {
+        Self {
+            warning: false,
+            reason,
+            note,
+        }
+    }
+
+    pub fn warning(reason: &'static str, note: String) -> Self {
+        Self {
+            warning: true,
+            reason,
+            note,
+        }
+    }
+}
 
 /// Publishes events. What is published is written even once this has been dropped: it has happened.
 pub struct Events {
@@ -63,7 +87,7 @@ impl Events {
 
     /// Logs the news and has them written as Events on this object. Nobody waits for that, and that an Event cannot be written
     /// holds nothing up.
-    pub fn publish(&self, regarding: &ObjectReference, news: &[News], now: Timestamp) {
+    pub fn publish(&self, regarding: &ObjectReference, news: &[Message], now: Timestamp) {
         let object = name_of(regarding);
         for news in news {
             if news.warning {
@@ -85,7 +109,7 @@ impl Events {
         }
     }
 
-    fn event(&self, regarding: &ObjectReference, news: &News, now: Timestamp) -> Event {
+    fn event(&self, regarding: &ObjectReference, news: &Message, now: Timestamp) -> Event {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let name = regarding.name.as_deref().unwrap_or_default();
         let name = name.get(..LONGEST_NAME).unwrap_or(name);
@@ -175,9 +199,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_event_stands_on_its_object_and_where_kubectl_looks_for_it() {
-        let api = crate::site::testing::fake_api::FakeApi::new();
+        let api = crate::testing::fake_api::FakeApi::new();
         let events = Events::new(api.client(), "controller-0");
-        let news = News {
+        let news = Message {
             warning: true,
             reason: "Stalled",
             note: "why".into(),

@@ -1,7 +1,7 @@
 //! One at a time: either the effective roles move, or somebody writes on the strength of what they are.
 //!
 //! A sweep under roles that have changed meanwhile is worse than none: it would make passive what has just been restored.
-//! The loop stops its own sweep before it labels namespaces; whoever else sweeps does so [within the gate](Gate::within),
+//! The loop stops its own sweep before it labels namespaces; whoever else sweeps does so [under the lock](RoleLock::within),
 //! and is dropped as soon as the roles are to move.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// Shared by the loop and by those who sweep beside it.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<Inner>);
+pub struct RoleLock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -19,7 +19,7 @@ struct Inner {
     waiting: watch::Sender<usize>,
 }
 
-impl Default for Gate {
+impl Default for RoleLock {
     fn default() -> Self {
         Self(Arc::new(Inner {
             lock: Mutex::default(),
@@ -28,7 +28,7 @@ impl Default for Gate {
     }
 }
 
-impl Gate {
+impl RoleLock {
     /// Waits until nobody relies on the roles any more. They may move until the guard is dropped.
     pub async fn moving(&self) -> MutexGuard<'_, ()> {
         self.0.waiting.send_modify(|waiting| *waiting += 1);
@@ -65,26 +65,30 @@ mod tests {
 
     #[tokio::test]
     async fn what_relies_on_the_roles_is_dropped_when_they_are_to_move() {
-        let gate = Gate::default();
+        let role_lock = RoleLock::default();
         let started = tokio::sync::Notify::new();
-        let work = gate.within(async {
+        let work = role_lock.within(async {
             started.notify_one();
             pending::<()>().await;
         });
         let mover = async {
             started.notified().await;
-            drop(gate.moving().await);
+            drop(role_lock.moving().await);
         };
         let (done, ()) = tokio::join!(work, mover);
         assert_eq!(done, None);
-        assert_eq!(gate.within(ready(7)).await, Some(7), "and then goes on");
+        assert_eq!(
+            role_lock.within(ready(7)).await,
+            Some(7),
+            "and then goes on"
+        );
     }
 
     #[tokio::test]
     async fn nothing_relies_on_roles_that_are_moving() {
-        let gate = Gate::default();
-        let moving = gate.moving().await;
-        let mut work = std::pin::pin!(gate.within(ready(7)));
+        let role_lock = RoleLock::default();
+        let moving = role_lock.moving().await;
+        let mut work = std::pin::pin!(role_lock.within(ready(7)));
         let early = futures::poll!(work.as_mut());
         assert!(early.is_pending());
         drop(moving);

@@ -10,8 +10,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use failover_core::transition::SweepProgress;
+
 use super::*;
-use crate::site::testing::fake_api::{FakeApi, Fault, ok, status};
+use crate::testing::fake_api::{FakeApi, Fault, ok, status};
 
 const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
 const RECORD: &str = "failover.dev/restore";

@@ -13,7 +13,6 @@
 pub mod drift;
 pub mod progress;
 pub mod remedy;
-pub mod running;
 
 use std::collections::HashMap;
 
@@ -24,11 +23,11 @@ use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 
-use super::sweep::drift::{Scope, Stray, Survey, SurveyError, survey};
-use super::sweep::progress::Progress;
-use super::sweep::remedy::{Fixed, fix};
+use drift::{Scope, Stray, Survey, SurveyError, survey};
 use failover_runtime::kube::discovery::{self, DiscoveryError};
 use failover_runtime::kube::error::ObjectError;
+use progress::Progress;
+use remedy::{Fixed, fix};
 
 /// How often everything is gone through again while that still helps. More than two are needed only where something
 /// writes against us and the webhook is down.

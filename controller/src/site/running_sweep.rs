@@ -13,10 +13,10 @@ use failover_core::{Layer, RuleSet};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::progress::Progress;
-use super::{SweepError, Sweeper, Swept};
+use super::object_roles::in_force;
 use crate::metrics::{Metrics, SweepLabels, WriterLabels};
-use crate::site::object_roles::in_force;
+use crate::sweep::progress::Progress;
+use crate::sweep::{SweepError, Sweeper, Swept};
 
 type Work = Pin<Box<dyn Future<Output = Result<Swept, SweepError>> + Send>>;
 

@@ -1,0 +1,57 @@
+//! The role of the site, as a part of the controller.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::informers::Caches;
+use super::reconcile::{Parts, Reconciler};
+use crate::part::{Context, Part};
+
+#[derive(Debug)]
+pub struct SitePart {
+    context: Context,
+    caches: Caches,
+}
+
+impl SitePart {
+    /// Starts its watches; `changed` is woken by those that all parts share.
+    pub fn start(context: &Context, changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
+        Self {
+            caches: Caches::start(
+                &context.clients.watches,
+                context.informers.clone(),
+                changed,
+                &context.args.site.lease_namespace,
+                tasks,
+            ),
+            context: context.clone(),
+        }
+    }
+}
+
+impl Part for SitePart {
+    fn synced(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.caches.synced())
+    }
+
+    fn lead(&self) -> BoxFuture<'_, Infallible> {
+        let Context {
+            args,
+            clients,
+            metrics,
+            role_lock,
+            ..
+        } = &self.context;
+        let (client, role_lock) = (&clients.requests, role_lock.clone());
+        Box::pin(async move {
+            self.caches.synced().await;
+            let name = &args.name;
+            let parts = Parts::new(client, &self.caches, metrics, role_lock, name, &args.site);
+            Reconciler::new(client.clone(), parts).run().await
+        })
+    }
+}
