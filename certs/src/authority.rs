@@ -5,10 +5,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::parsed::CLOCK_SKEW;
-
-use crate::name::Name;
-
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -16,6 +12,8 @@ use rcgen::{
 };
 use rustls_pki_types::PrivateKeyDer;
 
+use crate::name::Name;
+use crate::parsed::CLOCK_SKEW;
 use crate::parsed::{ParseError, Parsed};
 
 /// How long an authority lives. It is renewed after two thirds; the last third is ample for every leaf it has issued to run

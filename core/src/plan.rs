@@ -1,12 +1,11 @@
 //! What a role would change, before it does: [`plan_object`] runs the same function as the webhook on a copy.
 
-use crate::object::ObjectRef;
-
 use serde_json::Value;
 
 use crate::admission::rewrite::{Rewrite, RewriteError, is_owned, rewrite_stored};
 use crate::names::RESTORE_ANNOTATION;
 use crate::namespace::{ExemptLabel, NamespaceState, Standing};
+use crate::object::ObjectRef;
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
 

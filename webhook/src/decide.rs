@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
-use crate::outcome::About;
-
 use failover_core::admission::namespace;
 use failover_core::admission::rewrite::{Rewrite, RewriteError};
 use failover_core::admission::{self, Operation};
@@ -13,6 +11,7 @@ use failover_core::namespace::may_enrol;
 use failover_core::{Role, RuleSet};
 use serde_json::value::RawValue;
 
+use crate::outcome::About;
 use crate::outcome::Outcome;
 use crate::review::{Request, Review, Unreadable, Verdict};
 use crate::store::Store;

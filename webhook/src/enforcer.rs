@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use failover_core::names::{ENFORCER_LABEL, NAMESPACES_ANNOTATION, REVISION_ANNOTATION};
+use failover_runtime::error_chain::causes;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::readiness::{CONTACT_LIMIT, LEASE_DURATION, Readiness};
 use crate::store::{Seen, Store};
-use failover_runtime::error_chain::causes;
 
 /// How often the Lease is renewed while nothing changes.
 const EVERY: Duration = Duration::from_secs(5);

@@ -21,6 +21,9 @@ use failover_certs::{
     Act, Expiry, IssueError, Situation, Stored, decide, expiry, issue_authority, issue_leaf,
 };
 use failover_core::names::{CONTROLLER_MANAGER, TLS_SECRET, WEBHOOK_CONFIGURATION};
+use failover_runtime::error_chain::causes;
+use failover_runtime::kube::field_manager;
+use failover_runtime::kube::retry::growing;
 use futures::future::{BoxFuture, ready};
 use futures::{Stream, StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -38,8 +41,6 @@ use crate::metrics::{CertificateLabels, Metrics};
 use crate::part::{Context, Part};
 use crate::timeouts::TIMEOUTS;
 use configuration::{ConfigurationError, Webhook};
-use failover_runtime::error_chain::causes;
-use failover_runtime::kube::retry::growing;
 
 /// A failed turn is taken again after a second, then ever later up to half a minute, and sooner when something changes; but
 /// never sooner than the first.
@@ -350,10 +351,7 @@ fn configuration_name() -> String {
 }
 
 fn params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    field_manager::patch(CONTROLLER_MANAGER)
 }
 
 fn backoff() -> backon::ExponentialBackoff {

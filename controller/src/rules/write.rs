@@ -2,8 +2,9 @@
 
 use failover_core::api::{RoleRule, RoleRuleStatus};
 use failover_core::names::{CONTROLLER_MANAGER, IN_FORCE_FINALIZER};
+use failover_runtime::kube::{field_manager, status};
 use kube::ResourceExt as _;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch};
 use serde_json::json;
 
 use super::RulesError;
@@ -20,13 +21,8 @@ pub(super) async fn status(
 ) -> Result<RoleRule, RulesError> {
     let mut rule = rule.clone();
     rule.status = Some(status);
-    rule.metadata.managed_fields = None;
-    let params = PostParams {
-        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
     let name = rule.name_any();
-    api.replace_status(&name, &params, &rule)
+    status::replace(api, CONTROLLER_MANAGER, rule)
         .await
         .map_err(|source| RulesError::Write { name, source })
 }
@@ -46,10 +42,7 @@ pub(super) async fn finalizer(
         "resourceVersion": rule.resource_version(),
         "finalizers": finalizers,
     }});
-    let params = PatchParams {
-        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
+    let params = field_manager::patch(CONTROLLER_MANAGER);
     let name = rule.name_any();
     api.patch(&name, &params, &Patch::Merge(patch))
         .await

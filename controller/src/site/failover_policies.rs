@@ -14,9 +14,10 @@ use failover_core::transition::{
     decide_policy, promoting,
 };
 use failover_runtime::error_chain::causes;
+use failover_runtime::kube::status;
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use tokio::time::Instant;
 
@@ -215,11 +216,5 @@ async fn write(
     let api: Api<FailoverPolicy> = Api::namespaced(client.clone(), &namespace);
     let mut policy = policy.clone();
     policy.status = Some(status);
-    policy.metadata.managed_fields = None;
-    let params = PostParams {
-        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    api.replace_status(&policy.name_any(), &params, &policy)
-        .await
+    status::replace(&api, CONTROLLER_MANAGER, policy).await
 }

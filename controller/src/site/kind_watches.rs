@@ -11,6 +11,7 @@ use failover_core::api::RoleRule;
 use failover_core::object::ObjectKey;
 use failover_core::{Rule, RuleSet};
 use failover_runtime::error_chain::causes;
+use failover_runtime::kube::discovery;
 use failover_runtime::kube::watch::{FailureLog, backoff, config};
 use futures::StreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
@@ -24,7 +25,6 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::timeouts::TIMEOUTS;
-use failover_runtime::kube::discovery;
 
 /// How often it is asked which kinds are served. What is known of a CRD that has just come may be so old.
 const DISCOVER_EVERY: Duration = Duration::from_secs(30);

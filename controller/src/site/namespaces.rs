@@ -7,10 +7,11 @@ use failover_core::NamespaceState;
 use failover_core::names::{CONTROLLER_MANAGER, ENFORCE_LABEL};
 use failover_core::namespace::Enforcement;
 use failover_core::transition::EnrolledNamespace;
+use failover_runtime::kube::field_manager;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use kube::core::PartialObjectMeta;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
@@ -42,10 +43,7 @@ pub async fn write_all(
         .map(|(patch, current)| {
             let namespaces = namespaces.clone();
             async move {
-                let params = PatchParams {
-                    field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-                    ..PatchParams::default()
-                };
+                let params = field_manager::patch(CONTROLLER_MANAGER);
                 let name = current.name_any();
                 let answer = namespaces
                     .patch_metadata(&name, &params, &Patch::Merge(patch))

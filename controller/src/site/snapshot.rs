@@ -9,6 +9,7 @@ use failover_core::guards::Facts;
 use failover_core::namespace::may_enrol;
 use failover_core::transition::EnrolledNamespace;
 use failover_core::{NamespaceState, RuleSet};
+use failover_runtime::kube::own_writes::OwnWrites;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
@@ -19,7 +20,6 @@ use super::informers::Caches;
 use super::namespaces::{self, NamespaceMeta};
 use super::origins::OriginWatches;
 use super::webhook_replicas::{Enforcers, Live};
-use failover_runtime::kube::own_writes::OwnWrites;
 
 /// One look at the cluster.
 #[derive(Debug)]

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use failover_core::names::{NAMESPACES_ANNOTATION, REVISION_ANNOTATION};
 use failover_core::transition::Enforcer;
+use failover_runtime::error_chain::causes;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, Preconditions};
 use tokio::time::Instant;
-
-use failover_runtime::error_chain::causes;
 
 /// For a Lease that does not say; the webhook's own value.
 const DEFAULT_DURATION: Duration = Duration::from_secs(15);

@@ -7,13 +7,12 @@ use failover_core::object::ObjectRef;
 use failover_core::plan::role_of;
 use failover_core::transition::EnrolledNamespace;
 use failover_core::{Role, Rule};
-use futures::{StreamExt as _, TryStreamExt as _};
-use kube::Client;
-use serde_json::Value;
-
 use failover_runtime::kube::error::ObjectError;
 use failover_runtime::kube::objects::{Objects, PAGE};
 use failover_runtime::kube::retry::patiently;
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::Client;
+use serde_json::Value;
 
 /// With [`PAGE`] it bounds what is in memory, whatever the cluster holds.
 const LISTS_AT_ONCE: usize = 4;

@@ -20,12 +20,12 @@ use failover_core::RuleSet;
 use failover_core::api::Blocked;
 use failover_core::guards::GuardId;
 use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace};
+use failover_runtime::kube::discovery::{self, DiscoveryError};
+use failover_runtime::kube::error::ObjectError;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 
 use drift::{Scope, Stray, Survey, SurveyError, survey};
-use failover_runtime::kube::discovery::{self, DiscoveryError};
-use failover_runtime::kube::error::ObjectError;
 use progress::Progress;
 use remedy::{Fixed, fix};
 

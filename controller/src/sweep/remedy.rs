@@ -5,11 +5,11 @@ use std::time::Duration;
 use failover_core::Pointer;
 use failover_core::admission::rewrite::Rewrite;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::retry::patiently;
 use serde_json::{Value, json};
 
 use super::drift::{Scope, Verdict};
-use failover_runtime::kube::error::ObjectError;
-use failover_runtime::kube::retry::patiently;
 
 /// How often an object that changes under our hands is decided anew.
 const TRIES: u32 = 5;

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use failover_core::transition::SweepProgress;
 use failover_core::{NamespaceState, Role};
 use http::Method;
 use http::header::RETRY_AFTER;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-
-use failover_core::transition::SweepProgress;
 
 use super::*;
 use crate::testing::fake_api::{FakeApi, Fault, ok, status};

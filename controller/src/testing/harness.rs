@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use failover_core::api::{FailoverPolicy, Phase, RoleRule, Site, SiteStatus};
 use failover_core::transition::Deadlines;
+use failover_runtime::kube::readable::{Reader, UnreadableObjects};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -31,7 +32,6 @@ use crate::site::namespaces::NamespaceMeta;
 use crate::site::origins::OriginWatches;
 use crate::site::reconcile::{Parts, Reconciler};
 use crate::sweep::Sweeper;
-use failover_runtime::kube::readable::{Reader, UnreadableObjects};
 
 pub(crate) const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
 pub(crate) const SHOP: &str = "/api/v1/namespaces/shop";

@@ -5,11 +5,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::role::Mode;
-
 use super::transition::{HistoryEntry, Transition};
 use super::unknown::Unknown;
 use crate::checks::batch::HeldJobs;
+use crate::role::Mode;
 use crate::role::{Epoch, Role, Roles};
 
 /// The role of this cluster among two that run the same applications.

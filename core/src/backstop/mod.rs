@@ -32,7 +32,6 @@ use crate::names::{
 };
 use crate::rules::rule::{Active, Field, Reach, Rule};
 use crate::rules::set::RuleSet;
-
 use cel::{Values, literal};
 
 /// Selects everything of the backstop, built in or of a RoleRule.

@@ -38,15 +38,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::object::ObjectKey;
-
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
 use crate::namespace::{EnrolledNamespace, ExemptLabel, ObjectRole, ObjectRoles, Standing};
+use crate::object::ObjectKey;
 use crate::origin::Origins;
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
-
 use requests::Asked;
 
 /// Everything that is asked, and everything that decides about it.

@@ -5,8 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bolero::{TypeGenerator, produce};
-use serde_json::{Value, json};
-
 use failover_core::admission::record::Record;
 use failover_core::json::pointer::{MAX_SEGMENTS, Pointer};
 use failover_core::names::{
@@ -16,6 +14,7 @@ use failover_core::namespace::{ExemptLabel, NamespaceState};
 use failover_core::role::Layer;
 use failover_core::rules::rule::Field;
 use failover_core::rules::set::RuleSet;
+use serde_json::{Value, json};
 
 /// A part of a text: something that means something there, or any character.
 #[derive(Clone, Debug, TypeGenerator)]

@@ -1,6 +1,7 @@
 //! Server-side apply and removal of what is installed.
 
 use failover_core::names::{CLI_MANAGER, SYSTEM_NAMESPACE};
+use failover_runtime::kube::field_manager;
 use kube::Resource as _;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, Request};
@@ -119,8 +120,7 @@ impl Cluster {
         let params = PatchParams {
             dry_run,
             force,
-            field_manager: Some(manager.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(manager)
         };
         let after = self
             .patch(manifest, &params, &Patch::Apply(manifest.object()))

@@ -1,8 +1,9 @@
 //! Answers of the API server that are not what was asked for, told apart by what a person can do about them.
 
-use crate::error::Failure;
 use failover_runtime::error_chain::{causes, chain, root_cause};
 use failover_runtime::kube::server_certificate;
+
+use crate::error::Failure;
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, OBJECTS_ANNOTATION, UNENR
 use failover_core::namespace::{Enforcement, ObjectRoles, may_enrol};
 use failover_core::transition::Presence;
 use failover_core::{Layer, NamespaceState};
+use failover_runtime::kube::field_manager;
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -161,10 +162,7 @@ impl Cluster {
 }
 
 fn manager() -> PatchParams {
-    PatchParams {
-        field_manager: Some(CLI_MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    field_manager::patch(CLI_MANAGER)
 }
 
 /// `None`: it is not enrolled.

@@ -4,6 +4,7 @@
 use failover_core::Rule;
 use failover_core::json::lean::Lean;
 use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, EXEMPT, EXEMPT_REASON_ANNOTATION};
+use failover_runtime::kube::field_manager;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::Request;
 use serde::Deserialize;
@@ -102,8 +103,7 @@ impl Cluster {
         }
         let params = PatchParams {
             dry_run,
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(CLI_MANAGER)
         };
         let request = Request::new(path(&rule.api_version(), &rule.resource, namespace))
             .patch(name, &params, &Patch::Merge(patch))

@@ -4,6 +4,7 @@
 //! installation stands, with nothing enforced.
 
 use failover_core::names::CLI_MANAGER;
+use failover_runtime::kube::field_manager;
 use kube::api::{Patch, PatchParams};
 use kube::core::Status;
 use serde_json::Value;
@@ -62,8 +63,7 @@ impl Cluster {
         let params = PatchParams {
             dry_run: true,
             force,
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(CLI_MANAGER)
         };
         let mut objects = Vec::new();
         for manifest in manifests.iter().filter(|m| CHECKED.contains(&m.kind())) {

@@ -5,6 +5,7 @@ use failover_core::names::{
     CLI_MANAGER, IN_FORCE_FINALIZER, ROLE_RULE_LABEL, ROLE_RULES_MANAGER, ROLE_RULES_WEBHOOK_NAME,
     WEBHOOK_CONFIGURATION, WEBHOOK_NAME,
 };
+use failover_runtime::kube::field_manager;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
@@ -101,8 +102,7 @@ impl Cluster {
         .expect("three operations of known form");
         let params = PatchParams {
             dry_run,
-            field_manager: Some(ROLE_RULES_MANAGER.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(ROLE_RULES_MANAGER)
         };
         self.patch(&manifest, &params, &Patch::<()>::Json(patch))
             .await?;
@@ -131,10 +131,7 @@ impl Cluster {
             "resourceVersion": rule.resource_version(),
             "finalizers": finalizers,
         }});
-        let params = PatchParams {
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = field_manager::patch(CLI_MANAGER);
         let api: Api<RoleRule> = Api::all(self.client());
         api.patch_metadata(&name, &params, &Patch::Merge(patch))
             .await

@@ -4,6 +4,7 @@ use failover_core::api::{Mode, Pause, RoleRequest, Site};
 use failover_core::names::{ALLOW_DELETION_ANNOTATION, CLI_MANAGER, SITE};
 use failover_core::transition::forget;
 use failover_core::{Epoch, Role};
+use failover_runtime::kube::field_manager;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -48,7 +49,7 @@ impl Cluster {
     pub async fn create_site(&self, site: &Site, dry_run: bool) -> Result<Site, ApiError> {
         let params = PostParams {
             dry_run,
-            field_manager: Some(CLI_MANAGER.to_owned()),
+            ..field_manager::post(CLI_MANAGER)
         };
         Api::<Site>::all(self.client())
             .create(&params, site)
@@ -58,10 +59,7 @@ impl Cluster {
 
     /// Says in writing that the Site may be deleted, which an admission policy asks for. Without a Site: nothing.
     pub async fn allow_site_deletion(&self) -> Result<(), ApiError> {
-        let params = PatchParams {
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = field_manager::patch(CLI_MANAGER);
         let patch = json!({"metadata": {"annotations": {ALLOW_DELETION_ANNOTATION: "true"}}});
         let answer = Api::<Site>::all(self.client())
             .patch_metadata(SITE, &params, &Patch::Merge(patch))
@@ -79,8 +77,7 @@ impl Cluster {
     ) -> Result<Site, WriteError> {
         let params = PatchParams {
             dry_run,
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(CLI_MANAGER)
         };
         // Whole: a merge would leave the end of an older pause standing in a newer one without any.
         let patch = Patch::<()>::Json(json_patch::Patch(vec![
@@ -117,10 +114,7 @@ impl Cluster {
             add(["status", "deleted"], json!(status.deleted)),
             add(["status", "policyOnly"], json!(status.policy_only)),
         ]));
-        let params = PatchParams {
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = field_manager::patch(CLI_MANAGER);
         Api::<Site>::all(self.client())
             .patch_status(SITE, &params, &patch)
             .await
@@ -137,8 +131,7 @@ impl Cluster {
     pub async fn order(&self, write: &SiteWrite, dry_run: bool) -> Result<Site, WriteError> {
         let params = PatchParams {
             dry_run,
-            field_manager: Some(CLI_MANAGER.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(CLI_MANAGER)
         };
         let patch = Patch::<()>::Json(patch(write));
         Api::<Site>::all(self.client())

@@ -7,6 +7,7 @@ use failover_core::Rule;
 use failover_core::admission::refusal::{self, Answer, Refuser};
 use failover_core::names::PREVIEW_MANAGER;
 use failover_core::object::ObjectRef;
+use failover_runtime::kube::field_manager;
 use futures::{StreamExt as _, TryStreamExt as _};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
@@ -134,8 +135,7 @@ impl Cluster {
         let action = format!("ask about the change of {}", write.object);
         let params = PatchParams {
             dry_run: true,
-            field_manager: Some(PREVIEW_MANAGER.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(PREVIEW_MANAGER)
         };
         let patch = Body::<()>::Json(locked(write));
         let kind = path(

@@ -18,8 +18,6 @@ pub mod unenroll;
 pub mod uninstall;
 pub mod version;
 
-use crate::session::Session;
-
 use failover_core::Role;
 
 use crate::cli::batch::BatchConsent;
@@ -27,6 +25,7 @@ use crate::cli::{Cli, Command, DryRun};
 use crate::error::Failure;
 use crate::output::Terminal;
 use crate::output::confirm::Consent;
+use crate::session::Session;
 
 /// What can be said about a command line before anything is asked of a cluster.
 pub fn check_usage(cli: &Cli, terminal: Terminal) -> Result<(), Failure> {

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use failover_runtime::error_chain::causes;
 use kube::config::{Kubeconfig, KubeconfigError};
 
 use super::ConnectionError;
-use failover_runtime::error_chain::causes;
 
 /// What of the process's environment decides where the kubeconfig is.
 #[derive(Clone, Debug, Default)]

@@ -6,8 +6,6 @@ pub mod summary;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cli::batch::BatchConsent;
-
 use failover_core::admission::rewrite::Note;
 use failover_core::checks::available::left_out;
 use failover_core::checks::batch::{is_resumed, missed_run};
@@ -23,6 +21,7 @@ use failover_core::{Layer, NamespaceState, Role, Roles, Rule};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::cli::batch::BatchConsent;
 use crate::cluster::{Enrolled, Found, PlannedWrite, Survey, Unseen, WithoutRule, WriteAnswers};
 use crate::plan::object_roles::{Apart, in_force};
 

@@ -3,9 +3,11 @@
 pub mod connect;
 pub mod discovery;
 pub mod error;
+pub mod field_manager;
 pub mod objects;
 pub mod own_writes;
 pub mod readable;
 pub mod retry;
 pub mod server_certificate;
+pub mod status;
 pub mod watch;

@@ -5,8 +5,6 @@
 //! expired, a server that asks for patience (with its `Retry-After`), a refusal of this one object, and a server that is
 //! away altogether. Bodies never get into a log.
 
-use super::error::{ObjectError, classify, retry_after, unavailable};
-
 use failover_core::Rule;
 use failover_core::names::{CONTROLLER_MANAGER, PREVIEW_MANAGER};
 use http_body_util::BodyExt as _;
@@ -18,6 +16,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
+use super::error::{ObjectError, classify, retry_after, unavailable};
+use super::field_manager;
 use super::retry::patiently;
 use crate::off_task::off_task;
 
@@ -142,8 +142,7 @@ impl Objects {
     ) -> Result<(), ObjectError> {
         let params = PatchParams {
             dry_run: true,
-            field_manager: Some(PREVIEW_MANAGER.to_owned()),
-            ..PatchParams::default()
+            ..field_manager::patch(PREVIEW_MANAGER)
         };
         let patch = Patch::<()>::Json(locked(rewrite, resource_version));
         let request = self.request.patch(name, &params, &patch);
@@ -235,10 +234,7 @@ struct ListMetadata {
 }
 
 fn manager() -> PatchParams {
-    PatchParams {
-        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    field_manager::patch(CONTROLLER_MANAGER)
 }
 
 /// The rewrite behind a write of the version it was made on: the API server answers 409 where that is not the present one.

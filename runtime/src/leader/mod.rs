@@ -25,11 +25,13 @@ use failover_core::names::{CONTROLLER_MANAGER, LEADER_LEASE};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::kube::field_manager;
 
 pub use candidate::Terms;
 use candidate::{Answer, Candidate, Record, Step};
@@ -190,10 +192,7 @@ impl Elector {
     }
 
     async fn replace(&mut self, verb: &'static str, lease: &Lease) -> Result<Record, Refusal> {
-        let params = PostParams {
-            field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
+        let params = field_manager::post(CONTROLLER_MANAGER);
         let write = self.leases.replace(LEADER_LEASE, &params, lease);
         match timeout(self.terms.request_timeout(), write).await {
             Ok(Ok(lease)) => {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::error_chain::causes;
 use failover_core::names::LEADER_LEASE;
 use tokio::time::Instant;
+
+use crate::error_chain::causes;
 
 /// The same trouble is told again after this long.
 const REPORT_EVERY: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@ use failover_core::api::{RoleRule, Site, adopted, read};
 use failover_core::names::{ENFORCE_LABEL, SITE};
 use failover_core::namespace::may_enrol;
 use failover_core::{NamespaceState, RuleSet};
+use failover_runtime::error_chain::causes;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ApiResource;
@@ -25,7 +26,6 @@ use kube::{Api, Client};
 use crate::readiness::{Readiness, Watched};
 use crate::store::Store;
 use crate::timeouts::TIMEOUTS;
-use failover_runtime::error_chain::causes;
 
 /// How soon a broken watch is tried again, at first and at most: a change of roles waits for this replica to see it.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));

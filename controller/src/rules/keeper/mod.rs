@@ -12,6 +12,9 @@ use failover_core::rules::role_rule::{RuleError, written};
 use failover_core::transition::is_paused;
 use failover_core::{Role, Rule, RuleSet};
 use failover_runtime::error_chain::causes;
+use failover_runtime::kube::discovery;
+use failover_runtime::kube::own_writes::OwnWrites;
+use failover_runtime::kube::retry::{LONGEST_BACKOFF, backoff};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::Api;
@@ -25,9 +28,6 @@ use crate::events::Message;
 use crate::informers::Informers;
 use crate::role_lock::RoleLock;
 use crate::sweep::Sweeper;
-use failover_runtime::kube::discovery;
-use failover_runtime::kube::own_writes::OwnWrites;
-use failover_runtime::kube::retry::{LONGEST_BACKOFF, backoff};
 
 /// Rights come and go without a watch of ours.
 const LOOK_EVERY: Duration = Duration::from_secs(15);

@@ -5,13 +5,13 @@ use failover_core::admission::rewrite::rewrite_stored;
 use failover_core::api::Blocked;
 use failover_core::checks::batch;
 use failover_core::guards::GuardId;
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::Objects;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::lists::Ruled;
 use super::{Found, LookError, Looker, Scene, blocked};
-use failover_runtime::kube::error::ObjectError;
-use failover_runtime::kube::objects::Objects;
 
 const WRITES_AT_ONCE: usize = 8;
 

@@ -6,14 +6,14 @@ use failover_core::json::lean::Lean;
 use failover_core::object::ObjectRef;
 use failover_core::plan::role_of;
 use failover_core::{Role, Rule};
+use failover_runtime::kube::discovery;
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::Objects;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::{Value, json};
 
 use super::{LookError, Looker, Scene};
-use failover_runtime::kube::discovery;
-use failover_runtime::kube::error::ObjectError;
-use failover_runtime::kube::objects::Objects;
 
 const LISTS_AT_ONCE: usize = 4;
 

@@ -30,12 +30,11 @@ use failover_core::object::ObjectKey;
 use failover_core::object::ObjectRef;
 use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport, guard_of};
 use failover_core::{Role, Rule, RuleSet};
+use failover_runtime::kube::discovery::DiscoveryError;
+use failover_runtime::kube::error::ObjectError;
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
-
-use failover_runtime::kube::discovery::DiscoveryError;
-use failover_runtime::kube::error::ObjectError;
 
 /// Looks.
 #[derive(Clone)]

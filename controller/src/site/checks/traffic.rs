@@ -3,13 +3,13 @@
 use failover_core::checks::uncovered::external_dns::Source;
 use failover_core::checks::uncovered::traffic::{self, Listeners, Parent, ParentKind};
 use failover_core::guards::{GuardId, of_published};
+use failover_runtime::kube::discovery;
+use failover_runtime::off_task::off_task;
 use kube::client::APIGroupDiscovery;
 use serde_json::Value;
 
 use super::lists::Kind;
 use super::{Found, LookError, Looker, Scene, or_refused};
-use failover_runtime::kube::discovery;
-use failover_runtime::off_task::off_task;
 
 impl Looker {
     /// What external-dns would go on publishing after a demotion, since no rule reaches it.

@@ -8,6 +8,9 @@ use failover_core::checks::pods_gone;
 use failover_core::checks::uncovered;
 use failover_core::guards::{GuardId, of_uncovered};
 use failover_core::{Layer, Role, Rule};
+use failover_runtime::kube::error::ObjectError;
+use failover_runtime::kube::objects::Objects;
+use failover_runtime::off_task::off_task;
 use serde_json::Value;
 
 use super::lists::{
@@ -15,9 +18,6 @@ use super::lists::{
     Ruled,
 };
 use super::{Found, LookError, Looker, Scene, blocked};
-use failover_runtime::kube::error::ObjectError;
-use failover_runtime::kube::objects::Objects;
-use failover_runtime::off_task::off_task;
 
 impl Looker {
     /// What would run on after a demotion, since no rule reaches it.

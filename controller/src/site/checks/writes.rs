@@ -17,14 +17,14 @@ use failover_core::guards::{of_hopeless, of_refused};
 use failover_core::object::ObjectRef;
 use failover_core::plan::plan_object;
 use failover_core::transition::EnrolledNamespace;
-use futures::{StreamExt as _, TryStreamExt as _};
-use serde_json::Value;
-
-use super::{Found, LookError, Looker, Scene};
 use failover_runtime::kube::discovery;
 use failover_runtime::kube::error::ObjectError;
 use failover_runtime::kube::objects::{Objects, PAGE};
 use failover_runtime::kube::retry::patiently;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde_json::Value;
+
+use super::{Found, LookError, Looker, Scene};
 
 /// Kinds in namespaces that are gone through at once, and changes of each that are asked about at once.
 const SCOPES_AT_ONCE: usize = 4;

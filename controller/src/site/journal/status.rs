@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use failover_core::api::{FailoverPolicy, Site, SiteStatus, namespaces_of};
 use failover_core::names::CONTROLLER_MANAGER;
+use failover_runtime::kube::status;
 use futures::{StreamExt as _, TryStreamExt as _};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -26,13 +27,7 @@ pub async fn write(client: &Client, site: &Site, status: SiteStatus) -> Result<S
     let sites: Api<Site> = Api::all(client.clone());
     let mut site = site.clone();
     site.status = Some(status);
-    site.metadata.managed_fields = None;
-    let params = PostParams {
-        field_manager: Some(CONTROLLER_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    sites
-        .replace_status(&site.name_any(), &params, &site)
+    status::replace(&sites, CONTROLLER_MANAGER, site)
         .await
         .map_err(|error| match error {
             kube::Error::Api(status) if status.code == 409 => StatusError::Conflict,

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::exemptions::Said;
-
 use failover_core::admission::namespace::Settled;
 use failover_core::api::FailoverPolicy;
 use failover_core::namespace::ObjectRoles;
@@ -17,6 +15,7 @@ use kube::{Client, ResourceExt as _};
 use tokio::time::Instant;
 
 use super::exemptions::ExemptLabels;
+use super::exemptions::Said;
 use super::origins::OriginWatches;
 use super::snapshot::Seen;
 

@@ -12,6 +12,8 @@ use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
 use failover_core::object_roles::Held;
 use failover_core::transition::{Act, Deadlines, EnrolledNamespace, Look, Refusal, is_paused};
+use failover_runtime::error_chain::causes;
+use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF, backoff};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
@@ -36,8 +38,6 @@ use crate::site::slot::Slot;
 use crate::site::snapshot::{Observer, Seen, Sight};
 use crate::site::webhook_replicas;
 use crate::sweep::Sweeper;
-use failover_runtime::error_chain::causes;
-use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF, backoff};
 
 /// How long to give the watches to show what a conflict was about, should they not do so at once.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use failover_core::object_roles::Compiled;
 use failover_core::transition::{Whose, is_paused};
+use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF};
 use kube::Resource as _;
 use tokio::time::Instant;
 
@@ -14,7 +15,6 @@ use crate::site::background::Finished;
 use crate::site::failover_policies;
 use crate::site::journal::messages::{self, Journal};
 use crate::site::snapshot::{Seen, Sight};
-use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF};
 
 impl Reconciler {
     pub(super) fn count_guards(&self, before: Journal<'_>, after: Journal<'_>) {

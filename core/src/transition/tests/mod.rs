@@ -23,7 +23,6 @@ use crate::api::{Outcome, Pause, Phase, StepName, StepState, condition};
 use crate::guards::{Facts, GuardId};
 use crate::namespace::ObjectRole;
 use crate::role::{Layer, Role, Roles};
-
 use world::{EVERY, World};
 
 fn settled_primary() -> World {

@@ -26,8 +26,6 @@ use failover_core::api::RoleRequest;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::output::words::words;
-
 use self::break_glass::BreakGlass;
 use self::confirm::{question, say_what_it_means};
 use self::decision::{Course, course, guards};
@@ -42,6 +40,7 @@ use crate::cli::{DryRun, SwitchArgs};
 use crate::error::Failure;
 use crate::output::Terminal;
 use crate::output::confirm::{Consent, declined};
+use crate::output::words::words;
 use crate::plan::Plan;
 use crate::session::Session;
 

@@ -15,7 +15,6 @@ mod work;
 
 use std::collections::BTreeMap;
 
-use attack::attack;
 use failover_core::names::RESTORE_ANNOTATION;
 use failover_core::{Role, RuleSet};
 use kube::Client;
@@ -25,6 +24,7 @@ use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
 
 use crate::main_job::{DEMOTE, assert_passive, stored};
+use attack::attack;
 
 /// The one namespace of applications.
 const NAMESPACE: &str = "shop";

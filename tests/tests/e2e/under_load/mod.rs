@@ -6,11 +6,12 @@ mod load;
 
 use std::time::Duration;
 
-use bed::{Bed, under_load};
 use failover_certs::{AUTHORITY_LIFETIME, LEAF_LIFETIME, issue_authority, issue_leaf};
 use jiff::{SignedDuration, Timestamp};
 use testbed::network::PODS;
 use tokio::time::sleep;
+
+use bed::{Bed, under_load};
 
 /// The steady state before and after what happens.
 const A_WHILE: Duration = Duration::from_secs(2);
