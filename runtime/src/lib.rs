@@ -17,6 +17,8 @@ pub mod kube;
 pub mod leader;
 pub mod logs;
 pub mod off_task;
+#[cfg(feature = "server")]
+pub mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 

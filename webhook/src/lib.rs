@@ -1,7 +1,7 @@
 //! The admission webhook of kubectl-failover.
 //!
 //! ```text
-//!   API server ──TLS──► server ──► mutate ──► decide ──► failover_core::admission::admit
+//!   API server ──TLS──► serve ───► mutate ──► decide ──► failover_core::admission::admit
 //!                        ▲ tls                  │ reads
 //!                        │ (folder, polled)     ▼
 //!   API server ◄─watches (Namespaces, RoleRules, Site)──► store ◄── readiness gates every answer
@@ -21,7 +21,6 @@ pub mod outcome;
 pub mod readiness;
 pub mod review;
 pub mod run;
-pub mod server;
 pub mod store;
 mod timeouts;
 pub mod tls;

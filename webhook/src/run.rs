@@ -1,7 +1,11 @@
 //! The process: everything started, and ended in the order that loses no request.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use failover_runtime::clients::Clients;
+use failover_runtime::serve::certificate::{self, ServingCertificate};
+use failover_runtime::serve::{Limits, Server};
 use failover_runtime::{admin, logs};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Lease, Serving};
+use crate::body::BODY_TIMEOUT;
 use crate::enforcer::Enforcer;
 use crate::mutate::{self, App};
-use crate::server::{Limits, Server};
 use crate::timeouts::TIMEOUTS;
 use crate::{tls, watches};
 
@@ -37,7 +41,11 @@ pub async fn run(args: Args) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("no handler for SIGINT")?;
 
     // Bound first, so that a port in use is an error at once and the log says where to ask.
-    let server = Server::bind(bind, Limits::default())
+    let limits = Limits {
+        farewell: BODY_TIMEOUT + Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let server = Server::bind(bind, limits)
         .await
         .with_context(|| format!("--bind {bind}"))?;
     let admin_listener = TcpListener::bind(admin_bind)
@@ -50,7 +58,7 @@ pub async fn run(args: Args) -> Result<()> {
         .await
         .context("no configuration for the API server")?;
     let app = App::default();
-    let serving = tls::Serving::default();
+    let serving = ServingCertificate::default();
     let mut parts = JoinSet::new();
     parts.spawn(
         tls::Follower {
@@ -81,11 +89,12 @@ pub async fn run(args: Args) -> Result<()> {
         readiness: app.readiness.clone(),
     };
     let mut reporting = tokio::spawn(enforcer.report(stop_reporting.clone()));
+    let metrics = app.metrics.clone();
     let stop_serving = CancellationToken::new();
     let mut serving = tokio::spawn(server.serve(
-        tls::config(serving),
+        certificate::config(serving),
         mutate::router(app.clone()),
-        app.metrics.clone(),
+        move || metrics.connection(),
         stop_serving.clone(),
     ));
 

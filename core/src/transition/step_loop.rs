@@ -134,3 +134,98 @@ fn note<Act>(step: &mut Step, outcome: StepOutcome<Act>, now: Timestamp) -> Opti
     };
     outcome.act
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Steps of which each takes one act, but for those that are done at once.
+    struct Errands {
+        steps: Vec<Step>,
+        at_once: &'static [usize],
+        stalled: bool,
+        log: Vec<String>,
+    }
+
+    impl Subject for Errands {
+        type Task = ();
+        type Act = usize;
+
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+
+        fn steps(&mut self) -> &mut [Step] {
+            &mut self.steps
+        }
+
+        fn task(&self, _: &Step) -> Option<()> {
+            Some(())
+        }
+
+        fn begin(&mut self, index: usize, (): ()) {
+            self.log.push(format!("begin {index}"));
+        }
+
+        fn work(&mut self, index: usize, (): ()) -> StepOutcome<usize> {
+            StepOutcome {
+                activity: Some(StepActivity::Waiting),
+                stalled: self.stalled,
+                act: (!self.at_once.contains(&index)).then_some(index),
+                ..StepOutcome::default()
+            }
+        }
+
+        fn end(&mut self, index: usize) {
+            self.log.push(format!("end {index}"));
+        }
+    }
+
+    fn errands(names: &[&str], at_once: &'static [usize]) -> Errands {
+        let step = |name: &&str| {
+            serde_json::from_value(json!({"name": name, "state": "Pending"})).unwrap()
+        };
+        Errands {
+            steps: names.iter().map(step).collect(),
+            at_once,
+            stalled: false,
+            log: vec![],
+        }
+    }
+
+    #[test]
+    fn a_step_begins_once_and_the_next_one_when_it_is_done() {
+        let mut errands = errands(&["guards", "traffic"], &[]);
+        assert_eq!(advance(&mut errands), Advanced::Running(0));
+        assert_eq!(advance(&mut errands), Advanced::Running(0));
+        assert_eq!(errands.steps[0].activity, Some(StepActivity::Waiting));
+        errands.at_once = &[0];
+        assert_eq!(advance(&mut errands), Advanced::Running(1));
+        assert_eq!(errands.steps[0].activity, None);
+        errands.at_once = &[1];
+        assert_eq!(advance(&mut errands), Advanced::Done);
+        assert_eq!(errands.log, ["begin 0", "end 0", "begin 1", "end 1"]);
+        assert!(errands.steps.iter().all(|step| step.finished_at.is_some()));
+    }
+
+    #[test]
+    fn a_step_that_takes_a_person_is_blocked_until_it_gets_further() {
+        let mut errands = errands(&["guards"], &[]);
+        errands.stalled = true;
+        assert_eq!(advance(&mut errands), Advanced::Stalled(0));
+        assert_eq!(errands.steps[0].state, StepState::Blocked);
+        errands.stalled = false;
+        assert_eq!(advance(&mut errands), Advanced::Running(0));
+        assert_eq!(errands.log, ["begin 0"]);
+    }
+
+    #[test]
+    fn nothing_is_done_for_a_step_of_a_later_version_or_after_it() {
+        let mut errands = errands(&["guards", "quiesce", "traffic"], &[0, 2]);
+        assert_eq!(advance(&mut errands), Advanced::Unknown);
+        assert_eq!(errands.steps[1].state, StepState::Pending);
+        assert_eq!(errands.log, ["begin 0", "end 0"]);
+    }
+}

@@ -5,22 +5,20 @@ use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
-use axum::routing::{get, post};
+use axum::routing::get;
 use failover_certs::{Name, Pair, issue_authority, issue_leaf};
 use jiff::Timestamp;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::certificate::{self, Certificate, ServingCertificate};
 use super::*;
-use crate::mutate::{self, App};
-use crate::readiness::tests::ready;
-use crate::tls::{self, Certificate, Serving};
 
 /// Long enough for whatever must happen, and far below what would let a test pass by waiting.
 const SOON: Duration = Duration::from_secs(5);
@@ -31,10 +29,11 @@ const ASK: &str = "GET / HTTP/1.1\r\nhost: w\r\n\r\n";
 struct Bed {
     address: SocketAddr,
     authority: Pair,
-    serving: Serving,
+    serving: ServingCertificate,
     stop: CancellationToken,
     task: JoinHandle<()>,
-    metrics: Metrics,
+    /// Connections that are open.
+    open: Arc<AtomicUsize>,
 }
 
 impl Bed {
@@ -43,12 +42,13 @@ impl Bed {
             .await
             .unwrap();
         let address = server.local_addr().unwrap();
-        let (serving, stop, metrics) = Default::default();
-        let config = tls::config(Serving::clone(&serving));
+        let (serving, stop) = Default::default();
+        let open = Arc::new(AtomicUsize::new(0));
+        let config = certificate::config(ServingCertificate::clone(&serving));
         let task = server.serve(
             config,
             router,
-            Metrics::clone(&metrics),
+            counting(&open),
             CancellationToken::clone(&stop),
         );
         let bed = Self {
@@ -57,7 +57,7 @@ impl Bed {
             serving,
             stop,
             task: tokio::spawn(task),
-            metrics,
+            open,
         };
         bed.rotate();
         bed
@@ -74,6 +74,23 @@ impl Bed {
     async fn connect(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         handshake(&self.authority, stream).await.unwrap()
+    }
+}
+
+/// Counts connections for as long as they are open.
+fn counting(open: &Arc<AtomicUsize>) -> impl Fn() -> Open + use<> {
+    let open = Arc::clone(open);
+    move || {
+        open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(&open))
+    }
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -155,14 +172,9 @@ async fn without_a_certificate_handshakes_fail_until_there_is_one() {
         .await
         .unwrap();
     let address = server.local_addr().unwrap();
-    let serving = Serving::default();
+    let serving = ServingCertificate::default();
     let stop = CancellationToken::new();
-    tokio::spawn(server.serve(
-        tls::config(serving.clone()),
-        hello(),
-        Metrics::default(),
-        stop,
-    ));
+    tokio::spawn(server.serve(certificate::config(serving.clone()), hello(), || (), stop));
     let authority = issue_authority(Timestamp::now()).unwrap();
     let connect = async || handshake(&authority, TcpStream::connect(address).await.unwrap()).await;
     connect().await.unwrap_err();
@@ -220,12 +232,7 @@ async fn a_connection_beyond_the_limit_is_served_when_another_has_ended() {
             .await
             .is_err()
     );
-    assert!(
-        bed.metrics
-            .encode()
-            .unwrap()
-            .contains("failover_webhook_connections 1")
-    );
+    assert_eq!(bed.open.load(Ordering::Relaxed), 1);
     drop(first);
     ask(&mut timeout(SOON, second).await.unwrap(), ASK, "hello").await;
 }
@@ -247,11 +254,7 @@ async fn a_handler_that_panics_costs_its_own_connection_only() {
 }
 
 #[tokio::test]
-async fn while_draining_answers_say_close_and_at_the_end_requests_under_way_are_finished() {
-    let app = App {
-        readiness: ready(),
-        ..App::default()
-    };
+async fn at_the_end_requests_under_way_are_finished_and_idle_connections_closed() {
     let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
     let go = Arc::new(tokio::sync::Notify::new());
     let slow = {
@@ -262,33 +265,11 @@ async fn while_draining_answers_say_close_and_at_the_end_requests_under_way_are_
             "done"
         }
     };
-    let bed = Bed::start(
-        Limits::default(),
-        mutate::router(app.clone()).merge(Router::new().route("/slow", post(slow))),
-    )
-    .await;
-    let mut kept = bed.connect().await;
+    let bed = Bed::start(Limits::default(), hello().route("/slow", get(slow))).await;
     let mut idle = bed.connect().await;
-    ask(
-        &mut idle,
-        "POST /mutate HTTP/1.1\r\nhost: w\r\ncontent-length: 0\r\n\r\n",
-        "}",
-    )
-    .await;
-
-    app.readiness.drain();
-    let answer = ask(
-        &mut kept,
-        "POST /mutate HTTP/1.1\r\nhost: w\r\ncontent-length: 0\r\n\r\n",
-        "}",
-    )
-    .await;
-    assert!(answer.contains("connection: close"), "{answer}");
-    assert!(is_closed(&mut kept).await);
-
-    // New connections are still served, as API servers learn of the end late.
+    ask(&mut idle, ASK, "hello").await;
     let mut last = bed.connect().await;
-    last.write_all(b"POST /slow HTTP/1.1\r\nhost: w\r\ncontent-length: 0\r\n\r\n")
+    last.write_all(b"GET /slow HTTP/1.1\r\nhost: w\r\n\r\n")
         .await
         .unwrap();
     has_started.recv().await.unwrap();
@@ -358,9 +339,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 #[tokio::test]
 async fn headers_and_body_leave_in_one_write() {
     let authority = issue_authority(Timestamp::now()).unwrap();
-    let serving = Serving::default();
+    let serving = ServingCertificate::default();
     serving.set(&Certificate::check(&leaf(&authority), Timestamp::now()).unwrap());
-    let acceptor = TlsAcceptor::from(Arc::new(tls::config(serving)));
+    let acceptor = TlsAcceptor::from(Arc::new(certificate::config(serving)));
     let (client, server) = tokio::io::duplex(1 << 20);
     let writes = Arc::new(AtomicUsize::new(0));
     let server = Counted(server, Arc::clone(&writes));

@@ -1,9 +1,11 @@
-//! The listener: TLS connections, each bounded in time and all of them in number.
+//! Serving HTTP over TLS: connections, each bounded in time and all of them in number.
 //!
 //! ```text
 //!   permit ─► accept ─► task: handshake (timeout) ─► HTTP/1.1 (header timeouts, keep-alive) ─► router
 //!                                                        ▲ told to finish when draining ends
 //! ```
+
+pub mod certificate;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,9 +29,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::body::BODY_TIMEOUT;
-use crate::metrics::Metrics;
-
 /// Bounds on what a client may take. Those of a real API server are far below.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -52,7 +51,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             first_request: Duration::from_secs(10),
             headers: Duration::from_secs(120),
-            farewell: BODY_TIMEOUT + Duration::from_secs(1),
+            farewell: Duration::from_secs(6),
         }
     }
 }
@@ -76,12 +75,13 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until told to stop, then lets the requests that are under way finish.
-    pub async fn serve(
+    /// Serves until `stop` is cancelled, then lets the requests that are under way finish. What `open` returns is kept for as
+    /// long as a connection is open.
+    pub async fn serve<G: Send + 'static>(
         self,
         config: ServerConfig,
         router: Router,
-        metrics: Metrics,
+        open: impl Fn() -> G,
         stop: CancellationToken,
     ) {
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -105,7 +105,7 @@ impl Server {
                         limits: self.limits,
                         stop: stop.clone(),
                     };
-                    let guard = metrics.connection();
+                    let guard = open();
                     connections.spawn(async move {
                         // A handler that panics ends its connection, and nothing else.
                         let served = std::panic::AssertUnwindSafe(connection.serve(stream))
