@@ -8,12 +8,12 @@ use failover_core::admission::rewrite::{Rewrite, RewriteError};
 use failover_core::admission::{self, Operation};
 use failover_core::names::PREVIEW_MANAGER;
 use failover_core::namespace::may_enrol;
-use failover_core::{Role, RuleSet};
+use failover_core::{Role, Rule};
 use serde_json::value::RawValue;
 
 use crate::outcome::About;
 use crate::outcome::Outcome;
-use crate::review::{Request, Review, Unreadable, Verdict};
+use crate::review::{AdmissionRequest, Review, Unreadable, Verdict};
 use crate::store::Store;
 
 /// A review that cannot be answered: there is no uid to echo. The API server treats any status but 200 as a webhook that
@@ -69,8 +69,9 @@ pub async fn decide<'a>(body: &'a [u8], store: &Store) -> Result<Decision<'a>, B
         return Err(BadReview::NoUid);
     }
     let rules = store.rules();
-    let about = about(&request, &rules);
-    let (verdict, outcome) = judge(&request, &rules, store).await;
+    let rule = rules.find(&request.resource.group, &request.resource.resource);
+    let about = about(&request, rule.is_some());
+    let (verdict, outcome) = judge(&request, rule, store).await;
     Ok(Decision {
         uid: request.uid,
         verdict,
@@ -79,7 +80,11 @@ pub async fn decide<'a>(body: &'a [u8], store: &Store) -> Result<Decision<'a>, B
     })
 }
 
-async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdict, Outcome) {
+async fn judge(
+    request: &AdmissionRequest<'_>,
+    rule: Option<&Rule>,
+    store: &Store,
+) -> (Verdict, Outcome) {
     const UNCHANGED: (Verdict, Outcome) = (Verdict::Unchanged, Outcome::Unchanged);
     let operation = match &*request.operation {
         "CREATE" => Operation::Create,
@@ -91,19 +96,21 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
     if request.dry_run == Some(true) && field_manager(request) == Some(PREVIEW_MANAGER) {
         return UNCHANGED;
     }
-    let resource = &request.resource;
     let subresource = request.sub_resource.as_deref().filter(|s| !s.is_empty());
-    let is_namespace = resource.group.is_empty() && resource.resource == "namespaces";
-    if is_namespace && (operation == Operation::Update || subresource.is_some()) {
+    let rule = if is_namespace(request) {
+        if operation == Operation::Update || subresource.is_some() {
+            return UNCHANGED;
+        }
+        None
+    } else if rule.is_none() {
         return UNCHANGED;
-    }
-    if !is_namespace && rules.find(&resource.group, &resource.resource).is_none() {
-        return UNCHANGED;
-    }
+    } else {
+        rule
+    };
     let Some(object) = request.object.map(RawValue::get) else {
         return denied("kubectl-failover got an admission request without an object".to_owned());
     };
-    if is_namespace {
+    let Some(rule) = rule else {
         let (settled, registry) = (store.settled(), store.registry());
         let name = request.name.as_deref().unwrap_or_default();
         if !namespace::concerns(&registry, name, object) {
@@ -114,7 +121,7 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
         return guarded(request, site, true, || {
             namespace::admit_namespace(settled, &registry, object)
         });
-    }
+    };
     let namespace = request.namespace.as_deref().unwrap_or_default();
     // A cluster-scoped object is in no namespace. The others are excluded by the webhook's configuration already; should
     // somebody widen that, the cluster must still come up without us.
@@ -125,9 +132,8 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
         return unknown_namespace(namespace, store);
     };
     let admission = admission::Request {
+        rule,
         operation,
-        group: &resource.group,
-        resource: &resource.resource,
         subresource,
         name: request.name.as_deref().unwrap_or_default(),
         field_manager: field_manager(request),
@@ -136,11 +142,11 @@ async fn judge(request: &Request<'_>, rules: &RuleSet, store: &Store) -> (Verdic
     };
     let is_primary = state.roles.uniform() == Some(Role::Primary) && state.objects.is_empty();
     guarded(request, state.site.as_deref(), !is_primary, || {
-        admission::admit(rules, &state, &admission)
+        admission::admit(&state, &admission)
     })
 }
 
-fn field_manager<'a>(request: &'a Request<'_>) -> Option<&'a str> {
+fn field_manager<'a>(request: &'a AdmissionRequest<'_>) -> Option<&'a str> {
     request.options.as_ref()?.field_manager.as_deref()
 }
 
@@ -162,7 +168,7 @@ fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, Outcome) {
 /// Runs a decision. A fault of ours must neither start what has to be passive nor take a primary's writes hostage: only
 /// where something `may_be_forced` is the write refused.
 fn guarded(
-    request: &Request<'_>,
+    request: &AdmissionRequest<'_>,
     site: Option<&str>,
     may_be_forced: bool,
     decision: impl FnOnce() -> Result<Rewrite, RewriteError>,
@@ -199,17 +205,21 @@ fn denied(message: String) -> (Verdict, Outcome) {
     (Verdict::Denied { message }, Outcome::Denied)
 }
 
-fn object_name(request: &Request<'_>) -> String {
+fn object_name(request: &AdmissionRequest<'_>) -> String {
     match request.name.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => format!("{}/{name}", request.resource.resource),
         None => request.resource.resource.to_string(),
     }
 }
 
-fn about(request: &Request<'_>, rules: &RuleSet) -> About {
+fn is_namespace(request: &AdmissionRequest<'_>) -> bool {
     let resource = &request.resource;
-    let is_ruled = rules.find(&resource.group, &resource.resource).is_some()
-        || (resource.group.is_empty() && resource.resource == "namespaces");
+    resource.group.is_empty() && resource.resource == "namespaces"
+}
+
+fn about(request: &AdmissionRequest<'_>, has_rule: bool) -> About {
+    let resource = &request.resource;
+    let is_ruled = has_rule || is_namespace(request);
     let subresource = request.sub_resource.as_deref().filter(|s| !s.is_empty());
     About {
         namespace: request.namespace.as_deref().unwrap_or_default().to_owned(),
@@ -237,7 +247,7 @@ mod tests {
     fn a_fault_of_ours_refuses_only_where_something_may_be_forced() {
         let review = json!({ "uid": "u", "resource": { "resource": "deployments" }, "name": "web", "operation": "CREATE" });
         let text = review.to_string();
-        let request: Request<'_> = serde_json::from_str(&text).unwrap();
+        let request: AdmissionRequest<'_> = serde_json::from_str(&text).unwrap();
         let judge = |may_be_forced| guarded(&request, None, may_be_forced, || panic!("on purpose"));
         let (verdict, outcome) = judge(true);
         assert!(

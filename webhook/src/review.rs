@@ -21,7 +21,7 @@ pub struct Review<'a> {
     #[serde(borrow, default)]
     pub kind: Cow<'a, str>,
     #[serde(borrow, default)]
-    pub request: Option<Request<'a>>,
+    pub request: Option<AdmissionRequest<'a>>,
 }
 
 /// Why there is no [`Review`].
@@ -56,10 +56,10 @@ impl<'a> Review<'a> {
     }
 }
 
-/// What one request is about.
+/// The request of a review, as it is sent.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Request<'a> {
+pub struct AdmissionRequest<'a> {
     #[serde(borrow, default)]
     pub uid: Cow<'a, str>,
     #[serde(borrow)]

@@ -124,16 +124,16 @@ impl Admission {
         };
         let (state, _) = NamespaceState::parse(labels.as_ref(), map("annotations").as_ref());
         let (old, new) = (old.to_string(), new.to_string());
+        let rules = RuleSet::built_in();
         let review = Review {
+            rule: rules.find(group, resource)?,
             operation: Operation::Update,
-            group,
-            resource,
             subresource: None,
             name,
             field_manager: Some("failover-controller"),
             object: &new,
             old_object: Some(&old),
         };
-        Some(admit(&RuleSet::built_in(), &state, &review).unwrap().patch)
+        Some(admit(&state, &review).unwrap().patch)
     }
 }

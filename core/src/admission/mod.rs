@@ -12,16 +12,15 @@ use crate::admission::rewrite::{Rewrite, RewriteError, Subject, rewrite};
 use crate::json::view::View;
 use crate::namespace::{ExemptLabel, NamespaceState};
 use crate::rules::rule::Rule;
-use crate::rules::set::RuleSet;
 pub use operation::Operation;
 
 /// What of an admission request a decision depends on, borrowed from the review.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
+    /// The rule of the object's kind.
+    pub rule: &'a Rule,
     pub operation: Operation,
-    pub group: &'a str,
-    /// Plural.
-    pub resource: &'a str,
+    /// Never empty.
     pub subresource: Option<&'a str>,
     /// Empty where the object is created with `generateName`.
     pub name: &'a str,
@@ -33,14 +32,8 @@ pub struct Request<'a> {
 }
 
 /// Decides about one request from the state of its namespace alone: no look-up, no clock.
-pub fn admit(
-    rules: &RuleSet,
-    namespace: &NamespaceState,
-    request: &Request<'_>,
-) -> Result<Rewrite, RewriteError> {
-    let Some(rule) = rules.find(request.group, request.resource) else {
-        return Ok(Rewrite::default());
-    };
+pub fn admit(namespace: &NamespaceState, request: &Request<'_>) -> Result<Rewrite, RewriteError> {
+    let rule = request.rule;
     let created_name;
     let name = if request.name.is_empty() {
         created_name = View::parse(request.object, [])
@@ -51,12 +44,11 @@ pub fn admit(
     } else {
         request.name
     };
-    let subresource = request.subresource.filter(|s| !s.is_empty());
-    let label = exempt_label(rule, namespace, request, name)?;
+    let label = exempt_label(namespace, request, name)?;
     let Some(role) = namespace.role_for(rule, name, label) else {
         return Ok(Rewrite::default());
     };
-    match subresource {
+    match request.subresource {
         Some("scale") if rule.scale => {
             scale::rewrite(rule, role, request.object, request.old_object)
         }
@@ -76,12 +68,11 @@ pub fn admit(
 
 /// The exempt label of the object as it will be stored, looked for only where something depends on it.
 fn exempt_label(
-    rule: &Rule,
     namespace: &NamespaceState,
     request: &Request<'_>,
     name: &str,
 ) -> Result<ExemptLabel, RewriteError> {
-    if request.subresource.is_some_and(|s| !s.is_empty()) || !namespace.asks_for_label(rule, name) {
+    if request.subresource.is_some() || !namespace.asks_for_label(request.rule, name) {
         return Ok(ExemptLabel::Unseen);
     }
     let view = View::parse(request.object, []).map_err(RewriteError::NotJson)?;
@@ -99,6 +90,7 @@ mod tests {
     use crate::namespace::{Enforcement, ObjectRole};
     use crate::plan::role_of;
     use crate::role::{Role, Roles};
+    use crate::rules::set::RuleSet;
 
     const NAME: &str = "web";
 
@@ -150,15 +142,14 @@ mod tests {
             } else {
                 Operation::Create
             },
-            group: &rule.group,
-            resource,
+            rule,
             subresource: None,
             name,
             field_manager: Some("kustomize-controller"),
             object: &text,
             old_object: old.as_deref(),
         };
-        let rewrite = admit(&rules, state, &request).unwrap();
+        let rewrite = admit(state, &request).unwrap();
         let mut stored = object.clone();
         json_patch::patch(&mut stored, &rewrite.patch).unwrap();
         // What the sweeper and `plan` make of it is nothing.
@@ -215,17 +206,17 @@ mod tests {
         let state = standby(Enforcement::Enabled, entry);
         let mut scale = json!({"metadata": {"name": NAME}, "spec": {"replicas": 4}});
         let (text, old) = (scale.to_string(), json!({"spec": {}}).to_string());
+        let rules = RuleSet::built_in();
         let request = Request {
+            rule: rules.find("apps", "deployments").unwrap(),
             operation: Operation::Update,
-            group: "apps",
-            resource: "deployments",
             subresource: Some("scale"),
             name: NAME,
             field_manager: None,
             object: &text,
             old_object: Some(&old),
         };
-        let rewrite = admit(&RuleSet::built_in(), &state, &request).unwrap();
+        let rewrite = admit(&state, &request).unwrap();
         json_patch::patch(&mut scale, &rewrite.patch).unwrap();
         assert_eq!(scale["spec"]["replicas"], replicas);
     }
