@@ -65,6 +65,15 @@ fn the_plugin_links_nothing_that_only_servers_need() {
 }
 
 #[test]
+fn what_decides_asks_no_cluster() {
+    let linked = linked("failover-core", "x86_64-unknown-linux-gnu");
+    assert!(linked.contains_key("kube-core"), "{linked:?}");
+    for name in ["kube-client", "kube-runtime", "hyper", "tokio", "rustls"] {
+        assert!(!linked.contains_key(name), "{name}");
+    }
+}
+
+#[test]
 fn no_product_carries_the_fake_api_server_of_the_tests() {
     for product in [
         "kubectl-failover",
