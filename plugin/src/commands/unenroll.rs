@@ -13,14 +13,14 @@ use crate::cli::UnenrollArgs;
 use crate::cluster::{ApiError, Enrolled, WriteError, enrolled_state, presence};
 use crate::error::Failure;
 use crate::output::confirm::{Consent, declined};
-use crate::output::{Document, Format, Tone};
+use crate::output::{Report, Screen, Tone};
 use crate::plan::recorded;
 use crate::session::Session;
 
 /// The document `Unenrolment`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct UnenrolmentReport {
     role: Option<Role>,
     left: Vec<String>,
     /// Namespaces that were not enrolled.
@@ -87,7 +87,7 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
         let names: Vec<&str> = names.map(String::as_str).collect();
         ask(session, args, role, &names, records.len()).await?;
     }
-    let mut report = Report {
+    let mut report = UnenrolmentReport {
         role,
         left: Vec::new(),
         already,
@@ -117,7 +117,7 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
         forget(session, site, &forgotten).await?;
         report.forgotten = forgotten;
     }
-    print(session, args, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -200,21 +200,21 @@ pub async fn unmark(
     session.cluster.unmark(&metadata, unenrolled).await
 }
 
-fn print(session: &Session<'_>, args: &UnenrollArgs, report: &Report) {
-    let screen = session.screen;
-    if let Some(notation) = args.output.notation() {
-        Document::new("Unenrolment", report).print(notation, screen);
-        return;
+impl Report for UnenrolmentReport {
+    const KIND: &'static str = "Unenrolment";
+
+    fn names(&self) -> Vec<String> {
+        let names = self.left.iter().chain(&self.already).chain(&self.forgotten);
+        names.map(|name| format!("namespace/{name}")).collect()
     }
-    for (names, what) in [
-        (&report.left, "has left enforcement"),
-        (&report.already, "was not enrolled"),
-        (&report.forgotten, "does not exist and is forgotten"),
-    ] {
-        for name in names {
-            if args.output == Format::Name {
-                screen.data(&format!("namespace/{name}"));
-            } else {
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        for (names, what) in [
+            (&self.left, "has left enforcement"),
+            (&self.already, "was not enrolled"),
+            (&self.forgotten, "does not exist and is forgotten"),
+        ] {
+            for name in names {
                 screen.say(Tone::Good, &format!("namespace {name} {what}"));
             }
         }

@@ -24,7 +24,7 @@ use crate::manifests::{self, Options};
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
-use crate::output::{Document, Format, Tone, counted};
+use crate::output::{Report, Screen, Tone, counted};
 use crate::plan::recorded;
 use crate::session::Session;
 
@@ -33,7 +33,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// The document `Uninstallation`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct UninstallationReport {
     dry_run: bool,
     deleted: Vec<String>,
     /// CRDs that stay, because there are objects of their kind.
@@ -68,12 +68,12 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
     let role = effective_role(site.as_ref(), &enrolled);
     leave_guards::check("uninstall", role, &records, &overrides)?;
     let kept = crds_in_use(session).await?;
-    let mut report = Report {
+    let mut report = UninstallationReport {
         dry_run: args.dry_run != DryRun::None,
         kept: kept.iter().map(|(crd, _)| (*crd).to_owned()).collect(),
         records: records.iter().map(ToString::to_string).collect(),
         reason: args.reason.clone(),
-        ..Report::default()
+        ..UninstallationReport::default()
     };
     if args.dry_run == DryRun::None {
         ask(session, args, &marked_names(&marked), &kept).await?;
@@ -103,7 +103,7 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
         wait_until_gone(session, &progress, &rest, started, args.timeout).await?;
     }
     drop(progress);
-    print(session, args, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -225,7 +225,7 @@ async fn remove(
     args: &UninstallArgs,
     progress: &Progress<'_>,
     manifests: &[Manifest],
-    report: &mut Report,
+    report: &mut UninstallationReport,
 ) -> Result<(), Failure> {
     for manifest in manifests {
         let reference = manifest.reference();
@@ -291,36 +291,31 @@ async fn wait_until_gone(
     }
 }
 
-fn print(session: &Session<'_>, args: &UninstallArgs, report: &Report) {
-    let screen = session.screen;
-    if let Some(notation) = args.output.notation() {
-        Document::new("Uninstallation", report).print(notation, screen);
-        return;
+impl Report for UninstallationReport {
+    const KIND: &'static str = "Uninstallation";
+
+    fn names(&self) -> Vec<String> {
+        self.deleted.clone()
     }
-    let name_only = args.output == Format::Name;
-    let would = if report.dry_run { " (dry run)" } else { "" };
-    for object in &report.deleted {
-        screen.data(&if name_only {
-            object.clone()
-        } else {
-            format!("{object} deleted{would}")
-        });
-    }
-    if name_only {
-        return;
-    }
-    for namespace in &report.released {
-        screen.data(&format!("namespace/{namespace} released{would}"));
-    }
-    for crd in &report.kept {
-        screen.data(&format!(
-            "customresourcedefinition.apiextensions.k8s.io/{crd} kept"
-        ));
-    }
-    match (report.deleted.is_empty(), report.dry_run) {
-        (true, _) => screen.say(Tone::Good, "nothing is installed: nothing to do"),
-        (false, true) => {}
-        (false, false) => screen.say(Tone::Good, "kubectl failover is uninstalled"),
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        let would = if self.dry_run { " (dry run)" } else { "" };
+        for object in &self.deleted {
+            screen.data(&format!("{object} deleted{would}"));
+        }
+        for namespace in &self.released {
+            screen.data(&format!("namespace/{namespace} released{would}"));
+        }
+        for crd in &self.kept {
+            screen.data(&format!(
+                "customresourcedefinition.apiextensions.k8s.io/{crd} kept"
+            ));
+        }
+        match (self.deleted.is_empty(), self.dry_run) {
+            (true, _) => screen.say(Tone::Good, "nothing is installed: nothing to do"),
+            (false, true) => {}
+            (false, false) => screen.say(Tone::Good, "kubectl failover is uninstalled"),
+        }
     }
 }
 

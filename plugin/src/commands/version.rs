@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::VersionArgs;
 use crate::error::Failure;
-use crate::output::{Document, Format, Screen};
+use crate::output::{Report, Screen};
 use crate::session::Session;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -12,7 +12,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The document `Version`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct VersionReport {
     client: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kubernetes: Option<String>,
@@ -29,17 +29,17 @@ struct Installed {
 }
 
 pub fn client_only(args: &VersionArgs, screen: &Screen) {
-    print(args, screen, &Report::client());
+    VersionReport::client().print(args.output, screen);
 }
 
 /// The plugin's own version is always told; what cannot be asked is said on stderr.
 pub async fn run(session: &Session<'_>, args: &VersionArgs) -> Result<(), Failure> {
-    let mut report = Report::client();
+    let mut report = VersionReport::client();
     match session.cluster.kubernetes_version().await {
         Ok(version) => report.kubernetes = Some(version),
         Err(error) => {
             session.screen.warn(&error.to_string());
-            print(args, session.screen, &report);
+            report.print(args.output, session.screen);
             return Ok(());
         }
     }
@@ -52,11 +52,11 @@ pub async fn run(session: &Session<'_>, args: &VersionArgs) -> Result<(), Failur
         }
         Err(error) => session.screen.warn(&error.to_string()),
     }
-    print(args, session.screen, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
-impl Report {
+impl VersionReport {
     fn client() -> Self {
         Self {
             client: format!("v{VERSION}"),
@@ -66,23 +66,23 @@ impl Report {
     }
 }
 
-fn print(args: &VersionArgs, screen: &Screen, report: &Report) {
-    if let Some(notation) = args.output.notation() {
-        Document::new("Version", report).print(notation, screen);
-        return;
+impl Report for VersionReport {
+    const KIND: &'static str = "Version";
+
+    fn names(&self) -> Vec<String> {
+        vec![self.client.clone()]
     }
-    if args.output == Format::Name {
-        screen.data(&report.client);
-        return;
-    }
-    screen.data(&format!("kubectl-failover: {}", report.client));
-    if let Some(kubernetes) = &report.kubernetes {
-        screen.data(&format!("Kubernetes: {kubernetes}"));
-        if report.installed.is_empty() {
-            screen.data("Installed: nothing");
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        screen.data(&format!("kubectl-failover: {}", self.client));
+        if let Some(kubernetes) = &self.kubernetes {
+            screen.data(&format!("Kubernetes: {kubernetes}"));
+            if self.installed.is_empty() {
+                screen.data("Installed: nothing");
+            }
         }
-    }
-    for installed in &report.installed {
-        screen.data(&format!("{}: {}", installed.deployment, installed.image));
+        for installed in &self.installed {
+            screen.data(&format!("{}: {}", installed.deployment, installed.image));
+        }
     }
 }

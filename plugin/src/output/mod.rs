@@ -12,6 +12,7 @@ pub mod count;
 pub mod diff;
 pub mod document;
 pub mod progress;
+pub mod report;
 pub mod sanitise;
 pub mod screen;
 pub mod table;
@@ -21,6 +22,7 @@ use clap::ValueEnum;
 
 pub use count::counted;
 pub use document::{Document, Notation};
+pub use report::Report;
 pub use sanitise::clean;
 pub use screen::{Screen, Terminal, Tone};
 pub use table::Table;

@@ -20,7 +20,7 @@ use crate::commands::enroll::protected_namespaces::{Sensitive, sensitive};
 use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
-use crate::output::{Document, Format, Tone, counted};
+use crate::output::{Report, Screen, Tone, counted};
 use crate::plan::standing;
 use crate::plan::summary;
 use crate::session::Session;
@@ -31,7 +31,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// The document `Enrolment`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct EnrolmentReport {
     site: String,
     role: Option<Role>,
     enforcement: &'static str,
@@ -108,7 +108,7 @@ pub async fn run(session: &Session<'_>, args: &EnrollArgs) -> Result<(), Failure
     if args.wait {
         wait(session, &view, &wanted, started, args.timeout).await?;
     }
-    let report = Report {
+    let report = EnrolmentReport {
         site: view.name().to_owned(),
         role: view.role_in_effect(),
         enforcement: enforcement.as_str(),
@@ -117,7 +117,7 @@ pub async fn run(session: &Session<'_>, args: &EnrollArgs) -> Result<(), Failure
         verified: args.wait,
         seconds: started.elapsed().as_secs_f64(),
     };
-    print(session, args, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -324,33 +324,29 @@ async fn look_at(
     }))
 }
 
-fn print(session: &Session<'_>, args: &EnrollArgs, report: &Report) {
-    let screen = session.screen;
-    if let Some(notation) = args.output.notation() {
-        Document::new("Enrolment", report).print(notation, screen);
-        return;
+impl Report for EnrolmentReport {
+    const KIND: &'static str = "Enrolment";
+
+    fn names(&self) -> Vec<String> {
+        let names = self.enrolled.iter().chain(&self.already);
+        names.map(|name| format!("namespace/{name}")).collect()
     }
-    let role = report.role.map_or("not yet known", Role::as_str);
-    let taken = if report.verified {
-        ", verified"
-    } else {
-        ", not waited for"
-    };
-    for (names, what) in [
-        (&report.enrolled, "enrolled"),
-        (&report.already, "enrolled already"),
-    ] {
-        for name in names {
-            if args.output == Format::Name {
-                screen.data(&format!("namespace/{name}"));
-            } else {
-                screen.say(
-                    Tone::Good,
-                    &format!(
-                        "namespace {name} {what}: site {} is {role}{taken}",
-                        report.site
-                    ),
-                );
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        let site = &self.site;
+        let role = self.role.map_or("not yet known", Role::as_str);
+        let taken = if self.verified {
+            ", verified"
+        } else {
+            ", not waited for"
+        };
+        for (names, what) in [
+            (&self.enrolled, "enrolled"),
+            (&self.already, "enrolled already"),
+        ] {
+            for name in names {
+                let text = format!("namespace {name} {what}: site {site} is {role}{taken}");
+                screen.say(Tone::Good, &text);
             }
         }
     }

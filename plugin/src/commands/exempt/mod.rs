@@ -21,7 +21,7 @@ use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
-use crate::output::{Document, Format, Tone, clean};
+use crate::output::{Report, Screen, Tone, clean};
 use crate::plan::object_roles;
 use crate::plan::standing;
 use crate::session::Session;
@@ -31,7 +31,7 @@ const EVERY: Duration = Duration::from_millis(300);
 /// The document `Exemption`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct ExemptionReport {
     namespace: String,
     /// Of the namespace's objects now.
     role: Option<Role>,
@@ -47,6 +47,11 @@ struct Report {
     verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// `resource/name` of each object.
+    #[serde(skip)]
+    names: Vec<String>,
+    #[serde(skip)]
+    sentences: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,7 +95,7 @@ pub async fn run(
             wait(session, args, namespace, &change).await?;
         }
     }
-    let report = Report {
+    let report = ExemptionReport {
         namespace: namespace.to_owned(),
         role: change.role,
         exempt: !args.undo,
@@ -107,8 +112,14 @@ pub async fn run(
         dry_run: args.dry_run != DryRun::None,
         verified,
         reason: args.reason.clone(),
+        names: change
+            .keys
+            .iter()
+            .map(|key| clean(&format!("{}/{}", key.resource, key.name)).into_owned())
+            .collect(),
+        sentences: sentences(&change, args.dry_run, verified),
     };
-    print(session, args, &change, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -303,27 +314,33 @@ async fn look_at(
     }))
 }
 
-fn print(session: &Session<'_>, args: &ExemptArgs, change: &Change, report: &Report) {
-    let screen = session.screen;
-    if let Some(notation) = args.output.notation() {
-        Document::new("Exemption", report).print(notation, screen);
-        return;
+impl Report for ExemptionReport {
+    const KIND: &'static str = "Exemption";
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
     }
-    let how = match (args.dry_run, report.verified, change.is_nothing()) {
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        for sentence in &self.sentences {
+            screen.say(Tone::Good, &clean(sentence));
+        }
+    }
+}
+
+/// What is said of each object.
+fn sentences(change: &Change, dry_run: DryRun, verified: bool) -> Vec<String> {
+    let how = match (dry_run, verified, change.is_nothing()) {
         (_, _, true) => " already",
         (DryRun::Client, ..) => " (dry run)",
         (DryRun::Server, ..) => " (server dry run)",
         (DryRun::None, true, false) => "",
         (DryRun::None, false, false) => ", not waited for",
     };
-    for (key, now) in change.keys.iter().zip(&report.objects) {
-        if args.output == Format::Name {
-            screen.data(&clean(&format!("{}/{}", key.resource, key.name)));
-        } else {
-            let stands = change.stands(key);
-            screen.say(Tone::Good, &clean(&format!("{now} {stands}{how}")));
-        }
-    }
+    let objects = change.keys.iter().zip(change.objects());
+    objects
+        .map(|(key, object)| format!("{object} {}{how}", change.stands(key)))
+        .collect()
 }
 
 #[cfg(test)]

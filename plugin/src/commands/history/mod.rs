@@ -1,7 +1,7 @@
 //! `history`: the changes of the past, as the Site keeps them.
 
 use failover_core::Role;
-use failover_core::api::{HistoryEntry, Site};
+use failover_core::api::{HistoryEntry, Site, Transition};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::cli::HistoryArgs;
 use crate::error::Failure;
 use crate::output::age::{ago, took};
 use crate::output::words::words;
-use crate::output::{Document, Format, Screen, Table, clean};
+use crate::output::{Report, Screen, Table, clean};
 use crate::session::Session;
 
 pub async fn run(session: &Session<'_>, args: &HistoryArgs) -> Result<(), Failure> {
@@ -19,48 +19,55 @@ pub async fn run(session: &Session<'_>, args: &HistoryArgs) -> Result<(), Failur
         .site()
         .await?
         .ok_or_else(|| no_site(session))?;
-    print(&site, args.output, Timestamp::now(), session.screen);
+    HistoryReport::of(&site, Timestamp::now()).print(args.output, session.screen);
     Ok(())
 }
 
 /// The document `History`.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct HistoryReport<'a> {
     site: &'a str,
     /// Newest first.
     changes: &'a [HistoryEntry],
+    /// What is under way.
+    #[serde(skip)]
+    transition: Option<&'a Transition>,
+    #[serde(skip)]
+    now: Timestamp,
 }
 
-fn print(site: &Site, format: Format, now: Timestamp, screen: &Screen) {
-    let status = site.status.clone().unwrap_or_default();
-    match format {
-        Format::Json | Format::Yaml => {
-            let report = Report {
-                site: &site.spec.site_name,
-                changes: &status.history,
-            };
-            let notation = format.notation().expect("json and yaml are notations");
-            Document::new("History", &report).print(notation, screen);
-            return;
+impl<'a> HistoryReport<'a> {
+    fn of(site: &'a Site, now: Timestamp) -> Self {
+        let status = site.status.as_ref();
+        Self {
+            site: &site.spec.site_name,
+            changes: status.map_or(&[], |status| &status.history),
+            transition: status.and_then(|status| status.transition.as_ref()),
+            now,
         }
-        Format::Name => {
-            for entry in &status.history {
-                screen.data(&clean(&entry.id));
-            }
-            return;
+    }
+}
+
+impl Report for HistoryReport<'_> {
+    const KIND: &'static str = "History";
+
+    fn names(&self) -> Vec<String> {
+        let entries = self.changes.iter();
+        entries.map(|entry| clean(&entry.id).into_owned()).collect()
+    }
+
+    fn text(&self, wide: bool, screen: &Screen) {
+        if self.changes.is_empty() {
+            screen.note("no transition has ended yet");
+        } else {
+            screen.data(&table(self.changes, wide, self.now).to_string());
         }
-        Format::Table | Format::Wide => {}
-    }
-    if status.history.is_empty() {
-        screen.note("no change has ended yet");
-    } else {
-        screen.data(&table(&status.history, format == Format::Wide, now).to_string());
-    }
-    if let Some(walk) = &status.transition {
-        screen.note(&format!(
-            "a {} is under way: kubectl failover status -w",
-            words(walk.to).noun
-        ));
+        if let Some(transition) = self.transition {
+            screen.note(&format!(
+                "a {} is under way: kubectl failover status -w",
+                words(transition.to).noun
+            ));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::output::Format;
 use crate::output::screen::tests::{PIPE, captured};
 
 fn site() -> Site {
@@ -24,12 +25,8 @@ fn site() -> Site {
 
 fn printed(site: &Site, format: Format) -> (String, String) {
     let (screen, out, err) = captured(PIPE);
-    print(
-        site,
-        format,
-        "2026-03-01T14:00:00Z".parse().unwrap(),
-        &screen,
-    );
+    let now = "2026-03-01T14:00:00Z".parse().unwrap();
+    HistoryReport::of(site, now).print(format, &screen);
     (out.text(), err.text())
 }
 
@@ -65,6 +62,6 @@ fn a_site_that_never_changed_says_so_and_prints_no_data() {
     site.status = None;
     assert_eq!(
         printed(&site, Format::Table),
-        (String::new(), "no change has ended yet\n".to_owned())
+        (String::new(), "no transition has ended yet\n".to_owned())
     );
 }

@@ -11,7 +11,7 @@ use failover_core::Role;
 use failover_core::api::Site;
 use tokio::time::Instant;
 
-use self::report::Report;
+use self::report::InstallationReport;
 use super::preflight::preflight;
 use super::rule;
 use super::site_view::{effective_role, preview};
@@ -21,7 +21,7 @@ use crate::error::Failure;
 use crate::manifests::{self, Options, print_rendered};
 use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
-use crate::output::{Format, Screen, Tone, counted};
+use crate::output::{Format, Report as _, Screen, Tone, counted};
 use crate::plan::summary;
 use crate::session::Session;
 
@@ -60,7 +60,7 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
     }
     let dry_run = args.dry_run == DryRun::Server;
     let progress = Progress::new(session.screen);
-    let mut report = Report::new(args, present.as_ref(), founding.is_some());
+    let mut report = InstallationReport::new(args, present.as_ref(), founding.is_some());
     let objects = manifests::objects(&options(args));
     progress.now("checking what has expressions");
     // What is built in is not all: RoleRules may be there already, as after an uninstall that left them.
@@ -105,7 +105,7 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
     }
     if dry_run {
         drop(progress);
-        report.print(session.screen, args);
+        report.print(args.output, session.screen);
         return Ok(());
     }
     let deadline = started + args.timeout;
@@ -119,7 +119,7 @@ pub async fn run(session: &Session<'_>, args: &InstallArgs) -> Result<(), Failur
         report.is_ready(started.elapsed());
     }
     drop(progress);
-    report.print(session.screen, args);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -216,7 +216,7 @@ async fn ask_before_founding(
     }
 }
 
-fn not_applied(error: ApiError, report: &Report) -> Failure {
+fn not_applied(error: ApiError, report: &InstallationReport) -> Failure {
     let conflict = error.is_conflict();
     let mut failure = Failure::from(error);
     if report.is_untouched() {

@@ -9,12 +9,13 @@ use serde::Serialize;
 use crate::cli::{DryRun, InstallArgs};
 use crate::cluster::Applied;
 use crate::output::age::took;
-use crate::output::{Document, Format, Screen, Tone};
+use crate::output::report::SITE_NAME;
+use crate::output::{Report, Screen, Tone};
 
 /// The document `Installation`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub(super) struct InstallationReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +36,7 @@ struct Object {
     result: &'static str,
 }
 
-impl Report {
+impl InstallationReport {
     pub(super) fn new(args: &InstallArgs, present: Option<&Site>, founding: bool) -> Self {
         Self {
             site: present
@@ -66,27 +67,24 @@ impl Report {
         self.ready = true;
         self.seconds = Some(took.as_secs_f64());
     }
+}
 
-    pub(super) fn print(&self, screen: &Screen, args: &InstallArgs) {
-        if let Some(notation) = args.output.notation() {
-            Document::new("Installation", self).print(notation, screen);
-            return;
-        }
+impl Report for InstallationReport {
+    const KIND: &'static str = "Installation";
+
+    fn names(&self) -> Vec<String> {
+        let objects = self.objects.iter().map(|object| object.object.clone());
+        objects.chain([SITE_NAME.to_owned()]).collect()
+    }
+
+    fn text(&self, _wide: bool, screen: &Screen) {
         let dry_run = if self.dry_run {
             " (server dry run)"
         } else {
             ""
         };
         for Object { object, result } in &self.objects {
-            if args.output == Format::Name {
-                screen.data(object);
-            } else {
-                screen.data(&format!("{object} {result}{dry_run}"));
-            }
-        }
-        if args.output == Format::Name {
-            screen.data("site.failover.dev/cluster");
-            return;
+            screen.data(&format!("{object} {result}{dry_run}"));
         }
         if let (Some(site), Some(role)) = (&self.site, self.role) {
             let applied = if self.founded {
@@ -94,10 +92,7 @@ impl Report {
             } else {
                 Applied::Unchanged
             };
-            screen.data(&format!(
-                "site.failover.dev/cluster {}{dry_run}",
-                applied.as_str()
-            ));
+            screen.data(&format!("{SITE_NAME} {}{dry_run}", applied.as_str()));
             if let Some(seconds) = self.seconds {
                 let took = took(jiff::SignedDuration::from_secs_f64(seconds));
                 screen.say(

@@ -14,8 +14,9 @@ use crate::cli::{DryRun, PauseArgs, PauseWriteArgs, ResumeArgs};
 use crate::cluster::WriteError;
 use crate::error::Failure;
 use crate::output::age::took;
+use crate::output::report::SITE_NAME;
 use crate::output::words::words;
-use crate::output::{Document, Format, Screen, Tone, clean};
+use crate::output::{Report, Screen, Tone, clean};
 use crate::session::Session;
 use crate::transition_view::paused;
 
@@ -150,7 +151,7 @@ async fn finish(
             written.outcome = Outcome::Ordered;
         }
     }
-    report(&written, args.output, session.screen);
+    PauseReport::of(&written, Timestamp::now()).print(args.output, session.screen);
     Ok(())
 }
 
@@ -194,29 +195,36 @@ async fn taken_up(
 /// The document `Pause`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report<'a> {
+struct PauseReport<'a> {
     site: &'a str,
     outcome: Outcome,
     /// `null`: it is not paused.
     paused: Option<&'a Pause>,
+    #[serde(skip)]
+    sentence: String,
 }
 
-fn report(written: &Written, format: Format, screen: &Screen) {
-    let site = &written.before.spec.site_name;
-    if let Some(notation) = format.notation() {
-        let report = Report {
-            site,
+impl<'a> PauseReport<'a> {
+    fn of(written: &'a Written, now: Timestamp) -> Self {
+        Self {
+            site: &written.before.spec.site_name,
             outcome: written.outcome,
             paused: written.pause.as_ref(),
-        };
-        Document::new("Pause", &report).print(notation, screen);
-        return;
+            sentence: sentence(written, now),
+        }
     }
-    if format == Format::Name {
-        screen.data("site.failover.dev/cluster");
-        return;
+}
+
+impl Report for PauseReport<'_> {
+    const KIND: &'static str = "Pause";
+
+    fn names(&self) -> Vec<String> {
+        vec![SITE_NAME.to_owned()]
     }
-    screen.say(Tone::Good, &sentence(written, Timestamp::now()));
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        screen.say(Tone::Good, &self.sentence);
+    }
 }
 
 fn sentence(written: &Written, now: Timestamp) -> String {

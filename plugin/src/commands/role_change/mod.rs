@@ -31,16 +31,16 @@ use self::confirm::{question, say_what_it_means};
 use self::decision::{Course, course, guards};
 use self::intent::Wish;
 use self::order::{Order, Written, write};
-use self::report::{Outcome, Report};
+use self::report::{Outcome, RoleChangeReport};
 use self::wait::{Afterwards, Following};
 use super::consent;
 use super::site_view::{View, look, preview};
 use crate::cli::batch::BatchConsent;
 use crate::cli::{DryRun, SwitchArgs};
 use crate::error::Failure;
-use crate::output::Terminal;
 use crate::output::confirm::{Consent, declined};
 use crate::output::words::words;
+use crate::output::{Report as _, Terminal};
 use crate::plan::Plan;
 use crate::session::Session;
 
@@ -181,8 +181,8 @@ async fn settled(
         None
     };
     drop(following);
-    Report::new(view, role, Outcome::Already, &order, verified.as_ref())
-        .print(session.screen, args.output);
+    RoleChangeReport::new(view, role, Outcome::Already, &order, verified.as_ref())
+        .print(args.output, session.screen);
     Ok(())
 }
 
@@ -194,7 +194,8 @@ async fn finish(
     order: &Order,
 ) -> Result<(), Failure> {
     if !args.wait || args.dry_run != DryRun::None || order.when_resumed {
-        Report::new(view, role, Outcome::Ordered, order, None).print(session.screen, args.output);
+        RoleChangeReport::new(view, role, Outcome::Ordered, order, None)
+            .print(args.output, session.screen);
         return Ok(());
     }
     let afterwards = if args.break_glass {
@@ -218,9 +219,9 @@ async fn finish(
     let verified = following.verified().await?;
     let caveat = following.caveat();
     drop(following);
-    let mut report = Report::new(view, role, Outcome::Done, order, Some(&verified));
+    let mut report = RoleChangeReport::new(view, role, Outcome::Done, order, Some(&verified));
     report.take_history(&entry);
-    report.print(session.screen, args.output);
+    report.print(args.output, session.screen);
     if let Some(caveat) = caveat {
         session.screen.warn(&caveat);
     }
@@ -239,9 +240,9 @@ fn dry_run_report(session: &Session<'_>, view: &View, role: Role, args: &SwitchA
         when_resumed: false,
         started: Instant::now(),
     };
-    let mut report = Report::new(view, role, Outcome::DryRun, &order, None);
+    let mut report = RoleChangeReport::new(view, role, Outcome::DryRun, &order, None);
     report.take_plan(plan);
-    report.print(session.screen, args.output);
+    report.print(args.output, session.screen);
 }
 
 #[cfg(test)]

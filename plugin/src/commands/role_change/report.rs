@@ -8,8 +8,9 @@ use super::Order;
 use super::verify::Verified;
 use crate::commands::site_view::View;
 use crate::output::age::took;
+use crate::output::report::SITE_NAME;
 use crate::output::words::words;
-use crate::output::{Document, Format, Screen, Tone, clean, counted};
+use crate::output::{Report, Screen, Tone, clean, counted};
 use crate::plan::Plan;
 
 /// How a command that did not fail ended.
@@ -27,7 +28,7 @@ pub(super) enum Outcome {
 /// The document `RoleChange`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub(super) struct RoleChangeReport {
     site: String,
     role: Role,
     outcome: Outcome,
@@ -63,7 +64,26 @@ pub(super) struct Report {
     seconds: Option<f64>,
 }
 
-impl Report {
+impl Report for RoleChangeReport {
+    const KIND: &'static str = "RoleChange";
+
+    fn names(&self) -> Vec<String> {
+        vec![SITE_NAME.to_owned()]
+    }
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        screen.say(Tone::Good, &self.sentence());
+        if !self.waived.is_empty() {
+            let objects: Vec<_> = self.waived.iter().map(|object| clean(object)).collect();
+            screen.warn(&format!(
+                "these objects do not match the role, as was consented to: {}",
+                objects.join(", ")
+            ));
+        }
+    }
+}
+
+impl RoleChangeReport {
     pub(super) fn new(
         view: &View,
         role: Role,
@@ -102,25 +122,6 @@ impl Report {
 
     pub(super) fn take_plan(&mut self, plan: &Plan) {
         self.changed = i64::try_from(plan.changed().count()).ok();
-    }
-
-    pub(super) fn print(&self, screen: &Screen, format: Format) {
-        if let Some(notation) = format.notation() {
-            Document::new("RoleChange", self).print(notation, screen);
-            return;
-        }
-        if format == Format::Name {
-            screen.data("site.failover.dev/cluster");
-            return;
-        }
-        screen.say(Tone::Good, &self.sentence());
-        if !self.waived.is_empty() {
-            let objects: Vec<_> = self.waived.iter().map(|object| clean(object)).collect();
-            screen.warn(&format!(
-                "not as the role wants it, as was consented to: {}",
-                objects.join(", ")
-            ));
-        }
     }
 
     fn sentence(&self) -> String {

@@ -19,7 +19,7 @@ use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
-use crate::output::{Document, Format, Tone};
+use crate::output::{Report, Screen, Tone};
 use crate::rules::{self, Source};
 use crate::session::Session;
 
@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// The document `RuleApplication`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct RuleApplicationReport {
     dry_run: bool,
     rules: Vec<Effect>,
     objects: Vec<Object>,
@@ -83,7 +83,7 @@ pub(super) async fn run(session: &Session<'_>, args: &RuleApplyArgs) -> Result<(
         wait(session, &progress, &names, started, args.timeout).await?;
     }
     drop(progress);
-    let report = Report {
+    let report = RuleApplicationReport {
         dry_run: args.dry_run != DryRun::None,
         rules: effects,
         objects: made
@@ -95,7 +95,7 @@ pub(super) async fn run(session: &Session<'_>, args: &RuleApplyArgs) -> Result<(
             .collect(),
         ready,
     };
-    print(session, args, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -306,28 +306,28 @@ fn not_ready(all: &[RoleRule], names: &[&str]) -> Result<Option<String>, Failure
     Ok(None)
 }
 
-fn print(session: &Session<'_>, args: &RuleApplyArgs, report: &Report) {
-    let screen = session.screen;
-    if let Some(notation) = args.output.notation() {
-        Document::new("RuleApplication", report).print(notation, screen);
-        return;
+impl Report for RuleApplicationReport {
+    const KIND: &'static str = "RuleApplication";
+
+    fn names(&self) -> Vec<String> {
+        let objects = self.objects.iter();
+        objects.map(|object| object.object.clone()).collect()
     }
-    if report.dry_run && args.output != Format::Name {
-        for effect in &report.rules {
-            effect.tell(screen);
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        if self.dry_run {
+            for effect in &self.rules {
+                effect.tell(screen);
+            }
         }
-    }
-    let dry = if report.dry_run { " (dry run)" } else { "" };
-    for object in &report.objects {
-        screen.data(&if args.output == Format::Name {
-            object.object.clone()
-        } else {
-            format!("{} {}{dry}", object.object, object.result)
-        });
-    }
-    if report.ready && args.output != Format::Name {
-        for effect in &report.rules {
-            screen.say(Tone::Good, &format!("RoleRule {} is in force", effect.name));
+        let dry = if self.dry_run { " (dry run)" } else { "" };
+        for Object { object, result } in &self.objects {
+            screen.data(&format!("{object} {result}{dry}"));
+        }
+        if self.ready {
+            for effect in &self.rules {
+                screen.say(Tone::Good, &format!("RoleRule {} is in force", effect.name));
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
 use crate::output::progress::Progress;
-use crate::output::{Document, Format, Tone};
+use crate::output::{Report, Screen, Tone};
 use crate::session::Session;
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// The document `RuleDeletion`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct RuleDeletionReport {
     dry_run: bool,
     deleted: Vec<String>,
     /// Deleted, and in force until their layer is primary.
@@ -59,15 +59,15 @@ pub(super) async fn run(session: &Session<'_>, args: &RuleDeleteArgs) -> Result<
         ask(session, args, &leaving).await?;
     }
     let progress = Progress::new(session.screen);
-    let mut report = Report {
+    let mut report = RuleDeletionReport {
         dry_run: args.dry_run != DryRun::None,
-        ..Report::default()
+        ..RuleDeletionReport::default()
     };
     for leaving in leaving {
         delete(session, args, &progress, leaving, started, &mut report).await?;
     }
     drop(progress);
-    print(session, args, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -143,7 +143,7 @@ async fn delete(
     progress: &Progress<'_>,
     leaving: Leaving,
     started: Instant,
-    report: &mut Report,
+    report: &mut RuleDeletionReport,
 ) -> Result<(), Failure> {
     let cluster = &session.cluster;
     let manifest = Manifest::new(serde_json::json!({
@@ -215,27 +215,23 @@ async fn until_gone(
     Ok(())
 }
 
-fn print(session: &Session<'_>, args: &RuleDeleteArgs, report: &Report) {
-    let screen = session.screen;
-    if let Some(notation) = args.output.notation() {
-        Document::new("RuleDeletion", report).print(notation, screen);
-        return;
+impl Report for RuleDeletionReport {
+    const KIND: &'static str = "RuleDeletion";
+
+    fn names(&self) -> Vec<String> {
+        self.deleted.clone()
     }
-    let dry = if report.dry_run { " (dry run)" } else { "" };
-    for object in &report.deleted {
-        screen.data(&if args.output == Format::Name {
-            object.clone()
-        } else {
-            format!("{object} deleted{dry}")
-        });
-    }
-    if args.output == Format::Name {
-        return;
-    }
-    for name in &report.leaving {
-        screen.say(
-            Tone::Warning,
-            &format!("RoleRule {name} stays in force until its layer is primary{dry}; run it again then, to remove what was made for it"),
-        );
+
+    fn text(&self, _wide: bool, screen: &Screen) {
+        let dry = if self.dry_run { " (dry run)" } else { "" };
+        for object in &self.deleted {
+            screen.data(&format!("{object} deleted{dry}"));
+        }
+        for name in &self.leaving {
+            screen.say(
+                Tone::Warning,
+                &format!("RoleRule {name} stays in force until its layer is primary{dry}; run it again then, to remove what was made for it"),
+            );
+        }
     }
 }

@@ -10,13 +10,13 @@ use serde::Serialize;
 use super::listed;
 use crate::cli::RuleListArgs;
 use crate::error::Failure;
-use crate::output::{Document, Format, Table};
+use crate::output::{Report, Screen, Table};
 use crate::session::Session;
 
 /// The document `Rules`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct RulesReport {
     rules: Vec<Entry>,
     /// Names of rules that have gone and left behind what was made for them.
     left_behind: Vec<String>,
@@ -43,11 +43,11 @@ pub(super) async fn run(session: &Session<'_>, args: &RuleListArgs) -> Result<()
     }
     let mut present = listed.items;
     present.sort_by_key(kube::ResourceExt::name_any);
-    let report = Report {
+    let report = RulesReport {
         left_behind: left_behind(session, &present, &listed.unreadable).await,
         rules: present.iter().map(entry).collect(),
     };
-    print(session, args, &report);
+    report.print(args.output, session.screen);
     Ok(())
 }
 
@@ -124,52 +124,52 @@ fn entry(rule: &RoleRule) -> Entry {
     }
 }
 
-fn print(session: &Session<'_>, args: &RuleListArgs, report: &Report) {
-    let screen = session.screen;
-    if let Some(notation) = args.output.notation() {
-        Document::new("Rules", report).print(notation, screen);
-        return;
+impl Report for RulesReport {
+    const KIND: &'static str = "Rules";
+
+    fn names(&self) -> Vec<String> {
+        let names = self.rules.iter().map(|rule| &rule.name);
+        names
+            .map(|name| format!("rolerule.failover.dev/{name}"))
+            .collect()
     }
-    if args.output == Format::Name {
-        for rule in &report.rules {
-            screen.data(&format!("rolerule.failover.dev/{}", rule.name));
-        }
-        return;
-    }
-    let wide = args.output == Format::Wide;
-    let mut header = vec!["NAME", "KIND", "LAYER", "IN FORCE", "READY", "WHY"];
-    if wide {
-        header.push("FIELDS");
-    }
-    let mut table = Table::new(&header);
-    for rule in &report.rules {
-        let why = if rule.reason == "Accepted" && rule.in_force == "AsWritten" {
-            String::new()
-        } else {
-            format!("{}: {}", rule.reason, rule.message)
-        };
-        let mut row = vec![
-            rule.name.clone(),
-            rule.kind.clone(),
-            rule.layer.to_string(),
-            rule.in_force.clone(),
-            rule.ready.clone(),
-            why,
-        ];
+
+    fn text(&self, wide: bool, screen: &Screen) {
+        let mut header = vec!["NAME", "KIND", "LAYER", "IN FORCE", "READY", "WHY"];
         if wide {
-            row.push(rule.fields.join(", "));
+            header.push("FIELDS");
         }
-        table.row(row);
-    }
-    if table.is_empty() {
-        screen.note("there are no RoleRules: only the built-in kinds are ruled");
-        screen.note("rules that come with kubectl failover: kubectl failover rule apply --help");
-    } else {
-        screen.data(&table.to_string());
-    }
-    for name in &report.left_behind {
-        screen.warn(&format!(
+        let mut table = Table::new(&header);
+        for rule in &self.rules {
+            let why = if rule.reason == "Accepted" && rule.in_force == "AsWritten" {
+                String::new()
+            } else {
+                format!("{}: {}", rule.reason, rule.message)
+            };
+            let mut row = vec![
+                rule.name.clone(),
+                rule.kind.clone(),
+                rule.layer.to_string(),
+                rule.in_force.clone(),
+                rule.ready.clone(),
+                why,
+            ];
+            if wide {
+                row.push(rule.fields.join(", "));
+            }
+            table.row(row);
+        }
+        if table.is_empty() {
+            screen.note("there are no RoleRules: only the built-in kinds are ruled");
+            screen
+                .note("rules that come with kubectl failover: kubectl failover rule apply --help");
+        } else {
+            screen.data(&table.to_string());
+        }
+        for name in &self.left_behind {
+            screen.warn(&format!(
             "RoleRule {name} has gone, and what was made for it is still there: kubectl failover rule delete {name}"
         ));
+        }
     }
 }

@@ -11,11 +11,11 @@ use super::site_view::{left, no_site};
 use crate::cli::StatusArgs;
 use crate::cluster::{ApiError, Unseen};
 use crate::error::Failure;
-use crate::output::Document;
+use crate::output::Report as _;
 use crate::plan::object_roles::{policies, settled};
 use crate::session::Session;
 
-pub use report::Report;
+pub use report::StatusReport;
 
 pub async fn run(
     session: &Session<'_>,
@@ -26,10 +26,7 @@ pub async fn run(
         follow::follow(session, args.timeout).await?;
     }
     let report = Box::pin(observe(session, namespace)).await?;
-    match args.output.notation() {
-        Some(notation) => Document::new("Status", &report).print(notation, session.screen),
-        None => print::print(&report, args.output, Timestamp::now(), session.screen),
-    }
+    report.print(args.output, session.screen);
     for unseen in &report.unseen {
         session
             .screen
@@ -39,7 +36,7 @@ pub async fn run(
 }
 
 /// Looks at everything that the caller may see. What may not be seen is named; what does not answer is an error.
-async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Report, Failure> {
+async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<StatusReport, Failure> {
     let cluster = &session.cluster;
     let mut unseen = Vec::new();
     let (site, enrolled, webhook, backstop, leadership) = Box::pin(join5(
@@ -79,7 +76,7 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Repor
     let leadership = seen(leadership, "the controller's Lease", &mut unseen)?.flatten();
     let survey = seen(cluster.survey(&enrolled).await, "objects", &mut unseen)?;
     let requests = cluster.requests().await?;
-    let mut report = Report::new(
+    let mut report = StatusReport::new(
         site.as_ref(),
         &enrolled,
         survey.as_ref(),

@@ -15,7 +15,7 @@ use crate::plan::{Standing, held_hooks, standing};
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct StatusReport {
     /// `null`: the Site is lost, and what follows is what the namespaces say.
     pub site: Option<String>,
     /// The role that is ordered.
@@ -54,6 +54,9 @@ pub struct Report {
     pub hooks: Vec<Astray>,
     pub policies: Vec<Policy>,
     pub unseen: Vec<Unseen>,
+    /// When all this was read.
+    #[serde(skip)]
+    pub now: Timestamp,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -106,7 +109,7 @@ pub struct Astray {
     pub why: Option<String>,
 }
 
-impl Report {
+impl StatusReport {
     pub fn new(
         site: Option<&Site>,
         enrolled: &[Enrolled],
@@ -158,6 +161,7 @@ impl Report {
             unseen: survey
                 .map(|survey| survey.unseen.clone())
                 .unwrap_or_default(),
+            now,
         }
     }
 }

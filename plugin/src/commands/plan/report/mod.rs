@@ -6,13 +6,13 @@ use failover_core::names::CONTROLLER_MANAGER;
 use failover_core::object::ObjectRef;
 use failover_core::object_roles::Held;
 use failover_core::{Layer, Role};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::cluster::{Unseen, WithoutRuleReport};
 use crate::output::diff::unified;
 use crate::output::words::words;
-use crate::output::{Document, PlanFormat, Screen, Table, Tone, clean, counted};
+use crate::output::{PlanFormat, Report, Screen, Table, Tone, clean, counted};
 use crate::plan::object_roles::Apart;
 use crate::plan::{HOOKS_HINT, Plan, Planned};
 
@@ -20,34 +20,43 @@ use crate::plan::{HOOKS_HINT, Plan, Planned};
 const NAMED: usize = 5;
 
 pub(super) fn print(plan: &Plan, format: PlanFormat, screen: &Screen) {
-    match format {
-        PlanFormat::Json | PlanFormat::Yaml => {
-            let notation = format
-                .plain()
-                .and_then(crate::output::Format::notation)
-                .expect("json and yaml are notations");
-            Document::new("Plan", &Report::of(plan)).print(notation, screen);
+    if let Some(format) = format.plain() {
+        PlanReport(plan).print(format, screen);
+        return;
+    }
+    for planned in plan.changed() {
+        let name = planned.item.object.to_string();
+        let diff = unified(&clean(&name), &planned.before, &planned.item.after);
+        screen.data(diff.trim_end_matches('\n'));
+    }
+    remarks(plan, screen);
+}
+
+/// A plan, as it is reported.
+struct PlanReport<'a>(&'a Plan);
+
+impl Serialize for PlanReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        PlanDocument::of(self.0).serialize(serializer)
+    }
+}
+
+impl Report for PlanReport<'_> {
+    const KIND: &'static str = "Plan";
+
+    fn names(&self) -> Vec<String> {
+        let changed = self.0.changed().map(|planned| &planned.item.object);
+        changed
+            .map(|object| clean(&object.to_string()).into_owned())
+            .collect()
+    }
+
+    fn text(&self, wide: bool, screen: &Screen) {
+        let table = table(self.0, wide);
+        if !table.is_empty() {
+            screen.data(&table.to_string());
         }
-        PlanFormat::Name => {
-            for planned in plan.changed() {
-                screen.data(&clean(&planned.item.object.to_string()));
-            }
-        }
-        PlanFormat::Diff => {
-            for planned in plan.changed() {
-                let name = planned.item.object.to_string();
-                let diff = unified(&clean(&name), &planned.before, &planned.item.after);
-                screen.data(diff.trim_end_matches('\n'));
-            }
-            remarks(plan, screen);
-        }
-        PlanFormat::Table | PlanFormat::Wide => {
-            let table = table(plan, format == PlanFormat::Wide);
-            if !table.is_empty() {
-                screen.data(&table.to_string());
-            }
-            remarks(plan, screen);
-        }
+        remarks(self.0, screen);
     }
 }
 
@@ -339,7 +348,7 @@ fn value(value: Option<&Value>) -> String {
 /// The document `Plan`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct PlanDocument {
     site: String,
     role: Role,
     namespaces: Vec<String>,
@@ -427,7 +436,7 @@ struct ReportGuard {
     hint: String,
 }
 
-impl Report {
+impl PlanDocument {
     fn of(plan: &Plan) -> Self {
         let reason = |(object, why): (&ObjectRef, &String)| ReportReason {
             object: object.to_string(),

@@ -174,7 +174,7 @@ fn of_held_jobs_those_that_are_named_run() {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         plan.batch.held_jobs = HeldJobs::new(false, &names);
     };
-    let runs = |plan: &Plan| Report::of(plan).held_jobs_to_run;
+    let runs = |plan: &Plan| PlanDocument::of(plan).held_jobs_to_run;
     assert_eq!(runs(&plan), Vec::<String>::new());
     named(&mut plan, &["shop/migrate"]);
     assert_eq!(runs(&plan), ["shop/jobs/migrate"]);

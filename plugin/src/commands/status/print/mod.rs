@@ -4,43 +4,47 @@ use failover_core::api::{HistoryEntry, Outcome, Phase, condition};
 use failover_core::{Layer, Role, Roles};
 use jiff::Timestamp;
 
-use super::report::{Namespace, Report};
+use super::report::{Namespace, StatusReport};
 use crate::commands::history::table;
 use crate::output::age::{ago, took};
+use crate::output::report::SITE_NAME;
 use crate::output::words::words;
-use crate::output::{Format, Screen, Table, Tone, clean, counted};
+use crate::output::{Report, Screen, Table, Tone, clean, counted};
 use crate::plan::HOOKS_HINT;
 use crate::transition_view::{paused, picture};
 
 /// How many past transitions `wide` shows.
 const HISTORY: usize = 5;
 
-pub(super) fn print(report: &Report, format: Format, now: Timestamp, screen: &Screen) {
-    if format == Format::Name {
-        if report.site.is_some() {
-            screen.data("site.failover.dev/cluster");
+impl Report for StatusReport {
+    const KIND: &'static str = "Status";
+
+    fn names(&self) -> Vec<String> {
+        let site = self.site.as_ref();
+        site.map(|_| SITE_NAME.to_owned()).into_iter().collect()
+    }
+
+    fn text(&self, wide: bool, screen: &Screen) {
+        let now = self.now;
+        site(self, now, screen);
+        enforcement(self, now, screen);
+        left(self, screen);
+        transition(self, now, screen);
+        conditions(self, wide, now, screen);
+        if wide {
+            replicas(self, now, screen);
+            history(self, now, screen);
         }
-        return;
+        namespaces(self, screen);
+        strays(self, screen);
+        passive(self, screen);
+        apart(self, screen);
+        hooks(self, screen);
+        policies(self, wide, screen);
     }
-    let wide = format == Format::Wide;
-    site(report, now, screen);
-    enforcement(report, now, screen);
-    left(report, screen);
-    transition(report, now, screen);
-    conditions(report, wide, now, screen);
-    if wide {
-        replicas(report, now, screen);
-        history(report, now, screen);
-    }
-    namespaces(report, screen);
-    strays(report, screen);
-    passive(report, screen);
-    apart(report, screen);
-    hooks(report, screen);
-    policies(report, wide, screen);
 }
 
-fn site(report: &Report, now: Timestamp, screen: &Screen) {
+fn site(report: &StatusReport, now: Timestamp, screen: &Screen) {
     let Some(site) = &report.site else {
         screen.say(
             Tone::Bad,
@@ -96,7 +100,7 @@ fn site(report: &Report, now: Timestamp, screen: &Screen) {
 }
 
 /// Also where the controller has not taken it up yet, or is gone.
-fn pause(report: &Report, now: Timestamp, screen: &Screen) {
+fn pause(report: &StatusReport, now: Timestamp, screen: &Screen) {
     let Some(pause) = &report.paused else {
         return;
     };
@@ -112,7 +116,7 @@ fn pause(report: &Report, now: Timestamp, screen: &Screen) {
     );
 }
 
-fn transition(report: &Report, now: Timestamp, screen: &Screen) {
+fn transition(report: &StatusReport, now: Timestamp, screen: &Screen) {
     let Some(transition) = &report.transition else {
         return;
     };
@@ -123,7 +127,7 @@ fn transition(report: &Report, now: Timestamp, screen: &Screen) {
     }
 }
 
-fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
+fn enforcement(report: &StatusReport, now: Timestamp, screen: &Screen) {
     match &report.controller {
         Some(controller) => {
             let last = controller.renewed.map_or_else(String::new, |renewed| {
@@ -179,7 +183,7 @@ fn enforcement(report: &Report, now: Timestamp, screen: &Screen) {
 }
 
 /// Namespaces that the role of the site no longer reaches, though nobody let them go.
-fn left(report: &Report, screen: &Screen) {
+fn left(report: &StatusReport, screen: &Screen) {
     if report.left.is_empty() {
         return;
     }
@@ -192,7 +196,7 @@ fn left(report: &Report, screen: &Screen) {
     );
 }
 
-fn conditions(report: &Report, wide: bool, now: Timestamp, screen: &Screen) {
+fn conditions(report: &StatusReport, wide: bool, now: Timestamp, screen: &Screen) {
     let mut table = Table::new(&["CONDITION", "STATUS", "REASON", "FOR", "MESSAGE"]);
     for condition in &report.conditions {
         let bad = matches!(
@@ -212,7 +216,7 @@ fn conditions(report: &Report, wide: bool, now: Timestamp, screen: &Screen) {
     below(&table, screen);
 }
 
-fn replicas(report: &Report, now: Timestamp, screen: &Screen) {
+fn replicas(report: &StatusReport, now: Timestamp, screen: &Screen) {
     let mut table = Table::new(&["WEBHOOK REPLICA", "REVISION", "NAMESPACES", "SEEN"]);
     for enforcer in &report.enforcers {
         table.row([
@@ -225,12 +229,12 @@ fn replicas(report: &Report, now: Timestamp, screen: &Screen) {
     below(&table, screen);
 }
 
-fn history(report: &Report, now: Timestamp, screen: &Screen) {
+fn history(report: &StatusReport, now: Timestamp, screen: &Screen) {
     let last = &report.history[..report.history.len().min(HISTORY)];
     below(&table(last, false, now), screen);
 }
 
-fn namespaces(report: &Report, screen: &Screen) {
+fn namespaces(report: &StatusReport, screen: &Screen) {
     if report.namespaces.is_empty() {
         screen.data("\nNo namespace is enrolled: kubectl failover enroll NAMESPACE");
         return;
@@ -257,7 +261,7 @@ fn namespaces(report: &Report, screen: &Screen) {
     below(&table, screen);
 }
 
-fn strays(report: &Report, screen: &Screen) {
+fn strays(report: &StatusReport, screen: &Screen) {
     let mut table = Table::new(&["NOT AS ORDERED", "WHY"]);
     for astray in report
         .namespaces
@@ -274,7 +278,7 @@ fn strays(report: &Report, screen: &Screen) {
 /// How many of what stays passive are named; `-o json` has all.
 const PASSIVE_NAMED: usize = 10;
 
-fn passive(report: &Report, screen: &Screen) {
+fn passive(report: &StatusReport, screen: &Screen) {
     let all: Vec<_> = report
         .namespaces
         .iter()
@@ -295,7 +299,7 @@ fn passive(report: &Report, screen: &Screen) {
     below(&table, screen);
 }
 
-fn apart(report: &Report, screen: &Screen) {
+fn apart(report: &StatusReport, screen: &Screen) {
     let mut table = Table::new(&["APART FROM ITS NAMESPACE", "STANDS"]);
     for apart in &report.apart {
         table.row([apart.object.as_str(), apart.stands]);
@@ -313,7 +317,7 @@ fn apart(report: &Report, screen: &Screen) {
     below(&table, screen);
 }
 
-fn hooks(report: &Report, screen: &Screen) {
+fn hooks(report: &StatusReport, screen: &Screen) {
     let mut table = Table::new(&["HOOK THAT DOES NOT RUN", "WHY"]);
     for hook in &report.hooks {
         table.row([
@@ -328,7 +332,7 @@ fn hooks(report: &Report, screen: &Screen) {
 }
 
 /// Those that are not as they say and, with `wide`, all.
-fn policies(report: &Report, wide: bool, screen: &Screen) {
+fn policies(report: &StatusReport, wide: bool, screen: &Screen) {
     let mut table = Table::new(&["FAILOVERPOLICY", "ORDERS", "READY", "REASON", "MESSAGE"]);
     for policy in &report.policies {
         if wide || policy.ready != Some(true) {

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::{Enrolled, WebhookState};
 use crate::commands::status::report::Backstop;
+use crate::output::Format;
 use crate::output::screen::tests::{PIPE, captured};
 use crate::plan::tests::{deployment, enrolled, survey};
 
@@ -74,9 +75,9 @@ fn shop() -> (Vec<Enrolled>, crate::cluster::Survey) {
     (vec![shop], survey)
 }
 
-fn printed(report: &Report, format: Format) -> String {
+fn printed(report: &StatusReport, format: Format) -> String {
     let (screen, out, err) = captured(PIPE);
-    print(report, format, now(), &screen);
+    report.print(format, &screen);
     assert_eq!(err.text(), "");
     out.text()
 }
@@ -84,7 +85,7 @@ fn printed(report: &Report, format: Format) -> String {
 #[test]
 fn a_settled_site_fits_on_a_screen() {
     let (enrolled, survey) = shop();
-    let mut report = Report::new(
+    let mut report = StatusReport::new(
         Some(&settled()),
         &enrolled[..],
         Some(&survey),
@@ -99,7 +100,7 @@ fn a_settled_site_fits_on_a_screen() {
 #[test]
 fn wide_adds_conditions_replicas_and_history() {
     let (enrolled, survey) = shop();
-    let report = Report::new(
+    let report = StatusReport::new(
         Some(&settled()),
         &enrolled,
         Some(&survey),
@@ -114,7 +115,7 @@ fn wide_adds_conditions_replicas_and_history() {
 fn a_site_that_is_held_says_by_what() {
     let (enrolled, survey) = shop();
     let webhook = WebhookState::default();
-    let mut report = Report::new(
+    let mut report = StatusReport::new(
         Some(&stalled()),
         &enrolled,
         Some(&survey),
@@ -134,7 +135,7 @@ fn a_site_that_is_held_says_by_what() {
 #[test]
 fn a_site_that_is_lost_still_shows_what_the_namespaces_hold() {
     let (enrolled, _) = shop();
-    let report = Report::new(None, &enrolled, None, None, None, now());
+    let report = StatusReport::new(None, &enrolled, None, None, None, now());
     insta::assert_snapshot!(printed(&report, Format::Table));
 }
 
@@ -146,7 +147,7 @@ fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named()
         "proxy",
         failover_core::namespace::ObjectRole::Exempt,
     );
-    let mut report = Report::new(
+    let mut report = StatusReport::new(
         Some(&settled()),
         &enrolled,
         Some(&survey),
@@ -180,7 +181,7 @@ fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named()
 #[test]
 fn the_document_has_everything_under_stable_names() {
     let (enrolled, survey) = shop();
-    let report = Report::new(
+    let report = StatusReport::new(
         Some(&stalled()),
         &enrolled,
         Some(&survey),
@@ -238,7 +239,7 @@ fn a_paused_site_says_who_paused_it_until_when_and_why() {
     )
     .unwrap();
     paused.status.as_mut().unwrap().phase = Some(Phase::Paused);
-    let report = Report::new(
+    let report = StatusReport::new(
         Some(&paused),
         &enrolled,
         Some(&survey),
