@@ -129,8 +129,7 @@ impl OriginWatches {
 }
 
 fn installs(rule: &Rule) -> bool {
-    let is_it =
-        |(group, _, resource): (&str, &str, &str)| rule.group == group && rule.resource == resource;
+    let is_it = |(group, _, resource): (&str, &str, &str)| rule.is_of(group, resource);
     rule.layer == Layer::Gitops && INSTALLERS.into_iter().any(is_it)
 }
 

@@ -9,16 +9,13 @@ use failover_core::transition::EnrolledNamespace;
 use failover_core::{Role, Rule};
 use failover_runtime::kube::error::ObjectError;
 use failover_runtime::kube::objects::{Objects, PAGE};
-use failover_runtime::kube::retry::patiently;
+use failover_runtime::kube::paging::Paging;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::Value;
 
 /// With [`PAGE`] it bounds what is in memory, whatever the cluster holds.
 const LISTS_AT_ONCE: usize = 4;
-
-/// How often a list whose token expired is started again before it is asked for in one piece.
-const RESTARTS: u32 = 2;
 
 /// One kind in one namespace.
 #[derive(Clone, Debug)]
@@ -123,76 +120,69 @@ impl Scope {
     }
 
     async fn survey(self: Arc<Self>) -> Result<Survey, SurveyError> {
-        for restart in 0..=RESTARTS {
-            // A list in one piece cannot expire on the way.
-            let limit = (restart < RESTARTS).then_some(PAGE);
-            match self.pages(limit).await {
-                Ok(survey) => {
-                    return Ok(Survey {
-                        answered: 1,
-                        ..survey
-                    });
-                }
-                Err(ObjectError::Unserved(message)) => {
-                    let stray = Stray {
-                        name: "*".to_owned(),
-                        hopeless: Some(format!(
-                            "cannot be listed, its API is not served now: {message} (503); see kubectl get apiservices"
-                        )),
-                        scope: self,
-                    };
-                    return Ok(Survey {
-                        unserved: vec![stray],
-                        ..Survey::default()
-                    });
-                }
-                Err(ObjectError::Expired) => {
-                    tracing::debug!(kind = %self.rule.group_resource(), namespace = %self.namespace.name, restart, "list expired: starting it again");
-                }
-                // The kind went out of service since it was discovered.
-                Err(ObjectError::NotFound) => return Ok(Survey::default()),
-                Err(ObjectError::Refused { status, message }) => {
-                    let hint = if status == 403 {
-                        "; give the controller get, list and patch on it"
-                    } else {
-                        ""
-                    };
-                    let stray = Stray {
-                        name: "*".to_owned(),
-                        hopeless: Some(format!("cannot be listed: {message} ({status}){hint}")),
-                        scope: self,
-                    };
-                    return Ok(Survey {
-                        total: 1,
-                        strays: vec![stray],
-                        answered: 1,
-                        ..Survey::default()
-                    });
-                }
-                Err(
-                    source @ (ObjectError::Conflict
-                    | ObjectError::Busy { .. }
-                    | ObjectError::Unavailable(_)),
-                ) => {
-                    return Err(SurveyError {
-                        what: self.what(),
-                        source,
-                    });
-                }
+        match self.pages().await {
+            Ok(survey) => Ok(Survey {
+                answered: 1,
+                ..survey
+            }),
+            Err(ObjectError::Unserved(message)) => {
+                let stray = Stray {
+                    name: "*".to_owned(),
+                    hopeless: Some(format!(
+                        "cannot be listed, its API is not served now: {message} (503); see kubectl get apiservices"
+                    )),
+                    scope: self,
+                };
+                Ok(Survey {
+                    unserved: vec![stray],
+                    ..Survey::default()
+                })
             }
+            // The kind went out of service since it was discovered.
+            Err(ObjectError::NotFound) => Ok(Survey::default()),
+            Err(ObjectError::Refused { status, message }) => {
+                let hint = if status == 403 {
+                    "; give the controller get, list and patch on it"
+                } else {
+                    ""
+                };
+                let stray = Stray {
+                    name: "*".to_owned(),
+                    hopeless: Some(format!("cannot be listed: {message} ({status}){hint}")),
+                    scope: self,
+                };
+                Ok(Survey {
+                    total: 1,
+                    strays: vec![stray],
+                    answered: 1,
+                    ..Survey::default()
+                })
+            }
+            Err(
+                source @ (ObjectError::Conflict
+                | ObjectError::Busy { .. }
+                | ObjectError::Expired
+                | ObjectError::Unavailable(_)),
+            ) => Err(SurveyError {
+                what: self.what(),
+                source,
+            }),
         }
-        Err(SurveyError {
-            what: self.what(),
-            source: ObjectError::Expired,
-        })
     }
 
-    async fn pages(self: &Arc<Self>, limit: Option<u32>) -> Result<Survey, ObjectError> {
+    async fn pages(self: &Arc<Self>) -> Result<Survey, ObjectError> {
         let mut survey = Survey::default();
-        let mut token: Option<String> = None;
-        loop {
-            let page = patiently(|| self.objects.page::<Value>(limit, token.as_deref())).await?;
-            for object in &page.items {
+        let mut paging = Paging::new(PAGE);
+        while let Some(params) = paging.next() {
+            let page = match self.objects.page::<Value>(&params).await {
+                Err(ObjectError::Expired) if paging.restart() => {
+                    tracing::debug!(kind = %self.rule.group_resource(), namespace = %self.namespace.name, "a list expired: reading it once more, in one piece");
+                    survey = Survey::default();
+                    continue;
+                }
+                page => paging.turn(page?),
+            };
+            for object in &page {
                 let role = role_of(&self.rule, &self.namespace.state, object);
                 survey.held += i64::from(role == Some(Role::Secondary));
                 let hopeless = match self.judge(object) {
@@ -211,11 +201,8 @@ impl Scope {
                     hopeless,
                 });
             }
-            token = match page.next {
-                Some(next) => Some(next),
-                None => return Ok(survey),
-            };
         }
+        Ok(survey)
     }
 }
 

@@ -11,6 +11,7 @@
 
 use serde_json::Value;
 
+use super::condition;
 use crate::json::pointer::Pointer;
 use crate::rules::rule::{Ready, Rule};
 
@@ -121,12 +122,7 @@ pub fn lacking(object: &Value) -> Option<String> {
 
 fn not_ready(ready: &Ready, object: &Value) -> Option<String> {
     let type_ = &ready.condition;
-    let conditions = object["status"]["conditions"].as_array();
-    let condition = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == **type_);
-    let Some(condition) = condition else {
+    let Some(condition) = condition(object, type_) else {
         return Some(format!("condition {type_} is not reported yet"));
     };
     let current = generation(object);

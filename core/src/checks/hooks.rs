@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use super::has_ended;
+
 /// Whose hook a Job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
@@ -45,14 +47,6 @@ impl Hook {
             Self::ArgoCd => "the sync waits for it",
         }
     }
-}
-
-fn has_ended(job: &Value) -> bool {
-    let conditions = job["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| {
-        condition["status"] == "True"
-            && (condition["type"] == "Complete" || condition["type"] == "Failed")
-    })
 }
 
 #[cfg(test)]

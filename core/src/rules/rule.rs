@@ -97,6 +97,11 @@ impl Rule {
         self.scale && self.safeguards().next().is_some()
     }
 
+    /// Whether it is about this kind.
+    pub fn is_of(&self, group: &str, resource: &str) -> bool {
+        self.resource == resource && self.group == group
+    }
+
     /// `deployments.apps`, or `replicationcontrollers` for the core group.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() {

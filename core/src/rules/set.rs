@@ -82,9 +82,7 @@ impl RuleSet {
     }
 
     pub fn find(&self, group: &str, resource: &str) -> Option<&Rule> {
-        self.rules
-            .iter()
-            .find(|r| r.resource == resource && r.group == group)
+        self.rules.iter().find(|rule| rule.is_of(group, resource))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {

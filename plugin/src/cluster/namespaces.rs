@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, OBJECTS_ANNOTATION, UNENROLLED_ANNOTATION};
 use failover_core::namespace::{Enforcement, ObjectRoles, may_enrol};
+use failover_core::transition::EnrolledNamespace;
 use failover_core::transition::Presence;
 use failover_core::{Layer, NamespaceState};
 use failover_runtime::kube::field_manager;
@@ -13,16 +14,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, Cluster, Enrolled, found};
+use super::{ApiError, Cluster, found};
 
 /// Namespaces per page.
 const PAGE: u32 = 500;
 
 impl Cluster {
     /// The enrolled namespaces, sorted by name.
-    pub async fn enrolled(&self) -> Result<Vec<Enrolled>, ApiError> {
+    pub async fn enrolled(&self) -> Result<Vec<EnrolledNamespace>, ApiError> {
         let all = self.namespace_metadata(Some(ENFORCE_LABEL)).await?;
-        let mut enrolled: Vec<Enrolled> = all
+        let mut enrolled: Vec<EnrolledNamespace> = all
             .iter()
             .filter_map(enrolled_state)
             .filter(|namespace| may_enrol(&namespace.name))
@@ -166,9 +167,9 @@ fn manager() -> PatchParams {
 }
 
 /// `None`: it is not enrolled.
-pub fn enrolled_state(metadata: &ObjectMeta) -> Option<Enrolled> {
+pub fn enrolled_state(metadata: &ObjectMeta) -> Option<EnrolledNamespace> {
     let (state, _) = NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
-    state.enforcement.map(|_| Enrolled {
+    state.enforcement.map(|_| EnrolledNamespace {
         name: metadata.name.clone().unwrap_or_default(),
         state,
     })

@@ -5,9 +5,10 @@ use failover_core::Rule;
 use failover_core::json::lean::Lean;
 use failover_core::names::{CLI_MANAGER, ENFORCE_LABEL, EXEMPT, EXEMPT_REASON_ANNOTATION};
 use failover_runtime::kube::field_manager;
-use kube::api::{ListParams, Patch, PatchParams};
+use failover_runtime::kube::objects::url;
+use failover_runtime::kube::paging::Paging;
+use kube::api::{Patch, PatchParams};
 use kube::core::Request;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -16,32 +17,9 @@ use super::{ApiError, Cluster};
 /// Objects per page: few enough that no answer is large, many enough that a thousand take two or three.
 const PAGE: u32 = 500;
 
-/// How often a list whose token expired is started again before it is asked for in one piece, which cannot expire.
-const RESTARTS: u32 = 2;
-
-#[derive(Deserialize)]
-#[serde(bound = "T: DeserializeOwned")]
-struct Page<T> {
-    #[serde(default)]
-    metadata: PageMetadata,
-    #[serde(default = "Vec::new")]
-    items: Vec<T>,
-}
-
-#[derive(Default, Deserialize)]
-struct PageMetadata {
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
-}
-
 /// A kind in a namespace, as a URL.
 pub(super) fn path(api_version: &str, resource: &str, namespace: &str) -> String {
-    let root = if api_version.contains('/') {
-        "/apis"
-    } else {
-        "/api"
-    };
-    format!("{root}/{api_version}/namespaces/{namespace}/{resource}")
+    url(api_version, resource, Some(namespace))
 }
 
 impl Cluster {
@@ -74,15 +52,20 @@ impl Cluster {
     ) -> Result<Vec<T>, ApiError> {
         let action = format!("list {resource} in namespace {namespace}");
         let request = Request::new(path(api_version, resource, namespace));
-        for restart in 0..=RESTARTS {
-            let limit = (restart < RESTARTS).then_some(PAGE);
-            match self.pages(&action, &request, limit).await {
-                Err(ApiError::Expired { .. }) => {}
+        let mut all = Vec::new();
+        let mut paging = Paging::new(PAGE);
+        while let Some(params) = paging.next() {
+            let page = self.read(&action, || async {
+                let request = request.list(&params).map_err(kube::Error::BuildRequest)?;
+                self.connection.client.request(request).await
+            });
+            match page.await {
                 Err(error) if error.is_not_found() => return Ok(Vec::new()),
-                other => return other,
+                Err(ApiError::Expired { .. }) if paging.restart() => all.clear(),
+                page => all.extend(paging.turn(page?)),
             }
         }
-        Err(ApiError::Expired { action })
+        Ok(all)
     }
 
     /// Puts the exempt label on an object with the reason beside it, or takes both off.
@@ -112,47 +95,5 @@ impl Cluster {
         answer
             .map(|_| ())
             .map_err(|error| self.error(&action, &error))
-    }
-
-    async fn pages<T: DeserializeOwned>(
-        &self,
-        action: &str,
-        request: &Request,
-        limit: Option<u32>,
-    ) -> Result<Vec<T>, ApiError> {
-        let mut items = Vec::new();
-        let mut token = None;
-        loop {
-            let params = ListParams {
-                limit,
-                continue_token: token.take(),
-                ..ListParams::default()
-            };
-            let page: Page<T> = self
-                .read(action, || async {
-                    let request = request.list(&params).map_err(kube::Error::BuildRequest)?;
-                    self.connection.client.request(request).await
-                })
-                .await?;
-            items.extend(page.items);
-            match page.metadata.next.filter(|next| !next.is_empty()) {
-                Some(next) => token = Some(next),
-                None => return Ok(items),
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_those_of_the_core_group_and_of_others() {
-        assert_eq!(path("v1", "pods", "shop"), "/api/v1/namespaces/shop/pods");
-        assert_eq!(
-            path("apps/v1", "deployments", "shop"),
-            "/apis/apps/v1/namespaces/shop/deployments"
-        );
     }
 }

@@ -3,10 +3,11 @@
 use failover_core::api::RoleRule;
 use failover_core::namespace::Enforcement;
 use failover_core::object::ObjectRef;
+use failover_core::transition::EnrolledNamespace;
 use failover_core::{Layer, Rule, RuleSet};
 use serde::Serialize;
 
-use super::{ApiError, Cluster, Enrolled};
+use super::{ApiError, Cluster};
 use crate::rules::{Source, all_shipped};
 
 /// The objects of such a kind in enrolled namespaces.
@@ -46,7 +47,7 @@ impl Cluster {
     /// Looks for them. This is a hint, so what cannot be listed is left out.
     pub async fn without_rule(
         &self,
-        namespaces: &[Enrolled],
+        namespaces: &[EnrolledNamespace],
     ) -> Result<Vec<WithoutRule>, ApiError> {
         let role_rules = match self.role_rules().await {
             Ok(role_rules) => role_rules.items,
@@ -60,7 +61,7 @@ impl Cluster {
         if served.is_empty() {
             return Ok(Vec::new());
         }
-        let whole: Vec<Enrolled> = namespaces
+        let whole: Vec<EnrolledNamespace> = namespaces
             .iter()
             .filter(|namespace| namespace.state.enforcement == Some(Enforcement::Enabled))
             .cloned()
@@ -74,7 +75,7 @@ impl Cluster {
             let of_kind = survey
                 .found
                 .iter()
-                .filter(|found| is_of(&source.rule, &found.rule));
+                .filter(|found| source.rule.is_of(&found.rule.group, &found.rule.resource));
             let reference = of_kind
                 .map(|found| ObjectRef::of(&found.rule, &found.namespace.name, &found.object));
             WithoutRule {
@@ -95,17 +96,13 @@ fn missing(shipped: Vec<Source>, role_rules: &[RoleRule]) -> Vec<Source> {
     let built_in = RuleSet::built_in();
     let has_rule = |rule: &Rule| {
         built_in.find(&rule.group, &rule.resource).is_some()
-            || role_rules.iter().any(|other| {
-                other.spec.group == *rule.group && other.spec.resource == *rule.resource
-            })
+            || role_rules
+                .iter()
+                .any(|other| rule.is_of(&other.spec.group, &other.spec.resource))
     };
     let mut missing = shipped;
     missing.retain(|source| source.rule.layer != Layer::Traffic && !has_rule(&source.rule));
     missing
-}
-
-fn is_of(rule: &Rule, other: &Rule) -> bool {
-    (&rule.group, &rule.resource) == (&other.group, &other.resource)
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use failover_core::api::{FailoverPolicy, RoleRule, Unreadable, adopted, read};
-use failover_core::namespace::Enforcement;
-use failover_core::{NamespaceState, Rule, RuleSet};
+use failover_core::transition::EnrolledNamespace;
+use failover_core::{Rule, RuleSet};
 use futures::StreamExt as _;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde::de::DeserializeOwned;
@@ -18,32 +17,10 @@ use super::{ApiError, Cluster};
 /// Lists under way at once. The API server's fairness gives one user a small share of its seats; more would only queue.
 const AT_ONCE: usize = 16;
 
-/// An enrolled namespace and its effective roles.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enrolled {
-    pub name: String,
-    pub state: NamespaceState,
-}
-
-impl Enrolled {
-    /// A namespace as it will be once it is enrolled.
-    pub fn new(metadata: &ObjectMeta, enforcement: Enforcement) -> Self {
-        let (state, _) =
-            NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
-        Self {
-            name: metadata.name.clone().unwrap_or_default(),
-            state: NamespaceState {
-                enforcement: Some(enforcement),
-                ..state
-            },
-        }
-    }
-}
-
 /// One stored object of a ruled kind.
 #[derive(Clone, Debug)]
 pub struct Found {
-    pub namespace: Arc<Enrolled>,
+    pub namespace: Arc<EnrolledNamespace>,
     pub rule: Arc<Rule>,
     pub object: Value,
 }
@@ -204,7 +181,7 @@ impl Cluster {
 
     /// Lists everything that rules may reach in these namespaces. What may not be listed is named, not an error: a person
     /// with fewer rights still sees the rest. An API server that does not answer is an error.
-    pub async fn survey(&self, namespaces: &[Enrolled]) -> Result<Survey, ApiError> {
+    pub async fn survey(&self, namespaces: &[EnrolledNamespace]) -> Result<Survey, ApiError> {
         let mut unseen = Vec::new();
         let rules = self.rules(&mut unseen).await?;
         let survey = self.survey_of(namespaces, rules).await?;
@@ -215,7 +192,7 @@ impl Cluster {
     /// The same for these rules, whose kinds are served.
     pub async fn survey_of(
         &self,
-        namespaces: &[Enrolled],
+        namespaces: &[EnrolledNamespace],
         rules: Vec<Rule>,
     ) -> Result<Survey, ApiError> {
         let rules: Vec<_> = rules.into_iter().map(Arc::new).collect();

@@ -2,13 +2,14 @@
 
 use failover_core::checks::uncovered::external_dns::Source;
 use failover_core::checks::uncovered::traffic::{self, Listeners, Parent, ParentKind, Published};
+use failover_core::transition::EnrolledNamespace;
 use failover_runtime::kube::discovery::version;
 use futures::StreamExt as _;
 use kube::client::APIGroupDiscovery;
 use serde_json::Value;
 
 use super::workloads::{seen_of, whole};
-use super::{ApiError, Cluster, Enrolled, Unseen};
+use super::{ApiError, Cluster, Unseen};
 
 const AT_ONCE: usize = 8;
 
@@ -16,7 +17,7 @@ impl Cluster {
     /// What a standby would go on publishing of these namespaces, and what could not be looked at.
     pub async fn published(
         &self,
-        namespaces: &[Enrolled],
+        namespaces: &[EnrolledNamespace],
     ) -> Result<(Vec<Published>, Vec<Unseen>), ApiError> {
         let mut unseen = Vec::new();
         // What is to be said of rules that cannot be used is said with the objects that they are about.

@@ -2,10 +2,11 @@
 
 use failover_core::checks::uncovered::{Uncovered, uncovered};
 use failover_core::namespace::Enforcement;
+use failover_core::transition::EnrolledNamespace;
 use futures::StreamExt as _;
 use serde_json::Value;
 
-use super::{ApiError, Cluster, Enrolled, Unseen};
+use super::{ApiError, Cluster, Unseen};
 
 const AT_ONCE: usize = 8;
 
@@ -13,7 +14,7 @@ impl Cluster {
     /// What no rule reaches in these namespaces, and what could not be looked at.
     pub async fn uncovered(
         &self,
-        namespaces: &[Enrolled],
+        namespaces: &[EnrolledNamespace],
     ) -> Result<(Vec<Uncovered>, Vec<Unseen>), ApiError> {
         let mut unseen = Vec::new();
         let rules = self.rule_set(&mut unseen).await?;
@@ -44,7 +45,7 @@ impl Cluster {
 }
 
 /// Namespaces of which everything is ruled, not only what a policy names.
-pub(super) fn whole(namespaces: &[Enrolled]) -> Vec<&str> {
+pub(super) fn whole(namespaces: &[EnrolledNamespace]) -> Vec<&str> {
     namespaces
         .iter()
         .filter(|n| n.state.enforcement == Some(Enforcement::Enabled))

@@ -9,7 +9,7 @@ use failover_core::transition::{
 use failover_core::{Layer, Role};
 use kube::ResourceExt as _;
 
-use crate::cluster::{ApiError, Cluster, Enrolled};
+use crate::cluster::{ApiError, Cluster};
 use crate::error::Failure;
 use crate::plan::object_roles::{settled, with_orphans};
 use crate::plan::{Plan, plan};
@@ -20,7 +20,7 @@ use crate::transition_view::paused;
 #[derive(Clone, Debug)]
 pub struct View {
     pub site: Site,
-    pub enrolled: Vec<Enrolled>,
+    pub enrolled: Vec<EnrolledNamespace>,
     /// Namespaces that lost their enrolment label without being unenrolled.
     pub left: Vec<String>,
     pub facts: Facts,
@@ -42,18 +42,11 @@ impl View {
 }
 
 /// The role that objects have now, from the Site or, where it is lost, from the namespaces.
-pub fn effective_role(site: Option<&Site>, enrolled: &[Enrolled]) -> Option<Role> {
+pub fn effective_role(site: Option<&Site>, enrolled: &[EnrolledNamespace]) -> Option<Role> {
     let status = site
         .and_then(|site| site.status.clone())
         .unwrap_or_default();
-    let namespaces: Vec<EnrolledNamespace> = enrolled
-        .iter()
-        .map(|namespace| EnrolledNamespace {
-            name: namespace.name.clone(),
-            state: namespace.state.clone(),
-        })
-        .collect();
-    role_in_effect(&status, &namespaces)
+    role_in_effect(&status, enrolled)
 }
 
 /// Nothing is installed, or nothing was founded.
@@ -91,7 +84,7 @@ pub async fn look(session: &Session<'_>) -> Result<View, Failure> {
 pub async fn left(
     cluster: &Cluster,
     site: &Site,
-    enrolled: &[Enrolled],
+    enrolled: &[EnrolledNamespace],
 ) -> Result<Vec<String>, ApiError> {
     let Some(status) = &site.status else {
         return Ok(vec![]);
@@ -111,7 +104,7 @@ pub async fn preview(
     session: &Session<'_>,
     site: &str,
     role: Role,
-    enrolled: &[Enrolled],
+    enrolled: &[EnrolledNamespace],
 ) -> Result<Plan, ApiError> {
     let cluster = &session.cluster;
     let (survey, (uncovered, unseen), (published, unseen_traffic), without_rule, requests) = futures::try_join!(

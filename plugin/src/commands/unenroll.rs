@@ -1,6 +1,7 @@
 //! `unenroll`: namespaces leave the role of the site.
 
 use failover_core::api::Site;
+use failover_core::transition::EnrolledNamespace;
 use failover_core::transition::{Presence, remembered};
 use failover_core::{NamespaceState, Role};
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use super::leave_guards;
 use super::site_view::effective_role;
 use crate::cli::UnenrollArgs;
-use crate::cluster::{ApiError, Enrolled, WriteError, enrolled_state, presence};
+use crate::cluster::{ApiError, WriteError, enrolled_state, presence};
 use crate::error::Failure;
 use crate::output::confirm::{Consent, declined};
 use crate::output::{Report, Screen, Tone};
@@ -59,12 +60,12 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
             (None, Presence::Outside) if is_known(&name) => {
                 let (labels, annotations) = (&metadata.labels, &metadata.annotations);
                 let (state, _) = NamespaceState::parse(labels.as_ref(), annotations.as_ref());
-                leaving_now.push((metadata, Enrolled { name, state }));
+                leaving_now.push((metadata, EnrolledNamespace { name, state }));
             }
             (None, _) => already.push(name),
         }
     }
-    let enrolled: Vec<Enrolled> = leaving_now.iter().map(|(_, e)| e.clone()).collect();
+    let enrolled: Vec<EnrolledNamespace> = leaving_now.iter().map(|(_, e)| e.clone()).collect();
     // What these namespaces say counts as well: one secondary layer among them is a standby.
     let role = effective_role(site.as_ref(), &enrolled);
     let survey = session.cluster.survey(&enrolled).await?;

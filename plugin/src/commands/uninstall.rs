@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use failover_core::api::RoleRule;
 use failover_core::names::IN_FORCE_FINALIZER;
+use failover_core::transition::EnrolledNamespace;
 use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use super::leave_guards;
 use super::site_view::effective_role;
 use super::unenroll::unmark;
 use crate::cli::{DryRun, UninstallArgs};
-use crate::cluster::{ApiError, Enrolled, Manifest, enrolled_state};
+use crate::cluster::{ApiError, Manifest, enrolled_state};
 use crate::error::Failure;
 use crate::manifests::{self, Options};
 use crate::output::age::took;
@@ -52,7 +53,7 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
     let cluster = &session.cluster;
     let site = cluster.site().await?;
     let marked = cluster.marked_namespaces().await?;
-    let enrolled: Vec<Enrolled> = marked.iter().filter_map(enrolled_state).collect();
+    let enrolled: Vec<EnrolledNamespace> = marked.iter().filter_map(enrolled_state).collect();
     let survey = cluster.survey(&enrolled).await?;
     if let Some(unseen) = survey
         .unseen

@@ -17,12 +17,13 @@ use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use failover_core::object::ObjectRef;
 use failover_core::object_roles::Held;
 use failover_core::plan::{Item, plan_object, role_of};
+use failover_core::transition::EnrolledNamespace;
 use failover_core::{Layer, NamespaceState, Role, Roles, Rule};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::batch::BatchConsent;
-use crate::cluster::{Enrolled, Found, PlannedWrite, Survey, Unseen, WithoutRule, WriteAnswers};
+use crate::cluster::{Found, PlannedWrite, Survey, Unseen, WithoutRule, WriteAnswers};
 use crate::plan::object_roles::{Apart, in_force};
 
 /// Everything there is to know about a change before it is made.
@@ -130,7 +131,7 @@ impl Plan {
 pub fn plan(
     site: &str,
     role: Role,
-    enrolled: &[Enrolled],
+    enrolled: &[EnrolledNamespace],
     survey: &Survey,
     now: Timestamp,
 ) -> Plan {
@@ -277,7 +278,7 @@ pub struct Standing {
 }
 
 /// How what was found stands, namespace by namespace, in the order of `enrolled`.
-pub fn standing(enrolled: &[Enrolled], survey: &Survey) -> Vec<Standing> {
+pub fn standing(enrolled: &[EnrolledNamespace], survey: &Survey) -> Vec<Standing> {
     enrolled
         .iter()
         .map(|namespace| {

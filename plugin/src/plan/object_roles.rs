@@ -14,7 +14,7 @@ use failover_core::{Layer, NamespaceState, Role};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::{Enrolled, Found, Requests, Survey};
+use crate::cluster::{Found, Requests, Survey};
 
 /// An object that stands apart, as is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,8 +38,8 @@ pub struct Policy {
 }
 
 /// What is in force of single objects.
-pub fn in_force(enrolled: &[Enrolled]) -> Vec<Apart> {
-    let of_namespace = |namespace: &Enrolled| -> Vec<Apart> {
+pub fn in_force(enrolled: &[EnrolledNamespace]) -> Vec<Apart> {
+    let of_namespace = |namespace: &EnrolledNamespace| -> Vec<Apart> {
         let objects = namespace.state.objects.iter();
         objects
             .map(|(resource, name, role)| Apart {
@@ -52,13 +52,13 @@ pub fn in_force(enrolled: &[Enrolled]) -> Vec<Apart> {
 }
 
 /// What is in force once the site has settled, with what is held back and what is orphaned.
-pub fn settled(enrolled: &[Enrolled], survey: &Survey, requests: &Requests) -> Compiled {
+pub fn settled(enrolled: &[EnrolledNamespace], survey: &Survey, requests: &Requests) -> Compiled {
     let (exempt, absent) = (labelled(survey), absent(enrolled, survey));
     compiled(enrolled, &exempt, &absent, &origins(survey), requests)
 }
 
 /// The exemptions whose objects are not there.
-fn absent(enrolled: &[Enrolled], survey: &Survey) -> BTreeSet<ObjectKey> {
+fn absent(enrolled: &[EnrolledNamespace], survey: &Survey) -> BTreeSet<ObjectKey> {
     let there: BTreeSet<ObjectKey> = survey.found.iter().map(key).collect();
     let exemptions = enrolled.iter().flat_map(|namespace| {
         let objects = namespace.state.objects.iter();
@@ -124,22 +124,15 @@ fn key(found: &Found) -> ObjectKey {
 
 /// What would be in force if just these objects carried the exempt label.
 pub fn compiled(
-    enrolled: &[Enrolled],
+    enrolled: &[EnrolledNamespace],
     exempt: &BTreeSet<ObjectKey>,
     absent: &BTreeSet<ObjectKey>,
     origins: &Origins,
     requests: &Requests,
 ) -> Compiled {
-    let namespaces: Vec<EnrolledNamespace> = enrolled
-        .iter()
-        .map(|namespace| EnrolledNamespace {
-            name: namespace.name.clone(),
-            state: namespace.state.clone(),
-        })
-        .collect();
     let policies: Vec<&FailoverPolicy> = requests.policies.iter().collect();
     compile(&Inputs {
-        namespaces: &namespaces,
+        namespaces: enrolled,
         exempt,
         absent,
         policies: &policies,

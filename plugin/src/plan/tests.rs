@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use failover_core::RuleSet;
 use failover_core::namespace::Enforcement;
+use failover_core::transition::EnrolledNamespace;
 use serde_json::json;
 
 use super::*;
 
-pub(crate) fn enrolled(name: &str, role: Option<Role>) -> Enrolled {
-    Enrolled {
+pub(crate) fn enrolled(name: &str, role: Option<Role>) -> EnrolledNamespace {
+    EnrolledNamespace {
         name: name.to_owned(),
         state: NamespaceState {
             enforcement: Some(Enforcement::Enabled),
@@ -30,7 +31,12 @@ pub(crate) fn deployment(name: &str, replicas: i64, record: Option<&str>) -> Val
     object
 }
 
-pub(crate) fn found(namespace: &Enrolled, group: &str, resource: &str, object: Value) -> Found {
+pub(crate) fn found(
+    namespace: &EnrolledNamespace,
+    group: &str,
+    resource: &str,
+    object: Value,
+) -> Found {
     Found {
         namespace: Arc::new(namespace.clone()),
         rule: Arc::new(RuleSet::built_in().find(group, resource).unwrap().clone()),
@@ -39,7 +45,7 @@ pub(crate) fn found(namespace: &Enrolled, group: &str, resource: &str, object: V
 }
 
 /// Deployments of one namespace.
-pub(crate) fn survey(namespace: &Enrolled, deployments: Vec<Value>) -> Survey {
+pub(crate) fn survey(namespace: &EnrolledNamespace, deployments: Vec<Value>) -> Survey {
     Survey {
         found: deployments
             .into_iter()

@@ -6,6 +6,7 @@ pub mod error;
 pub mod field_manager;
 pub mod objects;
 pub mod own_writes;
+pub mod paging;
 pub mod readable;
 pub mod retry;
 pub mod server_certificate;

@@ -12,12 +12,12 @@ use kube::Client;
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::client::Body;
 use kube::core::Request;
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::error::{ObjectError, classify, retry_after, unavailable};
 use super::field_manager;
+use super::paging::{Page, Paging};
 use super::retry::patiently;
 use crate::off_task::off_task;
 
@@ -29,11 +29,15 @@ pub trait Item: DeserializeOwned + Send + 'static {}
 
 impl<T: DeserializeOwned + Send + 'static> Item for T {}
 
-/// One page of a list.
-#[derive(Debug)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    pub next: Option<String>,
+/// Where the objects of a kind are, in one namespace or in none.
+pub fn url(api_version: &str, resource: &str, namespace: Option<&str>) -> String {
+    let root = if api_version.contains('/') {
+        "/apis"
+    } else {
+        "/api"
+    };
+    let within = namespace.map_or_else(String::new, |name| format!("/namespaces/{name}"));
+    format!("{root}/{api_version}{within}/{resource}")
 }
 
 /// Reads and writes the objects that a rule is about in one namespace.
@@ -56,54 +60,28 @@ impl Objects {
 
     /// Those of one kind, in one namespace or in none.
     pub fn at(client: &Client, api_version: &str, resource: &str, namespace: Option<&str>) -> Self {
-        let root = if api_version.contains('/') {
-            "/apis"
-        } else {
-            "/api"
-        };
-        let within = namespace.map_or_else(String::new, |name| format!("/namespaces/{name}"));
         Self {
             client: client.clone(),
-            request: Request::new(format!("{root}/{api_version}{within}/{resource}")),
+            request: Request::new(url(api_version, resource, namespace)),
         }
     }
 
-    /// All of them. Asked for page by page, and in one piece where that took too long.
+    /// All of them.
     pub async fn all<T: Item>(&self) -> Result<Vec<T>, ObjectError> {
         let mut all = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let page = patiently(|| self.page(Some(PAGE), token.as_deref())).await;
-            let page = match page {
-                Err(ObjectError::Expired) => {
-                    return Ok(patiently(|| self.page(None, None)).await?.items);
-                }
-                page => page?,
-            };
-            all.extend(page.items);
-            token = match page.next {
-                Some(next) => Some(next),
-                None => return Ok(all),
-            };
+        let mut paging = Paging::new(PAGE);
+        while let Some(params) = paging.next() {
+            match self.page(&params).await {
+                Err(ObjectError::Expired) if paging.restart() => all.clear(),
+                page => all.extend(paging.turn(page?)),
+            }
         }
+        Ok(all)
     }
 
-    /// One page, or the whole list where `limit` is `None`.
-    pub async fn page<T: Item>(
-        &self,
-        limit: Option<u32>,
-        token: Option<&str>,
-    ) -> Result<Page<T>, ObjectError> {
-        let params = ListParams {
-            limit,
-            continue_token: token.map(str::to_owned),
-            ..ListParams::default()
-        };
-        let list: List<T> = self.send(self.request.list(&params)).await?;
-        Ok(Page {
-            items: list.items,
-            next: list.metadata.next.filter(|token| !token.is_empty()),
-        })
+    /// One page.
+    pub async fn page<T: Item>(&self, params: &ListParams) -> Result<Page<T>, ObjectError> {
+        patiently(|| self.send(self.request.list(params))).await
     }
 
     pub async fn read(&self, name: &str) -> Result<Value, ObjectError> {
@@ -216,21 +194,6 @@ async fn parsed<T: Item>(body: impl AsRef<[u8]> + Send + 'static) -> Result<T, s
         return serde_json::from_slice(body.as_ref());
     }
     off_task(move || serde_json::from_slice(body.as_ref())).await
-}
-
-#[derive(Deserialize)]
-#[serde(bound = "T: DeserializeOwned")]
-struct List<T> {
-    #[serde(default)]
-    metadata: ListMetadata,
-    #[serde(default = "Vec::new")]
-    items: Vec<T>,
-}
-
-#[derive(Default, Deserialize)]
-struct ListMetadata {
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
 }
 
 fn manager() -> PatchParams {

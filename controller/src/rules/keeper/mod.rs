@@ -207,7 +207,7 @@ impl Keeper {
         let is_served = in_force.is_some_and(|rule| {
             served
                 .iter()
-                .any(|other| other.group == rule.group && other.resource == rule.resource)
+                .any(|other| other.is_of(&rule.group, &rule.resource))
         });
         Ok(Readiness::of(compiled, is_served, missing))
     }

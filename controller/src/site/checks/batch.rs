@@ -75,10 +75,8 @@ impl Looker {
     }
 
     async fn of_kind(&self, scene: &Scene, resource: &str) -> Result<Vec<Ruled>, LookError> {
-        self.of_rules(scene, |rule| {
-            rule.group == "batch" && rule.resource == resource
-        })
-        .await
+        self.of_rules(scene, |rule| rule.is_of("batch", resource))
+            .await
     }
 
     fn objects(&self, ruled: &Ruled) -> Objects {

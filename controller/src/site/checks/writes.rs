@@ -20,6 +20,7 @@ use failover_core::transition::EnrolledNamespace;
 use failover_runtime::kube::discovery;
 use failover_runtime::kube::error::ObjectError;
 use failover_runtime::kube::objects::{Objects, PAGE};
+use failover_runtime::kube::paging::Paging;
 use failover_runtime::kube::retry::patiently;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
@@ -73,17 +74,13 @@ impl Looker {
         let mut found = Found::default();
         let mut silent = 0;
         let mut seen = HashSet::new();
-        let (mut limit, mut token) = (Some(PAGE), None::<String>);
-        while silent < SILENCE {
-            let page = match patiently(|| scope.objects.page(limit, token.as_deref())).await {
-                Ok(page) => page,
+        let mut paging = Paging::new(PAGE);
+        while let Some(params) = paging.next().filter(|_| silent < SILENCE) {
+            let page = match scope.objects.page(&params).await {
+                Ok(page) => paging.turn(page),
                 // The kind is not served any more.
                 Err(ObjectError::NotFound) => break,
-                // A list in one piece cannot expire on the way.
-                Err(ObjectError::Expired) if limit.is_some() => {
-                    (limit, token) = (None, None);
-                    continue;
-                }
+                Err(ObjectError::Expired) if paging.restart() => continue,
                 Err(ObjectError::Refused { status, message }) => {
                     let every = format!("{}/{}/*", namespace.name, rule.resource);
                     let message = format!("they cannot be listed: {message} ({status})");
@@ -96,7 +93,6 @@ impl Looker {
             };
             let new = |object: &Value| seen.insert(name(object).to_owned());
             let moving: Vec<Value> = page
-                .items
                 .into_iter()
                 .filter(|object| scope.moves(object))
                 .filter(new)
@@ -120,10 +116,6 @@ impl Looker {
                     break;
                 }
             }
-            token = match page.next {
-                Some(next) => Some(next),
-                None => break,
-            };
         }
         Ok(found)
     }

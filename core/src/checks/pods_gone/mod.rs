@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::{condition, has_ended, is_true};
 use crate::object::ObjectRef;
 
 /// What was listed, in all enrolled namespaces and of the cluster.
@@ -151,13 +152,10 @@ fn is_unobserved(object: &Value) -> bool {
         (None, "Job") if is_terminating(object) => false,
         (None, "Job") => {
             let by_another = object["spec"]["managedBy"].is_string();
-            let ended = ["Complete", "Failed"]
-                .iter()
-                .any(|kind| condition(object, kind) == Some("True"));
             object["spec"]["suspend"] == true
                 && !by_another
-                && !ended
-                && condition(object, "Suspended") != Some("True")
+                && !has_ended(object)
+                && !is_true(object, "Suspended")
         }
         (None, _) => false,
     }
@@ -237,8 +235,9 @@ struct Nodes<'a>(HashSet<&'a str>);
 
 impl<'a> Nodes<'a> {
     fn of(nodes: &'a [Value]) -> Self {
-        let reached =
-            |node: &&Value| condition(node, "Ready").is_some_and(|status| status != "Unknown");
+        let reached = |node: &&Value| {
+            condition(node, "Ready").is_some_and(|ready| ready["status"] != "Unknown")
+        };
         Self(nodes.iter().filter(reached).map(name).collect())
     }
 
@@ -340,12 +339,7 @@ fn is_terminating(pod: &Value) -> bool {
 }
 
 fn is_ready(pod: &Value) -> bool {
-    condition(pod, "Ready") == Some("True")
-}
-
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
-    let conditions = object["status"]["conditions"].as_array()?;
-    conditions.iter().find(|c| c["type"] == kind)?["status"].as_str()
+    is_true(pod, "Ready")
 }
 
 fn is_owned_by(object: &Value, owner: &Value) -> bool {

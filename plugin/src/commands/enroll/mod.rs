@@ -4,9 +4,11 @@ pub mod protected_namespaces;
 
 use std::time::Duration;
 
+use failover_core::NamespaceState;
 use failover_core::Role;
 use failover_core::guards::{GuardId, Hold};
 use failover_core::namespace::{Enforcement, may_enrol};
+use failover_core::transition::EnrolledNamespace;
 use failover_core::transition::pause;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 use super::poll::{Seen, Watch};
 use super::site_view::{View, look, preview, warn_of_pause};
 use crate::cli::EnrollArgs;
-use crate::cluster::{Enrolled, is_taken_over};
+use crate::cluster::is_taken_over;
 use crate::commands::enroll::protected_namespaces::{Sensitive, sensitive};
 use crate::error::Failure;
 use crate::output::age::took;
@@ -179,9 +181,9 @@ async fn ask(
     new: &[ObjectMeta],
     enforcement: Enforcement,
 ) -> Result<(), Failure> {
-    let enrolled: Vec<Enrolled> = new
+    let enrolled: Vec<EnrolledNamespace> = new
         .iter()
-        .map(|metadata| Enrolled::new(metadata, enforcement))
+        .map(|metadata| to_be_enrolled(metadata, enforcement))
         .collect();
     let names: Vec<&str> = enrolled.iter().map(|n| n.name.as_str()).collect();
     match view.role_in_effect() {
@@ -322,6 +324,18 @@ async fn look_at(
             counted(astray.len(), "object")
         )
     }))
+}
+
+/// A namespace as it will be once it is enrolled.
+fn to_be_enrolled(metadata: &ObjectMeta, enforcement: Enforcement) -> EnrolledNamespace {
+    let (state, _) = NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
+    EnrolledNamespace {
+        name: metadata.name.clone().unwrap_or_default(),
+        state: NamespaceState {
+            enforcement: Some(enforcement),
+            ..state
+        },
+    }
 }
 
 impl Report for EnrolmentReport {

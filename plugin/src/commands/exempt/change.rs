@@ -9,11 +9,12 @@ use failover_core::namespace::ObjectRole;
 use failover_core::object::ObjectKey;
 use failover_core::origin::Origins;
 use failover_core::plan::{Item, plan_object, role_of};
+use failover_core::transition::EnrolledNamespace;
 use failover_core::{NamespaceState, Role, Rule};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cluster::{Enrolled, Kind, Requests, Survey};
+use crate::cluster::{Kind, Requests, Survey};
 use crate::error::Failure;
 use crate::plan::object_roles::{compiled, is_labelled, name, orders, with};
 
@@ -60,9 +61,7 @@ pub(super) fn select(
                 .next(format!("the kinds are {}", known.join(", ")))
             })?;
         let found = survey.found.iter().find(|found| {
-            found.rule.resource == rule.resource
-                && found.rule.group == rule.group
-                && name(&found.object) == object
+            found.rule.is_of(&rule.group, &rule.resource) && name(&found.object) == object
         });
         let found = found.ok_or_else(|| {
             let details = survey
@@ -109,7 +108,7 @@ pub(super) struct Change {
 
 /// Decides what comes into force. What a policy orders of an object is not this command's to change.
 pub(super) fn change(
-    namespace: &Enrolled,
+    namespace: &EnrolledNamespace,
     role: Option<Role>,
     selected: &[Selected],
     labelled: &BTreeSet<ObjectKey>,
@@ -128,7 +127,7 @@ pub(super) fn change(
         state = with(&state, &object.key, entry);
     }
     // With an exemption in force the controller keeps it; with nothing in force it says what is to be instead.
-    let hand_made = Enrolled {
+    let hand_made = EnrolledNamespace {
         name: namespace.name.clone(),
         state: state.clone(),
     };

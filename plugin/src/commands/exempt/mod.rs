@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use failover_core::Role;
 use failover_core::object::ObjectRef;
+use failover_core::transition::EnrolledNamespace;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use self::change::{Change, Selected, change, select};
 use super::site_view::effective_role;
 use crate::cli::{DryRun, ExemptArgs};
-use crate::cluster::{ApiError, Enrolled, Requests, Survey, enrolled_state};
+use crate::cluster::{ApiError, Requests, Survey, enrolled_state};
 use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
@@ -64,7 +65,7 @@ struct MissedRun {
 /// A namespace, and everything in it that bears on its single objects.
 struct Look {
     role: Option<Role>,
-    enrolled: Enrolled,
+    enrolled: EnrolledNamespace,
     metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
     survey: Survey,
     requests: Requests,

@@ -47,7 +47,7 @@ pub(super) struct RoleChangeReport {
     reason: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     overrides: Vec<String>,
-    /// Enrolled namespaces that were verified.
+    /// EnrolledNamespace namespaces that were verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespaces: Option<usize>,
     /// Objects that were verified.

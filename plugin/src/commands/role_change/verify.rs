@@ -2,8 +2,9 @@
 
 use failover_core::Role;
 use failover_core::guards::{GuardId, Overrides};
+use failover_core::transition::EnrolledNamespace;
 
-use crate::cluster::{ApiError, Cluster, Enrolled, Survey, Unseen};
+use crate::cluster::{ApiError, Cluster, Survey, Unseen};
 use crate::output::{clean, counted};
 use crate::plan::standing;
 
@@ -81,7 +82,12 @@ pub(super) async fn verify(
     Ok(judge(role, &enrolled, &survey, overrides))
 }
 
-fn judge(role: Role, enrolled: &[Enrolled], survey: &Survey, overrides: &Overrides) -> Verified {
+fn judge(
+    role: Role,
+    enrolled: &[EnrolledNamespace],
+    survey: &Survey,
+    overrides: &Overrides,
+) -> Verified {
     let mut verified = Verified {
         namespaces: enrolled.len(),
         unlabelled: enrolled

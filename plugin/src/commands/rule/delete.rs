@@ -6,6 +6,7 @@ use failover_core::Role;
 use failover_core::api::RoleRule;
 use failover_core::guards::{GuardId, Hold};
 use failover_core::rules::role_rule::in_force;
+use failover_core::transition::EnrolledNamespace;
 use kube::ResourceExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use super::present;
 use super::reconcile::{ask_webhook, in_force_now};
 use crate::cli::{DryRun, RuleDeleteArgs};
-use crate::cluster::{Cluster, Enrolled, Manifest};
+use crate::cluster::{Cluster, Manifest};
 use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::confirm::{Consent, declined};
@@ -75,7 +76,7 @@ async fn leaving(
     cluster: &Cluster,
     args: &RuleDeleteArgs,
     present: &[RoleRule],
-    enrolled: &[Enrolled],
+    enrolled: &[EnrolledNamespace],
 ) -> Result<Vec<Leaving>, Failure> {
     let mut names = args.names.clone();
     names.sort();
@@ -99,7 +100,7 @@ async fn leaving(
 }
 
 /// As the controller decides it; nothing of a rule that was never adopted is held.
-fn is_primary(rule: &RoleRule, enrolled: &[Enrolled]) -> bool {
+fn is_primary(rule: &RoleRule, enrolled: &[EnrolledNamespace]) -> bool {
     let states = enrolled.iter().map(|namespace| &namespace.state);
     in_force::is_primary_everywhere(in_force::spec(rule), states)
 }

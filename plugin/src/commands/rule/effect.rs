@@ -3,10 +3,11 @@
 use failover_core::namespace::ExemptLabel;
 use failover_core::object::ObjectRef;
 use failover_core::plan::plan_object;
+use failover_core::transition::EnrolledNamespace;
 use failover_core::{Rule, RuleSet};
 use serde::Serialize;
 
-use crate::cluster::{ApiError, Cluster, Enrolled};
+use crate::cluster::{ApiError, Cluster};
 use crate::output::{Screen, Tone, clean, counted};
 
 /// How many objects are listed: no other command would list them before.
@@ -38,7 +39,7 @@ pub(super) struct Change {
 
 pub(super) async fn effect(
     cluster: &Cluster,
-    enrolled: &[Enrolled],
+    enrolled: &[EnrolledNamespace],
     name: &str,
     rule: &Rule,
 ) -> Result<Effect, ApiError> {

@@ -3,12 +3,13 @@
 use failover_core::api::{HistoryEntry, Phase, Site, SiteStatus, Transition};
 use failover_core::namespace::Enforcement;
 use failover_core::object_roles::Held;
+use failover_core::transition::EnrolledNamespace;
 use failover_core::{Role, Roles};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Serialize, Serializer};
 
-use crate::cluster::{Enrolled, Leadership, Survey, Unseen, WebhookState};
+use crate::cluster::{Leadership, Survey, Unseen, WebhookState};
 use crate::commands::site_view::effective_role;
 use crate::plan::object_roles::{Apart, Policy, in_force};
 use crate::plan::{Standing, held_hooks, standing};
@@ -112,7 +113,7 @@ pub struct Astray {
 impl StatusReport {
     pub fn new(
         site: Option<&Site>,
-        enrolled: &[Enrolled],
+        enrolled: &[EnrolledNamespace],
         survey: Option<&Survey>,
         webhook: Option<WebhookState>,
         leadership: Option<&Leadership>,
@@ -167,7 +168,7 @@ impl StatusReport {
 }
 
 impl Namespace {
-    fn new(namespace: &Enrolled, standing: Option<&Standing>) -> Self {
+    fn new(namespace: &EnrolledNamespace, standing: Option<&Standing>) -> Self {
         Self {
             name: namespace.name.clone(),
             enforcement: namespace.state.enforcement.map(Enforcement::as_str),

@@ -1,7 +1,8 @@
+use failover_core::transition::EnrolledNamespace;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{Enrolled, WebhookState};
+use crate::cluster::WebhookState;
 use crate::commands::status::report::Backstop;
 use crate::output::Format;
 use crate::output::screen::tests::{PIPE, captured};
@@ -65,7 +66,7 @@ fn stalled() -> failover_core::api::Site {
     site("secondary", &status)
 }
 
-fn shop() -> (Vec<Enrolled>, crate::cluster::Survey) {
+fn shop() -> (Vec<EnrolledNamespace>, crate::cluster::Survey) {
     let shop = enrolled("shop", Some(Role::Secondary));
     let found = vec![
         deployment("web", 0, Some("{\"/spec/replicas\":3}")),
