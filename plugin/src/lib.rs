@@ -3,7 +3,7 @@
 //! ```text
 //!   argv ──► cli ──► connection ──► cluster (reads, writes) ──► commands ──► output
 //!                                        │                        ▲
-//!                                        └── survey ──► preview ──┘   the webhook's own function, from core
+//!                                        └── survey ──► plan ─────┘   the webhook's own function, from core
 //! ```
 //!
 //! A command reads the cluster, decides by functions of `failover-core`, asks, writes one thing, and waits until what it
@@ -25,6 +25,7 @@ pub mod output;
 pub mod plan;
 pub mod rules;
 pub mod session;
+mod shipped_rules;
 pub mod transition_view;
 
 pub use app::main;

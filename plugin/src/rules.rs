@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValuesParser;
 use failover_core::api::RoleRule;
 use failover_core::names::ROLE_RULE_LABEL;
 use failover_core::rules::role_rule::{rendered, written};
@@ -12,36 +11,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::Manifest;
 use crate::error::Failure;
-
-#[rustfmt::skip] // one file, one line
-const SHIPPED: [(&str, &str); 18] = [
-    ("argo-rollout", include_str!("../../manifests/rules/argo-rollout.yaml")),
-    ("contour-httpproxy-external-dns", include_str!("../../manifests/rules/contour-httpproxy-external-dns.yaml")),
-    ("flagger-canary", include_str!("../../manifests/rules/flagger-canary.yaml")),
-    ("grpcroute-external-dns", include_str!("../../manifests/rules/grpcroute-external-dns.yaml")),
-    ("httproute-external-dns", include_str!("../../manifests/rules/httproute-external-dns.yaml")),
-    ("ingress-external-dns", include_str!("../../manifests/rules/ingress-external-dns.yaml")),
-    ("istio-gateway-external-dns", include_str!("../../manifests/rules/istio-gateway-external-dns.yaml")),
-    ("keda-scaledjob", include_str!("../../manifests/rules/keda-scaledjob.yaml")),
-    ("keda-scaledobject", include_str!("../../manifests/rules/keda-scaledobject.yaml")),
-    ("kubevirt-virtualmachine", include_str!("../../manifests/rules/kubevirt-virtualmachine.yaml")),
-    ("openshift-route-external-dns", include_str!("../../manifests/rules/openshift-route-external-dns.yaml")),
-    ("service-external-dns", include_str!("../../manifests/rules/service-external-dns.yaml")),
-    ("skipper-routegroup-external-dns", include_str!("../../manifests/rules/skipper-routegroup-external-dns.yaml")),
-    ("tcproute-external-dns", include_str!("../../manifests/rules/tcproute-external-dns.yaml")),
-    ("tlsroute-external-dns", include_str!("../../manifests/rules/tlsroute-external-dns.yaml")),
-    ("udproute-external-dns", include_str!("../../manifests/rules/udproute-external-dns.yaml")),
-    ("volsync-replicationdestination", include_str!("../../manifests/rules/volsync-replicationdestination.yaml")),
-    ("volsync-replicationsource", include_str!("../../manifests/rules/volsync-replicationsource.yaml")),
-];
+use crate::shipped_rules::RULES;
 
 /// The longest name of a rule: it is a label's value, and part of other objects' names.
 const LONGEST_NAME: usize = 52;
-
-/// Names that `rule apply` takes.
-pub fn shipped_names() -> PossibleValuesParser {
-    PossibleValuesParser::new(SHIPPED.map(|(name, _)| name))
-}
 
 /// A rule that can be used, and where it came from.
 #[derive(Clone, Debug)]
@@ -116,13 +89,13 @@ pub fn policies(name: &str, rule: &Rule) -> Vec<Manifest> {
 
 /// All rules that come with us.
 pub fn all_shipped() -> Vec<Source> {
-    shipped(&SHIPPED.map(|(name, _)| name.to_owned())).expect("a test parses each of them")
+    shipped(&RULES.map(|(name, _)| name.to_owned())).expect("a test parses each of them")
 }
 
 /// Rules that come with us.
 pub fn shipped(names: &[String]) -> Result<Vec<Source>, Failure> {
     let mut sources = Vec::new();
-    for (name, text) in SHIPPED {
+    for (name, text) in RULES {
         if names.iter().any(|wanted| wanted == name) {
             sources.extend(documents(name, text)?);
         }
@@ -208,7 +181,7 @@ mod tests {
             .iter()
             .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
             .collect();
-        assert_eq!(files, SHIPPED.map(|(name, _)| name));
+        assert_eq!(files, RULES.map(|(name, _)| name));
         let sources = shipped(&files).unwrap();
         let names: Vec<_> = sources.iter().map(|source| source.name.clone()).collect();
         assert_eq!(names, files);

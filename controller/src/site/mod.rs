@@ -1,12 +1,12 @@
 //! The role of the site, carried out.
 //!
 //! ```text
-//!   watches ──► observe ──► transition::decide ──► act ──► (watches)
-//!                 │              (core, pure)       │
-//!   enforcers ────┘                                 ├─► status   the journal, with the version it was decided on
-//!   own writes ───┘                                 ├─► label    roles onto Namespaces
-//!                                                   ├─► sweep    objects, while the loop rests
-//!                                                   └─► look     at what a step waits for, likewise
+//!   informers ───► snapshot ──► transition::decide ──► act ──► (informers)
+//!                     │            (core, pure)         │
+//!   webhook replicas ─┤                                 ├─► journal      the status, with the version it was decided on
+//!   own writes ───────┘                                 ├─► namespaces   roles onto Namespaces
+//!                                                       ├─► sweep        objects, while the loop rests
+//!                                                       └─► checks       what a step waits for, likewise
 //! ```
 //!
 //! Nothing that matters is kept in memory: a controller that is killed anywhere is followed by one that reads the journal

@@ -1,15 +1,15 @@
-//! The walk from one role to the other, as a level-triggered decision.
+//! A transition from one role to the other, as a level-triggered decision.
 //!
 //! ```text
 //!            ┌──────────────────────────── observe ◄───────────────────────────┐
 //!            ▼                                                                 │
-//!   decide(Site, namespaces, enforcers, facts, last sweep, now)                │
+//!   decide(Site, namespaces, webhook replicas, facts, last sweep, now)         │
 //!            │                                                                 │
 //!            ├─► WriteStatus   journal first: nothing is done that status does │
 //!            │                 not already say                                 │
 //!            ├─► Label         effective roles onto the namespaces             ├── act
 //!            ├─► Sweep         re-admit what does not conform, then list again │
-//!            ├─► Look          at what the step waits for                      │
+//!            ├─► Look          check what the step waits for                   │
 //!            └─► Wait          until something changes, or a time              │
 //!                                                                              │
 //!   step ► step ► ... ► history ───────────────────────────────────────────────┘
@@ -18,17 +18,17 @@
 //! Nothing is remembered between two decisions but what the cluster says: status, labels, Leases. So a controller that is
 //! killed anywhere, or a second one that takes over, continues where the journal stands.
 //!
-//! The steps of a walk, and what they do, are in `order`:
+//! `steps` names the steps of a transition and what each does; `step_loop` goes through them:
 //!
 //! ```text
 //!   to secondary   guards ► traffic ► gitops ► workloads ► podsGone ► volumes ► replication
 //!   to primary     guards ► volumes ► replication ► cronJobs ► workloads + gitops ► jobs ► available ► traffic
 //!
-//!   a step that moves layers    journal ► label ► enforcers ► sweep ► verify
-//!   a step that waits           look ► look again ... ► nothing in the way
+//!   a step that moves layers    journal ► label ► webhook replicas report ► sweep ► verify
+//!   a step that waits           check ► check again ... ► nothing is in the way
 //! ```
 //!
-//! Doubt stalls a walk, it never turns it round: only a new order does, from the layers as they are.
+//! Doubt stalls a transition and never turns it round: only a new order does, from the layers as they are.
 
 mod advance;
 mod check_step;

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Subcommand};
 
 use super::DryRun;
 use super::duration;
 use crate::output::Format;
+use crate::shipped_rules::RULES;
 
 /// Rules for kinds that are not built in
 ///
@@ -38,7 +40,7 @@ pub enum RuleCommand {
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RuleApplyArgs {
     /// A rule that comes with kubectl failover
-    #[arg(value_name = "NAME", value_parser = crate::rules::shipped_names(), required_unless_present_any = ["filename", "present"])]
+    #[arg(value_name = "NAME", value_parser = shipped_names(), required_unless_present_any = ["filename", "present"])]
     pub names: Vec<String>,
 
     /// A file of RoleRules in YAML or JSON, or a folder of such files; may be repeated
@@ -136,3 +138,8 @@ Examples:
 
   # On the secondary site: it goes with the next promotion, run it again then to remove the rest
   kubectl failover rule delete keda-scaledobject --when-primary";
+
+/// Names that `rule apply` takes.
+fn shipped_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(RULES.map(|(name, _)| name))
+}

@@ -11,6 +11,7 @@ pub mod confirm;
 pub mod count;
 pub mod diff;
 pub mod document;
+pub mod line;
 pub mod progress;
 pub mod report;
 pub mod sanitise;
@@ -22,6 +23,7 @@ use clap::ValueEnum;
 
 pub use count::counted;
 pub use document::{Document, Notation};
+pub use line::Line;
 pub use report::Report;
 pub use sanitise::clean;
 pub use screen::{Screen, Terminal, Tone};

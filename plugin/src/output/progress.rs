@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::Line;
 use crate::output::sanitise::for_terminal;
 use crate::output::{Screen, Tone};
-use crate::transition_view::Line;
 
 /// Plain ASCII: it turns on every terminal there is.
 const TICKS: &str = "|/-\\ ";

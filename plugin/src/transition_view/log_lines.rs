@@ -7,9 +7,9 @@ use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
 use super::table::{advice, not_waited_for, whole};
-use super::{Line, activity, count, paused, what};
+use super::{activity, count, paused, what};
 use crate::output::words::words;
-use crate::output::{Tone, clean};
+use crate::output::{Line, Tone, clean};
 
 /// A step that is over sooner is told once, when it is done.
 const BRIEF: SignedDuration = SignedDuration::from_secs(2);

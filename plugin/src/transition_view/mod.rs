@@ -22,23 +22,7 @@ use failover_core::api::{HistoryEntry, Mode, Step, StepActivity, StepName, StepS
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::output::{Tone, counted};
-
-/// A line and how it is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    pub tone: Tone,
-    pub text: String,
-}
-
-impl Line {
-    pub fn new(tone: Tone, text: impl Into<String>) -> Self {
-        Self {
-            tone,
-            text: text.into(),
-        }
-    }
-}
+use crate::output::counted;
 
 /// The step that is under way, or held.
 pub fn current(transition: &Transition) -> Option<(usize, &Step)> {

@@ -4,10 +4,10 @@ use failover_core::api::{Site, Step, StepState, Transition};
 use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Line, activity, count, paused, way_on, what};
+use super::{activity, count, paused, way_on, what};
 use crate::output::age::took;
 use crate::output::words::words;
-use crate::output::{Tone, clean};
+use crate::output::{Line, Tone, clean};
 
 /// How many of the things that hold a step are named.
 const NAMED: usize = 5;
