@@ -1,7 +1,7 @@
 //! The rules that come with us: the files of `manifests/rules/`, embedded as they are.
 
 #[rustfmt::skip] // one file, one line
-pub const RULES: [(&str, &str); 18] = [
+pub(crate) const RULES: [(&str, &str); 18] = [
     ("argo-rollout", include_str!("../../manifests/rules/argo-rollout.yaml")),
     ("contour-httpproxy-external-dns", include_str!("../../manifests/rules/contour-httpproxy-external-dns.yaml")),
     ("flagger-canary", include_str!("../../manifests/rules/flagger-canary.yaml")),

@@ -1,4 +1,4 @@
-//! The words of a direction.
+//! The words for a direction, and for what is under way.
 
 use failover_core::Role;
 
