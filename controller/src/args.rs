@@ -80,7 +80,7 @@ pub struct SiteArgs {
     #[arg(long, env = "FAILOVER_FORGET_AFTER", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub forget_after: Duration,
 
-    /// How often all objects are looked at while nothing moves
+    /// How often all objects are checked while nothing moves
     #[arg(long, env = "FAILOVER_SWEEP_EVERY", default_value = "60s", value_parser = duration, value_name = "DURATION")]
     pub sweep_every: Duration,
 

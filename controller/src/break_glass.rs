@@ -22,7 +22,7 @@ use crate::informers::Informers;
 use crate::metrics::Metrics;
 use crate::role_lock::RoleLock;
 use crate::site::informers::Caches;
-use crate::site::reconcile::{Parts, Reconciler};
+use crate::site::reconcile::{Dependencies, Reconciler};
 use crate::timeouts::TIMEOUTS;
 
 /// How long everything may take to be seen for the first time.
@@ -76,7 +76,7 @@ pub async fn carry_out(
     let metrics = Metrics::new();
     let name: String = name.chars().take(LONGEST_NAME).collect();
     let work = || async {
-        let parts = Parts::new(client, &caches, &metrics, RoleLock::default(), &name, &site);
+        let parts = Dependencies::new(client, &caches, &metrics, RoleLock::default(), &name, &site);
         Reconciler::new(client.clone(), parts).run().await
     };
     if has_lease(client).await.map_err(BreakGlassError::Lease)? {

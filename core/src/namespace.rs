@@ -102,7 +102,7 @@ impl ExemptLabel {
 
 /// How enforcement takes an object, all that its Namespace says considered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ObjectStanding {
     /// It is not rewritten, and not held back either: exempt, or not reached by any rule here.
     Free,
     /// Its layer's role is not known: it is not rewritten, and may not become more active either.
@@ -312,13 +312,13 @@ impl NamespaceState {
     /// The role under which an object stands, or `None` where no rule reaches it or its layer's role is not known.
     pub fn role_for(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Option<Role> {
         match self.standing(rule, name, label) {
-            Standing::Ruled(role) => Some(role),
-            Standing::Free | Standing::Unknown => None,
+            ObjectStanding::Ruled(role) => Some(role),
+            ObjectStanding::Free | ObjectStanding::Unknown => None,
         }
     }
 
     /// How an object stands.
-    pub fn standing(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Standing {
+    pub fn standing(&self, rule: &Rule, name: &str, label: ExemptLabel) -> ObjectStanding {
         self.standing_as(rule, self.entry_for(rule, name, label))
     }
 
@@ -347,22 +347,24 @@ impl NamespaceState {
     }
 
     /// How an object would stand if this were what [`Self::objects`] says of it.
-    pub fn standing_as(&self, rule: &Rule, entry: Option<ObjectRole>) -> Standing {
+    pub fn standing_as(&self, rule: &Rule, entry: Option<ObjectRole>) -> ObjectStanding {
         let Some(enforcement) = self.enforcement else {
-            return Standing::Free;
+            return ObjectStanding::Free;
         };
         let layer = || {
             self.roles
                 .of(rule.layer)
-                .map_or(Standing::Unknown, Standing::Ruled)
+                .map_or(ObjectStanding::Unknown, ObjectStanding::Ruled)
         };
         match entry {
-            Some(ObjectRole::Exempt) => Standing::Free,
-            Some(ObjectRole::Primary) => Standing::Ruled(Role::Primary),
-            Some(ObjectRole::Secondary | ObjectRole::Orphaned) => Standing::Ruled(Role::Secondary),
+            Some(ObjectRole::Exempt) => ObjectStanding::Free,
+            Some(ObjectRole::Primary) => ObjectStanding::Ruled(Role::Primary),
+            Some(ObjectRole::Secondary | ObjectRole::Orphaned) => {
+                ObjectStanding::Ruled(Role::Secondary)
+            }
             Some(ObjectRole::Site | ObjectRole::ExemptIfLabelled) => layer(),
             None if enforcement == Enforcement::Policy || rule.reach == Reach::Named => {
-                Standing::Free
+                ObjectStanding::Free
             }
             None => layer(),
         }
@@ -383,7 +385,7 @@ impl NamespaceState {
     /// Whether an object that enforcement has let go is to get back what was recorded of it: one that is exempt, wherever,
     /// since nothing else will ever restore it; one that is merely not reached any more, while its layer is primary.
     pub fn lets_go(&self, rule: &Rule, name: &str, label: ExemptLabel) -> bool {
-        self.standing(rule, name, label) == Standing::Free
+        self.standing(rule, name, label) == ObjectStanding::Free
             && (self.entry_for(rule, name, label) == Some(ObjectRole::Exempt)
                 || self.roles.of(rule.layer) == Some(Role::Primary))
     }

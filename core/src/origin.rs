@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::namespace::{EnrolledNamespace, ExemptLabel, Standing};
+use crate::namespace::{EnrolledNamespace, ExemptLabel, ObjectStanding};
 use crate::object::ObjectKey;
 use crate::role::Layer;
 use crate::rules::rule::Rule;
@@ -152,6 +152,6 @@ fn is_suspended_here(origin: &Origin, namespaces: &[EnrolledNamespace], rules: &
     let rule = rules.find(origin.group, &owner.resource);
     namespace.zip(rule).is_some_and(|(namespace, rule)| {
         let label = ExemptLabel::Unseen;
-        namespace.state.standing(rule, &owner.name, label) != Standing::Free
+        namespace.state.standing(rule, &owner.name, label) != ObjectStanding::Free
     })
 }

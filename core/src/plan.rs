@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::admission::rewrite::{Rewrite, RewriteError, is_owned, rewrite_stored};
 use crate::names::RESTORE_ANNOTATION;
-use crate::namespace::{ExemptLabel, NamespaceState, Standing};
+use crate::namespace::{ExemptLabel, NamespaceState, ObjectStanding};
 use crate::object::ObjectRef;
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
@@ -31,9 +31,9 @@ pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Ro
     }
     let label = ExemptLabel::of(object);
     match state.standing(rule, name, label) {
-        Standing::Ruled(role) => Some(role),
-        Standing::Unknown => None,
-        Standing::Free => {
+        ObjectStanding::Ruled(role) => Some(role),
+        ObjectStanding::Unknown => None,
+        ObjectStanding::Free => {
             let recorded = object["metadata"]["annotations"].get(RESTORE_ANNOTATION);
             let is_ours = recorded.is_some() || is_owned(rule, object);
             (is_ours && state.lets_go(rule, name, label)).then_some(Role::Primary)

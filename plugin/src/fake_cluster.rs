@@ -1,5 +1,5 @@
 //! A cluster for tests: the fake API server with a Site, namespaces and Deployments in it, and a controller that carries out an
-//! order the next time it is looked at, unless it is told not to.
+//! order the next time it is checked, unless it is told not to.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -196,7 +196,7 @@ impl FakeCluster {
 }
 
 /// What a command said, and how it ended.
-pub(crate) struct Said<T> {
+pub(crate) struct Ran<T> {
     pub(crate) result: T,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -206,11 +206,11 @@ pub(crate) struct Said<T> {
 pub(crate) async fn run<T>(
     fake: &FakeCluster,
     command: impl AsyncFnOnce(&Session<'_>) -> T,
-) -> Said<T> {
+) -> Ran<T> {
     let (screen, out, err): (Screen, Captured, Captured) = captured(PIPE);
     let session = Session::new(fake.cluster(), &screen);
     let result = command(&session).await;
-    Said {
+    Ran {
         result,
         out: out.text(),
         err: err.text(),

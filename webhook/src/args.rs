@@ -41,7 +41,7 @@ pub struct Serving {
     )]
     pub admin_bind: SocketAddr,
 
-    /// Folder with tls.crt and tls.key; looked at every 2 s
+    /// Folder with tls.crt and tls.key; checked every 2 s
     #[arg(
         long,
         env = "FAILOVER_TLS_DIR",

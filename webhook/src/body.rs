@@ -50,7 +50,7 @@ pub struct Bodies(Arc<Semaphore>);
 
 /// A body, and with it the room that it takes.
 #[derive(Debug)]
-pub struct Held {
+pub struct BoundedBody {
     pub bytes: Vec<u8>,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -62,7 +62,7 @@ impl Default for Bodies {
 }
 
 impl Bodies {
-    pub async fn read(&self, body: Body) -> Result<Held, BodyError> {
+    pub async fn read(&self, body: Body) -> Result<BoundedBody, BodyError> {
         let size = body.size_hint();
         // Said before a byte is read, where the sender says how much there is.
         if size.lower() > BODY_LIMIT as u64 {
@@ -79,7 +79,7 @@ impl Bodies {
         let bytes = timeout(BODY_TIMEOUT, collect(body))
             .await
             .map_err(|_| BodyError::Late)??;
-        Ok(Held { bytes, _room: room })
+        Ok(BoundedBody { bytes, _room: room })
     }
 }
 

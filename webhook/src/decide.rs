@@ -12,7 +12,7 @@ use failover_core::{Role, Rule};
 use serde_json::value::RawValue;
 
 use crate::outcome::About;
-use crate::outcome::Outcome;
+use crate::outcome::ReviewOutcome;
 use crate::review::{AdmissionRequest, Review, Unreadable, Verdict};
 use crate::store::Store;
 
@@ -37,7 +37,7 @@ pub enum BadReview {
 pub struct Decision<'a> {
     pub uid: Cow<'a, str>,
     pub verdict: Verdict,
-    pub outcome: Outcome,
+    pub outcome: ReviewOutcome,
     pub about: About,
 }
 
@@ -53,7 +53,7 @@ pub async fn decide<'a>(body: &'a [u8], store: &Store) -> Result<Decision<'a>, B
             return Ok(Decision {
                 uid,
                 verdict: Verdict::Denied { message },
-                outcome: Outcome::Denied,
+                outcome: ReviewOutcome::Denied,
                 about: About::default(),
             });
         }
@@ -84,8 +84,8 @@ async fn judge(
     request: &AdmissionRequest<'_>,
     rule: Option<&Rule>,
     store: &Store,
-) -> (Verdict, Outcome) {
-    const UNCHANGED: (Verdict, Outcome) = (Verdict::Unchanged, Outcome::Unchanged);
+) -> (Verdict, ReviewOutcome) {
+    const UNCHANGED: (Verdict, ReviewOutcome) = (Verdict::Unchanged, ReviewOutcome::Unchanged);
     let operation = match &*request.operation {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
@@ -153,7 +153,7 @@ fn field_manager<'a>(request: &'a AdmissionRequest<'_>) -> Option<&'a str> {
 /// The API server asks only about enrolled namespaces, so this one is enrolled (or has just ceased to be), and the cache
 /// has not heard of it within its moment of grace. On a site that has settled on primary nothing would be forced in it. On
 /// any other, storing the object as it is could start it; refusing makes the writer try again, by when the cache knows.
-fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, Outcome) {
+fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, ReviewOutcome) {
     let verdict = match store.settled().as_ref() {
         Some(settled) if settled.roles.uniform() == Some(Role::Primary) => Verdict::Unchanged,
         _ => Verdict::Denied {
@@ -162,7 +162,7 @@ fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, Outcome) {
             ),
         },
     };
-    (verdict, Outcome::UnknownNamespace)
+    (verdict, ReviewOutcome::UnknownNamespace)
 }
 
 /// Runs a decision. A fault of ours must neither start what has to be passive nor take a primary's writes hostage: only
@@ -172,7 +172,7 @@ fn guarded(
     site: Option<&str>,
     may_be_forced: bool,
     decision: impl FnOnce() -> Result<Rewrite, RewriteError>,
-) -> (Verdict, Outcome) {
+) -> (Verdict, ReviewOutcome) {
     let rewrite = match std::panic::catch_unwind(AssertUnwindSafe(decision)) {
         Ok(rewrite) => rewrite,
         Err(_) if may_be_forced => {
@@ -180,16 +180,16 @@ fn guarded(
                 "{} cannot be judged because of a fault in kubectl-failover's webhook: see its log",
                 object_name(request)
             );
-            return (Verdict::Denied { message }, Outcome::Fault);
+            return (Verdict::Denied { message }, ReviewOutcome::Fault);
         }
-        Err(_) => return (Verdict::Unchanged, Outcome::Fault),
+        Err(_) => return (Verdict::Unchanged, ReviewOutcome::Fault),
     };
     match rewrite {
-        Ok(rewrite) if rewrite.is_empty() => (Verdict::Unchanged, Outcome::Unchanged),
+        Ok(rewrite) if rewrite.is_empty() => (Verdict::Unchanged, ReviewOutcome::Unchanged),
         Ok(rewrite) => {
             let warnings = rewrite.warnings(site, &object_name(request));
             let patch = rewrite.patch;
-            (Verdict::Changed { patch, warnings }, Outcome::Changed)
+            (Verdict::Changed { patch, warnings }, ReviewOutcome::Changed)
         }
         Err(error) => {
             let site = site.map_or_else(|| "this site".to_owned(), |site| format!("site {site}"));
@@ -201,8 +201,8 @@ fn guarded(
     }
 }
 
-fn denied(message: String) -> (Verdict, Outcome) {
-    (Verdict::Denied { message }, Outcome::Denied)
+fn denied(message: String) -> (Verdict, ReviewOutcome) {
+    (Verdict::Denied { message }, ReviewOutcome::Denied)
 }
 
 fn object_name(request: &AdmissionRequest<'_>) -> String {
@@ -254,7 +254,7 @@ mod tests {
             matches!(&verdict, Verdict::Denied { message } if message.starts_with("deployments/web cannot be judged")),
             "{verdict:?}"
         );
-        assert_eq!(outcome, Outcome::Fault);
-        assert_eq!(judge(false), (Verdict::Unchanged, Outcome::Fault));
+        assert_eq!(outcome, ReviewOutcome::Fault);
+        assert_eq!(judge(false), (Verdict::Unchanged, ReviewOutcome::Fault));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::{CONTACT_LIMIT, LEASE_DURATION, Readiness};
-use crate::store::{Seen, Store};
+use crate::store::{SeenRevision, Store};
 
 /// How often the Lease is renewed while nothing changes.
 const EVERY: Duration = Duration::from_secs(5);
@@ -117,7 +117,7 @@ impl Enforcer {
         );
     }
 
-    async fn renew(&self, leases: &Api<Lease>, seen: Seen) -> Result<(), RenewError> {
+    async fn renew(&self, leases: &Api<Lease>, seen: SeenRevision) -> Result<(), RenewError> {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",

@@ -14,13 +14,13 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::outcome::About;
-use crate::outcome::Outcome;
+use crate::outcome::ReviewOutcome;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     resource: String,
     operation: String,
-    outcome: Outcome,
+    outcome: ReviewOutcome,
 }
 
 /// The registry and what is in it. Cheap to clone.
@@ -87,7 +87,7 @@ impl Metrics {
         Ok(text)
     }
 
-    pub fn count(&self, about: &About, outcome: Outcome) {
+    pub fn count(&self, about: &About, outcome: ReviewOutcome) {
         let bounded = |text: &str, known: bool| {
             if known {
                 text.to_owned()

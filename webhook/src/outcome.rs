@@ -6,7 +6,7 @@ use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum ReviewOutcome {
     Unchanged,
     Changed,
     Denied,
@@ -20,7 +20,7 @@ pub enum Outcome {
     Unavailable,
 }
 
-impl EncodeLabelValue for Outcome {
+impl EncodeLabelValue for ReviewOutcome {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
         encoder.write_str(match self {
             Self::Unchanged => "unchanged",

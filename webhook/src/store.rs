@@ -29,7 +29,7 @@ struct Inner {
 
 /// What an enforcer reports: the lowest revision seen over all enrolled namespaces, and their number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenRevision {
     pub revision: i64,
     pub namespaces: usize,
 }
@@ -114,7 +114,7 @@ impl Store {
     }
 
     /// What has been seen by now.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> SeenRevision {
         let namespaces = self.read();
         // A namespace without a revision has not been labelled yet: nothing has been seen of it.
         let revision = namespaces
@@ -122,7 +122,7 @@ impl Store {
             .map(|state| state.revision.unwrap_or(0))
             .min()
             .unwrap_or(0);
-        Seen {
+        SeenRevision {
             revision,
             namespaces: namespaces.len(),
         }
@@ -163,7 +163,7 @@ mod tests {
     fn what_is_reported_is_the_revision_that_every_namespace_has_reached() {
         let store = Store::default();
         let seen = || {
-            let Seen {
+            let SeenRevision {
                 revision,
                 namespaces,
             } = store.seen();

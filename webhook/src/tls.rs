@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
-/// How often the folder is looked at: two small files.
+/// How often the folder is checked: two small files.
 const POLL: Duration = Duration::from_secs(2);
 
 /// The same while there is nothing to serve with.
@@ -101,7 +101,7 @@ struct Last {
     failure: Option<Failure>,
 }
 
-/// What has been logged already: not the whole message, as that of a certificate out of time is new at every look.
+/// What has been logged already: not the whole message, as that of a certificate out of time is new at every check.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
     OutOfTime(Timestamp),

@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, NAMESPACE};
 
 const PAGE: u32 = 250;
 
-pub(crate) async fn look(cluster: Cluster) {
+pub(crate) async fn check(cluster: Cluster) {
     let client = cluster.client();
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
     let sets = format!("/apis/apps/v1/namespaces/{NAMESPACE}/replicasets");

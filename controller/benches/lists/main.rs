@@ -14,11 +14,11 @@ mod measured;
 
 use std::process::Command;
 
-use failover_controller::site::checks::{Looker, Moving, Scene};
+use failover_controller::site::checks::{CheckScope, Checker, Moving};
 use failover_core::api::StepName;
 use failover_core::checks::batch::HeldJobs;
 use failover_core::namespace::Enforcement;
-use failover_core::transition::{EnrolledNamespace, Look, Whose};
+use failover_core::transition::{Check, CheckOwner, EnrolledNamespace};
 use failover_core::{NamespaceState, Role, Roles, RuleSet};
 use jiff::Timestamp;
 
@@ -101,29 +101,32 @@ fn run(variant: &str) -> Measured {
     measured(async move {
         let at = match variant {
             "before" => {
-                before::look(cluster).await;
+                before::check(cluster).await;
                 return;
             }
             "podsGone" => StepName::PodsGone,
             _ => StepName::Guards,
         };
-        let looker = Looker::new(cluster.client(), 100, || Timestamp::UNIX_EPOCH);
-        let report = looker.look(look(at), scene()).await.expect("it answers");
+        let checker = Checker::new(cluster.client(), 100, || Timestamp::UNIX_EPOCH);
+        let report = checker
+            .check(check(at), check_scope())
+            .await
+            .expect("it answers");
         assert!(report.total >= 3000, "{} seen", report.total);
     })
 }
 
-fn look(at: StepName) -> Look {
-    Look {
+fn check(at: StepName) -> Check {
+    Check {
         at,
         revision: 1,
         transition: "r1".to_owned(),
-        whose: Whose::Site,
+        owner: CheckOwner::Site,
     }
 }
 
 /// Before a demotion, or in the middle of one.
-fn scene() -> Scene {
+fn check_scope() -> CheckScope {
     let namespace = EnrolledNamespace {
         name: NAMESPACE.to_owned(),
         state: NamespaceState {
@@ -132,7 +135,7 @@ fn scene() -> Scene {
             ..NamespaceState::default()
         },
     };
-    Scene {
+    CheckScope {
         to: Role::Secondary,
         namespaces: vec![namespace],
         moving: Moving::Layers(std::collections::BTreeSet::new()),

@@ -48,8 +48,8 @@ const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// Whoever was faster is given so long to finish.
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
-/// However long there is nothing to do, it is looked at this often: a watch may not be allowed, and a clock may be set.
-const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// However long there is nothing to do, it is checked this often: a watch may not be allowed, and a clock may be set.
+const RESYNC_EVERY: Duration = Duration::from_secs(300);
 
 const AUTHORITY: &str = "ca";
 const LEAF: &str = "leaf";
@@ -125,7 +125,7 @@ impl Owner {
             let (shortest, longest) = match self.turn(&mut published).await {
                 Ok(rest) => {
                     backoff = self::backoff();
-                    (Duration::ZERO, rest.min(LOOK_EVERY))
+                    (Duration::ZERO, rest.min(RESYNC_EVERY))
                 }
                 Err(error @ TurnError::Conflict(_)) => {
                     tracing::debug!(error = causes(&error), "deciding again");
@@ -316,7 +316,7 @@ fn changes<K>(events: impl Stream<Item = watcher::Result<Event<K>>>) -> impl Str
                 if !std::mem::replace(&mut fails, true) {
                     tracing::warn!(
                         error = causes(&error),
-                        "cannot watch the webhook's certificates; trying again, and looking every {LOOK_EVERY:?} until then"
+                        "cannot watch the webhook's certificates; trying again, and looking every {RESYNC_EVERY:?} until then"
                     );
                 }
                 false

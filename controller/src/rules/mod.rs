@@ -1,4 +1,4 @@
-//! RoleRules, looked after: what is in force of them, what they need, and what their status says.
+//! RoleRules, reconciled: what is in force of them, what they need, and what their status says.
 //!
 //! ```text
 //!   watches ──► in_force::next (core, pure) ──► status.enforced, finalizer ──► webhook, sweeper and plan go by it
@@ -36,7 +36,7 @@ pub enum RulesError {
 }
 
 impl RulesError {
-    /// Decided on an old version: the next look decides anew.
+    /// Decided on an old version: the next check decides anew.
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Write { source: kube::Error::Api(status), .. } if [404, 409].contains(&status.code))
     }

@@ -1,4 +1,4 @@
-//! The sweep or the look under way, at most one of them, and what the last ones found.
+//! The sweep or the check under way, at most one of them, and what the last ones found.
 //!
 //! Polled by the loop while it rests; dropped where it decides otherwise.
 
@@ -8,55 +8,55 @@ use failover_core::Layer;
 use failover_core::api::SiteStatus;
 use failover_core::namespace::ObjectRoles;
 use failover_core::transition::{
-    EnrolledNamespace, Failing, Look, LookReport, SweepProgress, SweepReport, Whose,
+    Check, CheckOwner, CheckReport, EnrolledNamespace, Failing, SweepProgress, SweepReport,
 };
 use failover_runtime::error_chain::causes;
 use failover_runtime::kube::retry::{LONGEST_BACKOFF, backoff};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::checks::running::Looking;
-use super::checks::{LookError, Looker, Scene};
+use super::checks::running::RunningCheck;
+use super::checks::{CheckError, CheckScope, Checker};
 use super::object_roles::in_force;
 use super::running_sweep::{self, PROGRESS_EVERY, Sweeping};
-use super::snapshot::Seen;
+use super::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::sweep::{SweepError, Sweeper, Swept};
 
 /// When to take the next turn, unless something changes before.
 pub type Next = Instant;
 
-pub struct Work {
+pub struct Background {
     pub sweeper: Sweeper,
-    looker: Looker,
+    checker: Checker,
     metrics: Metrics,
     /// For what is written down.
     now: fn() -> Timestamp,
     report: Option<SweepReport>,
     /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
     swept_objects: BTreeMap<String, ObjectRoles>,
-    /// The last looks.
-    looks: BTreeMap<Whose, LookReport>,
+    /// The last checks.
+    checks: BTreeMap<CheckOwner, CheckReport>,
     sweeping: Option<Sweeping>,
-    looking: Option<Looking>,
+    running_check: Option<RunningCheck>,
     /// Sweeps have failed since the last one that did not.
     failing_sweep: Option<Failing<i64>>,
-    /// The same of looks.
-    failing_looks: BTreeMap<Whose, Failing<Look>>,
-    /// When looks that failed were last tried.
-    failed_looks: BTreeMap<Whose, Timestamp>,
+    /// The same of checks.
+    failing_checks: BTreeMap<CheckOwner, Failing<Check>>,
+    /// When checks that failed were last tried.
+    failed_checks: BTreeMap<CheckOwner, Timestamp>,
     /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
     backoff: backon::ExponentialBackoff,
     not_before: Instant,
 }
 
-impl std::fmt::Debug for Work {
+impl std::fmt::Debug for Background {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Work")
             .field("report", &self.report)
             .field("sweeping", &self.sweeping)
-            .field("looks", &self.looks)
-            .field("looking", &self.looking)
+            .field("looks", &self.checks)
+            .field("looking", &self.running_check)
             .finish_non_exhaustive()
     }
 }
@@ -70,21 +70,26 @@ pub struct Finished {
     pub at: Timestamp,
 }
 
-impl Work {
-    pub fn new(sweeper: Sweeper, looker: Looker, metrics: Metrics, now: fn() -> Timestamp) -> Self {
+impl Background {
+    pub fn new(
+        sweeper: Sweeper,
+        checker: Checker,
+        metrics: Metrics,
+        now: fn() -> Timestamp,
+    ) -> Self {
         Self {
             sweeper,
-            looker,
+            checker,
             metrics,
             now,
             report: None,
             swept_objects: BTreeMap::new(),
-            looks: BTreeMap::new(),
+            checks: BTreeMap::new(),
             sweeping: None,
-            looking: None,
+            running_check: None,
             failing_sweep: None,
-            failing_looks: BTreeMap::new(),
-            failed_looks: BTreeMap::new(),
+            failing_checks: BTreeMap::new(),
+            failed_checks: BTreeMap::new(),
             backoff: backoff(),
             not_before: Instant::now(),
         }
@@ -92,16 +97,16 @@ impl Work {
 
     pub fn stop(&mut self) {
         self.sweeping = None;
-        self.looking = None;
+        self.running_check = None;
     }
 
     /// There is no Site any more: what was found under it says nothing of the next one.
     pub fn forget(&mut self) {
         self.stop();
         self.report = None;
-        self.looks.clear();
+        self.checks.clear();
         self.failing_sweep = None;
-        self.failing_looks.clear();
+        self.failing_checks.clear();
     }
 
     /// The last sweep, where it still says how the objects of these namespaces stand.
@@ -116,34 +121,40 @@ impl Work {
         self.failing_sweep.as_ref()
     }
 
-    /// Where looks fail that are made on this behalf.
-    pub fn failing_look(&self, whose: &Whose) -> Option<&Failing<Look>> {
-        self.failing_looks.get(whose)
+    /// Where checks fail that are made on this behalf.
+    pub fn failing_check(&self, owner: &CheckOwner) -> Option<&Failing<Check>> {
+        self.failing_checks.get(owner)
     }
 
-    /// What the last look found that was made on this behalf.
-    pub fn look_report(&self, whose: &Whose) -> Option<&LookReport> {
-        self.looks.get(whose)
+    /// What the last check found that was made on this behalf.
+    pub fn check_report(&self, owner: &CheckOwner) -> Option<&CheckReport> {
+        self.checks.get(owner)
     }
 
     /// Forgets what was seen for policies that there are no more.
-    pub fn keep_looks(&mut self, is_there: impl Fn(&str) -> bool) {
-        let keep = |whose: &Whose| match whose {
-            Whose::Policy(name) => is_there(name),
-            Whose::Site | Whose::Nobody => true,
+    pub fn keep_checks(&mut self, is_there: impl Fn(&str) -> bool) {
+        let keep = |owner: &CheckOwner| match owner {
+            CheckOwner::Policy(name) => is_there(name),
+            CheckOwner::Site | CheckOwner::Nobody => true,
         };
-        self.looks.retain(|whose, _| keep(whose));
-        self.failed_looks.retain(|whose, _| keep(whose));
-        self.failing_looks.retain(|whose, _| keep(whose));
+        self.checks.retain(|owner, _| keep(owner));
+        self.failed_checks.retain(|owner, _| keep(owner));
+        self.failing_checks.retain(|owner, _| keep(owner));
     }
 
-    /// Of the looks that are wanted, the one to make: that which is under way, or which was tried longest ago.
-    pub fn next_look(&self, mut wanted: Vec<Look>) -> Option<Look> {
-        let under_way = self.looking.as_ref().map(|looking| &looking.look);
-        wanted.sort_by_key(|look| {
-            let seen = self.looks.get(&look.whose).map(|report| report.finished_at);
-            let last = seen.max(self.failed_looks.get(&look.whose).copied());
-            (under_way != Some(look), last)
+    /// Of the checks that are wanted, the one to make: that which is under way, or which was tried longest ago.
+    pub fn next_check(&self, mut wanted: Vec<Check>) -> Option<Check> {
+        let under_way = self
+            .running_check
+            .as_ref()
+            .map(|running_check| &running_check.check);
+        wanted.sort_by_key(|check| {
+            let seen = self
+                .checks
+                .get(&check.owner)
+                .map(|report| report.finished_at);
+            let last = seen.max(self.failed_checks.get(&check.owner).copied());
+            (under_way != Some(check), last)
         });
         wanted.into_iter().next()
     }
@@ -154,18 +165,18 @@ impl Work {
     }
 
     /// Starts the sweep that is due, or goes on with it.
-    pub fn sweep(&mut self, seen: &Seen, revision: i64, layers: &'static [Layer]) -> Next {
+    pub fn sweep(&mut self, seen: &Snapshot, revision: i64, layers: &'static [Layer]) -> Next {
         let now = Instant::now();
         let walks = |status: &SiteStatus| status.transition.is_some();
-        let looking = self.looking.as_ref();
-        if looking.is_some_and(|looking| looking.look.whose != Whose::Site)
+        let running_check = self.running_check.as_ref();
+        if running_check.is_some_and(|running_check| running_check.check.owner != CheckOwner::Site)
             && !seen.site.status.as_ref().is_some_and(walks)
         {
             // A settled site's sweeps come again and again. One that takes longer than what is between them must not be all
             // that ever happens.
             return now + PROGRESS_EVERY;
         }
-        self.looking = None;
+        self.running_check = None;
         let under_way = self.sweeping.as_mut().filter(|sweeping| {
             sweeping.revision == revision
                 && sweeping.layers == layers
@@ -184,18 +195,26 @@ impl Work {
         sweeping.show(now)
     }
 
-    /// Starts the look that is due, or goes on with it; `None`: until it is finished.
-    pub fn look(&mut self, look: Look, scene: impl FnOnce(&Look) -> Scene) -> Option<Next> {
+    /// Starts the check that is due, or goes on with it; `None`: until it is finished.
+    pub fn check(
+        &mut self,
+        check: Check,
+        check_scope: impl FnOnce(&Check) -> CheckScope,
+    ) -> Option<Next> {
         self.sweeping = None;
-        if self.looking.as_ref().is_some_and(|l| l.look == look) {
+        if self
+            .running_check
+            .as_ref()
+            .is_some_and(|l| l.check == check)
+        {
             return None;
         }
-        self.looking = None;
+        self.running_check = None;
         if Instant::now() < self.not_before {
             return Some(self.not_before);
         }
-        let scene = scene(&look);
-        self.looking = Some(Looking::start(&self.looker, look, scene));
+        let check_scope = check_scope(&check);
+        self.running_check = Some(RunningCheck::start(&self.checker, check, check_scope));
         None
     }
 
@@ -204,31 +223,31 @@ impl Work {
         if let Some(sweeping) = &mut self.sweeping {
             let result = sweeping.finish().await;
             self.finish_sweep(result)
-        } else if let Some(looking) = &mut self.looking {
-            let result = looking.finish().await;
-            self.finish_look(result);
+        } else if let Some(running_check) = &mut self.running_check {
+            let result = running_check.finish().await;
+            self.finish_check(result);
             None
         } else {
             std::future::pending().await
         }
     }
 
-    fn finish_look(&mut self, result: Result<LookReport, LookError>) {
-        let looking = self.looking.take();
+    fn finish_check(&mut self, result: Result<CheckReport, CheckError>) {
+        let running_check = self.running_check.take();
         match result {
             Ok(report) => {
                 self.backoff = backoff();
-                self.failing_looks.remove(&report.look.whose);
-                self.looks.insert(report.look.whose.clone(), report);
+                self.failing_checks.remove(&report.check.owner);
+                self.checks.insert(report.check.owner.clone(), report);
             }
             Err(error) => {
                 let now = (self.now)();
-                if let Some(Looking { look, .. }) = looking {
-                    self.failed_looks.insert(look.whose.clone(), now);
-                    let before = self.failing_looks.remove(&look.whose);
-                    let whose = look.whose.clone();
-                    let failing = still_failing(before, look, now, &error);
-                    self.failing_looks.insert(whose, failing);
+                if let Some(RunningCheck { check, .. }) = running_check {
+                    self.failed_checks.insert(check.owner.clone(), now);
+                    let before = self.failing_checks.remove(&check.owner);
+                    let owner = check.owner.clone();
+                    let failing = still_failing(before, check, now, &error);
+                    self.failing_checks.insert(owner, failing);
                 }
                 self.put_off("what the step waits for cannot be seen", &error);
             }

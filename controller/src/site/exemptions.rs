@@ -62,16 +62,16 @@ impl ExemptLabels {
 
     /// Whether this object still asks to be exempt, asked of the API server itself: a watch may be behind what somebody has just
     /// written.
-    pub async fn confirm(&self, client: &Client, key: &ObjectKey) -> Said {
+    pub async fn confirm(&self, client: &Client, key: &ObjectKey) -> LabelAnswer {
         let Some(found) = self.0.find(client, key, "").await else {
-            return Said::Unknown;
+            return LabelAnswer::Unknown;
         };
         let Some(object) = found else {
-            return Said::Absent;
+            return LabelAnswer::Absent;
         };
         match ExemptLabel::of_value(object.labels().get(ENFORCE_LABEL).map(String::as_str)) {
-            ExemptLabel::Present | ExemptLabel::Unseen => Said::Yes,
-            ExemptLabel::Absent => Said::No,
+            ExemptLabel::Present | ExemptLabel::Unseen => LabelAnswer::Yes,
+            ExemptLabel::Absent => LabelAnswer::No,
         }
     }
 
@@ -87,7 +87,7 @@ impl ExemptLabels {
 
 /// What the API server says to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum LabelAnswer {
     Yes,
     No,
     /// No, since there is no such object.
@@ -172,18 +172,22 @@ mod tests {
         };
         let client = api.client();
         let confirm = || labels.confirm(&client, &key);
-        assert_eq!(confirm().await, Said::Unknown, "no such kind is known");
+        assert_eq!(
+            confirm().await,
+            LabelAnswer::Unknown,
+            "no such kind is known"
+        );
         labels.found(&deployments(), &[]);
-        assert_eq!(confirm().await, Said::Absent);
+        assert_eq!(confirm().await, LabelAnswer::Absent);
 
         let path = "/apis/apps/v1/namespaces/shop/deployments/web";
         let metadata = json!({"namespace": "shop", "labels": {ENFORCE_LABEL: EXEMPT}});
         api.put(path, json!({"metadata": metadata}));
-        assert_eq!(confirm().await, Said::Yes);
+        assert_eq!(confirm().await, LabelAnswer::Yes);
 
         api.put(path, json!({"metadata": {"namespace": "shop"}}));
-        assert_eq!(confirm().await, Said::No);
+        assert_eq!(confirm().await, LabelAnswer::No);
         api.set_fault(|_, _| Some(crate::testing::fake_api::status(503, "away")));
-        assert_eq!(confirm().await, Said::Unknown, "nobody answers");
+        assert_eq!(confirm().await, LabelAnswer::Unknown, "nobody answers");
     }
 }

@@ -10,7 +10,7 @@ use failover_core::names::CONTROLLER_MANAGER;
 use failover_core::object::ObjectKey;
 use failover_core::object_roles::{Compiled, PolicyResult};
 use failover_core::transition::{
-    Closing, EnrolledNamespace, Failing, Look, LookReport, Observation, PolicyAct, Whose,
+    Check, CheckOwner, CheckReport, Closing, EnrolledNamespace, Failing, Observation, PolicyAct,
     decide_policy, promoting,
 };
 use failover_runtime::error_chain::causes;
@@ -21,30 +21,30 @@ use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::checks::{Moving, Scene};
-use super::snapshot::Seen;
+use super::checks::{CheckScope, Moving};
+use super::snapshot::Snapshot;
 
 /// How many are written at once.
 const AT_ONCE: usize = 8;
 
 /// What is to be done for all policies.
 #[derive(Debug, Default)]
-pub struct Decided {
+pub struct PolicyDecisions {
     /// Their journals come first.
     pub writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
-    /// What their walks wait for.
-    pub looks: Vec<Look>,
+    /// What their transitions wait for.
+    pub checks: Vec<Check>,
     /// When to decide again, if nothing happens before.
     pub until: Option<Timestamp>,
     /// When to write again what could not be written.
     pub not_before: Option<Instant>,
 }
 
-impl Decided {
+impl PolicyDecisions {
     /// What is to be done for volumes that wait to close, too.
     pub fn also(&mut self, closing: Option<Closing>) {
         match closing {
-            Some(Closing::Look(look)) => self.looks.push(look),
+            Some(Closing::Check(check)) => self.checks.push(check),
             Some(Closing::Wait { until }) => self.wait(until),
             Some(Closing::Unused(_)) | None => {}
         }
@@ -61,30 +61,30 @@ pub fn name_of(policy: &FailoverPolicy) -> String {
     format!("{namespace}/{}", policy.name_any())
 }
 
-/// Decides for each policy, on what there is to decide on for all, and on the last look that was made for it.
+/// Decides for each policy, on what there is to decide on for all, and on the last check that was made for it.
 pub fn decide<'a>(
     policies: &[Arc<FailoverPolicy>],
     results: &[PolicyResult],
     observation: &Observation<'a>,
-    look_of: impl Fn(&Whose) -> (Option<&'a LookReport>, Option<&'a Failing<Look>>),
-) -> Decided {
-    let mut decided = Decided::default();
+    check_of: impl Fn(&CheckOwner) -> (Option<&'a CheckReport>, Option<&'a Failing<Check>>),
+) -> PolicyDecisions {
+    let mut decided = PolicyDecisions::default();
     let results = by_name(results);
     for policy in policies {
         let Some(result) = of(policy, &results) else {
             continue;
         };
-        let whose = Whose::Policy(name_of(policy));
+        let owner = CheckOwner::Policy(name_of(policy));
         let observation = Observation {
-            look: look_of(&whose).0,
-            failing_look: look_of(&whose).1,
+            check: check_of(&owner).0,
+            failing_check: check_of(&owner).1,
             ..*observation
         };
         match decide_policy(&observation, policy, result) {
             PolicyAct::WriteStatus(status) => {
                 decided.writes.push((Arc::clone(policy), *status));
             }
-            PolicyAct::Look(look) => decided.looks.push(look),
+            PolicyAct::Check(check) => decided.checks.push(check),
             PolicyAct::Wait { until } => decided.wait(until),
         }
     }
@@ -92,7 +92,7 @@ pub fn decide<'a>(
 }
 
 /// The volumes that policies are promoting now.
-pub fn promoted(seen: &Seen, compiled: &Compiled) -> BTreeSet<ObjectKey> {
+pub fn promoted(seen: &Snapshot, compiled: &Compiled) -> BTreeSet<ObjectKey> {
     let results = by_name(&compiled.policies);
     let found = seen.policies.iter().filter_map(|policy| {
         let result = of(policy, &results)?;
@@ -122,13 +122,13 @@ fn result_of<'a>(policy: &FailoverPolicy, results: &'a [PolicyResult]) -> Option
     results.iter().find(|result| result.is_of(policy))
 }
 
-/// What a look is about that is not the site's own: the objects that a policy names and that are not refused it, or volumes
+/// What a check is about that is not the site's own: the objects that a policy names and that are not refused it, or volumes
 /// that wait to close.
-pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
-    if look.whose == Whose::Nobody {
+pub fn check_scope(seen: &Snapshot, compiled: &Compiled, check: &Check) -> CheckScope {
+    if check.owner == CheckOwner::Nobody {
         return named(seen, Role::Secondary, compiled.closing.clone());
     }
-    let is_it = |policy: &&Arc<FailoverPolicy>| look.whose == Whose::Policy(name_of(policy));
+    let is_it = |policy: &&Arc<FailoverPolicy>| check.owner == CheckOwner::Policy(name_of(policy));
     let mut policies = seen.policies.iter();
     let policy = policies.find(is_it);
     let result = policy.and_then(|policy| result_of(policy, &compiled.policies));
@@ -139,17 +139,17 @@ pub fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
         .collect();
     let to = policy.and_then(|policy| policy.spec.desired_state);
     let walk = policy.and_then(|policy| policy.status.as_ref()?.transition.as_ref());
-    Scene {
+    CheckScope {
         held_jobs: walk.map(Transition::held_jobs).unwrap_or_default(),
         ..named(seen, to.unwrap_or(seen.site.spec.role), objects)
     }
 }
 
-/// What a look at these objects finds them in.
-fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
+/// What a check of these objects finds them in.
+fn named(seen: &Snapshot, to: Role, objects: BTreeSet<ObjectKey>) -> CheckScope {
     let touched: BTreeSet<&str> = objects.iter().map(|o| o.namespace.as_str()).collect();
     let touched = |namespace: &&EnrolledNamespace| touched.contains(namespace.name.as_str());
-    Scene {
+    CheckScope {
         to,
         namespaces: seen.enrolled.iter().filter(touched).cloned().collect(),
         moving: Moving::Named(objects),
@@ -161,7 +161,7 @@ fn named(seen: &Seen, to: Role, objects: BTreeSet<ObjectKey>) -> Scene {
 
 /// What came of writing statuses.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct PolicyWrites {
     /// Each policy that was written: as it was, and as the API server answered.
     pub answers: Vec<(Arc<FailoverPolicy>, FailoverPolicy)>,
     /// Those that have changed meanwhile, or are gone: the watch tells.
@@ -170,11 +170,11 @@ pub struct Written {
     pub failed: Vec<String>,
 }
 
-/// Writes each status on the version it was decided on. One that cannot be written holds nothing up but its own walk.
+/// Writes each status on the version it was decided on. One that cannot be written holds nothing up but its own transition.
 pub async fn write_all(
     client: Client,
     writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
-) -> Written {
+) -> PolicyWrites {
     let answers: Vec<_> = futures::stream::iter(writes)
         .map(|(policy, status)| {
             let client = client.clone();
@@ -186,7 +186,7 @@ pub async fn write_all(
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let mut written = Written::default();
+    let mut written = PolicyWrites::default();
     for (policy, answer) in answers {
         let name = name_of(&policy);
         match answer {

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 8;
 
 /// What came of writing several Namespaces.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct NamespaceWrites {
     /// Each that was written: as it was, and as the API server answered.
     pub answers: Vec<(Arc<NamespaceMeta>, NamespaceMeta)>,
     /// Those that could not be.
@@ -36,7 +36,7 @@ pub struct Written {
 pub async fn write_all(
     client: &Client,
     writes: impl IntoIterator<Item = (Arc<NamespaceMeta>, NamespaceState)>,
-) -> Written {
+) -> NamespaceWrites {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let answers: Vec<_> = futures::stream::iter(writes)
         .filter_map(async |(current, desired)| Some((patch(&current.metadata, &desired)?, current)))
@@ -54,7 +54,7 @@ pub async fn write_all(
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let mut written = Written::default();
+    let mut written = NamespaceWrites::default();
     for (current, answer) in answers {
         match answer {
             Ok(answer) => written.answers.push((current, answer)),

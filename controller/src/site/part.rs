@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::informers::Caches;
-use super::reconcile::{Parts, Reconciler};
+use super::reconcile::{Dependencies, Reconciler};
 use crate::part::{Context, Part};
 
 #[derive(Debug)]
@@ -50,7 +50,8 @@ impl Part for SitePart {
         Box::pin(async move {
             self.caches.synced().await;
             let name = &args.name;
-            let parts = Parts::new(client, &self.caches, metrics, role_lock, name, &args.site);
+            let parts =
+                Dependencies::new(client, &self.caches, metrics, role_lock, name, &args.site);
             Reconciler::new(client.clone(), parts).run().await
         })
     }

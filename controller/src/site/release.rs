@@ -7,7 +7,7 @@ use failover_core::transition::EnrolledNamespace;
 use kube::Client;
 
 use super::error::TurnError;
-use super::namespaces::{self, NamespaceMeta, Written};
+use super::namespaces::{self, NamespaceMeta, NamespaceWrites};
 use crate::sweep::Sweeper;
 use crate::sweep::progress::Progress;
 
@@ -17,7 +17,7 @@ pub async fn release(
     sweeper: Sweeper,
     rules: RuleSet,
     released: Vec<Arc<NamespaceMeta>>,
-) -> Result<Written, TurnError> {
+) -> Result<NamespaceWrites, TurnError> {
     let leaving: Vec<EnrolledNamespace> = released.iter().map(|n| namespaces::leaving(n)).collect();
     let swept = sweeper
         .sweep(&leaving, &rules, &Progress::default())

@@ -19,11 +19,11 @@ use super::exemptions::ExemptLabels;
 use super::informers::Caches;
 use super::namespaces::{self, NamespaceMeta};
 use super::origins::OriginWatches;
-use super::webhook_replicas::{Enforcers, Live};
+use super::webhook_replicas::{Enforcers, LiveReplicas};
 
-/// One look at the cluster.
+/// The cluster at one moment.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Snapshot {
     pub site: Arc<Site>,
     /// Sorted by name.
     pub enrolled: Vec<EnrolledNamespace>,
@@ -40,14 +40,14 @@ pub struct Seen {
     pub policies: Vec<Arc<FailoverPolicy>>,
     /// The rules in force.
     pub rules: RuleSet,
-    pub live: Live,
+    pub live: LiveReplicas,
     pub facts: Facts,
     /// What is there and is in nothing of the above.
     pub unreadable: Vec<Unreadable>,
     pub at: Timestamp,
 }
 
-impl Seen {
+impl Snapshot {
     /// Namespaces that are to lose our state. One that nobody unenrolled keeps it: it may come back.
     pub fn released(&self) -> Vec<Arc<NamespaceMeta>> {
         let left = self.site.status.as_ref().map(|status| &status.left);
@@ -59,14 +59,14 @@ impl Seen {
     }
 }
 
-/// What a look came to.
+/// What an observation came to.
 #[derive(Debug)]
-pub enum Sight {
+pub enum Observed {
     /// There is no Site, and so nothing to carry out. What enforcement there is stays as it is.
     NoSite,
     /// There is one, and what it orders cannot be read. Nothing is done, and nothing of it is forgotten.
     Unreadable,
-    Seen(Box<Seen>),
+    Snapshot(Box<Snapshot>),
 }
 
 /// Looks at the caches, and at what we have written ourselves since.
@@ -78,7 +78,7 @@ pub struct Observer {
     own_sites: OwnWrites<Site>,
     own_namespaces: OwnWrites<NamespaceMeta>,
     own_policies: OwnWrites<FailoverPolicy>,
-    /// What has been logged and still is so: told once, not at every look.
+    /// What has been logged and still is so: told once, not at every check.
     told: HashSet<String>,
 }
 
@@ -95,7 +95,7 @@ impl Observer {
         }
     }
 
-    pub fn look(&mut self, now: Instant, at: Timestamp) -> Sight {
+    pub fn observe(&mut self, now: Instant, at: Timestamp) -> Observed {
         // Always, so that the clocks of Leases run on.
         let leases = self.caches.enforcer_leases.state();
         let live = self
@@ -103,8 +103,8 @@ impl Observer {
             .observe(leases.iter().map(AsRef::as_ref), now, at);
         let Some(site) = self.caches.shared.site() else {
             return match self.caches.shared.unreadable_site() {
-                Some(_) => Sight::Unreadable,
-                None => Sight::NoSite,
+                Some(_) => Observed::Unreadable,
+                None => Observed::NoSite,
             };
         };
         let site = self.own_sites.newest(site);
@@ -117,7 +117,7 @@ impl Observer {
             })
             .collect();
         let policies = self.caches.failover_policies.state().into_iter();
-        let mut seen = Seen {
+        let mut seen = Snapshot {
             policies: policies.map(|p| self.own_policies.newest(p)).collect(),
             rules,
             unreadable: self.caches.shared.unreadable.all(),
@@ -171,7 +171,7 @@ impl Observer {
         }
         seen.enrolled.sort_by(|a, b| a.name.cmp(&b.name));
         self.tell(problems);
-        Sight::Seen(Box::new(seen))
+        Observed::Snapshot(Box::new(seen))
     }
 
     pub fn exempt_labels(&self) -> &ExemptLabels {

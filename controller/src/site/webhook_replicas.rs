@@ -22,13 +22,13 @@ const DEFAULT_DURATION: Duration = Duration::from_secs(15);
 /// When each Lease was last seen to change.
 #[derive(Debug)]
 pub struct Enforcers {
-    seen: HashMap<String, Seen>,
+    seen: HashMap<String, LastChange>,
     /// A Lease that has been silent for this long is litter: a replica that still lives renews its own many times before.
     forget_after: Duration,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct LastChange {
     resource_version: Option<String>,
     changed: Instant,
     changed_at: Timestamp,
@@ -36,7 +36,7 @@ struct Seen {
 
 /// The replicas that count, and those that have long ceased to.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct LiveReplicas {
     /// Sorted by name.
     pub enforcers: Vec<Enforcer>,
     /// When the first of them no longer counts, should it stay silent.
@@ -67,15 +67,15 @@ impl Enforcers {
         leases: impl IntoIterator<Item = &'a Lease>,
         now: Instant,
         wall: Timestamp,
-    ) -> Live {
+    ) -> LiveReplicas {
         let mut present = HashMap::new();
-        let mut live = Live::default();
+        let mut live = LiveReplicas::default();
         for lease in leases {
             let name = lease.name_any();
             let resource_version = lease.resource_version();
             let seen = match self.seen.remove(&name) {
                 Some(seen) if seen.resource_version == resource_version => seen,
-                _ => Seen {
+                _ => LastChange {
                     resource_version,
                     changed: now,
                     changed_at: wall,

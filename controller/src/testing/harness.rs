@@ -25,12 +25,12 @@ use crate::events::Events;
 use crate::informers::Informers;
 use crate::metrics::Metrics;
 use crate::role_lock::RoleLock;
-use crate::site::checks::Looker;
+use crate::site::checks::Checker;
 use crate::site::exemptions::ExemptLabels;
 use crate::site::informers::Caches;
 use crate::site::namespaces::NamespaceMeta;
 use crate::site::origins::OriginWatches;
-use crate::site::reconcile::{Parts, Reconciler};
+use crate::site::reconcile::{Dependencies, Reconciler};
 use crate::sweep::Sweeper;
 
 pub(crate) const SITE: &str = "/apis/failover.dev/v1alpha1/sites/cluster";
@@ -100,10 +100,10 @@ impl Bed {
     /// Starts a controller. Dropping the handle kills it.
     pub(crate) fn controller(&self) -> AbortOnDropHandle<()> {
         let client = self.api.client();
-        let parts = Parts {
+        let parts = Dependencies {
             caches: self.caches.clone(),
             sweeper: Sweeper::new(client.clone(), 4),
-            looker: Looker::new(client.clone(), 100, wall),
+            checker: Checker::new(client.clone(), 100, wall),
             deadlines: Deadlines::default(),
             events: Events::new(client.clone(), "controller-0"),
             metrics: self.metrics.clone(),

@@ -48,7 +48,7 @@ pub struct FailoverPolicySpec {
     /// The role of the named objects; absent: that of the site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<Role>,
-    /// Whether the walk waits between the layers.
+    /// Whether the transition waits between the layers.
     #[serde(default)]
     pub mode: Mode,
     /// Who orders the state, why, and which guards are overridden. An id that was already processed is
@@ -134,10 +134,10 @@ pub struct FailoverPolicyStatus {
     /// How often its objects have been ordered to be primary. Never goes down.
     #[serde(default, skip_serializing_if = "Epoch::is_zero")]
     pub epoch: Epoch,
-    /// The id of the last request that was taken up. Its overrides count for the walk that was then begun, and for no other.
+    /// The id of the last request that was taken up. Its overrides count for the transition that was then begun, and for no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,
-    /// The walk that is under way, or held.
+    /// The transition that is under way, or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,
     /// The last 20 transitions, newest first.

@@ -179,10 +179,10 @@ pub struct SiteStatus {
     /// Those of all the above that are, or were, enrolled as `policy`, sorted: so they come back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy_only: Vec<String>,
-    /// The id of the last request that was taken up. Its overrides count for the walk that was then begun, and for no other.
+    /// The id of the last request that was taken up. Its overrides count for the transition that was then begun, and for no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,
-    /// The walk that is under way, or held.
+    /// The transition that is under way, or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,
     /// The last 20 transitions, newest first.

@@ -1,4 +1,4 @@
-//! The journal of a [`Site`](super::Site), and of a [`FailoverPolicy`](super::FailoverPolicy): the walk that is under way, and
+//! The journal of a [`Site`](super::Site), and of a [`FailoverPolicy`](super::FailoverPolicy): the transition that is under way, and
 //! those that have ended.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,7 +10,7 @@ use crate::checks::batch::HeldJobs;
 use crate::role::Mode;
 use crate::role::{Epoch, Role, Roles};
 
-/// The journal of a walk from one role to the other.
+/// The journal of a transition from one role to the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
@@ -58,7 +58,7 @@ impl Transition {
     }
 }
 
-/// One step of the walk.
+/// One step of the transition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
@@ -99,7 +99,7 @@ impl Step {
     }
 }
 
-/// The steps that a walk may have. Which it has, and in what order, follows from where it goes.
+/// The steps that a transition may have. Which it has, and in what order, follows from where it goes.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]

@@ -1,4 +1,4 @@
-//! What a walk waits for between its layers, judged from objects as they are stored.
+//! What a transition waits for between its layers, judged from objects as they are stored.
 //!
 //! Nothing here asks or remembers anything: whoever lists the objects hands them in, and gets back what is still in the way.
 

@@ -2,7 +2,7 @@
 //!
 //! The csi-addons controller tells by conditions, each with the generation it was set for. `Completed` alone says little: it
 //! is also True of a secondary that is not in sync, of a volume that is being resynced (even one whose state is still
-//! Primary), and of an order that nobody has looked at yet. So state, reason and generation are asked for together, and what
+//! Primary), and of an order that nobody has checked yet. So state, reason and generation are asked for together, and what
 //! contradicts them is a doubt.
 //!
 //! `Replicating` is not asked: after a failover there is nobody to replicate to. Nor is `Validated`: it goes to False together

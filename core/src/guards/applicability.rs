@@ -5,7 +5,7 @@ use crate::role::Role;
 
 /// When a guard is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Applicability {
     /// Before anything moves, so that what holds can be told in advance.
     AtTheStart,
     /// On the way; whether it will hold then nobody knows before.
@@ -14,25 +14,25 @@ pub enum Asked {
 
 impl GuardId {
     /// When a change to this role asks it; `None`: it never does.
-    pub fn asked(self, to: Role) -> Option<Asked> {
+    pub fn asked(self, to: Role) -> Option<Applicability> {
         match self {
             Self::PeerUnknown | Self::VolumeDegraded | Self::VolumeNotSynced => {
-                (to == Role::Primary).then_some(Asked::AtTheStart)
+                (to == Role::Primary).then_some(Applicability::AtTheStart)
             }
             Self::UncoveredWorkloads | Self::UncoveredTraffic | Self::NamespaceLeft => {
-                (to == Role::Secondary).then_some(Asked::AtTheStart)
+                (to == Role::Secondary).then_some(Applicability::AtTheStart)
             }
             Self::NoEnforcement | Self::WriteRefused | Self::TransitionRunning => {
-                Some(Asked::AtTheStart)
+                Some(Applicability::AtTheStart)
             }
             Self::WorkloadsUnavailable | Self::BatchUnsettled => {
-                (to == Role::Primary).then_some(Asked::OnTheWay)
+                (to == Role::Primary).then_some(Applicability::OnTheWay)
             }
-            Self::PodsRunning => (to == Role::Secondary).then_some(Asked::OnTheWay),
+            Self::PodsRunning => (to == Role::Secondary).then_some(Applicability::OnTheWay),
             Self::EnforcerSilent
             | Self::NotConforming
             | Self::NotVerified
-            | Self::ReplicationUnconfirmed => Some(Asked::OnTheWay),
+            | Self::ReplicationUnconfirmed => Some(Applicability::OnTheWay),
             Self::SiteSecondary | Self::RecordsLeft => None,
         }
     }
@@ -130,7 +130,7 @@ pub fn unneeded(to: Role, standing: &[Hold], overrides: &Overrides) -> Option<Un
             };
             // Where the controller cannot check what is found by looking, it cannot know whether any of that holds.
             let unverified = guard.names_objects() && overrides.allows(GuardId::NotVerified);
-            if guard.asked(to) != Some(Asked::AtTheStart)
+            if guard.asked(to) != Some(Applicability::AtTheStart)
                 || unverified
                 || standing.iter().any(holds)
             {

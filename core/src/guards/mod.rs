@@ -12,7 +12,7 @@ use std::str::FromStr;
 use crate::api::Blocked;
 use crate::role::Role;
 
-pub use applicability::{Asked, Unneeded, out_of_place, unneeded};
+pub use applicability::{Applicability, Unneeded, out_of_place, unneeded};
 pub use objects::{of_hopeless, of_left, of_published, of_refused, of_uncovered, of_volume};
 
 /// The name of a guard, as it is overridden.

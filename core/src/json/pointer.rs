@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest pointer a rule may have. Real ones have two or three segments; the bound keeps the walk over an object, and
+/// The longest pointer a rule may have. Real ones have two or three segments; the bound keeps the transition over an object, and
 /// the policy expression made of it, small.
 pub const MAX_SEGMENTS: usize = 6;
 

@@ -1,4 +1,4 @@
-//! A look at a few places of a JSON object, without building the object.
+//! A check of a few places of a JSON object, without building the object.
 //!
 //! An admission review carries up to 6 MiB of JSON of which a rule concerns a handful of places. [`View::parse`] walks the
 //! text once, keeps slices of the places asked for, and skips the rest without recursion, so that neither the size of an

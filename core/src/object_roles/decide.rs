@@ -2,7 +2,7 @@
 
 use super::requests::Ask;
 use crate::api::ManagedResourceReason;
-use crate::namespace::{NamespaceState, ObjectRole, Standing};
+use crate::namespace::{NamespaceState, ObjectRole, ObjectStanding};
 use crate::object::ObjectKey;
 use crate::origin::{Installed, Origin, Origins};
 use crate::role::{Layer, Role};
@@ -10,7 +10,7 @@ use crate::rules::rule::Rule;
 
 /// An object as it stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Subject<'a> {
+pub(super) struct ObjectSubject<'a> {
     pub(super) state: &'a NamespaceState,
     pub(super) rule: &'a Rule,
     /// What is in force of it.
@@ -24,7 +24,7 @@ pub(super) struct Subject<'a> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Decided<'a> {
+pub(super) struct ObjectDecision<'a> {
     pub(super) entry: Option<ObjectRole>,
     pub(super) held: Option<String>,
     /// What the policies that name it are told.
@@ -36,13 +36,17 @@ pub(super) struct Decided<'a> {
 }
 
 /// Decides about one object. See the module's documentation.
-pub(super) fn next<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+pub(super) fn next<'a>(
+    subject: &ObjectSubject<'a>,
+    ask: &Ask,
+    key: &ObjectKey,
+) -> ObjectDecision<'a> {
     let decided = asked_for(subject, ask, key);
     let closes = decided.entry != subject.current
         && subject.is_live()
         && subject.state.standing_as(subject.rule, decided.entry)
-            == Standing::Ruled(Role::Secondary);
-    // What a policy orders to be secondary closes when its walk has seen that nothing uses it.
+            == ObjectStanding::Ruled(Role::Secondary);
+    // What a policy orders to be secondary closes when its transition has seen that nothing uses it.
     let walked = ask.policies.keys().eq([&Some(Role::Secondary)]);
     if !closes || subject.rule.layer != Layer::Volumes || walked || subject.unused || subject.absent
     {
@@ -52,7 +56,7 @@ pub(super) fn next<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Dec
         "{}/{} stays primary until nothing uses it any more: nothing orders it to be; kubectl describe its claim shows what does, and a FailoverPolicy with desiredState: secondary turns it all the same, with the override pods-running",
         key.resource, key.name
     );
-    Decided {
+    ObjectDecision {
         entry: subject.current,
         held: Some(why),
         refused: decided.refused,
@@ -61,7 +65,7 @@ pub(super) fn next<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Dec
     }
 }
 
-fn asked_for<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+fn asked_for<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> ObjectDecision<'a> {
     let is_ordered = ask.policies.keys().any(Option::is_some);
     if let Some(decided) = orphaned(subject, key).filter(|_| !is_ordered) {
         return decided;
@@ -74,23 +78,26 @@ fn asked_for<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'
         (Some((Some(Role::Secondary), _)), None) => demoted(subject, ask),
         (Some((Some(Role::Primary), _)), None) => promoted(subject, ask, key),
         (None | Some((None, _)), _) if ask.exempt => exempt(subject, ask, key),
-        (None | Some((None, _)), _) if subject.may_return() => Decided {
+        (None | Some((None, _)), _) if subject.may_return() => ObjectDecision {
             entry: Some(ObjectRole::ExemptIfLabelled),
-            ..Decided::default()
+            ..ObjectDecision::default()
         },
         (Some((None, _)), None) => following(subject, key),
         (None, _) => unasked(subject, key),
     }
 }
 
-impl Subject<'_> {
-    fn standing(&self) -> Standing {
+impl ObjectSubject<'_> {
+    fn standing(&self) -> ObjectStanding {
         self.state.standing_as(self.rule, self.current)
     }
 
     fn is_live(&self) -> bool {
         let standing = self.standing();
-        matches!(standing, Standing::Free | Standing::Ruled(Role::Primary))
+        matches!(
+            standing,
+            ObjectStanding::Free | ObjectStanding::Ruled(Role::Primary)
+        )
     }
 
     /// As if its owner had never been gone: what is not orphaned any more follows its layer, as what was never is.
@@ -117,14 +124,14 @@ impl Subject<'_> {
     /// Whether the object may go from how it stands to what `entry` makes of it without anybody's order.
     fn may_become(&self, entry: Option<ObjectRole>) -> bool {
         let (before, after) = (self.standing(), self.state.standing_as(self.rule, entry));
-        // What stands apart does not join the site on its way: the site's walk would take along but what comes in time.
+        // What stands apart does not join the site on its way: the site's transition would take along but what comes in time.
         let joins =
             !self.settled && entry != self.current && self.current.is_some_and(stands_apart);
         looseness(after) < looseness(before)
             || (looseness(after) == looseness(before) && !joins)
             || (self.settled
                 && self.layer() == Some(Role::Primary)
-                && before == Standing::Ruled(Role::Primary))
+                && before == ObjectStanding::Ruled(Role::Primary))
     }
 
     /// The first of these that may be, else what is.
@@ -141,21 +148,21 @@ fn stands_apart(entry: ObjectRole) -> bool {
     entry != ObjectRole::Site
 }
 
-fn looseness(standing: Standing) -> u8 {
+fn looseness(standing: ObjectStanding) -> u8 {
     match standing {
-        Standing::Ruled(Role::Secondary) => 0,
-        Standing::Unknown => 1,
-        Standing::Ruled(Role::Primary) => 2,
-        Standing::Free => 3,
+        ObjectStanding::Ruled(Role::Secondary) => 0,
+        ObjectStanding::Unknown => 1,
+        ObjectStanding::Ruled(Role::Primary) => 2,
+        ObjectStanding::Free => 3,
     }
 }
 
 /// What installed it is gone, as far as that is known. Nothing that is live is made passive by it: who deletes a HelmRelease
 /// of a primary, and keeps what it has installed, means that to run on.
-fn orphaned<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Option<Decided<'a>> {
+fn orphaned<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> Option<ObjectDecision<'a>> {
     let is_orphaned = subject.current == Some(ObjectRole::Orphaned);
     let may_be = matches!(subject.current, None | Some(ObjectRole::Site))
-        && subject.standing() == Standing::Ruled(Role::Secondary)
+        && subject.standing() == ObjectStanding::Ruled(Role::Secondary)
         && Origins::concerns(subject.rule);
     let orphaned = match subject.installed {
         Installed::Orphaned { origin, gone } if is_orphaned || may_be => {
@@ -164,10 +171,10 @@ fn orphaned<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Option<Decided<'a>> {
         Installed::Unknown if is_orphaned => None,
         Installed::Orphaned { .. } | Installed::Unknown | Installed::Kept => return None,
     };
-    Some(Decided {
+    Some(ObjectDecision {
         entry: Some(ObjectRole::Orphaned),
         orphaned,
-        ..Decided::default()
+        ..ObjectDecision::default()
     })
 }
 
@@ -184,52 +191,52 @@ fn ways_out(origin: &Origin, gone: &Origin, rule: &Rule, key: &ObjectKey) -> Str
     )
 }
 
-/// `desiredState: secondary`, once its walk is there.
-fn demoted<'a>(subject: &Subject<'a>, ask: &Ask) -> Decided<'a> {
-    let stands_by = subject.standing() == Standing::Ruled(Role::Secondary);
+/// `desiredState: secondary`, once its transition is there.
+fn demoted<'a>(subject: &ObjectSubject<'a>, ask: &Ask) -> ObjectDecision<'a> {
+    let stands_by = subject.standing() == ObjectStanding::Ruled(Role::Secondary);
     let due = (stands_by && subject.settled) || ask.is_due(Role::Secondary);
-    Decided {
+    ObjectDecision {
         entry: if due {
             Some(ObjectRole::Secondary)
         } else {
             subject.current
         },
-        ..Decided::default()
+        ..ObjectDecision::default()
     }
 }
 
-/// `desiredState: primary`, which alone may open an object on a secondary, and does so once its walk is there.
-fn promoted<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+/// `desiredState: primary`, which alone may open an object on a secondary, and does so once its transition is there.
+fn promoted<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> ObjectDecision<'a> {
     let live = subject.is_live();
     // A volume that no rule has reached may be secondary all the same: by hand, or as Git has it.
-    let open =
-        live && (subject.rule.layer != Layer::Volumes || subject.standing() != Standing::Free);
+    let open = live
+        && (subject.rule.layer != Layer::Volumes || subject.standing() != ObjectStanding::Free);
     if live || ask.fresh {
-        // What the site's own walk has moved is not taken out of it: that still waits for it.
+        // What the site's own transition has moved is not taken out of it: that still waits for it.
         let entry = if (open && subject.settled) || ask.is_due(Role::Primary) {
             Some(ObjectRole::Primary)
         } else {
             subject.current
         };
-        return Decided {
+        return ObjectDecision {
             entry,
-            ..Decided::default()
+            ..ObjectDecision::default()
         };
     }
     let why = format!(
         "{}/{} stays secondary: this was refused before, and what stood in its way being gone is no order; set desiredState to secondary and then to primary again",
         key.resource, key.name
     );
-    Decided {
+    ObjectDecision {
         entry: subject.current,
         held: Some(why.clone()),
         refused: Some((ManagedResourceReason::Waiting, why)),
-        ..Decided::default()
+        ..ObjectDecision::default()
     }
 }
 
 /// The exempt label. It counts where an operator has put it in force, and on a primary.
-fn exempt<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+fn exempt<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> ObjectDecision<'a> {
     let named = !ask.policies.is_empty();
     let is_exempt = matches!(
         subject.current,
@@ -242,10 +249,10 @@ fn exempt<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> 
             let why = "exempt by its own label failover.dev/enforce: disabled".to_owned();
             (ManagedResourceReason::Exempt, why)
         });
-        return Decided {
+        return ObjectDecision {
             entry: Some(ObjectRole::Exempt),
             refused,
-            ..Decided::default()
+            ..ObjectDecision::default()
         };
     }
     let mut decided = if named {
@@ -254,7 +261,7 @@ fn exempt<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> 
         unasked(subject, key)
     };
     // What is not reached anyway needs no exemption.
-    if subject.state.standing_as(subject.rule, decided.entry) != Standing::Free {
+    if subject.state.standing_as(subject.rule, decided.entry) != ObjectStanding::Free {
         let (object, layer) = (format!("{}/{}", key.resource, key.name), subject.rule.layer);
         decided.held = Some(format!(
             "exempt label of {object} waits for the promotion: it takes effect once {layer} is primary, or by kubectl failover exempt {object} -n {}",
@@ -265,26 +272,26 @@ fn exempt<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> 
 }
 
 /// A policy without `desiredState`.
-fn following<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Decided<'a> {
+fn following<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> ObjectDecision<'a> {
     let wanted = Some(ObjectRole::Site);
     let entry = subject.first_of(&[wanted]);
     if entry == wanted {
-        return Decided {
+        return ObjectDecision {
             entry,
-            ..Decided::default()
+            ..ObjectDecision::default()
         };
     }
     let why = stays_secondary(key);
-    Decided {
+    ObjectDecision {
         entry,
         held: Some(why.clone()),
         refused: Some((ManagedResourceReason::Waiting, why)),
-        ..Decided::default()
+        ..ObjectDecision::default()
     }
 }
 
 /// Nothing is asked of it (any more).
-fn unasked<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Decided<'a> {
+fn unasked<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> ObjectDecision<'a> {
     // Where letting it go would loosen it, it follows the site until that is primary.
     let entry = subject.first_of(&[None, Some(ObjectRole::Site)]);
     let held = match entry {
@@ -295,10 +302,10 @@ fn unasked<'a>(subject: &Subject<'a>, key: &ObjectKey) -> Decided<'a> {
         )),
         Some(_) => Some(stays_secondary(key)),
     };
-    Decided {
+    ObjectDecision {
         entry,
         held,
-        ..Decided::default()
+        ..ObjectDecision::default()
     }
 }
 
@@ -311,7 +318,7 @@ fn stays_secondary(key: &ObjectKey) -> String {
 }
 
 /// Policies that contradict each other: what is in force stays. What nobody asks for any more does not, where it is open.
-fn conflict<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a> {
+fn conflict<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> ObjectDecision<'a> {
     let asked_for = match subject.current {
         Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled) => ask.exempt,
         Some(ObjectRole::Primary) => ask.policies.contains_key(&Some(Role::Primary)),
@@ -337,10 +344,10 @@ fn conflict<'a>(subject: &Subject<'a>, ask: &Ask, key: &ObjectKey) -> Decided<'a
         key.name,
         sides.join(" and by ")
     );
-    Decided {
+    ObjectDecision {
         entry,
         held: Some(why.clone()),
         refused: Some((ManagedResourceReason::Conflict, why)),
-        ..Decided::default()
+        ..ObjectDecision::default()
     }
 }

@@ -13,7 +13,7 @@
 //! has put in force by hand stays for as long as the object asks for it, and a policy's `desiredState: primary` is an order
 //! (GitOps is kept from writing one by an admission policy).
 //!
-//! What a policy orders by `desiredState` is in force of an object once the policy's own walk has come to the object's layer
+//! What a policy orders by `desiredState` is in force of an object once the policy's own transition has come to the object's layer
 //! (`crate::transition::decide_policy`): its journal, in the policy's status, says which layers those are. Until then the object
 //! stands as it stood.
 //!
@@ -40,12 +40,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, ManagedResource, ManagedResourceReason};
-use crate::namespace::{EnrolledNamespace, ExemptLabel, ObjectRole, ObjectRoles, Standing};
+use crate::namespace::{EnrolledNamespace, ExemptLabel, ObjectRole, ObjectRoles, ObjectStanding};
 use crate::object::ObjectKey;
 use crate::origin::Origins;
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
-use requests::Asked;
+use requests::RequestedRoles;
 
 /// Everything that is asked, and everything that decides about it.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub struct Inputs<'a> {
     /// The site has settled in its role. While it moves nothing is loosened: what leaves enforcement now would miss what
     /// the move is about to do.
     pub settled: bool,
-    /// Volumes that are known not to be used by anything: only these close without a walk.
+    /// Volumes that are known not to be used by anything: only these close without a transition.
     pub unused: &'a BTreeSet<ObjectKey>,
     /// What installed what.
     pub origins: &'a Origins,
@@ -72,9 +72,9 @@ pub struct Compiled {
     /// For each enrolled namespace.
     pub objects: BTreeMap<String, ObjectRoles>,
     /// Sorted by object.
-    pub held: Vec<Held>,
+    pub held: Vec<Deferred>,
     /// Objects that stay passive since what installed them is gone; sorted by object.
-    pub orphaned: Vec<Held>,
+    pub orphaned: Vec<Deferred>,
     /// What is gone by which an object was found orphaned just now: see that it is gone before that comes into force.
     pub missing: BTreeSet<ObjectKey>,
     /// Sorted by namespace and name.
@@ -89,7 +89,7 @@ pub struct Compiled {
 
 /// Something that was asked and is not in force.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Held {
+pub struct Deferred {
     pub object: ObjectKey,
     /// What was asked, why it is not so, and what would make it so.
     pub why: String,
@@ -120,7 +120,7 @@ pub struct ResourceResult {
     /// What it moves with.
     pub layer: Option<Layer>,
     /// How it stands now.
-    pub stands: Option<Standing>,
+    pub stands: Option<ObjectStanding>,
     /// The role that it will have.
     pub state: Option<Role>,
     pub refused: Option<(ManagedResourceReason, String)>,
@@ -130,7 +130,7 @@ pub struct ResourceResult {
 pub fn compile(inputs: &Inputs<'_>) -> Compiled {
     let namespaces = inputs.namespaces.iter().map(|n| (n.name.as_str(), n));
     let namespaces: ByName<'_> = namespaces.collect();
-    let asked = Asked::read(inputs, &namespaces);
+    let asked = RequestedRoles::read(inputs, &namespaces);
     let mut compiled = Compiled::default();
     let mut refused = BTreeMap::new();
     for namespace in inputs.namespaces {
@@ -142,7 +142,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
             };
             let current = namespace.state.objects.get(&key.resource, &key.name);
             let decided = decide::next(
-                &decide::Subject {
+                &decide::ObjectSubject {
                     state: &namespace.state,
                     rule,
                     current,
@@ -174,7 +174,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
                 if current != Some(ObjectRole::Orphaned) {
                     compiled.missing.insert(gone.owner.clone());
                 }
-                compiled.orphaned.push(Held {
+                compiled.orphaned.push(Deferred {
                     object: key.clone(),
                     why,
                 });
@@ -183,7 +183,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
                 compiled.closing.insert(key.clone());
             }
             if let Some(why) = decided.held {
-                compiled.held.push(Held {
+                compiled.held.push(Deferred {
                     object: key.clone(),
                     why,
                 });
@@ -194,7 +194,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
         }
         for key in limit::make_room(&namespace.name, &namespace.state.objects, &mut objects) {
             let why = limit::no_room(&key);
-            compiled.held.push(Held {
+            compiled.held.push(Deferred {
                 object: key.clone(),
                 why: why.clone(),
             });
@@ -210,7 +210,11 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
 }
 
 /// Everything in a namespace that is asked for or in force.
-fn keys(namespace: &EnrolledNamespace, asked: &Asked, origins: &Origins) -> BTreeSet<ObjectKey> {
+fn keys(
+    namespace: &EnrolledNamespace,
+    asked: &RequestedRoles,
+    origins: &Origins,
+) -> BTreeSet<ObjectKey> {
     let in_force = namespace
         .state
         .objects
@@ -278,8 +282,8 @@ fn results(
             layer: rule.map(|rule| rule.layer),
             stands,
             state: match will_stand {
-                Some(Standing::Ruled(role)) => Some(role),
-                Some(Standing::Free | Standing::Unknown) | None => None,
+                Some(ObjectStanding::Ruled(role)) => Some(role),
+                Some(ObjectStanding::Free | ObjectStanding::Unknown) | None => None,
             },
             refused: refused.get(&key).cloned(),
             object: Some(key),

@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    fn standings(&self) -> Vec<Standing> {
+    fn standings(&self) -> Vec<ObjectStanding> {
         let rules = RuleSet::built_in();
         NAMED
             .iter()
@@ -64,12 +64,12 @@ impl World {
 }
 
 /// 0: closed. 1: not known. 2: live as its layer orders. 3: out of reach.
-fn openness(standing: Standing) -> u8 {
+fn openness(standing: ObjectStanding) -> u8 {
     match standing {
-        Standing::Ruled(Role::Secondary) => 0,
-        Standing::Unknown => 1,
-        Standing::Ruled(Role::Primary) => 2,
-        Standing::Free => 3,
+        ObjectStanding::Ruled(Role::Secondary) => 0,
+        ObjectStanding::Unknown => 1,
+        ObjectStanding::Ruled(Role::Primary) => 2,
+        ObjectStanding::Free => 3,
     }
 }
 
@@ -100,7 +100,7 @@ fn entry() -> impl Strategy<Value = Option<ObjectRole>> {
     ]
 }
 
-/// A policy whose walk has come to these layers.
+/// A policy whose transition has come to these layers.
 fn policy(name: usize, state: Option<Role>, objects: &[usize], walked: &[Layer]) -> FailoverPolicy {
     let mut policy = FailoverPolicy {
         metadata: ObjectMeta {
@@ -218,7 +218,7 @@ proptest! {
         for (i, (before, now)) in before.iter().zip(after.standings()).enumerate() {
             let layer = world.namespace.state.roles.workloads;
             let on_primary = world.settled && layer == Some(Role::Primary)
-                && *before != Standing::Ruled(Role::Secondary);
+                && *before != ObjectStanding::Ruled(Role::Secondary);
             let says: BTreeSet<_> = world.policies.iter()
                 .filter(|p| p.spec.managed_resources.iter().any(|r| r.name == NAMED[i].2))
                 .map(|p| p.spec.desired_state)
@@ -232,7 +232,7 @@ proptest! {
     }
 
     /// On a secondary, what is open may close, and never the other way round: whatever labels and policies come and go.
-    /// A policy that orders `primary` may be there from the start, and its walk is over; it was refused then, or is in force.
+    /// A policy that orders `primary` may be there from the start, and its transition is over; it was refused then, or is in force.
     #[test]
     fn no_sequence_of_requests_opens_a_secondary(
         mut world in world(),
@@ -256,7 +256,7 @@ proptest! {
     }
 
     /// What an operator or an order has opened on a secondary stays so only for as long as the object, or a policy, asks; or
-    /// until the walk of one that closes it comes there.
+    /// until the transition of one that closes it comes there.
     #[test]
     fn what_is_open_on_a_secondary_is_asked_for(mut world in world()) {
         world.namespace.state.roles = Roles::all(Role::Secondary);

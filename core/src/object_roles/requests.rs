@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ByName, Held, Inputs, in_namespace, the_rule};
+use super::{ByName, Deferred, Inputs, in_namespace, the_rule};
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, ManagedResource, ManagedResourceReason,
     ManagedResourceStatus, Transition,
@@ -19,7 +19,7 @@ pub(super) struct Ask {
     pub(super) policies: BTreeMap<Option<Role>, BTreeSet<String>>,
     /// A policy that orders `primary` was not refused this before.
     pub(super) fresh: bool,
-    /// For each policy that orders a state, whether its walk has come to the object's layer.
+    /// For each policy that orders a state, whether its transition has come to the object's layer.
     walked: Vec<bool>,
 }
 
@@ -36,13 +36,13 @@ impl Ask {
 
 /// What is asked of all.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct RequestedRoles {
     by_object: BTreeMap<ObjectKey, Ask>,
     /// Labels that cannot be followed at all.
-    pub(super) unusable: Vec<Held>,
+    pub(super) unusable: Vec<Deferred>,
 }
 
-impl Asked {
+impl RequestedRoles {
     pub(super) fn read(inputs: &Inputs<'_>, namespaces: &ByName<'_>) -> Self {
         let mut asked = Self::default();
         let enrolled = |key: &&ObjectKey| namespaces.contains_key(key.namespace.as_str());
@@ -50,7 +50,7 @@ impl Asked {
             if the_rule(inputs.rules, &key.resource).is_some() && is_name(&key.name) {
                 asked.by_object.entry(key.clone()).or_default().exempt = true;
             } else {
-                asked.unusable.push(Held {
+                asked.unusable.push(Deferred {
                     object: key.clone(),
                     why: "its exempt label has no effect: no rule, or more than one, is about its kind".to_owned(),
                 });
@@ -155,7 +155,7 @@ fn object(
     })
 }
 
-/// The walk of this very version of a policy, if it is about this object: one that it did not name, or that was refused it, when
+/// The transition of this very version of a policy, if it is about this object: one that it did not name, or that was refused it, when
 /// it was journalled has not been waited for.
 fn walk<'a>(
     policy: &'a FailoverPolicy,

@@ -37,7 +37,7 @@ fn shop(enforcement: Enforcement, roles: Roles, objects: &str) -> EnrolledNamesp
     }
 }
 
-/// A policy whose walk, where it orders a state, has come to all layers.
+/// A policy whose transition, where it orders a state, has come to all layers.
 fn policy(name: &str, state: Option<&str>, resources: &[(&str, &str)]) -> FailoverPolicy {
     let resources: Vec<Value> = resources
         .iter()
@@ -56,7 +56,7 @@ fn policy(name: &str, state: Option<&str>, resources: &[(&str, &str)]) -> Failov
     policy
 }
 
-/// The walk of the policy's present version has come to these layers.
+/// The transition of the policy's present version has come to these layers.
 pub(super) fn walk_to(policy: &mut FailoverPolicy, layers: &[Layer]) {
     let status = policy.status.get_or_insert_default();
     status.observed_generation = policy.metadata.generation;

@@ -8,8 +8,8 @@ use super::step_loop::{self, Advanced};
 use super::steps::{Task, task};
 use super::targets::{differing, objects_of, ordered, other_objects, setting_out};
 use super::{
-    Act, BLOCKED_LIMIT, EnrolledNamespace, Look, Observation, Whose, check_step, layer_step, pause,
-    role_in_effect, steady, walking,
+    Act, BLOCKED_LIMIT, Check, CheckOwner, EnrolledNamespace, Observation, check_step, layer_step,
+    pause, role_in_effect, steady, walking,
 };
 use crate::api::{
     Blocked, Outcome, Phase, SiteStatus, Step, StepActivity, StepName, StepState, Transition,
@@ -76,7 +76,7 @@ fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
     }
 }
 
-/// What a walk has waited for and verified counts no more: it goes through its steps again, from the layers as they are.
+/// What a transition has waited for and verified counts no more: it goes through its steps again, from the layers as they are.
 fn verify_anew(transition: &mut Transition) {
     for step in &mut transition.steps {
         let task = task(step.name, transition.to);
@@ -139,7 +139,7 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.transition = Some(transition);
 }
 
-/// Takes namespaces that have left out of the walk that takes them over. Should they come back they are led anew, from the
+/// Takes namespaces that have left out of the transition that takes them over. Should they come back they are led anew, from the
 /// layers as they are then.
 fn let_go(observation: &Observation<'_>, status: &mut SiteStatus) {
     let Some(mut transition) = status.transition.take() else {
@@ -232,20 +232,20 @@ impl step_loop::Subject for SiteSteps<'_> {
         if !labels.is_empty() {
             return label(observation, step, labels);
         }
-        let look = Look {
+        let check = Check {
             at: step.name,
             revision: status.revision,
             transition: self.transition.id.clone(),
-            whose: Whose::Site,
+            owner: CheckOwner::Site,
         };
         let overrides = &self.overrides;
         match task {
             Task::Ask => {
-                check_step::ask(observation, status, self.transition, look, step, overrides)
+                check_step::ask(observation, status, self.transition, check, step, overrides)
             }
             Task::Move(layers) => layer_step::go_on(layers, observation, status, step, overrides),
             Task::Wait(guard) => {
-                check_step::go_on(observation, status, look, step, guard, overrides)
+                check_step::go_on(observation, status, check, step, guard, overrides)
             }
         }
     }
@@ -259,7 +259,7 @@ impl step_loop::Subject for SiteSteps<'_> {
     }
 }
 
-/// Has the namespaces say what is ordered. Where one refuses that, the walk does not go ahead: what is in it would be left
+/// Has the namespaces say what is ordered. Where one refuses that, the transition does not go ahead: what is in it would be left
 /// behind unseen.
 fn label(
     observation: &Observation<'_>,

@@ -1,10 +1,10 @@
-//! A step that waits for the world: look, and look again, until nothing is in the way.
+//! A step that waits for the world: it checks again and again until nothing is in the way.
 
 use jiff::SignedDuration;
 
 use super::step::{StepOutcome, begun, later, sweep_all};
-use super::unverified::{Unverified, found_by_looking, unverified};
-use super::{Act, LOOK_AGAIN, Look, LookReport, Observation};
+use super::unverified::{Unverified, found_by_checking, unverified};
+use super::{Act, CHECK_AGAIN, Check, CheckReport, Observation};
 use crate::api::{Blocked, SiteStatus, Step, StepActivity, StepName, Transition};
 use crate::guards::{self, GuardId, Overrides};
 use crate::role::Role;
@@ -12,30 +12,30 @@ use crate::role::Role;
 pub(super) fn go_on(
     observation: &Observation<'_>,
     status: &SiteStatus,
-    look: Look,
+    check: Check,
     step: &Step,
     guard: GuardId,
     overrides: &Overrides,
 ) -> StepOutcome {
-    let failing = observation.failing_look.filter(|f| f.of == look);
+    let failing = observation.failing_check.filter(|f| f.of == check);
     match unverified(observation, failing, &[guard], step, overrides) {
         Some(Unverified::Waived) => return StepOutcome::default(),
         Some(Unverified::Blocked(outcome)) => {
             return StepOutcome {
-                act: Some(Act::Look(look)),
+                act: Some(Act::Check(check)),
                 ..*outcome
             };
         }
         None => {}
     }
-    let Some(report) = fresh(observation, step, &look) else {
+    let Some(report) = fresh(observation, step, &check) else {
         return StepOutcome {
             total: step.total,
             done: step.done,
             blocked: step.blocked.clone(),
             not_waited_for: step.not_waited_for.clone(),
             activity: Some(StepActivity::Checking),
-            act: Some(Act::Look(look)),
+            act: Some(Act::Check(check)),
             ..StepOutcome::default()
         };
     };
@@ -55,7 +55,7 @@ pub(super) fn go_on(
         };
     }
     let waited = report.finished_at.duration_since(begun);
-    let next = report.finished_at + (waited / 8).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1);
+    let next = report.finished_at + (waited / 8).clamp(CHECK_AGAIN.0, CHECK_AGAIN.1);
     StepOutcome {
         total,
         done,
@@ -64,7 +64,7 @@ pub(super) fn go_on(
         not_waited_for,
         stalled: overdue && !passes,
         act: Some(if observation.now >= next {
-            Act::Look(look)
+            Act::Check(check)
         } else {
             sweep_meanwhile(observation, status).unwrap_or(Act::Wait { until: next })
         }),
@@ -80,19 +80,19 @@ fn sweep_meanwhile(observation: &Observation<'_>, status: &SiteStatus) -> Option
     (!swept).then(|| sweep_all(status))
 }
 
-/// The guards, and what they need to be looked at first.
+/// The guards, and what they need to be checked first.
 pub(super) fn ask(
     observation: &Observation<'_>,
     status: &SiteStatus,
     transition: &Transition,
-    look: Look,
+    check: Check,
     step: &Step,
     overrides: &Overrides,
 ) -> StepOutcome {
-    let failing = observation.failing_look.filter(|f| f.of == look);
-    let covers = found_by_looking(transition.to);
-    let nothing_seen = LookReport {
-        look: look.clone(),
+    let failing = observation.failing_check.filter(|f| f.of == check);
+    let covers = found_by_checking(transition.to);
+    let nothing_seen = CheckReport {
+        check: check.clone(),
         total: 0,
         left: 0,
         blocked: vec![],
@@ -104,16 +104,16 @@ pub(super) fn ask(
         Some(Unverified::Waived) => Some(&nothing_seen),
         Some(Unverified::Blocked(outcome)) => {
             return StepOutcome {
-                act: Some(Act::Look(look)),
+                act: Some(Act::Check(check)),
                 ..*outcome
             };
         }
-        None => fresh(observation, step, &look),
+        None => fresh(observation, step, &check),
     };
     let Some(report) = report else {
         return StepOutcome {
             activity: Some(StepActivity::EvaluatingGuards),
-            act: Some(Act::Look(look)),
+            act: Some(Act::Check(check)),
             ..StepOutcome::default()
         };
     };
@@ -132,7 +132,7 @@ pub(super) fn ask(
     blocked.extend(seen.cloned());
     if blocked.is_empty() {
         return StepOutcome {
-            act: (!is_recent(observation, report)).then_some(Act::Look(look)),
+            act: (!is_recent(observation, report)).then_some(Act::Check(check)),
             ..StepOutcome::default()
         };
     }
@@ -151,7 +151,7 @@ pub(super) fn ask(
         blocked,
         stalled: true,
         act: Some(if observation.now >= next {
-            Act::Look(look)
+            Act::Check(check)
         } else {
             sweep.unwrap_or(Act::Wait {
                 until: next.min(later(observation)),
@@ -167,21 +167,21 @@ const SETTLED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 /// How often guards that hold are asked again.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// The last look, where it was made for this step, under these roles, since the step began: as far as that can be told, since
+/// The last check, where it was made for this step, under these roles, since the step began: as far as that can be told, since
 /// another leader's clock may be ahead of ours.
-fn fresh<'a>(observation: &Observation<'a>, step: &Step, look: &Look) -> Option<&'a LookReport> {
+fn fresh<'a>(observation: &Observation<'a>, step: &Step, check: &Check) -> Option<&'a CheckReport> {
     let begun = begun(observation, step);
-    observation.look.filter(|report| {
+    observation.check.filter(|report| {
         let since = report.finished_at >= begun || begun > observation.now;
-        report.look == *look && since
+        report.check == *check && since
     })
 }
 
-/// How old what was seen may be to let a walk go on. It ages where a walk does not go on at once: while the site is paused, or
+/// How old what was seen may be to let a walk go on. It ages where a transition does not go on at once: while the site is paused, or
 /// the journal cannot be written.
 const RECENT: SignedDuration = SignedDuration::from_secs(10);
 
-pub(super) fn is_recent(observation: &Observation<'_>, report: &LookReport) -> bool {
+pub(super) fn is_recent(observation: &Observation<'_>, report: &CheckReport) -> bool {
     observation.now.duration_since(report.finished_at) <= RECENT
 }
 

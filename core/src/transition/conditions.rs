@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::targets::differing;
-use super::{Observation, Refusal, VERIFY_DEADLINE, size};
+use super::{NamespaceRefusal, Observation, VERIFY_DEADLINE, size};
 use crate::api::{Phase, SiteStatus, Step, StepState, Transition, condition};
 use crate::role::Layer;
 
@@ -111,7 +111,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
     }
     let refusing = differing(observation, status, None).into_iter();
     let mut refusing = refusing.filter_map(|n| observation.refused.get_key_value(&n.name));
-    if let Some((name, Refusal { why, .. })) = refusing.next() {
+    if let Some((name, NamespaceRefusal { why, .. })) = refusing.next() {
         return Verdict::no(
             "Refused",
             &format!(
@@ -191,7 +191,7 @@ fn as_told(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict
     })
 }
 
-/// How far a walk has come.
+/// How far a transition has come.
 pub(super) fn progress(transition: Option<&Transition>) -> String {
     let Some(transition) = transition else {
         return String::new();
@@ -203,7 +203,7 @@ pub(super) fn progress(transition: Option<&Transition>) -> String {
     )
 }
 
-/// What a walk is held by.
+/// What a transition is held by.
 pub(super) fn blocked(transition: Option<&Transition>) -> String {
     let Some(step) = transition.and_then(current) else {
         return String::new();

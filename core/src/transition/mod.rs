@@ -9,7 +9,7 @@
 //!            │                 not already say                                 │
 //!            ├─► Label         effective roles onto the namespaces             ├── act
 //!            ├─► Sweep         re-admit what does not conform, then list again │
-//!            ├─► Look          check what the step waits for                   │
+//!            ├─► Check         what the step waits for                         │
 //!            └─► Wait          until something changes, or a time              │
 //!                                                                              │
 //!   step ► step ► ... ► history ───────────────────────────────────────────────┘
@@ -58,13 +58,13 @@ pub use crate::namespace::EnrolledNamespace;
 pub use membership::{DELETED_REMEMBERED, Presence, forget, left, remembered};
 use observation::walking;
 pub use observation::{
-    Act, Deadlines, Enforcer, Failing, Look, LookReport, Observation, Refusal, SweepProgress,
-    SweepReport, Whose, is_paused, pause, role_in_effect,
+    Act, Check, CheckOwner, CheckReport, Deadlines, Enforcer, Failing, NamespaceRefusal,
+    Observation, SweepProgress, SweepReport, is_paused, pause, role_in_effect,
 };
 pub use policy::{PolicyAct, decide_policy, promoting};
 pub use size::JOURNAL_LIMIT;
 pub use steps::guard_of;
-pub use targets::on_the_walk;
+pub use targets::in_transition;
 pub use unused_volumes::{Closing, closing};
 
 /// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
@@ -78,10 +78,10 @@ pub const VERIFY_DEADLINE: SignedDuration = SignedDuration::from_secs(60);
 /// How long after a sweep that left something a new one is made.
 pub const SWEEP_RETRY: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long after a look that found something in the way another one is made: an eighth of the time that has been waited
+/// How long after a check that found something in the way another one is made: an eighth of the time that has been waited
 /// already, but no sooner than the first and no later than the second. What takes a moment is noticed at once, and what takes
-/// minutes is not looked at all the time.
-pub const LOOK_AGAIN: (SignedDuration, SignedDuration) = (
+/// minutes is not checked all the time.
+pub const CHECK_AGAIN: (SignedDuration, SignedDuration) = (
     SignedDuration::from_millis(250),
     SignedDuration::from_secs(5),
 );

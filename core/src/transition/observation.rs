@@ -12,7 +12,7 @@ use crate::role::{Layer, Role};
 
 /// Why a Namespace could not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct NamespaceRefusal {
     pub why: String,
     /// When that was tried.
     pub at: Timestamp,
@@ -62,20 +62,20 @@ pub struct SweepProgress {
     pub done: i64,
 }
 
-/// What a step that waits wants to be looked at. Two that are equal ask the same question under the same roles.
+/// A check of what a step waits for. Two that are equal ask the same question under the same roles.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Look {
+pub struct Check {
     pub at: StepName,
     /// The revision of the roles it is about.
     pub revision: i64,
     /// The transition that asks.
     pub transition: String,
-    pub whose: Whose,
+    pub owner: CheckOwner,
 }
 
-/// On whose behalf a look is made.
+/// Who wants a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Whose {
+pub enum CheckOwner {
     #[default]
     Site,
     /// `namespace/name`.
@@ -84,11 +84,11 @@ pub enum Whose {
     Nobody,
 }
 
-/// What a look found.
+/// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LookReport {
-    pub look: Look,
-    /// Objects that were looked at.
+pub struct CheckReport {
+    pub check: Check,
+    /// Objects that were checked.
     pub total: i64,
     /// Those of them that are in the way, or guards that hold.
     pub left: i64,
@@ -109,7 +109,7 @@ pub struct Failing<T> {
     pub why: String,
 }
 
-/// How long steps wait before what is in the way counts as holding them. They go on looking.
+/// How long steps wait before what is in the way counts as holding them. They go on checking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     pub pods_gone: SignedDuration,
@@ -145,7 +145,7 @@ pub struct Observation<'a> {
     /// Names of enrolled Namespaces that are being deleted.
     pub terminating: &'a [String],
     /// Namespaces whose roles could not be written when that was last tried.
-    pub refused: &'a BTreeMap<String, Refusal>,
+    pub refused: &'a BTreeMap<String, NamespaceRefusal>,
     /// Objects of our API that this version cannot read. What they order is not known, so nothing that they may be about
     /// is called enforced.
     pub unreadable: &'a [Unreadable],
@@ -158,10 +158,10 @@ pub struct Observation<'a> {
     pub sweep_progress: Option<SweepProgress>,
     /// Since then it could not: sweeps under this revision.
     pub failing_sweep: Option<&'a Failing<i64>>,
-    /// The last look that it has finished, if any.
-    pub look: Option<&'a LookReport>,
+    /// The last check that it has finished, if any.
+    pub check: Option<&'a CheckReport>,
     /// Since then it could not.
-    pub failing_look: Option<&'a Failing<Look>>,
+    pub failing_check: Option<&'a Failing<Check>>,
     pub deadlines: Deadlines,
     /// How often a settled site is swept.
     pub sweep_every: SignedDuration,
@@ -180,8 +180,8 @@ pub enum Act {
         revision: i64,
         layers: &'static [Layer],
     },
-    /// Look at what a step waits for.
-    Look(Look),
+    /// Check what a step waits for.
+    Check(Check),
     /// Nothing, until something changes or until this time.
     Wait { until: Timestamp },
 }

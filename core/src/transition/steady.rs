@@ -10,8 +10,8 @@ use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
 use crate::api::{Phase, SiteStatus, Transition};
 use crate::role::{Layer, Role, Roles};
 
-/// Begins the walk of namespaces that came, from the layers as they are there. To a secondary they may come live: their
-/// volumes must not turn before their pods are gone. To a primary they come live and are only labelled, unless the walk that
+/// Begins the transition of namespaces that came, from the layers as they are there. To a secondary they may come live: their
+/// volumes must not turn before their pods are gone. To a primary they come live and are only labelled, unless the transition that
 /// took them to a secondary was turned round in its middle.
 /// Those that say already what is ordered were created empty, with the roles in the same write.
 pub(super) fn take_over(

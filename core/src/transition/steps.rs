@@ -1,4 +1,4 @@
-//! Which steps a walk has, in what order, and what each is about.
+//! Which steps a transition has, in what order, and what each is about.
 
 use crate::api::{Mode, Step, StepName, StepState, Transition};
 use crate::guards::GuardId;
@@ -34,7 +34,7 @@ pub(super) fn task(step: StepName, to: Role) -> Option<Task> {
     })
 }
 
-/// The guard under which a step holds when what it waits for cannot even be looked at.
+/// The guard under which a step holds when what it waits for cannot even be checked.
 pub fn guard_of(step: StepName, to: Role) -> GuardId {
     match (task(step, to), to) {
         (Some(Task::Wait(guard)), _) => guard,

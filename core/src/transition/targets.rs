@@ -59,9 +59,9 @@ pub(super) fn differing(
         .collect()
 }
 
-/// The namespaces that a look of the walk under way is about: those that it takes over, or else all that are registered.
+/// The namespaces that a check of the transition under way is about: those that it takes over, or else all that are registered.
 /// Guards are asked before anybody is.
-pub fn on_the_walk(
+pub fn in_transition(
     site: &Site,
     enrolled: &[EnrolledNamespace],
     at: StepName,
@@ -120,7 +120,7 @@ pub(super) fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Ve
     names
 }
 
-/// The registry as a walk sets out from these layers. Of the namespaces that came since the last one it takes those along
+/// The registry as a transition sets out from these layers. Of the namespaces that came since the last one it takes those along
 /// that are where the layers are, or live where all of these are. One that is not would find its volumes secondary under its
 /// pods, or its pods over volumes that are not primary yet.
 pub(super) fn setting_out(

@@ -1,7 +1,7 @@
 //! Volumes that nothing orders to be live any more: the policy that did is gone, or the exemption.
 //!
-//! Their workloads close at once, with the same change. They themselves wait until nothing uses them, as in any walk; but here
-//! is no walk, and nobody to ask: who wants them closed all the same orders it, by a policy.
+//! Their workloads close at once, with the same change. They themselves wait until nothing uses them, as in any transition; but here
+//! is no transition, and nobody to ask: who wants them closed all the same orders it, by a policy.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::check_step::is_recent;
 use super::step::count;
-use super::{LOOK_AGAIN, Look, LookReport, Observation, Whose, is_paused};
+use super::{CHECK_AGAIN, Check, CheckOwner, CheckReport, Observation, is_paused};
 use crate::api::{SiteStatus, StepName};
 use crate::object::ObjectKey;
 use crate::role::Layer;
@@ -19,13 +19,13 @@ use crate::role::Layer;
 pub enum Closing {
     /// Nothing uses these any more.
     Unused(BTreeSet<ObjectKey>),
-    /// Look at who uses them.
-    Look(Look),
+    /// Check who uses them.
+    Check(Check),
     /// All of them are used, or their users have not been told to end yet; at the latest at this time there is more to say.
     Wait { until: Timestamp },
 }
 
-/// Whether these volumes may close. `observation.look` is the last look that was made for [`Whose::Nobody`].
+/// Whether these volumes may close. `observation.check` is the last check that was made for [`CheckOwner::Nobody`].
 pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> Closing {
     let later = Closing::Wait {
         until: observation.now + observation.sweep_every,
@@ -36,18 +36,18 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
         return later;
     };
     let names: Vec<String> = volumes.iter().map(ToString::to_string).collect();
-    let look = Look {
+    let check = Check {
         at: StepName::PodsGone,
         revision: status.revision,
         transition: names.join(" "),
-        whose: Whose::Nobody,
+        owner: CheckOwner::Nobody,
     };
     let last = observation
-        .look
-        .filter(|report| report.look.transition == look.transition);
+        .check
+        .filter(|report| report.check.transition == check.transition);
     if let Some(report) = last {
         // When they are let go, the revision rises once. With any other change something may have come to use them since.
-        let nothing_else = status.revision <= report.look.revision + 1;
+        let nothing_else = status.revision <= report.check.revision + 1;
         let unused = unused(volumes, report);
         if nothing_else && is_recent(observation, report) && !unused.is_empty() {
             return Closing::Unused(unused);
@@ -61,17 +61,17 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
         return later;
     }
     let again = last
-        .filter(|report| report.look.revision == status.revision)
-        .map_or(observation.now, |report| report.finished_at + LOOK_AGAIN.1);
+        .filter(|report| report.check.revision == status.revision)
+        .map_or(observation.now, |report| report.finished_at + CHECK_AGAIN.1);
     if observation.now < again {
         Closing::Wait { until: again }
     } else {
-        Closing::Look(look)
+        Closing::Check(check)
     }
 }
 
 /// Those of which nothing was found that uses them. What was found and is none of them may use any.
-fn unused(volumes: &BTreeSet<ObjectKey>, report: &LookReport) -> BTreeSet<ObjectKey> {
+fn unused(volumes: &BTreeSet<ObjectKey>, report: &CheckReport) -> BTreeSet<ObjectKey> {
     let names: BTreeSet<String> = volumes.iter().map(ToString::to_string).collect();
     let found = report.blocked.iter().map(|found| found.object.as_ref());
     let used: BTreeSet<&String> = found.flatten().filter(|o| names.contains(*o)).collect();

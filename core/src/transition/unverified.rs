@@ -3,7 +3,7 @@
 use super::step::StepOutcome;
 use super::{Failing, Observation, VERIFY_DEADLINE};
 use crate::api::{Blocked, Step, StepActivity};
-use crate::guards::{Asked, GuardId, Overrides};
+use crate::guards::{Applicability, GuardId, Overrides};
 use crate::role::Role;
 
 /// Where failing for so long leaves a step.
@@ -49,8 +49,8 @@ pub(super) fn unverified<T>(
 }
 
 /// The guards of the start that are found by looking.
-pub(super) fn found_by_looking(to: Role) -> Vec<GuardId> {
-    let at_the_start = |guard: &GuardId| guard.asked(to) == Some(Asked::AtTheStart);
+pub(super) fn found_by_checking(to: Role) -> Vec<GuardId> {
+    let at_the_start = |guard: &GuardId| guard.asked(to) == Some(Applicability::AtTheStart);
     let all = GuardId::ALL.into_iter();
     all.filter(at_the_start)
         .filter(|guard| guard.names_objects())

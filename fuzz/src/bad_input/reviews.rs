@@ -7,7 +7,7 @@ use bolero::{TypeGenerator, produce};
 use failover_core::namespace::Enforcement;
 use failover_core::{NamespaceState, Role, Roles};
 use failover_webhook::decide::decide;
-use failover_webhook::outcome::Outcome;
+use failover_webhook::outcome::ReviewOutcome;
 use failover_webhook::store::Store;
 use json_patch::Patch;
 use k8s_openapi::ByteString;
@@ -191,7 +191,7 @@ async fn holds(store: &Store, body: &[u8]) {
     let Ok(decision) = decide(body, store).await else {
         return;
     };
-    assert_ne!(decision.outcome, Outcome::Fault);
+    assert_ne!(decision.outcome, ReviewOutcome::Fault);
     assert!(!decision.uid.is_empty());
     let answer = decision.verdict.to_bytes(&decision.uid);
     let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");

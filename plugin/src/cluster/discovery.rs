@@ -27,7 +27,7 @@ impl Cluster {
     /// Everything that is served, or an error where the answer cannot be all.
     pub(super) async fn complete_discovery(&self) -> Result<Vec<APIGroupDiscovery>, ApiError> {
         let groups = self.discovery().await?;
-        // Taking an answer without Deployments for the truth would call a cluster conforming that was never looked at.
+        // Taking an answer without Deployments for the truth would call a cluster conforming that was never checked.
         if is_complete(&groups) {
             Ok(groups)
         } else {

@@ -33,7 +33,7 @@ pub use preflight::{Cause, Invalid, Preflight};
 pub use ready_rules::{WithoutRule, WithoutRuleReport};
 pub use rules::RulesWebhook;
 pub use site::{SiteWrite, WriteError};
-pub use survey::{Found, Listed, Requests, Survey, Unseen};
+pub use survey::{Listed, Requests, StoredObject, Survey, Unseen};
 pub use webhook::WebhookState;
 pub use write_answers::{PlannedWrite, RefusedWrite, WriteAnswers};
 

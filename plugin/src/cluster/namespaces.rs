@@ -60,7 +60,7 @@ impl Cluster {
         Ok(found(answer.await)?.map(|partial| partial.metadata))
     }
 
-    /// Puts the enrolment label on a namespace, on the version that was looked at.
+    /// Puts the enrolment label on a namespace, on the version that was checked.
     pub async fn label_enrolled(
         &self,
         metadata: &ObjectMeta,
@@ -86,7 +86,7 @@ impl Cluster {
             .await
     }
 
-    /// Puts this in force of single objects of a namespace, on the version that was looked at.
+    /// Puts this in force of single objects of a namespace, on the version that was checked.
     pub async fn write_objects(
         &self,
         metadata: &ObjectMeta,

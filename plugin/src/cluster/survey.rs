@@ -19,7 +19,7 @@ const AT_ONCE: usize = 16;
 
 /// One stored object of a ruled kind.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct StoredObject {
     pub namespace: Arc<EnrolledNamespace>,
     pub rule: Arc<Rule>,
     pub object: Value,
@@ -33,7 +33,7 @@ pub struct Requests {
     pub unseen: Vec<Unseen>,
 }
 
-/// Something that could not be looked at.
+/// Something that could not be checked.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Unseen {
     pub what: String,
@@ -75,7 +75,7 @@ impl<K> Listed<K> {
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
     /// Sorted by namespace, then in the order of the rules, then by name.
-    pub found: Vec<Found>,
+    pub found: Vec<StoredObject>,
     pub unseen: Vec<Unseen>,
     /// Plurals of the kinds that were listed in every namespace.
     pub listed: BTreeSet<String>,
@@ -227,7 +227,7 @@ impl Cluster {
                     objects
                         .into_iter()
                         .filter(|object| rule.reaches(object))
-                        .map(|object| Found {
+                        .map(|object| StoredObject {
                             namespace: Arc::clone(&namespace),
                             rule: Arc::clone(&rule),
                             object,

@@ -14,7 +14,7 @@ use super::{ApiError, Cluster, Unseen};
 const AT_ONCE: usize = 8;
 
 impl Cluster {
-    /// What a standby would go on publishing of these namespaces, and what could not be looked at.
+    /// What a standby would go on publishing of these namespaces, and what could not be checked.
     pub async fn published(
         &self,
         namespaces: &[EnrolledNamespace],

@@ -11,7 +11,7 @@ use super::{ApiError, Cluster, Unseen};
 const AT_ONCE: usize = 8;
 
 impl Cluster {
-    /// What no rule reaches in these namespaces, and what could not be looked at.
+    /// What no rule reaches in these namespaces, and what could not be checked.
     pub async fn uncovered(
         &self,
         namespaces: &[EnrolledNamespace],

@@ -1,6 +1,6 @@
-//! Looking at the Site again and again, whatever goes away meanwhile, and showing the walk that is under way.
+//! Looking at the Site again and again, whatever goes away meanwhile, and showing the transition that is under way.
 //!
-//! The Site is asked rather than watched: a watch that has died looks like a walk that makes no progress, and an answer
+//! The Site is asked rather than watched: a watch that has died looks like a transition that makes no progress, and an answer
 //! every quarter of a second costs the API server nothing.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ const LEASE_EVERY: Duration = Duration::from_secs(2);
 
 pub const LOOK_AT_CONTROLLER: &str = "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller; where none can be brought up, give the order again with --break-glass";
 
-/// The Site being looked at.
+/// The Site being checked.
 #[derive(Debug)]
 pub struct Watch<'a> {
     session: &'a Session<'a>,
@@ -34,7 +34,7 @@ pub struct Watch<'a> {
 
 /// What one look saw.
 #[derive(Debug)]
-pub enum Seen {
+pub enum Polled {
     Site(Box<Site>),
     /// There is none any more.
     Gone,
@@ -56,22 +56,22 @@ impl<'a> Watch<'a> {
 
     /// Looks once. Whatever the error is, it passes: an order stands, and an API server that starts refuses what it allows a
     /// moment later.
-    pub async fn look(&mut self) -> Seen {
+    pub async fn look(&mut self) -> Polled {
         match self.session.cluster.site().await {
             Ok(Some(site)) => {
                 self.answers();
                 self.ask_for_the_leader().await;
-                Seen::Site(Box::new(site))
+                Polled::Site(Box::new(site))
             }
-            Ok(None) => Seen::Gone,
+            Ok(None) => Polled::Gone,
             Err(error) => {
                 self.does_not_answer(&error);
-                Seen::NoAnswer
+                Polled::NoAnswer
             }
         }
     }
 
-    /// Shows where the walk stands.
+    /// Shows where the transition stands.
     pub fn show(&mut self, site: &Site) {
         self.show.walk(site, jiff::Timestamp::now());
     }
@@ -81,12 +81,12 @@ impl<'a> Watch<'a> {
         self.show.ended(site, entry);
     }
 
-    /// What goes on, where there is no walk to show.
+    /// What goes on, where there is no transition to show.
     pub fn now(&self, text: &str) {
         self.show.now(text);
     }
 
-    /// The walk as it was last seen.
+    /// The transition as it was last seen.
     pub fn last(&self) -> Option<&Transition> {
         self.show.last()
     }

@@ -119,7 +119,7 @@ pub async fn preview(
     let mut plan = plan(site, role, enrolled, &survey, jiff::Timestamp::now());
     plan.uncovered = uncovered;
     plan.published = published;
-    plan.held_back = compiled.held;
+    plan.deferred = compiled.held;
     plan.orphaned = compiled.orphaned;
     plan.unseen.extend(unseen.into_iter().chain(unseen_traffic));
     plan.without_rule = without_rule;

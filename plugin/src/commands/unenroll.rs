@@ -230,9 +230,9 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::exit_code::ExitCode;
-    use crate::fake_cluster::{self, FakeCluster, Fault, Said};
+    use crate::fake_cluster::{self, FakeCluster, Fault, Ran};
 
-    async fn unenroll(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {
+    async fn unenroll(fake: &FakeCluster, words: &[&str]) -> Ran<Result<(), Failure>> {
         let line = ["kubectl-failover", "unenroll", "--yes"]
             .iter()
             .chain(words);

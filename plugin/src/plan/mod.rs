@@ -15,7 +15,7 @@ use failover_core::checks::uncovered::traffic::Published;
 use failover_core::guards::Hold;
 use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use failover_core::object::ObjectRef;
-use failover_core::object_roles::Held;
+use failover_core::object_roles::Deferred;
 use failover_core::plan::{Item, plan_object, role_of};
 use failover_core::transition::EnrolledNamespace;
 use failover_core::{Layer, NamespaceState, Role, Roles, Rule};
@@ -23,8 +23,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::batch::BatchConsent;
-use crate::cluster::{Found, PlannedWrite, Survey, Unseen, WithoutRule, WriteAnswers};
-use crate::plan::object_roles::{Apart, in_force};
+use crate::cluster::{PlannedWrite, StoredObject, Survey, Unseen, WithoutRule, WriteAnswers};
+use crate::plan::object_roles::{ObjectRoleEntry, in_force};
 
 /// Everything there is to know about a change before it is made.
 #[derive(Clone, Debug)]
@@ -52,13 +52,13 @@ pub struct Plan {
     pub uncovered: Vec<Uncovered>,
     /// What no rule reaches and external-dns publishes.
     pub published: Vec<Published>,
-    /// What stands apart from its namespace.
-    pub apart: Vec<Apart>,
+    /// Objects with a role or an exemption of their own.
+    pub object_roles: Vec<ObjectRoleEntry>,
     /// What is asked of single objects and not in force.
-    pub held_back: Vec<Held>,
+    pub deferred: Vec<Deferred>,
     /// What stays passive since what installed it is gone.
-    pub orphaned: Vec<Held>,
-    /// What could not be looked at.
+    pub orphaned: Vec<Deferred>,
+    /// What could not be checked.
     pub unseen: Vec<Unseen>,
     /// Whether the API server would take the changes.
     pub writes: WriteAnswers,
@@ -149,8 +149,8 @@ pub fn plan(
         batch: BatchConsent::default(),
         uncovered: Vec::new(),
         published: Vec::new(),
-        apart: in_force(enrolled),
-        held_back: Vec::new(),
+        object_roles: in_force(enrolled),
+        deferred: Vec::new(),
         orphaned: Vec::new(),
         unseen: survey.unseen.clone(),
         writes: WriteAnswers::default(),
@@ -266,7 +266,7 @@ fn resumed_run(item: &Item, before: &Value, now: Timestamp) -> Option<Timestamp>
 
 /// How an enrolled namespace stands under the roles it has now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct NamespaceStanding {
     /// Objects that a rule reaches.
     pub objects: usize,
     /// Objects that carry a record of what they were.
@@ -278,12 +278,12 @@ pub struct Standing {
 }
 
 /// How what was found stands, namespace by namespace, in the order of `enrolled`.
-pub fn standing(enrolled: &[EnrolledNamespace], survey: &Survey) -> Vec<Standing> {
+pub fn standing(enrolled: &[EnrolledNamespace], survey: &Survey) -> Vec<NamespaceStanding> {
     enrolled
         .iter()
         .map(|namespace| {
-            let mut standing = Standing::default();
-            let of_namespace = |found: &&Found| found.namespace.name == namespace.name;
+            let mut standing = NamespaceStanding::default();
+            let of_namespace = |found: &&StoredObject| found.namespace.name == namespace.name;
             for found in survey.found.iter().filter(of_namespace) {
                 let Some(role) = role_of(&found.rule, &namespace.state, &found.object) else {
                     continue;

@@ -1,4 +1,5 @@
-//! What stands apart from its namespace, or asks to: pure, and by the very function that the controller compiles with.
+//! Objects with a role or an exemption of their own, and those that ask for one: pure, by the very function that the controller
+//! compiles with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use failover_core::{Layer, NamespaceState, Role};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::{Found, Requests, Survey};
+use crate::cluster::{Requests, StoredObject, Survey};
 
-/// An object that stands apart, as is in force.
+/// An object with a role or an exemption of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Apart {
+pub struct ObjectRoleEntry {
     pub object: String,
     /// `exempt`, `exempt-if-labelled`, `site`, `primary`, `secondary` or `orphaned`.
-    pub stands: &'static str,
+    pub role: &'static str,
 }
 
 /// A FailoverPolicy and what became of it.
@@ -38,13 +39,13 @@ pub struct Policy {
 }
 
 /// What is in force of single objects.
-pub fn in_force(enrolled: &[EnrolledNamespace]) -> Vec<Apart> {
-    let of_namespace = |namespace: &EnrolledNamespace| -> Vec<Apart> {
+pub fn in_force(enrolled: &[EnrolledNamespace]) -> Vec<ObjectRoleEntry> {
+    let of_namespace = |namespace: &EnrolledNamespace| -> Vec<ObjectRoleEntry> {
         let objects = namespace.state.objects.iter();
         objects
-            .map(|(resource, name, role)| Apart {
+            .map(|(resource, name, role)| ObjectRoleEntry {
                 object: format!("{}/{resource}/{name}", namespace.name),
-                stands: role.as_str(),
+                role: role.as_str(),
             })
             .collect()
     };
@@ -114,7 +115,7 @@ pub fn origins(survey: &Survey) -> Origins {
     origins
 }
 
-fn key(found: &Found) -> ObjectKey {
+fn key(found: &StoredObject) -> ObjectKey {
     ObjectKey {
         namespace: found.namespace.name.clone(),
         resource: found.rule.resource.to_string(),

@@ -130,8 +130,8 @@ fn remarks(plan: &Plan) -> Vec<String> {
             format!("{} ({count}): {}", without.kind, without.command())
         })
         .collect();
-    let held_back: Vec<_> = plan
-        .held_back
+    let deferred: Vec<_> = plan
+        .deferred
         .iter()
         .map(|held| held.object.to_string())
         .collect();
@@ -174,7 +174,7 @@ fn remarks(plan: &Plan) -> Vec<String> {
             "no rule reaches these, both sites publish their names",
             published,
         ),
-        ("exemption requested, deferred until promotion", held_back),
+        ("exemption requested, deferred until promotion", deferred),
         (
             "what installed these is gone, they stay passive (kubectl failover plan promote says what to do)",
             orphaned,

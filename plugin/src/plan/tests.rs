@@ -36,8 +36,8 @@ pub(crate) fn found(
     group: &str,
     resource: &str,
     object: Value,
-) -> Found {
-    Found {
+) -> StoredObject {
+    StoredObject {
         namespace: Arc::new(namespace.clone()),
         rule: Arc::new(RuleSet::built_in().find(group, resource).unwrap().clone()),
         object,
@@ -165,7 +165,7 @@ fn standing_counts_objects_records_and_strays_by_namespace() {
     let standing = standing(&[shop, empty, unknown], &survey);
     assert_eq!((standing[0].objects, standing[0].forced), (2, 1));
     assert_eq!(standing[0].astray[0].0.to_string(), "shop/deployments/api");
-    assert_eq!(standing[1], Standing::default());
+    assert_eq!(standing[1], NamespaceStanding::default());
     assert_eq!(standing[2].objects, 0, "no role is known yet");
     let recorded: Vec<_> = recorded(&survey).iter().map(ToString::to_string).collect();
     assert_eq!(recorded, ["shop/deployments/web"]);

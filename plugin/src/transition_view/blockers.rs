@@ -25,7 +25,7 @@ pub fn what(blocked: &Blocked) -> String {
     )
 }
 
-/// The order by which a walk that is held at this step goes on.
+/// The order by which a transition that is held at this step goes on.
 pub fn way_on(to: Role, step: &Step) -> Option<String> {
     let mut overrides: Vec<String> = Vec::new();
     // Only where all that holds is named can it be let pass one by one.

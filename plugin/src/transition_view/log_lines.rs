@@ -1,4 +1,4 @@
-//! What is new in a walk since it was last told.
+//! What is new in a transition since it was last told.
 
 use std::collections::BTreeMap;
 
@@ -18,17 +18,17 @@ const EVERY: SignedDuration = SignedDuration::from_secs(10);
 /// How many of the things that a step waits for are named.
 const NAMED: usize = 3;
 
-/// What has been told of a walk.
+/// What has been told of a transition.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct LogLines {
     id: Option<String>,
     paused: bool,
-    steps: BTreeMap<StepName, Told>,
+    steps: BTreeMap<StepName, ReportedStep>,
 }
 
 /// What has been told of a step.
 #[derive(Debug)]
-struct Told {
+struct ReportedStep {
     /// Since when it has been so; by the clock of whoever looks.
     since: Timestamp,
     /// When it was told, and how far it had come then.
@@ -57,7 +57,7 @@ impl Extent {
     }
 }
 
-impl News {
+impl LogLines {
     /// What to tell now.
     pub(super) fn of(&mut self, site: &Site, now: Timestamp) -> Vec<Line> {
         let mut lines = Vec::new();
@@ -105,14 +105,14 @@ impl News {
             self.steps.remove(&step.name);
             return None;
         }
-        let told = self.steps.entry(step.name).or_insert_with(|| Told {
+        let told = self.steps.entry(step.name).or_insert_with(|| ReportedStep {
             since: now,
             at: None,
             state: step.state,
             activity: step.activity,
         });
         if told.state != step.state || told.activity != step.activity {
-            *told = Told {
+            *told = ReportedStep {
                 since: now,
                 at: None,
                 state: step.state,

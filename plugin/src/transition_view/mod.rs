@@ -1,4 +1,4 @@
-//! A walk, as a person follows it.
+//! A transition, as a person follows it.
 //!
 //! ```text
 //!   Site.status.transition ─┬─► picture   every step, one line each: redrawn in place on a terminal, and left standing
@@ -42,7 +42,7 @@ fn count(step: &Step) -> String {
     format!(", {} of {}", step.done.max(0), step.total)
 }
 
-/// The walk as it ended: as it was last seen, with every step done.
+/// The transition as it ended: as it was last seen, with every step done.
 fn concluded(last: Option<Transition>, entry: &HistoryEntry) -> Transition {
     let mut transition = last
         .filter(|t| t.id == entry.id)

@@ -1,22 +1,22 @@
-//! Where a walk is shown: redrawn in place on a terminal, plain lines appended where there is none.
+//! Where a transition is shown: redrawn in place on a terminal, plain lines appended where there is none.
 
 use failover_core::api::{HistoryEntry, Outcome, Site, Transition};
 use jiff::Timestamp;
 
 use super::concluded;
-use super::log_lines::News;
+use super::log_lines::LogLines;
 use super::table::of_site;
 use crate::output::progress::Progress;
 use crate::output::words::words;
 use crate::output::{Screen, Tone, clean};
 
-/// A walk on the screen, and things said in between.
+/// A transition on the screen, and things said in between.
 #[derive(Debug)]
 pub struct Show<'a> {
     progress: Progress<'a>,
     live: bool,
-    news: News,
-    /// The walk as it was last seen.
+    news: LogLines,
+    /// The transition as it was last seen.
     last: Option<Transition>,
 }
 
@@ -25,12 +25,12 @@ impl<'a> Show<'a> {
         Self {
             progress: Progress::new(screen),
             live: screen.terminal().live,
-            news: News::default(),
+            news: LogLines::default(),
             last: None,
         }
     }
 
-    /// Shows where the walk of this site stands. Without one, what stood there last stays.
+    /// Shows where the transition of this site stands. Without one, what stood there last stays.
     pub fn walk(&mut self, site: &Site, now: Timestamp) {
         let transition = site.status.as_ref().and_then(|s| s.transition.as_ref());
         if transition.is_some() {
@@ -48,7 +48,7 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// Shows the walk as it ended, which may have been between two looks, and leaves it standing.
+    /// Shows the transition as it ended, which may have been between two looks, and leaves it standing.
     pub fn ended(&mut self, site: &Site, entry: &HistoryEntry) {
         if entry.outcome == Outcome::Superseded {
             self.last = None;
@@ -69,7 +69,7 @@ impl<'a> Show<'a> {
         self.leave();
     }
 
-    /// The walk as it was last seen.
+    /// The transition as it was last seen.
     pub fn last(&self) -> Option<&Transition> {
         self.last.as_ref()
     }

@@ -1,4 +1,4 @@
-//! The whole walk at one moment, a line a step.
+//! The whole transition at one moment, a line a step.
 
 use failover_core::api::{Site, Step, StepState, Transition};
 use failover_core::transition::pause;
@@ -12,7 +12,7 @@ use crate::output::{Line, Tone, clean};
 /// How many of the things that hold a step are named.
 const NAMED: usize = 5;
 
-/// The walk of a site, and whether it stands still; empty where there is none.
+/// The transition of a site, and whether it stands still; empty where there is none.
 pub(super) fn of_site(site: &Site, now: Timestamp) -> Vec<Line> {
     let transition = site.status.as_ref().and_then(|s| s.transition.as_ref());
     let Some(transition) = transition else {
@@ -29,7 +29,7 @@ pub(super) fn of_site(site: &Site, now: Timestamp) -> Vec<Line> {
     lines
 }
 
-/// Every step of a walk.
+/// Every step of a transition.
 pub fn picture(site: &str, transition: &Transition, now: Timestamp) -> Vec<Line> {
     let mut lines = vec![Line::new(Tone::Plain, heading(site, transition, now))];
     let names = transition.steps.iter().map(|step| step.name.as_str().len());
@@ -134,7 +134,7 @@ pub(super) fn not_waited_for(step: &Step) -> impl Iterator<Item = Line> {
     })
 }
 
-/// How a walk that is held goes on.
+/// How a transition that is held goes on.
 pub(super) fn advice(transition: &Transition, step: &Step) -> Option<String> {
     let order = way_on(transition.to, step)?;
     Some(format!(

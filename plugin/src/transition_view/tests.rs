@@ -1,4 +1,4 @@
-//! How a walk looks, moment by moment: on a terminal and in a log.
+//! How a transition looks, moment by moment: on a terminal and in a log.
 
 use failover_core::api::Site;
 use jiff::{SignedDuration, Timestamp};
@@ -109,7 +109,7 @@ fn many_things_in_the_way_are_named_in_part_and_counted() {
     insta::assert_snapshot!(drawn(&site(&walk(&step)), 130));
 }
 
-/// What is appended when a walk is looked at again and again.
+/// What is appended when a transition is checked again and again.
 fn told(looks: &[(i64, Site)], ended: Option<&HistoryEntry>) -> String {
     let (screen, _, err) = captured(PIPE);
     let mut show = Show::new(&screen);

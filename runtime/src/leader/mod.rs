@@ -34,8 +34,8 @@ use tokio_util::sync::CancellationToken;
 use crate::kube::field_manager;
 
 pub use candidate::Terms;
-use candidate::{Answer, Candidate, Record, Step};
-use trouble::{LeaseError, Trouble};
+use candidate::{Answer, Candidate, LeaseRecord, Step};
+use trouble::{LeaseError, LeaseFailures};
 
 /// Takes part in the election of a leader.
 pub struct Elector {
@@ -47,7 +47,7 @@ pub struct Elector {
     leading: watch::Sender<bool>,
     /// As last read or written: what a write has to carry along.
     lease: Option<Lease>,
-    trouble: Trouble,
+    trouble: LeaseFailures,
 }
 
 impl std::fmt::Debug for Elector {
@@ -80,7 +80,7 @@ impl Elector {
             now,
             leading: watch::Sender::new(false),
             lease: None,
-            trouble: Trouble::default(),
+            trouble: LeaseFailures::default(),
         }
     }
 
@@ -175,23 +175,27 @@ impl Elector {
             };
             let answer = match self.vacated(&version) {
                 Some(lease) => self.replace("vacate", &lease).await,
-                None => Err(Refusal::Conflict),
+                None => Err(LeaseRefusal::Conflict),
             };
             match answer {
                 Ok(_) => {
                     tracing::info!(identity = self.identity, "released the leader Lease");
                     return;
                 }
-                Err(Refusal::Conflict) => {
+                Err(LeaseRefusal::Conflict) => {
                     let answer = self.carry_out(Step::Read).await;
                     candidate.answered(answer, Instant::now());
                 }
-                Err(Refusal::Missing | Refusal::Unknown) => return,
+                Err(LeaseRefusal::Missing | LeaseRefusal::Unknown) => return,
             }
         }
     }
 
-    async fn replace(&mut self, verb: &'static str, lease: &Lease) -> Result<Record, Refusal> {
+    async fn replace(
+        &mut self,
+        verb: &'static str,
+        lease: &Lease,
+    ) -> Result<LeaseRecord, LeaseRefusal> {
         let params = field_manager::post(CONTROLLER_MANAGER);
         let write = self.leases.replace(LEADER_LEASE, &params, lease);
         match timeout(self.terms.request_timeout(), write).await {
@@ -201,14 +205,14 @@ impl Elector {
                 self.lease = Some(lease);
                 Ok(record)
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Refusal::Conflict),
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(LeaseRefusal::Conflict),
             Ok(Err(error)) => Err(match self.failed(verb, error) {
-                Answer::Missing => Refusal::Missing,
-                _ => Refusal::Unknown,
+                Answer::Missing => LeaseRefusal::Missing,
+                _ => LeaseRefusal::Unknown,
             }),
             Err(_) => {
                 self.silent(verb);
-                Err(Refusal::Unknown)
+                Err(LeaseRefusal::Unknown)
             }
         }
     }
@@ -278,18 +282,18 @@ impl Elector {
 }
 
 /// Why a write was not answered with the Lease as written.
-enum Refusal {
+enum LeaseRefusal {
     Conflict,
     Missing,
     Unknown,
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
+impl From<LeaseRefusal> for Answer {
+    fn from(refusal: LeaseRefusal) -> Self {
         match refusal {
-            Refusal::Conflict => Self::Conflict,
-            Refusal::Missing => Self::Missing,
-            Refusal::Unknown => Self::Unknown,
+            LeaseRefusal::Conflict => Self::Conflict,
+            LeaseRefusal::Missing => Self::Missing,
+            LeaseRefusal::Unknown => Self::Unknown,
         }
     }
 }
@@ -336,9 +340,9 @@ async fn within<W: Future>(
     .await
 }
 
-fn record(lease: &Lease) -> Record {
+fn record(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.as_ref();
-    Record {
+    LeaseRecord {
         version: lease.resource_version().unwrap_or_default(),
         holder: spec
             .and_then(|spec| spec.holder_identity.clone())

@@ -35,11 +35,11 @@ pub(super) enum LeaseError {
 
 /// Tells what is wrong once, and again once a minute while it lasts.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct LeaseFailures {
     told: Option<(String, Instant)>,
 }
 
-impl Trouble {
+impl LeaseFailures {
     pub(super) fn report(&mut self, error: &LeaseError) {
         let text = causes(error);
         if self

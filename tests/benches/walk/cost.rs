@@ -1,4 +1,4 @@
-//! What a walk costs our two processes and the API server.
+//! What a transition costs our two processes and the API server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A walk as its journal tells it, on the clock of whoever watches: the journal's own times are full seconds.
+//! A transition as its journal tells it, on the clock of whoever watches: the journal's own times are full seconds.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub(crate) struct Passed {
     pub(crate) name: StepName,
     pub(crate) began: Instant,
     pub(crate) ended: Option<Instant>,
-    /// Objects that it was about; not known of those that ended together with the walk.
+    /// Objects that it was about; not known of those that ended together with the transition.
     pub(crate) total: Option<i64>,
     pub(crate) changed: i64,
     /// What it did, one after the other, and for how long.
@@ -23,7 +23,7 @@ pub(crate) struct Passed {
     seen: Instant,
 }
 
-/// Watches until the walk that comes next has ended.
+/// Watches until the transition that comes next has ended.
 pub(crate) async fn follow(client: Client) -> Vec<Passed> {
     let sites: Api<Site> = Api::all(client);
     let stream = watcher(sites, watcher::Config::default())

@@ -1,4 +1,4 @@
-//! A walk, step by step.
+//! A transition, step by step.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

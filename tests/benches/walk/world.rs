@@ -1,4 +1,4 @@
-//! What the waiting steps of a walk wait for, and since when it is so, seen by watches of our own: what is left of such a
+//! What the waiting steps of a transition wait for, and since when it is so, seen by watches of our own: what is left of such a
 //! step is what the controller needed to notice.
 
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 type InTheWay = fn(&Value) -> bool;
 
-/// Of a walk that leads to one of the roles.
+/// Of a transition that leads to one of the roles.
 pub(crate) struct World(Vec<Awaited>);
 
 impl World {

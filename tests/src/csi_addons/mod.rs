@@ -35,7 +35,7 @@ pub use messages::Health;
 
 use driver::{Driver, group_handle};
 
-/// The longest that anything takes which succeeds: a first demotion is looked at again after 15 s, a resync every 30 s.
+/// The longest that anything takes which succeeds: a first demotion is checked again after 15 s, a resync every 30 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 const GROUP: &str = "replication.storage.openshift.io";

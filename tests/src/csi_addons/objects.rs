@@ -28,7 +28,7 @@ pub(super) fn foundation(module: &str) -> Result<Vec<Value>> {
         json!({
             "apiVersion": "replication.storage.openshift.io/v1alpha1", "kind": kind,
             "metadata": {"name": CLASS},
-            // How often a primary is looked at.
+            // How often a primary is checked.
             "spec": {"provisioner": DRIVER, "parameters": {"schedulingInterval": "1s"}},
         })
     };

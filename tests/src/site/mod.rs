@@ -66,7 +66,7 @@ pub struct Options {
     pub nodes: usize,
     /// Further flags of the controller.
     pub controller: Vec<String>,
-    /// How long the controller waits on a walk before it counts as stalled, and goes on where that was overridden.
+    /// How long the controller waits on a transition before it counts as stalled, and goes on where that was overridden.
     pub deadlines: Deadlines,
     /// Every request is noted: see [`ControlPlane::audit`].
     pub audit: bool,

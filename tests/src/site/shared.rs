@@ -36,7 +36,7 @@ use crate::{admin, eventually_within};
 /// How many may be there at a time: an idle one still takes 0.9 GiB.
 const AT_MOST: usize = 4;
 
-/// How long what a test has deleted may take to go: a namespace with pods is looked at every fifteen seconds.
+/// How long what a test has deleted may take to go: a namespace with pods is checked every fifteen seconds.
 const GONE_WITHIN: Duration = Duration::from_secs(90);
 
 static SLOTS: Semaphore = Semaphore::const_new(AT_MOST);

@@ -94,7 +94,7 @@ async fn last_ran(site: &Site, namespace: &str, name: &str, at: &str) {
         .unwrap();
 }
 
-/// Until the CronJob controller has looked at all that changed before: one that nobody holds misses a run now, and starts it.
+/// Until the CronJob controller has checked all that changed before: one that nobody holds misses a run now, and starts it.
 async fn until_the_controller_has_caught_up(site: &Site) {
     let before = runs(site, "elsewhere").await.len();
     let name = format!("witness-{before}");

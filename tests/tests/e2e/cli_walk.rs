@@ -1,7 +1,7 @@
-//! A walk as an operator sees and steers it: interrupted, followed, out of time, let go on, paused, turned round; and what
+//! A transition as an operator sees and steers it: interrupted, followed, out of time, let go on, paused, turned round; and what
 //! the history says of it afterwards.
 //!
-//! KWOK is frozen, so that pods which are to end stay as they are: the walk waits for them for as long as a test wants.
+//! KWOK is frozen, so that pods which are to end stay as they are: the transition waits for them for as long as a test wants.
 
 use std::process::Stdio;
 use std::time::Duration;

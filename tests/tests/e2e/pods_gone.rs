@@ -100,7 +100,7 @@ async fn ordered(site: &Site, order: &[&str]) {
         .expect(0);
 }
 
-/// Waits until the walk is held where pods are waited for; by what.
+/// Waits until the transition is held where pods are waited for; by what.
 async fn held(site: &Site) -> Vec<Blocked> {
     eventually("a walk that waits for pods in vain", || async {
         let status = site.status().await;
@@ -230,7 +230,7 @@ async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overri
     assert_eq!(history[0].reason, "drill");
 }
 
-/// An application that is moved on its own is waited for alike, and its walk outlives its controller.
+/// An application that is moved on its own is waited for alike, and its transition outlives its controller.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_waits_for_the_pods_of_what_it_names() {
     let mut site = site("1s").await;

@@ -95,7 +95,7 @@ fn held_by(guard: GuardId, guards: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What holds the running walk at its guards.
+/// What holds the running transition at its guards.
 async fn held_at_the_guards(site: &Site) -> Vec<Blocked> {
     eventually("a walk that is held at its guards", || async {
         let walk = site.status().await.transition.ok_or("no walk".to_owned())?;

@@ -17,7 +17,7 @@ use crate::body::{Bodies, BodyError};
 use crate::decide::{Decision, decide};
 use crate::metrics::Metrics;
 use crate::outcome::About;
-use crate::outcome::Outcome;
+use crate::outcome::ReviewOutcome;
 use crate::readiness::Readiness;
 use crate::review::Verdict;
 use crate::store::Store;
@@ -83,23 +83,23 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
 
 /// Why there is no answer, for whoever asked; an API server sees a webhook that failed.
 #[derive(Debug)]
-struct Refusal {
+struct Rejection {
     status: StatusCode,
-    outcome: Outcome,
+    outcome: ReviewOutcome,
     message: String,
 }
 
-impl Refusal {
+impl Rejection {
     fn bad_request(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
-            outcome: Outcome::BadRequest,
+            outcome: ReviewOutcome::BadRequest,
             message: message.into(),
         }
     }
 }
 
-impl From<BodyError> for Refusal {
+impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
         let status = match error {
             BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -108,7 +108,7 @@ impl From<BodyError> for Refusal {
             BodyError::Busy => {
                 return Self {
                     status: StatusCode::SERVICE_UNAVAILABLE,
-                    outcome: Outcome::Unavailable,
+                    outcome: ReviewOutcome::Unavailable,
                     message: error.to_string(),
                 };
             }
@@ -117,14 +117,14 @@ impl From<BodyError> for Refusal {
     }
 }
 
-async fn answer(app: &App, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
-    app.readiness.can_answer().map_err(|reason| Refusal {
+async fn answer(app: &App, request: Request<Body>) -> Result<Vec<u8>, Rejection> {
+    app.readiness.can_answer().map_err(|reason| Rejection {
         status: StatusCode::SERVICE_UNAVAILABLE,
-        outcome: Outcome::Unavailable,
+        outcome: ReviewOutcome::Unavailable,
         message: reason.to_string(),
     })?;
     if !is_json(request.headers()) {
-        return Err(Refusal::bad_request(
+        return Err(Rejection::bad_request(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "expected Content-Type: application/json",
         ));
@@ -133,7 +133,7 @@ async fn answer(app: &App, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
     let started = Instant::now();
     let decision = decide(&body.bytes, &app.store).await.map_err(|error| {
         tracing::warn!(%error, "not an admission review");
-        Refusal::bad_request(StatusCode::BAD_REQUEST, error.to_string())
+        Rejection::bad_request(StatusCode::BAD_REQUEST, error.to_string())
     })?;
     let bytes = decision.verdict.to_bytes(&decision.uid);
     app.metrics.observe(started.elapsed());

@@ -1,4 +1,4 @@
-//! The loop: look at every RoleRule, adopt, let go, report.
+//! The loop: reconcile every RoleRule: adopt, release, report.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -30,7 +30,7 @@ use crate::role_lock::RoleLock;
 use crate::sweep::Sweeper;
 
 /// Rights come and go without a watch of ours.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
+const RESYNC_EVERY: Duration = Duration::from_secs(15);
 /// However fast things change: one look takes a handful of requests for each rule.
 const SHORTEST_REST: Duration = Duration::from_millis(250);
 /// How long the watch is given to show that a rule is gone, before the roles may move again.
@@ -86,10 +86,10 @@ impl Keeper {
     pub async fn run(mut self) -> Infallible {
         let mut backoff = backoff();
         loop {
-            let rest = match self.look().await {
+            let rest = match self.reconcile().await {
                 Ok(()) => {
                     backoff = self::backoff();
-                    LOOK_EVERY
+                    RESYNC_EVERY
                 }
                 Err(error) if error.is_conflict() => SHORTEST_REST,
                 Err(error) => {
@@ -107,7 +107,7 @@ impl Keeper {
         }
     }
 
-    async fn look(&mut self) -> Result<(), RulesError> {
+    async fn reconcile(&mut self) -> Result<(), RulesError> {
         let mut rules: Vec<Arc<RoleRule>> = self
             .informers
             .role_rules
@@ -132,8 +132,8 @@ impl Keeper {
         let mut failed: Option<RulesError> = None;
         for rule in &rules {
             let error = errors.remove(&rule.name_any());
-            // One that fails keeps no other from being looked after.
-            if let Err(error) = self.look_at(rule, error, &served).await {
+            // One that fails keeps no other from being maintained.
+            if let Err(error) = self.reconcile_rule(rule, error, &served).await {
                 if !error.is_conflict() {
                     tracing::warn!(
                         role_rule = rule.name_any(),
@@ -148,7 +148,7 @@ impl Keeper {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn look_at(
+    async fn reconcile_rule(
         &mut self,
         rule: &RoleRule,
         error: Option<RuleError>,
@@ -248,7 +248,7 @@ impl Keeper {
             };
             write::status(&self.api, rule, status).await.map(Some)
         };
-        // Dropped where the roles are to move; the next look tries again, if it still may.
+        // Dropped where the roles are to move; the next check tries again, if it still may.
         match role_lock.within(work).await {
             Some(Ok(Some(answer))) => {
                 let what = if deleted {

@@ -144,7 +144,7 @@ async fn what_was_swept_is_forgotten_with_its_rule() {
                 .and_then(|rule| rule.uid())
         };
         until("cached", || cached().as_deref() == Some(uid)).await;
-        keeper.look().await.unwrap();
+        keeper.reconcile().await.unwrap();
         assert_eq!(keeper.swept.keys().collect::<Vec<_>>(), [uid]);
     }
 }

@@ -11,19 +11,22 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::lists::Ruled;
-use super::{Found, LookError, Looker, Scene, blocked};
+use super::{CheckError, CheckResult, CheckScope, Checker, blocked};
 
 const WRITES_AT_ONCE: usize = 8;
 
-impl Looker {
+impl Checker {
     /// Marks every CronJob that is about to be resumed as having run now, so that it starts nothing that was due before.
     ///
     /// Every one, whatever its schedule, time zone or deadline: to tell which have missed a run takes a second reading of
     /// cron, and where that differs from Kubernetes', a run starts that nobody consented to. A deadline is no consent
     /// either: within it the other site may have run what this one missed.
-    pub(super) async fn forget_missed_runs(&self, scene: &Scene) -> Result<Found, LookError> {
+    pub(super) async fn forget_missed_runs(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
         let now = (self.now)();
-        let all = self.of_kind(scene, "cronjobs").await?;
+        let all = self.of_kind(check_scope, "cronjobs").await?;
         let mark = json!({ "lastScheduleTime": seconds(now) });
         let writes: Vec<_> = all
             .iter()
@@ -42,25 +45,28 @@ impl Looker {
             .filter_map(std::future::ready)
             .collect()
             .await;
-        Ok(Found {
+        Ok(CheckResult {
             total,
             in_the_way,
-            ..Found::default()
+            ..CheckResult::default()
         })
     }
 
     /// Lets Jobs run that have been held since they were created.
-    pub(super) async fn run_held_jobs(&self, scene: &Scene) -> Result<Found, LookError> {
-        let all = self.of_kind(scene, "jobs").await?;
+    pub(super) async fn run_held_jobs(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
+        let all = self.of_kind(check_scope, "jobs").await?;
         let held = all
             .iter()
             .filter(|ruled| ruled.role == Some(Role::Primary) && batch::is_held(&ruled.object))
             .filter(|ruled| {
                 let job = &ruled.reference;
-                scene.held_jobs.has(&job.namespace, &job.name)
+                check_scope.held_jobs.has(&job.namespace, &job.name)
             });
         let run = json!({ "suspend": false });
-        let mut found = Found::default();
+        let mut found = CheckResult::default();
         for ruled in held {
             found.total += 1;
             let written = self
@@ -74,8 +80,12 @@ impl Looker {
         Ok(found)
     }
 
-    async fn of_kind(&self, scene: &Scene, resource: &str) -> Result<Vec<Ruled>, LookError> {
-        self.of_rules(scene, |rule| rule.is_of("batch", resource))
+    async fn of_kind(
+        &self,
+        check_scope: &CheckScope,
+        resource: &str,
+    ) -> Result<Vec<Ruled>, CheckError> {
+        self.of_rules(check_scope, |rule| rule.is_of("batch", resource))
             .await
     }
 
@@ -153,9 +163,9 @@ mod tests {
         cron_job
     }
 
-    async fn look(api: &FakeApi, step: StepName, role: Role, held_jobs: HeldJobs) {
-        let looker = Looker::new(api.client(), 100, now);
-        let scene = Scene {
+    async fn check(api: &FakeApi, step: StepName, role: Role, held_jobs: HeldJobs) {
+        let checker = Checker::new(api.client(), 100, now);
+        let check_scope = CheckScope {
             to: Role::Primary,
             namespaces: vec![EnrolledNamespace {
                 name: "shop".into(),
@@ -170,12 +180,12 @@ mod tests {
             rules: RuleSet::built_in(),
             held_jobs,
         };
-        let found = looker.find(step, &scene).await.unwrap();
+        let found = checker.find(step, &check_scope).await.unwrap();
         assert_eq!(found.in_the_way, []);
     }
 
     async fn mark(api: &FakeApi) {
-        look(api, StepName::CronJobs, Role::Secondary, HeldJobs::None).await;
+        check(api, StepName::CronJobs, Role::Secondary, HeldJobs::None).await;
     }
 
     #[rstest::rstest]
@@ -225,7 +235,7 @@ mod tests {
             api.put(&path(name), job.clone());
         }
         let run = async |held_jobs: HeldJobs| {
-            look(&api, StepName::Jobs, Role::Primary, held_jobs).await;
+            check(&api, StepName::Jobs, Role::Primary, held_jobs).await;
             ["import", "index"].map(|name| api.get(&path(name))["spec"]["suspend"] == false)
         };
         assert_eq!(

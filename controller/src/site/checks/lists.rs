@@ -13,7 +13,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::{LookError, Looker, Scene};
+use super::{CheckError, CheckScope, Checker};
 
 const LISTS_AT_ONCE: usize = 4;
 
@@ -94,9 +94,9 @@ pub(super) struct Ruled {
     pub(super) object: Value,
 }
 
-impl Looker {
+impl Checker {
     /// All objects of a kind that does not belong to namespaces.
-    pub(super) async fn of_cluster(&self, kind: Kind) -> Result<Vec<Value>, LookError> {
+    pub(super) async fn of_cluster(&self, kind: Kind) -> Result<Vec<Value>, CheckError> {
         let objects = kind.objects(&self.client, None);
         all(&objects, kind.name, &kind.group_resource()).await
     }
@@ -106,7 +106,7 @@ impl Looker {
         &self,
         kind: Kind,
         namespaces: impl IntoIterator<Item = &str>,
-    ) -> Result<Vec<Value>, LookError> {
+    ) -> Result<Vec<Value>, CheckError> {
         let lists: Vec<_> = namespaces
             .into_iter()
             .map(|namespace| {
@@ -121,15 +121,15 @@ impl Looker {
             .await
     }
 
-    /// What moves with the walk, of these rules.
+    /// What moves with the transition, of these rules.
     pub(super) async fn of_rules(
         &self,
-        scene: &Scene,
+        check_scope: &CheckScope,
         wanted: impl Fn(&Rule) -> bool,
-    ) -> Result<Vec<Ruled>, LookError> {
-        let served = discovery::served(&self.client, &scene.rules).await?;
+    ) -> Result<Vec<Ruled>, CheckError> {
+        let served = discovery::served(&self.client, &check_scope.rules).await?;
         let rules: Vec<_> = served.into_iter().filter(wanted).collect();
-        let lists: Vec<_> = scene
+        let lists: Vec<_> = check_scope
             .namespaces
             .iter()
             .flat_map(|namespace| rules.iter().map(move |rule| (namespace, rule)))
@@ -138,7 +138,7 @@ impl Looker {
                 let what = format!("{} in namespace {}", rule.group_resource(), namespace.name);
                 let all = all(&objects, &rule.kind, &what).await?;
                 let ruled = all.into_iter().filter_map(|object| {
-                    let moves = rule.reaches(&object) && scene.has(namespace, rule, &object);
+                    let moves = rule.reaches(&object) && check_scope.has(namespace, rule, &object);
                     moves.then(|| Ruled {
                         rule: rule.clone(),
                         reference: ObjectRef::of(rule, &namespace.name, &object),
@@ -146,7 +146,7 @@ impl Looker {
                         object,
                     })
                 });
-                Ok::<_, LookError>(ruled.collect::<Vec<_>>())
+                Ok::<_, CheckError>(ruled.collect::<Vec<_>>())
             })
             .collect();
         futures::stream::iter(lists)
@@ -157,13 +157,13 @@ impl Looker {
 }
 
 /// Items of a list do not say what they are; those who judge them ask.
-async fn all(objects: &Objects, kind: &str, what: &str) -> Result<Vec<Value>, LookError> {
+async fn all(objects: &Objects, kind: &str, what: &str) -> Result<Vec<Value>, CheckError> {
     let all: Vec<Lean> = match objects.all().await {
         Ok(all) => all,
         // The kind is not served: there are none.
         Err(ObjectError::NotFound) => vec![],
         Err(source) => {
-            return Err(LookError::List {
+            return Err(CheckError::List {
                 what: what.to_owned(),
                 source,
             });

@@ -1,4 +1,4 @@
-//! Looking at what a step of a walk waits for, and doing the little that it may need to come about.
+//! Checking what a step of a transition waits for, and doing the little that it may need to come about.
 //!
 //! ```text
 //!   guards      what no rule reaches, pods and names in DNS, before a demotion; volumes that are not fit, before a promotion;
@@ -10,7 +10,7 @@
 //!   available   what each workload's own controller says, and Flux of what it installs
 //! ```
 //!
-//! Fetches, has `failover_core` judge, and writes; each look stands for itself and may be dropped at any point.
+//! Fetches, has `failover_core` judge, and writes; each check is independent and may be dropped at any point.
 
 mod batch;
 mod lists;
@@ -28,7 +28,7 @@ use failover_core::guards::GuardId;
 use failover_core::namespace::{Enforcement, ExemptLabel};
 use failover_core::object::ObjectKey;
 use failover_core::object::ObjectRef;
-use failover_core::transition::{BLOCKED_LIMIT, EnrolledNamespace, Look, LookReport, guard_of};
+use failover_core::transition::{BLOCKED_LIMIT, Check, CheckReport, EnrolledNamespace, guard_of};
 use failover_core::{Role, Rule, RuleSet};
 use failover_runtime::kube::discovery::DiscoveryError;
 use failover_runtime::kube::error::ObjectError;
@@ -36,16 +36,16 @@ use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
 
-/// Looks.
+/// Carries out checks.
 #[derive(Clone)]
-pub struct Looker {
+pub struct Checker {
     client: Client,
     /// Of the workloads, before traffic comes.
     available_percent: u8,
     now: fn() -> Timestamp,
 }
 
-impl std::fmt::Debug for Looker {
+impl std::fmt::Debug for Checker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Looker")
             .field("available_percent", &self.available_percent)
@@ -53,10 +53,10 @@ impl std::fmt::Debug for Looker {
     }
 }
 
-/// What a look is about.
+/// What a check is about.
 #[derive(Clone, Debug)]
-pub struct Scene {
-    /// Where the walk leads.
+pub struct CheckScope {
+    /// Where the transition leads.
     pub to: Role,
     /// The namespaces that are on it, with the roles they have now.
     pub namespaces: Vec<EnrolledNamespace>,
@@ -68,7 +68,7 @@ pub struct Scene {
     pub held_jobs: HeldJobs,
 }
 
-/// Which objects of those namespaces are on the walk.
+/// Which objects of those namespaces take part in the transition.
 #[derive(Clone, Debug)]
 pub enum Moving {
     /// What takes the role of its layer; and these volumes, which are waited for although it is policies that move them.
@@ -77,7 +77,7 @@ pub enum Moving {
     Named(BTreeSet<ObjectKey>),
 }
 
-impl Scene {
+impl CheckScope {
     /// The namespaces of which everything is ruled, not only what a policy names.
     fn whole(&self) -> impl Iterator<Item = &str> {
         self.namespaces
@@ -86,7 +86,7 @@ impl Scene {
             .map(|namespace| namespace.name.as_str())
     }
 
-    /// Whether an object is on the walk.
+    /// Whether an object takes part in the transition.
     fn has(&self, namespace: &EnrolledNamespace, rule: &Rule, object: &Value) -> bool {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = || ObjectKey {
@@ -108,15 +108,15 @@ impl Scene {
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Found {
-    /// Objects that were looked at.
+struct CheckResult {
+    /// Objects that were checked.
     total: usize,
     in_the_way: Vec<Blocked>,
     /// Objects that nothing brings up.
     not_waited_for: Vec<NotWaitedFor>,
 }
 
-impl Found {
+impl CheckResult {
     fn add(&mut self, other: Self) {
         self.total += other.total;
         self.in_the_way.extend(other.in_the_way);
@@ -125,14 +125,14 @@ impl Found {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
+pub enum CheckError {
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     #[error("cannot list {what}")]
     List { what: String, source: ObjectError },
 }
 
-impl Looker {
+impl Checker {
     pub fn new(client: Client, available_percent: u8, now: fn() -> Timestamp) -> Self {
         Self {
             client,
@@ -142,17 +142,21 @@ impl Looker {
     }
 
     /// Looks once. What must not be listed is in the way; an error concerns the API server as a whole.
-    pub async fn look(&self, look: Look, scene: Scene) -> Result<LookReport, LookError> {
-        let guard = guard_of(look.at, scene.to);
-        let found = or_refused(self.find(look.at, &scene).await, guard)?;
+    pub async fn check(
+        &self,
+        check: Check,
+        check_scope: CheckScope,
+    ) -> Result<CheckReport, CheckError> {
+        let guard = guard_of(check.at, check_scope.to);
+        let found = or_refused(self.find(check.at, &check_scope).await, guard)?;
         // Of what a guard holds at the start each object can be let pass by itself, so that all of them count.
-        let named = match look.at {
+        let named = match check.at {
             StepName::Guards => usize::MAX,
             _ => BLOCKED_LIMIT,
         };
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        Ok(LookReport {
-            look,
+        Ok(CheckReport {
+            check,
             total: count(found.total),
             left: count(found.in_the_way.len()),
             blocked: found.in_the_way.into_iter().take(named).collect(),
@@ -165,17 +169,23 @@ impl Looker {
         })
     }
 
-    async fn find(&self, at: StepName, scene: &Scene) -> Result<Found, LookError> {
-        match (at, scene.to) {
+    async fn find(
+        &self,
+        at: StepName,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
+        match (at, check_scope.to) {
             // What a policy does not name goes on as it is.
-            (StepName::Guards, Role::Secondary) if matches!(scene.moving, Moving::Named(_)) => {
-                self.refused_writes(scene).await
+            (StepName::Guards, Role::Secondary)
+                if matches!(check_scope.moving, Moving::Named(_)) =>
+            {
+                self.refused_writes(check_scope).await
             }
             (StepName::Guards, Role::Secondary) => {
                 let (workloads, traffic, writes) = futures::join!(
-                    self.uncovered(scene),
-                    self.published(scene),
-                    self.refused_writes(scene)
+                    self.uncovered(check_scope),
+                    self.published(check_scope),
+                    self.refused_writes(check_scope)
                 );
                 let mut found = or_refused(workloads, GuardId::UncoveredWorkloads)?;
                 found.add(or_refused(traffic, GuardId::UncoveredTraffic)?);
@@ -183,26 +193,28 @@ impl Looker {
                 Ok(found)
             }
             (StepName::Guards, Role::Primary) => {
-                let (volumes, writes) =
-                    futures::join!(self.unfit_volumes(scene), self.refused_writes(scene));
-                let mut found = or_refused(volumes, guard_of(at, scene.to))?;
+                let (volumes, writes) = futures::join!(
+                    self.unfit_volumes(check_scope),
+                    self.refused_writes(check_scope)
+                );
+                let mut found = or_refused(volumes, guard_of(at, check_scope.to))?;
                 found.add(or_refused(writes, GuardId::WriteRefused)?);
                 Ok(found)
             }
-            (StepName::PodsGone, _) => self.pods_gone(scene).await,
-            (StepName::Replication, _) => self.replication(scene).await,
-            (StepName::CronJobs, _) => self.forget_missed_runs(scene).await,
-            (StepName::Jobs, _) => self.run_held_jobs(scene).await,
-            (StepName::Available, _) => self.available(scene).await,
-            // A walk stands before such a step; were it ever asked about, nothing is known to be out of the way.
-            (StepName::Unknown(word), _) => Ok(Found {
+            (StepName::PodsGone, _) => self.pods_gone(check_scope).await,
+            (StepName::Replication, _) => self.replication(check_scope).await,
+            (StepName::CronJobs, _) => self.forget_missed_runs(check_scope).await,
+            (StepName::Jobs, _) => self.run_held_jobs(check_scope).await,
+            (StepName::Available, _) => self.available(check_scope).await,
+            // A transition stands before such a step; were it ever asked about, nothing is known to be out of the way.
+            (StepName::Unknown(word), _) => Ok(CheckResult {
                 total: 1,
                 in_the_way: vec![Blocked {
-                    guard: guard_of(at, scene.to).to_string(),
+                    guard: guard_of(at, check_scope.to).to_string(),
                     object: None,
                     message: format!("step {} is of a later version", word.as_str()),
                 }],
-                ..Found::default()
+                ..CheckResult::default()
             }),
             // They move layers, and wait for nothing else.
             (
@@ -212,15 +224,18 @@ impl Looker {
                 | StepName::Volumes
                 | StepName::Layers,
                 _,
-            ) => Ok(Found::default()),
+            ) => Ok(CheckResult::default()),
         }
     }
 }
 
 /// What must not be listed is in the way, under this guard.
-fn or_refused(found: Result<Found, LookError>, guard: GuardId) -> Result<Found, LookError> {
+fn or_refused(
+    found: Result<CheckResult, CheckError>,
+    guard: GuardId,
+) -> Result<CheckResult, CheckError> {
     let refused = match &found {
-        Err(LookError::List { what, source }) => match source {
+        Err(CheckError::List { what, source }) => match source {
             ObjectError::Refused { status, message } => Some((what, *status, message)),
             ObjectError::Unserved(message) => Some((what, 503, message)),
             _ => None,
@@ -228,7 +243,7 @@ fn or_refused(found: Result<Found, LookError>, guard: GuardId) -> Result<Found, 
         _ => None,
     };
     match refused {
-        Some((what, status, message)) => Ok(Found {
+        Some((what, status, message)) => Ok(CheckResult {
             total: 1,
             in_the_way: vec![Blocked {
                 guard: guard.to_string(),

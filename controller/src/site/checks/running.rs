@@ -1,39 +1,39 @@
-//! A look under way: the loop polls it while it rests, and drops it when it decides otherwise. No task of its own, as a
+//! A check under way: the loop polls it while it rests, and drops it when it decides otherwise. No task of its own, as a
 //! [sweep](super::super::running_sweep) is none.
 
 use std::pin::Pin;
 
-use failover_core::transition::{Look, LookReport};
+use failover_core::transition::{Check, CheckReport};
 
-use super::{LookError, Looker, Scene};
+use super::{CheckError, CheckScope, Checker};
 
-type Work = Pin<Box<dyn Future<Output = Result<LookReport, LookError>> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Result<CheckReport, CheckError>> + Send>>;
 
-pub struct Looking {
+pub struct RunningCheck {
     /// What it is about.
-    pub look: Look,
+    pub check: Check,
     work: Work,
 }
 
-impl std::fmt::Debug for Looking {
+impl std::fmt::Debug for RunningCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Looking")
-            .field("look", &self.look)
+            .field("look", &self.check)
             .finish_non_exhaustive()
     }
 }
 
-impl Looking {
-    pub fn start(looker: &Looker, look: Look, scene: Scene) -> Self {
-        let (looker, what) = (looker.clone(), look.clone());
+impl RunningCheck {
+    pub fn start(checker: &Checker, check: Check, check_scope: CheckScope) -> Self {
+        let (checker, what) = (checker.clone(), check.clone());
         Self {
-            look,
-            work: Box::pin(async move { looker.look(what, scene).await }),
+            check,
+            work: Box::pin(async move { checker.check(what, check_scope).await }),
         }
     }
 
-    /// Looks on until the end. Dropping this future leaves the look where it is.
-    pub async fn finish(&mut self) -> Result<LookReport, LookError> {
+    /// Checks to the end. Dropping this future ends the check.
+    pub async fn finish(&mut self) -> Result<CheckReport, CheckError> {
         (&mut self.work).await
     }
 }

@@ -1,5 +1,5 @@
 use failover_core::namespace::Enforcement;
-use failover_core::transition::Whose;
+use failover_core::transition::CheckOwner;
 use failover_core::{NamespaceState, Roles};
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use super::*;
 use crate::testing::fake_api::{FakeApi, status};
 
 /// What the guards find before the demotion of a site with the one namespace `shop`.
-async fn guards(api: &FakeApi) -> LookReport {
-    let looker = Looker::new(api.client(), 100, || Timestamp::UNIX_EPOCH);
+async fn guards(api: &FakeApi) -> CheckReport {
+    let checker = Checker::new(api.client(), 100, || Timestamp::UNIX_EPOCH);
     let shop = EnrolledNamespace {
         name: "shop".into(),
         state: NamespaceState {
@@ -17,7 +17,7 @@ async fn guards(api: &FakeApi) -> LookReport {
             ..NamespaceState::default()
         },
     };
-    let scene = Scene {
+    let check_scope = CheckScope {
         to: Role::Secondary,
         namespaces: vec![shop],
         moving: Moving::Layers(BTreeSet::new()),
@@ -25,16 +25,16 @@ async fn guards(api: &FakeApi) -> LookReport {
         rules: RuleSet::built_in(),
         held_jobs: failover_core::checks::batch::HeldJobs::None,
     };
-    let look = Look {
+    let check = Check {
         at: StepName::Guards,
         revision: 1,
         transition: "r1".into(),
-        whose: Whose::Site,
+        owner: CheckOwner::Site,
     };
-    looker.look(look, scene).await.unwrap()
+    checker.check(check, check_scope).await.unwrap()
 }
 
-fn held(report: &LookReport) -> Vec<(&str, Option<&str>)> {
+fn held(report: &CheckReport) -> Vec<(&str, Option<&str>)> {
     let blocked = report.blocked.iter();
     blocked
         .map(|blocked| (blocked.guard.as_str(), blocked.object.as_deref()))

@@ -9,19 +9,24 @@ use kube::client::APIGroupDiscovery;
 use serde_json::Value;
 
 use super::lists::Kind;
-use super::{Found, LookError, Looker, Scene, or_refused};
+use super::{CheckError, CheckResult, CheckScope, Checker, or_refused};
 
-impl Looker {
+impl Checker {
     /// What external-dns would go on publishing after a demotion, since no rule reaches it.
-    pub(super) async fn published(&self, scene: &Scene) -> Result<Found, LookError> {
+    pub(super) async fn published(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
         let groups = discovery::groups(&self.client).await?;
-        let mut found = Found::default();
+        let mut found = CheckResult::default();
         // Kinds that are not served have no objects.
-        for source in traffic::unruled(&scene.rules) {
+        for source in traffic::unruled(&check_scope.rules) {
             let version =
                 discovery::version(&groups, source.group, source.resource, source.version);
             if let Some(version) = version {
-                let published = self.published_from(scene, source, version, &groups).await;
+                let published = self
+                    .published_from(check_scope, source, version, &groups)
+                    .await;
                 found.add(or_refused(published, GuardId::UncoveredTraffic)?);
             }
         }
@@ -30,26 +35,26 @@ impl Looker {
 
     async fn published_from(
         &self,
-        scene: &Scene,
+        check_scope: &CheckScope,
         source: &'static Source,
         version: String,
         groups: &[APIGroupDiscovery],
-    ) -> Result<Found, LookError> {
+    ) -> Result<CheckResult, CheckError> {
         let kind = Kind::served(source.group, version, source.resource, source.kind);
-        let objects = self.of_namespaces(kind, scene.whole()).await?;
+        let objects = self.of_namespaces(kind, check_scope.whole()).await?;
         let mut listeners = Listeners::default();
         for parent in traffic::parents(source, &objects) {
             listeners.add(&parent, &self.with_listeners(&parent, groups).await?);
         }
         let judged = off_task(move || {
             let published = traffic::published(source, &objects, &listeners);
-            Found {
+            CheckResult {
                 total: objects.len(),
                 in_the_way: of_published(&published)
                     .into_iter()
                     .map(Into::into)
                     .collect(),
-                ..Found::default()
+                ..CheckResult::default()
             }
         });
         Ok(judged.await)
@@ -60,7 +65,7 @@ impl Looker {
         &self,
         parent: &Parent,
         groups: &[APIGroupDiscovery],
-    ) -> Result<Vec<Value>, LookError> {
+    ) -> Result<Vec<Value>, CheckError> {
         let (group, resource) = (ParentKind::GROUP, parent.kind.resource());
         let version = discovery::version(groups, group, resource, ParentKind::VERSION);
         let Some(version) = version else {

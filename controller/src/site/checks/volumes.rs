@@ -6,12 +6,15 @@ use failover_core::guards::{GuardId, of_volume};
 use failover_core::{Layer, Role, Rule};
 
 use super::lists::Ruled;
-use super::{Found, LookError, Looker, Scene, blocked};
+use super::{CheckError, CheckResult, CheckScope, Checker, blocked};
 
-impl Looker {
+impl Checker {
     /// Volumes of which a promotion, which their driver forces where it must, might lose something.
-    pub(super) async fn unfit_volumes(&self, scene: &Scene) -> Result<Found, LookError> {
-        let volumes = self.replicated(scene).await?;
+    pub(super) async fn unfit_volumes(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
+        let volumes = self.replicated(check_scope).await?;
         let standing_by: Vec<_> = volumes
             .iter()
             .filter(|ruled| ruled.role == Some(Role::Secondary))
@@ -19,22 +22,25 @@ impl Looker {
         let in_the_way = standing_by
             .iter()
             .flat_map(|ruled| of_volume(&ruled.reference.to_string(), &ruled.object));
-        Ok(Found {
+        Ok(CheckResult {
             total: standing_by.len(),
             in_the_way: in_the_way.map(Into::into).collect(),
-            ..Found::default()
+            ..CheckResult::default()
         })
     }
 
     /// Volumes that are not known to be what they were ordered to be.
-    pub(super) async fn replication(&self, scene: &Scene) -> Result<Found, LookError> {
-        let volumes = self.replicated(scene).await?;
+    pub(super) async fn replication(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
+        let volumes = self.replicated(check_scope).await?;
         let turned: Vec<_> = volumes
             .iter()
-            .filter(|ruled| ruled.role == Some(scene.to))
+            .filter(|ruled| ruled.role == Some(check_scope.to))
             .collect();
         let in_the_way = turned.iter().filter_map(|ruled| {
-            let what = replication::doubt(&ruled.object, scene.to)?;
+            let what = replication::doubt(&ruled.object, check_scope.to)?;
             Some(blocked(
                 GuardId::ReplicationUnconfirmed,
                 &ruled.reference,
@@ -42,16 +48,16 @@ impl Looker {
                 "its events and the log of its driver show why",
             ))
         });
-        Ok(Found {
+        Ok(CheckResult {
             total: turned.len(),
             in_the_way: in_the_way.collect(),
-            ..Found::default()
+            ..CheckResult::default()
         })
     }
 
-    async fn replicated(&self, scene: &Scene) -> Result<Vec<Ruled>, LookError> {
+    async fn replicated(&self, check_scope: &CheckScope) -> Result<Vec<Ruled>, CheckError> {
         let replicates =
             |rule: &Rule| rule.layer == Layer::Volumes && rule.group == replication::GROUP;
-        self.of_rules(scene, replicates).await
+        self.of_rules(check_scope, replicates).await
     }
 }

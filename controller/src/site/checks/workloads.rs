@@ -17,24 +17,27 @@ use super::lists::{
     ATTACHMENTS, CLAIMS, DAEMON_SETS, JOBS, NODES, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
     Ruled,
 };
-use super::{Found, LookError, Looker, Scene, blocked};
+use super::{CheckError, CheckResult, CheckScope, Checker, blocked};
 
-impl Looker {
+impl Checker {
     /// What would run on after a demotion, since no rule reaches it.
-    pub(super) async fn uncovered(&self, scene: &Scene) -> Result<Found, LookError> {
-        let whole = || scene.whole();
+    pub(super) async fn uncovered(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
+        let whole = || check_scope.whole();
         let (pods, daemon_sets, replica_sets) = futures::try_join!(
             self.of_namespaces(PODS, whole()),
             self.of_namespaces(DAEMON_SETS, whole()),
             self.of_namespaces(REPLICA_SETS, whole()),
         )?;
-        let rules = scene.rules.clone();
+        let rules = check_scope.rules.clone();
         Ok(off_task(move || {
             let found = uncovered::uncovered(&pods, &daemon_sets, &replica_sets, &rules);
-            Found {
+            CheckResult {
                 total: pods.len() + daemon_sets.len(),
                 in_the_way: of_uncovered(&found).into_iter().map(Into::into).collect(),
-                ..Found::default()
+                ..CheckResult::default()
             }
         })
         .await)
@@ -42,10 +45,13 @@ impl Looker {
 
     /// What could still write. A pod that keeps an ordered StatefulSet from coming down is deleted, as its own controller
     /// would if it were ready.
-    pub(super) async fn pods_gone(&self, scene: &Scene) -> Result<Found, LookError> {
-        let names = || scene.namespaces.iter().map(|n| n.name.as_str());
+    pub(super) async fn pods_gone(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
+        let names = || check_scope.namespaces.iter().map(|n| n.name.as_str());
         let held = [Layer::Workloads, Layer::Volumes];
-        let ruled = self.of_rules(scene, |rule| held.contains(&rule.layer));
+        let ruled = self.of_rules(check_scope, |rule| held.contains(&rule.layer));
         let (workloads, volumes): (Vec<_>, Vec<_>) = ruled
             .await?
             .into_iter()
@@ -99,7 +105,7 @@ impl Looker {
         for (namespace, name) in &running.stuck {
             self.unblock(namespace, name, &pods).await;
         }
-        Ok(Found {
+        Ok(CheckResult {
             total,
             in_the_way: running
                 .objects
@@ -113,11 +119,11 @@ impl Looker {
                     )
                 })
                 .collect(),
-            ..Found::default()
+            ..CheckResult::default()
         })
     }
 
-    /// Deletes a pod, provided that it is the one that was seen. That it cannot be deleted shows at the next look.
+    /// Deletes a pod, provided that it is the one that was seen. That it cannot be deleted shows at the next check.
     async fn unblock(&self, namespace: &str, name: &str, pods: &[Value]) {
         let uid = pods
             .iter()
@@ -140,12 +146,15 @@ impl Looker {
 
     /// What was restored and is not up yet. What Flux installs is listed before the workloads, so that those of a release that
     /// is Ready are among them; and after them again, since a release may bring others.
-    pub(super) async fn available(&self, scene: &Scene) -> Result<Found, LookError> {
+    pub(super) async fn available(
+        &self,
+        check_scope: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
         let gitops = |rule: &Rule| rule.layer == Layer::Gitops;
-        let before = self.of_rules(scene, gitops).await?;
+        let before = self.of_rules(check_scope, gitops).await?;
         let workloads = |rule: &Rule| rule.layer == Layer::Workloads;
-        let workloads = self.of_rules(scene, workloads).await?;
-        let after = self.of_rules(scene, gitops).await?;
+        let workloads = self.of_rules(check_scope, workloads).await?;
+        let after = self.of_rules(check_scope, gitops).await?;
         let before: HashSet<_> = before.iter().map(|ruled| &ruled.reference).collect();
         let (mut total, mut lacking, mut not_waited_for) = (0, vec![], vec![]);
         for ruled in workloads.iter().chain(&after) {
@@ -155,10 +164,12 @@ impl Looker {
             let is_new = ruled.rule.layer == Layer::Gitops && !before.contains(&ruled.reference);
             let found = match available::of(&ruled.rule, &ruled.object) {
                 Availability::Nothing => continue,
-                found if scene.terminating.contains(&ruled.reference.namespace) => match found {
-                    Availability::Up => found,
-                    _ => Availability::LeftOut("its namespace is being deleted".to_owned()),
-                },
+                found if check_scope.terminating.contains(&ruled.reference.namespace) => {
+                    match found {
+                        Availability::Up => found,
+                        _ => Availability::LeftOut("its namespace is being deleted".to_owned()),
+                    }
+                }
                 // What it installs may be younger than the list of workloads.
                 Availability::Up if is_new => {
                     Availability::Lacking("it was created only now".to_owned())
@@ -185,7 +196,7 @@ impl Looker {
         }
         let up = total - lacking.len();
         let enough = up * 100 >= total * usize::from(self.available_percent);
-        Ok(Found {
+        Ok(CheckResult {
             total,
             in_the_way: if enough { vec![] } else { lacking },
             not_waited_for,

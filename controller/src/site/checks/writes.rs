@@ -1,9 +1,9 @@
-//! Whether what the walk is going to write would be taken: asked of the API server, object by object, before anything moves.
+//! Whether what the transition is going to write would be taken: asked of the API server, object by object, before anything moves.
 //!
 //! A policy of the cluster's own may refuse it (a minimum of replicas, say), or the object may have no room for the record.
-//! Found on the way, that holds a walk with traffic off already.
+//! Found on the way, that holds a transition with traffic off already.
 //!
-//! What is asked is what will be written: the rewrite for the role that the walk leads to, as a dry run under
+//! What is asked is what will be written: the rewrite for the role that the transition leads to, as a dry run under
 //! [`PREVIEW_MANAGER`](failover_core::names::PREVIEW_MANAGER). The webhook leaves that as it is, and the backstop lets it
 //! through, since both still go by the role that is left; everybody else's admission judges it as it will be.
 
@@ -25,7 +25,7 @@ use failover_runtime::kube::retry::patiently;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
-use super::{Found, LookError, Looker, Scene};
+use super::{CheckError, CheckResult, CheckScope, Checker};
 
 /// Kinds in namespaces that are gone through at once, and changes of each that are asked about at once.
 const SCOPES_AT_ONCE: usize = 4;
@@ -38,19 +38,22 @@ const TRIES: u32 = 3;
 /// each may take its full timeout.
 const SILENCE: usize = 3;
 
-impl Looker {
+impl Checker {
     /// Changes that would be refused.
-    pub(super) async fn refused_writes(&self, scene: &Scene) -> Result<Found, LookError> {
-        let served = discovery::served(&self.client, &scene.rules).await?;
-        let scopes: Vec<_> = scene
+    pub(super) async fn refused_writes(
+        &self,
+        about: &CheckScope,
+    ) -> Result<CheckResult, CheckError> {
+        let served = discovery::served(&self.client, &about.rules).await?;
+        let scopes: Vec<_> = about
             .namespaces
             .iter()
             .flat_map(|namespace| served.iter().map(move |rule| (namespace, rule)))
-            .map(|(namespace, rule)| self.refused_in(scene, namespace, rule))
+            .map(|(namespace, rule)| self.refused_in(about, namespace, rule))
             .collect();
-        let mut found: Found = futures::stream::iter(scopes)
+        let mut found: CheckResult = futures::stream::iter(scopes)
             .buffer_unordered(SCOPES_AT_ONCE)
-            .try_fold(Found::default(), async |mut all, one| {
+            .try_fold(CheckResult::default(), async |mut all, one| {
                 all.add(one);
                 Ok(all)
             })
@@ -61,17 +64,17 @@ impl Looker {
 
     async fn refused_in(
         &self,
-        scene: &Scene,
+        about: &CheckScope,
         namespace: &EnrolledNamespace,
         rule: &Rule,
-    ) -> Result<Found, LookError> {
+    ) -> Result<CheckResult, CheckError> {
         let scope = Scope {
-            scene,
+            about,
             namespace,
             rule,
             objects: Objects::new(&self.client, rule, &namespace.name),
         };
-        let mut found = Found::default();
+        let mut found = CheckResult::default();
         let mut silent = 0;
         let mut seen = HashSet::new();
         let mut paging = Paging::new(PAGE);
@@ -122,7 +125,7 @@ impl Looker {
 }
 
 struct Scope<'a> {
-    scene: &'a Scene,
+    about: &'a CheckScope,
     namespace: &'a EnrolledNamespace,
     rule: &'a Rule,
     objects: Objects,
@@ -149,11 +152,11 @@ enum Change {
 
 impl Scope<'_> {
     fn moves(&self, object: &Value) -> bool {
-        self.rule.reaches(object) && self.scene.has(self.namespace, self.rule, object)
+        self.rule.reaches(object) && self.about.has(self.namespace, self.rule, object)
     }
 
     fn change(&self, object: &Value) -> Change {
-        match plan_object(self.rule, self.scene.to, &self.namespace.name, object) {
+        match plan_object(self.rule, self.about.to, &self.namespace.name, object) {
             Err(error) => Change::Impossible(error.to_string()),
             Ok(None) => Change::None,
             Ok(Some(item)) => {
@@ -216,8 +219,8 @@ impl Scope<'_> {
         Ok(is(Taken::Yes))
     }
 
-    fn error(&self, source: ObjectError) -> LookError {
-        LookError::List {
+    fn error(&self, source: ObjectError) -> CheckError {
+        CheckError::List {
             what: format!(
                 "{} in namespace {}",
                 self.rule.group_resource(),

@@ -6,12 +6,12 @@ use failover_core::api::{
     FailoverPolicyStatus, HistoryEntry, Outcome, SiteStatus, Step, StepName, StepState, Transition,
 };
 use failover_core::guards::GuardId;
-use failover_core::object_roles::Held;
+use failover_core::object_roles::Deferred;
 
 use crate::events::Message;
 use crate::sweep::Swept;
 
-/// What a Site or a FailoverPolicy says of its walks.
+/// What a Site or a FailoverPolicy says of its transitions.
 #[derive(Clone, Copy, Debug)]
 pub struct Journal<'a> {
     transition: Option<&'a Transition>,
@@ -35,7 +35,7 @@ impl<'a> Journal<'a> {
 }
 
 /// What is new in a journal.
-pub fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<Message> {
+pub fn of_transition(before: Journal<'_>, after: Journal<'_>) -> Vec<Message> {
     let mut news = Vec::new();
     let ended = after
         .history
@@ -62,7 +62,7 @@ pub fn of_walk(before: Journal<'_>, after: Journal<'_>) -> Vec<Message> {
 
 /// What is new in a status.
 pub fn of_status(before: &SiteStatus, after: &SiteStatus) -> Vec<Message> {
-    let mut news = of_walk(Journal::of_site(before), Journal::of_site(after));
+    let mut news = of_transition(Journal::of_site(before), Journal::of_site(after));
     let came: Vec<_> = after
         .namespaces
         .iter()
@@ -109,7 +109,7 @@ pub fn guards_that_came_to_hold(before: Journal<'_>, after: Journal<'_>) -> BTre
 
 /// What is asked of single objects and held back, and was not told before. The first are told in full: a thousand labels
 /// must not be a thousand events.
-pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Option<Message> {
+pub fn of_held(told: &BTreeSet<Deferred>, held: &[Deferred]) -> Option<Message> {
     const IN_FULL: usize = 3;
     let new: Vec<_> = held.iter().filter(|held| !told.contains(*held)).collect();
     let named: Vec<_> = new
@@ -121,7 +121,7 @@ pub fn of_held(told: &BTreeSet<Held>, held: &[Held]) -> Option<Message> {
         0 => String::new(),
         more => format!("; and {more} more, see kubectl failover status"),
     };
-    (!new.is_empty()).then(|| Message::warning("HeldBack", format!("{}{more}", named.join("; "))))
+    (!new.is_empty()).then(|| Message::warning("Deferred", format!("{}{more}", named.join("; "))))
 }
 
 /// What a sweep outside a transition corrected; `first` since namespaces came or a controller took over.
@@ -228,7 +228,7 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
             ),
         )),
         StepState::Blocked => {
-            // Again when something else holds it, not each time it is looked at.
+            // Again when something else holds it, not each time it is checked.
             let what = |step: &Step| {
                 step.blocked
                     .iter()
@@ -402,7 +402,7 @@ mod tests {
         let begun: FailoverPolicyStatus =
             serde_json::from_value(json!({ "transition": transition("1", &json!([])) })).unwrap();
         let (before, begun) = (Journal::of_policy(&before), Journal::of_policy(&begun));
-        let news = of_walk(before, begun);
+        let news = of_transition(before, begun);
         assert_eq!(
             news,
             [Message::normal(
@@ -410,7 +410,7 @@ mod tests {
                 "primary to secondary, epoch 3, request 1 by jo: drill".into()
             )]
         );
-        assert_eq!(of_walk(begun, begun), []);
+        assert_eq!(of_transition(begun, begun), []);
     }
 
     #[test]
@@ -428,8 +428,8 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_told_once_and_in_one_event() {
-        let held: Vec<Held> = (0..1000)
-            .map(|i| Held {
+        let held: Vec<Deferred> = (0..1000)
+            .map(|i| Deferred {
                 object: failover_core::object::ObjectKey {
                     namespace: "shop".into(),
                     resource: "deployments".into(),

@@ -15,16 +15,16 @@ use kube::{Client, ResourceExt as _};
 use tokio::time::Instant;
 
 use super::exemptions::ExemptLabels;
-use super::exemptions::Said;
+use super::exemptions::LabelAnswer;
 use super::origins::OriginWatches;
-use super::snapshot::Seen;
+use super::snapshot::Snapshot;
 
 /// Compiles. An exemption that is in force and seems not to be asked for any more ends only where the API server has `answered`
 /// so: an operator labels the object first and then writes the Namespace, and the watch of the Namespace may be the faster one.
 /// In the same way what installed an object counts as gone only where it has answered so.
 /// `unasked`, `awaited` and `missing` name what is to be confirmed. `unused` are volumes that nothing uses.
 pub fn compiled(
-    seen: &Seen,
+    seen: &Snapshot,
     labels: &ExemptLabels,
     origins: &OriginWatches,
     answered: &Answers,
@@ -45,20 +45,22 @@ pub fn compiled(
         // Until it is known, all stays as it is.
         for key in &unasked {
             match answered.of(seen, &Question::IsExempt(key.clone())) {
-                None | Some(Said::Yes | Said::Unknown) => exempt.insert(key.clone()),
-                Some(Said::Absent) => absent.insert(key.clone()),
-                Some(Said::No) => false,
+                None | Some(LabelAnswer::Yes | LabelAnswer::Unknown) => exempt.insert(key.clone()),
+                Some(LabelAnswer::Absent) => absent.insert(key.clone()),
+                Some(LabelAnswer::No) => false,
             };
         }
         for key in &awaited {
             match answered.of(seen, &Question::HasReturned(key.clone())) {
-                Some(Said::Yes) => exempt.insert(key.clone()),
-                None | Some(Said::Absent | Said::Unknown) => absent.insert(key.clone()),
-                Some(Said::No) => false,
+                Some(LabelAnswer::Yes) => exempt.insert(key.clone()),
+                None | Some(LabelAnswer::Absent | LabelAnswer::Unknown) => {
+                    absent.insert(key.clone())
+                }
+                Some(LabelAnswer::No) => false,
             };
         }
         let is_gone = |key: &&ObjectKey| {
-            answered.of(seen, &Question::IsThere((*key).clone())) == Some(Said::No)
+            answered.of(seen, &Question::IsThere((*key).clone())) == Some(LabelAnswer::No)
         };
         let missing_still = missing.iter().filter(|key| !is_gone(key));
         known.existing.extend(missing_still.cloned());
@@ -116,7 +118,7 @@ impl Question {
 /// not in it.
 #[derive(Debug)]
 struct Answer {
-    said: Said,
+    said: LabelAnswer,
     at: Instant,
     version: Option<String>,
 }
@@ -126,10 +128,10 @@ struct Answer {
 pub struct Answers(BTreeMap<Question, Answer>);
 
 /// Questions, each with the version of the Namespace that it is about, and the answer.
-pub type Answered = Vec<(Question, Option<String>, Said)>;
+pub type Answered = Vec<(Question, Option<String>, LabelAnswer)>;
 
 impl Answers {
-    fn of(&self, seen: &Seen, question: &Question) -> Option<Said> {
+    fn of(&self, seen: &Snapshot, question: &Question) -> Option<LabelAnswer> {
         let answer = self.0.get(question)?;
         let counts = answer.at.elapsed() < question.answered_for()
             && answer.version == version(seen, question);
@@ -146,7 +148,7 @@ impl Answers {
     }
 
     /// What is to be asked for this to be compiled for good, with the version of the Namespace that it is about.
-    pub fn wanting(&self, seen: &Seen, compiled: &Compiled) -> Vec<(Question, Option<String>)> {
+    pub fn wanting(&self, seen: &Snapshot, compiled: &Compiled) -> Vec<(Question, Option<String>)> {
         let unasked = compiled.unasked.iter().cloned().map(Question::IsExempt);
         let awaited = compiled.awaited.iter().cloned();
         let missing = compiled.missing.iter().cloned().map(Question::IsThere);
@@ -162,7 +164,7 @@ impl Answers {
     }
 }
 
-fn version(seen: &Seen, question: &Question) -> Option<String> {
+fn version(seen: &Snapshot, question: &Question) -> Option<String> {
     let namespace = seen.namespaces.get(question.namespace())?;
     namespace.resource_version()
 }
@@ -182,8 +184,10 @@ pub async fn ask(
                     Question::IsExempt(key) | Question::HasReturned(key) => {
                         labels.confirm(client, key).await
                     }
-                    Question::IsThere(key) if origins.confirm(client, key).await => Said::Yes,
-                    Question::IsThere(_) => Said::No,
+                    Question::IsThere(key) if origins.confirm(client, key).await => {
+                        LabelAnswer::Yes
+                    }
+                    Question::IsThere(_) => LabelAnswer::No,
                 };
                 (question, version, said)
             }
@@ -194,7 +198,7 @@ pub async fn ask(
 }
 
 fn once(
-    seen: &Seen,
+    seen: &Snapshot,
     exempt: &BTreeSet<ObjectKey>,
     absent: &BTreeSet<ObjectKey>,
     unused: &BTreeSet<ObjectKey>,

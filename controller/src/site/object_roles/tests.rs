@@ -51,7 +51,7 @@ async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!((in_force_in_shop(&bed).as_str(), bed.replicas()), ("", 0));
     assert_eq!(bed.status().revision, revision);
-    let told = events(&bed, "HeldBack");
+    let told = events(&bed, "Deferred");
     assert_eq!(told.len(), 1, "{told:?}");
 
     bed.order("up", "primary", &["peer-unknown"]);

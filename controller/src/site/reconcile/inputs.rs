@@ -7,30 +7,30 @@ use failover_core::api::{StepName, Transition};
 use failover_core::object::ObjectKey;
 use failover_core::object_roles::Compiled;
 use failover_core::transition::{
-    Act, Closing, Look, Observation, Whose, closing, decide, on_the_walk,
+    Act, Check, CheckOwner, Closing, Observation, closing, decide, in_transition,
 };
 use jiff::SignedDuration;
 
 use super::Reconciler;
-use crate::site::checks::{Moving, Scene};
-use crate::site::snapshot::Seen;
+use crate::site::checks::{CheckScope, Moving};
+use crate::site::snapshot::Snapshot;
 use crate::site::{failover_policies, object_roles};
 
 impl Reconciler {
     /// What is to be in force of single objects, and what there is to do for volumes that would close but are used.
-    pub(super) fn compiled(&mut self, seen: &Seen) -> (Compiled, Option<Closing>) {
+    pub(super) fn compiled(&mut self, seen: &Snapshot) -> (Compiled, Option<Closing>) {
         let compiled = self.compiled_with(seen, &BTreeSet::new());
         if compiled.closing.is_empty() {
             return (compiled, None);
         }
-        let observation = self.observation(seen, &compiled, &Whose::Nobody);
+        let observation = self.observation(seen, &compiled, &CheckOwner::Nobody);
         match closing(&observation, &compiled.closing) {
             Closing::Unused(unused) => (self.compiled_with(seen, &unused), None),
             more => (compiled, Some(more)),
         }
     }
 
-    fn compiled_with(&mut self, seen: &Seen, unused: &BTreeSet<ObjectKey>) -> Compiled {
+    fn compiled_with(&mut self, seen: &Snapshot, unused: &BTreeSet<ObjectKey>) -> Compiled {
         let labels = self.observer.exempt_labels();
         let origins = self.observer.origins();
         let compiled = object_roles::compiled(seen, labels, origins, &self.answers, unused);
@@ -47,16 +47,16 @@ impl Reconciler {
         compiled
     }
 
-    pub(super) fn decide(&self, seen: &Seen, compiled: &Compiled) -> Act {
-        decide(&self.observation(seen, compiled, &Whose::Site))
+    pub(super) fn decide(&self, seen: &Snapshot, compiled: &Compiled) -> Act {
+        decide(&self.observation(seen, compiled, &CheckOwner::Site))
     }
 
     /// What there is to decide on, on this behalf.
     pub(super) fn observation<'a>(
         &'a self,
-        seen: &'a Seen,
+        seen: &'a Snapshot,
         compiled: &'a Compiled,
-        whose: &Whose,
+        owner: &CheckOwner,
     ) -> Observation<'a> {
         Observation {
             site: &seen.site,
@@ -72,8 +72,8 @@ impl Reconciler {
             sweep: self.work.report(&seen.enrolled),
             sweep_progress: self.work.sweep_progress(),
             failing_sweep: self.work.failing_sweep(),
-            look: self.work.look_report(whose),
-            failing_look: self.work.failing_look(whose),
+            check: self.work.check_report(owner),
+            failing_check: self.work.failing_check(owner),
             deadlines: self.deadlines,
             sweep_every: SignedDuration::try_from(self.sweep_every).unwrap_or(SignedDuration::MAX),
             now: seen.at,
@@ -81,18 +81,18 @@ impl Reconciler {
     }
 }
 
-/// What the walk under way is about.
-pub(super) fn scene(seen: &Seen, compiled: &Compiled, look: &Look) -> Scene {
+/// What the transition under way is about.
+pub(super) fn check_scope(seen: &Snapshot, compiled: &Compiled, check: &Check) -> CheckScope {
     let status = seen.site.status.as_ref();
     let walk = status.and_then(|status| status.transition.as_ref());
     let to = walk.map_or(seen.site.spec.role, |walk| walk.to);
-    let volumes = match (look.at, to) {
+    let volumes = match (check.at, to) {
         (StepName::Replication, Role::Primary) => failover_policies::promoted(seen, compiled),
         _ => BTreeSet::new(),
     };
-    Scene {
+    CheckScope {
         to,
-        namespaces: on_the_walk(&seen.site, &seen.enrolled, look.at),
+        namespaces: in_transition(&seen.site, &seen.enrolled, check.at),
         moving: Moving::Layers(volumes),
         rules: seen.rules.clone(),
         terminating: seen.terminating.iter().cloned().collect(),

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use failover_core::NamespaceState;
 use failover_core::api::{Site, SiteStatus};
-use failover_core::object_roles::Held;
-use failover_core::transition::{Act, Deadlines, EnrolledNamespace, Look, Refusal, is_paused};
+use failover_core::object_roles::Deferred;
+use failover_core::transition::{
+    Act, Check, Deadlines, EnrolledNamespace, NamespaceRefusal, is_paused,
+};
 use failover_runtime::error_chain::causes;
 use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF, backoff};
 use jiff::Timestamp;
@@ -24,8 +26,8 @@ use crate::args::SiteArgs;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::role_lock::RoleLock;
-use crate::site::background::{Finished, Next, Work};
-use crate::site::checks::Looker;
+use crate::site::background::{Background, Finished, Next};
+use crate::site::checks::Checker;
 use crate::site::error::TurnError;
 use crate::site::failover_policies;
 use crate::site::informers::Caches;
@@ -35,7 +37,7 @@ use crate::site::namespaces::{self, NamespaceMeta};
 use crate::site::object_roles::{Answered, Answers};
 use crate::site::release;
 use crate::site::slot::Slot;
-use crate::site::snapshot::{Observer, Seen, Sight};
+use crate::site::snapshot::{Observed, Observer, Snapshot};
 use crate::site::webhook_replicas;
 use crate::sweep::Sweeper;
 
@@ -46,10 +48,10 @@ const SHORTEST_REST: Duration = Duration::from_millis(50);
 
 /// What a reconciler is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Dependencies {
     pub caches: Caches,
     pub sweeper: Sweeper,
-    pub looker: Looker,
+    pub checker: Checker,
     pub deadlines: Deadlines,
     pub events: Events,
     pub metrics: Metrics,
@@ -63,7 +65,7 @@ pub struct Parts {
     pub now: fn() -> Timestamp,
 }
 
-impl Parts {
+impl Dependencies {
     /// `name` is that of the process, for those who read what it says.
     pub fn new(
         client: &Client,
@@ -77,7 +79,7 @@ impl Parts {
         Self {
             caches: caches.clone(),
             sweeper: Sweeper::new(client.clone(), args.sweep_concurrency),
-            looker: Looker::new(client.clone(), args.waits.available_percent, now),
+            checker: Checker::new(client.clone(), args.waits.available_percent, now),
             deadlines: args.waits.deadlines(),
             events: Events::new(client.clone(), name),
             metrics: metrics.clone(),
@@ -94,7 +96,7 @@ impl Parts {
 pub struct Reconciler {
     client: Client,
     observer: Observer,
-    work: Work,
+    work: Background,
     deadlines: Deadlines,
     events: Events,
     metrics: Metrics,
@@ -104,18 +106,18 @@ pub struct Reconciler {
     sweep_every: Duration,
     now: fn() -> Timestamp,
     /// Namespaces that refused their roles when those were last written, and why.
-    refused: BTreeMap<String, Refusal>,
+    refused: BTreeMap<String, NamespaceRefusal>,
     /// What has been told to be held back, and still is.
-    told_held: BTreeSet<Held>,
+    told_held: BTreeSet<Deferred>,
     /// Statuses of policies that are being written.
-    policy_writes: Slot<failover_policies::Written>,
+    policy_writes: Slot<failover_policies::PolicyWrites>,
     /// Policies whose status could not be written, and when to try again.
     policies_put_off: BTreeMap<String, Instant>,
     /// Whether exemptions that seem to have ended have, and what installed an object is gone; and what was answered last.
     asking: Slot<Answered>,
     answers: Answers,
     /// Namespaces that have left, on the way out.
-    releasing: Slot<Result<namespaces::Written, TurnError>>,
+    releasing: Slot<Result<namespaces::NamespaceWrites, TurnError>>,
     release_not_before: Instant,
     release_backoff: backon::ExponentialBackoff,
     /// Leases of replicas that are long gone.
@@ -131,11 +133,11 @@ impl std::fmt::Debug for Reconciler {
 }
 
 impl Reconciler {
-    pub fn new(client: Client, parts: Parts) -> Self {
-        let Parts {
+    pub fn new(client: Client, parts: Dependencies) -> Self {
+        let Dependencies {
             caches,
             sweeper,
-            looker,
+            checker,
             deadlines,
             events,
             metrics,
@@ -149,7 +151,7 @@ impl Reconciler {
             leases: Api::namespaced(client.clone(), &lease_namespace),
             client,
             observer: Observer::new(caches, forget_after),
-            work: Work::new(sweeper, looker, metrics.clone(), now),
+            work: Background::new(sweeper, checker, metrics.clone(), now),
             deadlines,
             events,
             metrics,
@@ -204,21 +206,21 @@ impl Reconciler {
     async fn rest(&mut self, next: Next) {
         loop {
             let rested = tokio::select! {
-                finished = self.work.finish() => Rested::Work(finished),
-                written = self.policy_writes.finish() => Rested::PolicyWrites(written),
-                answers = self.asking.finish() => Rested::Answers(answers),
-                released = self.releasing.finish() => Rested::Released(released),
+                finished = self.work.finish() => Woken::Background(finished),
+                written = self.policy_writes.finish() => Woken::PolicyWrites(written),
+                answers = self.asking.finish() => Woken::Answers(answers),
+                released = self.releasing.finish() => Woken::Released(released),
                 // Nothing follows from that.
                 () = self.clearing.finish() => continue,
-                () = self.observer.changed() => Rested::Nothing,
-                () = tokio::time::sleep_until(next) => Rested::Nothing,
+                () = self.observer.changed() => Woken::Nothing,
+                () = tokio::time::sleep_until(next) => Woken::Nothing,
             };
             match rested {
-                Rested::Work(Some(finished)) => self.tell_of_sweep(&finished),
-                Rested::PolicyWrites(written) => self.wrote_policies(written),
-                Rested::Answers(answers) => self.answers.take_in(answers),
-                Rested::Released(released) => self.released(released),
-                Rested::Work(None) | Rested::Nothing => {}
+                Woken::Background(Some(finished)) => self.tell_of_sweep(&finished),
+                Woken::PolicyWrites(written) => self.wrote_policies(written),
+                Woken::Answers(answers) => self.answers.take_in(answers),
+                Woken::Released(released) => self.released(released),
+                Woken::Background(None) | Woken::Nothing => {}
             }
             return;
         }
@@ -226,15 +228,15 @@ impl Reconciler {
 
     async fn turn(&mut self) -> Result<Next, TurnError> {
         let now = Instant::now();
-        let seen = match self.observer.look(now, (self.now)()) {
-            Sight::Seen(seen) => *seen,
-            Sight::NoSite => {
+        let seen = match self.observer.observe(now, (self.now)()) {
+            Observed::Snapshot(seen) => *seen,
+            Observed::NoSite => {
                 self.work.forget();
                 self.releasing.stop();
                 self.metrics.forget_site();
                 return Ok(now + self.sweep_every);
             }
-            Sight::Unreadable => {
+            Observed::Unreadable => {
                 self.work.stop();
                 self.releasing.stop();
                 self.metrics.reconcile_errors.inc();
@@ -257,16 +259,16 @@ impl Reconciler {
             }
             Act::Sweep { revision, layers } => {
                 self.tell(&seen, &compiled);
-                self.walk_policies(&seen, &compiled);
+                self.advance_policies(&seen, &compiled);
                 let next = self.work.sweep(&seen, revision, layers);
                 Ok(earliest(next, seen.live.until))
             }
-            Act::Look(look) => {
+            Act::Check(check) => {
                 self.tell(&seen, &compiled);
-                self.walk_policies(&seen, &compiled);
+                self.advance_policies(&seen, &compiled);
                 let next = self
                     .work
-                    .look(look, |look| inputs::scene(&seen, &compiled, look));
+                    .check(check, |check| inputs::check_scope(&seen, &compiled, check));
                 let next = next.unwrap_or(now + self.sweep_every);
                 Ok(earliest(next, seen.live.until))
             }
@@ -277,12 +279,13 @@ impl Reconciler {
                         .start(webhook_replicas::clear_away(leases, forgotten));
                 }
                 self.tell(&seen, &compiled);
-                let mut policies = self.walk_policies(&seen, &compiled);
+                let mut policies = self.advance_policies(&seen, &compiled);
                 policies.also(closing);
-                // What they wait for is looked at where the site has nothing to do.
-                let put_off = if let Some(look) = self.work.next_look(policies.looks) {
-                    let scene = |look: &Look| failover_policies::scene(&seen, &compiled, look);
-                    self.work.look(look, scene)
+                // What they wait for is checked where the site has nothing to do.
+                let put_off = if let Some(check) = self.work.next_check(policies.checks) {
+                    let check_scope =
+                        |check: &Check| failover_policies::check_scope(&seen, &compiled, check);
+                    self.work.check(check, check_scope)
                 } else {
                     self.work.stop();
                     None
@@ -313,7 +316,7 @@ impl Reconciler {
 
     async fn label(
         &mut self,
-        seen: &Seen,
+        seen: &Snapshot,
         desired: Vec<EnrolledNamespace>,
     ) -> Result<(), TurnError> {
         let role_lock = self.role_lock.clone();
@@ -342,7 +345,7 @@ impl Reconciler {
 
     /// Takes our state off Namespaces that have left. On a primary what is recorded on their objects is given back first:
     /// afterwards nobody would. Returns when to try again what has failed.
-    fn release(&mut self, seen: &Seen) -> Option<Instant> {
+    fn release(&mut self, seen: &Snapshot) -> Option<Instant> {
         let released = seen.released();
         if is_paused(&seen.site, seen.at) {
             self.releasing.stop();
@@ -364,7 +367,7 @@ impl Reconciler {
         None
     }
 
-    fn released(&mut self, released: Result<namespaces::Written, TurnError>) {
+    fn released(&mut self, released: Result<namespaces::NamespaceWrites, TurnError>) {
         let failed = released.and_then(|written| self.take_in(written));
         match failed {
             Ok(()) => self.release_backoff = backoff(),
@@ -393,7 +396,7 @@ impl Reconciler {
         self.take_in(written)
     }
 
-    fn take_in(&mut self, written: namespaces::Written) -> Result<(), TurnError> {
+    fn take_in(&mut self, written: namespaces::NamespaceWrites) -> Result<(), TurnError> {
         for (replaced, answer) in written.answers {
             self.observer.wrote_namespace(&replaced, answer);
         }
@@ -405,20 +408,23 @@ impl Reconciler {
 }
 
 /// What a rest has come to.
-enum Rested {
-    Work(Option<Finished>),
-    PolicyWrites(failover_policies::Written),
+enum Woken {
+    Background(Option<Finished>),
+    PolicyWrites(failover_policies::PolicyWrites),
     Answers(Answered),
-    Released(Result<namespaces::Written, TurnError>),
+    Released(Result<namespaces::NamespaceWrites, TurnError>),
     Nothing,
 }
 
 /// Why a Namespace refuses to be written; nothing where it has only changed meanwhile, or the API server is away.
-fn refusal((namespace, error): &(String, kube::Error), at: Timestamp) -> Option<(String, Refusal)> {
+fn refusal(
+    (namespace, error): &(String, kube::Error),
+    at: Timestamp,
+) -> Option<(String, NamespaceRefusal)> {
     match error {
         kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 409 => {
             let why = status.message.clone();
-            Some((namespace.clone(), Refusal { why, at }))
+            Some((namespace.clone(), NamespaceRefusal { why, at }))
         }
         _ => None,
     }

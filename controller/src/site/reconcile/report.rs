@@ -1,9 +1,9 @@
-//! What is told, apart from the site's own journal: events, and the journals of policies.
+//! What is reported beside the site's own journal: Events, and the journals of FailoverPolicies.
 
 use std::collections::BTreeSet;
 
 use failover_core::object_roles::Compiled;
-use failover_core::transition::{Whose, is_paused};
+use failover_core::transition::{CheckOwner, is_paused};
 use failover_runtime::kube::retry::{LONGEST_BACKOFF, SHORTEST_BACKOFF};
 use kube::Resource as _;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::metrics::GuardLabels;
 use crate::site::background::Finished;
 use crate::site::failover_policies;
 use crate::site::journal::messages::{self, Journal};
-use crate::site::snapshot::{Seen, Sight};
+use crate::site::snapshot::{Observed, Snapshot};
 
 impl Reconciler {
     pub(super) fn count_guards(&self, before: Journal<'_>, after: Journal<'_>) {
@@ -27,7 +27,7 @@ impl Reconciler {
     }
 
     /// Tells the site what is held back.
-    pub(super) fn tell(&mut self, seen: &Seen, compiled: &Compiled) {
+    pub(super) fn tell(&mut self, seen: &Snapshot, compiled: &Compiled) {
         if is_paused(&seen.site, seen.at) {
             return;
         }
@@ -39,23 +39,29 @@ impl Reconciler {
             .publish(&seen.site.object_ref(&()), &news, seen.at);
     }
 
-    /// Tells policies what became of them, and moves the walks of those that order a state on as far as the world allows.
+    /// Tells policies what became of them, and moves the transitions of those that order a state on as far as the world allows.
     /// Returns what is left to do for them.
-    pub(super) fn walk_policies(
+    pub(super) fn advance_policies(
         &mut self,
-        seen: &Seen,
+        seen: &Snapshot,
         compiled: &Compiled,
-    ) -> failover_policies::Decided {
+    ) -> failover_policies::PolicyDecisions {
         let names: BTreeSet<String> = seen
             .policies
             .iter()
             .map(|p| failover_policies::name_of(p))
             .collect();
-        self.work.keep_looks(|name| names.contains(name));
-        let observation = self.observation(seen, compiled, &Whose::Site);
-        let look_of = |whose: &Whose| (self.work.look_report(whose), self.work.failing_look(whose));
+        self.work.keep_checks(|name| names.contains(name));
+        let observation = self.observation(seen, compiled, &CheckOwner::Site);
+        let check_of = |owner: &CheckOwner| {
+            (
+                self.work.check_report(owner),
+                self.work.failing_check(owner),
+            )
+        };
         let results = &compiled.policies;
-        let mut decided = failover_policies::decide(&seen.policies, results, &observation, look_of);
+        let mut decided =
+            failover_policies::decide(&seen.policies, results, &observation, check_of);
         let now = Instant::now();
         self.policies_put_off.retain(|_, until| *until > now);
         decided.not_before = self.policies_put_off.values().min().copied();
@@ -74,7 +80,7 @@ impl Reconciler {
     }
 
     /// What came of it. There is more to do then, but first of all for the site: the journal says what is to be in force.
-    pub(super) fn wrote_policies(&mut self, written: failover_policies::Written) {
+    pub(super) fn wrote_policies(&mut self, written: failover_policies::PolicyWrites) {
         let now = Instant::now();
         let conflicts = written.conflicts.into_iter();
         let failed = written.failed.into_iter();
@@ -88,7 +94,7 @@ impl Reconciler {
             let after = answer.status.clone().unwrap_or_default();
             let (before, after) = (Journal::of_policy(&before), Journal::of_policy(&after));
             self.count_guards(before, after);
-            let news = messages::of_walk(before, after);
+            let news = messages::of_transition(before, after);
             self.events
                 .publish(&replaced.object_ref(&()), &news, (self.now)());
             self.observer.wrote_policy(&replaced, answer);
@@ -97,7 +103,7 @@ impl Reconciler {
 
     /// What a sweep corrected outside a transition; those have news of their own.
     pub(super) fn tell_of_sweep(&mut self, finished: &Finished) {
-        let Sight::Seen(seen) = self.observer.look(Instant::now(), finished.at) else {
+        let Observed::Snapshot(seen) = self.observer.observe(Instant::now(), finished.at) else {
             return;
         };
         let status = seen.site.status.as_ref();

@@ -70,7 +70,7 @@ impl Schedule {
         Timestamp::from_second(second).ok()
     }
 
-    /// The run that starts at once when a CronJob is looked at that ran last, or was created, at `last`.
+    /// The run that starts at once when a CronJob is checked that ran last, or was created, at `last`.
     pub fn missed(&self, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let first = self.next(last)?;
         if now < first {

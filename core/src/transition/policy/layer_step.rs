@@ -1,7 +1,7 @@
 //! A step that moves layers of a policy's objects: what the journal has ordered comes into force, enforcers see it, a sweep finds
 //! that the objects agree. The acts are the site's own.
 
-use super::{Subject, is_of};
+use super::{PolicySubject, is_of};
 use crate::api::{Blocked, ManagedKind, ManagedResourceReason, SiteStatus, Step, StepActivity};
 use crate::guards::{GuardId, Overrides};
 use crate::object_roles::ResourceResult;
@@ -11,7 +11,7 @@ use crate::transition::step::{StepOutcome, begun, count, later};
 use crate::transition::unverified::{Unverified, unverified};
 use crate::transition::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, SWEEP_RETRY};
 
-impl Subject<'_> {
+impl PolicySubject<'_> {
     /// What is left to do once layers are ordered: their objects' roles come into force, enforcers see them, a sweep finds that
     /// the objects agree.
     pub(super) fn go_on(

@@ -1,9 +1,9 @@
-//! The walk of a FailoverPolicy with a `desiredState`: its objects move on their own, through the same steps as a site.
+//! The transition of a FailoverPolicy with a `desiredState`: its objects move on their own, through the same steps as a site.
 //!
 //! ```text
 //!   decide_policy(observation, policy, what compile made of it)
 //!        ├─► WriteStatus   the journal, before anything is done: which layers of its objects are ordered
-//!        ├─► Look          at what a step waits for, of its objects alone
+//!        ├─► Check         what a step waits for, of its objects alone
 //!        └─► Wait          until something changes, or a time
 //! ```
 //!
@@ -11,8 +11,8 @@
 //! it labels, waits for the enforcers and sweeps, for all policies together. While the site itself walks, policies stand still
 //! where they are.
 //!
-//! A walk begins where an object does not stand as the policy orders, whatever the reason: a new order, an object that was
-//! added to it, one that somebody has let go. What stands so already is not moved back meanwhile. So a walk that is turned round,
+//! A transition begins where an object does not stand as the policy orders, whatever the reason: a new order, an object that was
+//! added to it, one that somebody has let go. What stands so already is not moved back meanwhile. So a transition that is turned round,
 //! or that is about other objects than it was when it was journalled, simply begins again: guards first, and no layer ordered.
 //!
 //! [`decide`]: super::decide
@@ -28,13 +28,13 @@ use super::journal::{begin, go_on_waiting, record, requested};
 use super::step::{StepOutcome, count, later};
 use super::step_loop::{self, Advanced};
 use super::steps::{Task, task};
-use super::{Act, Look, Observation, Whose, check_step, is_paused, walking};
+use super::{Act, Check, CheckOwner, Observation, check_step, is_paused, walking};
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, Step, StepActivity, StepName,
     StepState, Transition,
 };
 use crate::guards::Overrides;
-use crate::namespace::Standing;
+use crate::namespace::ObjectStanding;
 use crate::object::ObjectKey;
 use crate::object_roles::{PolicyResult, ResourceResult};
 use crate::role::{Layer, Role, Roles};
@@ -44,13 +44,13 @@ use crate::role::{Layer, Role, Roles};
 pub enum PolicyAct {
     /// Write the status, with the resourceVersion it was decided on.
     WriteStatus(Box<FailoverPolicyStatus>),
-    /// Look at what a step waits for.
-    Look(Look),
+    /// Check what a step waits for.
+    Check(Check),
     /// Nothing, until something changes or until this time.
     Wait { until: Timestamp },
 }
 
-/// Decides what to do next for a policy. `observation.look` is the last look that was made for it.
+/// Decides what to do next for a policy. `observation.check` is the last check that was made for it.
 pub fn decide_policy(
     observation: &Observation<'_>,
     policy: &FailoverPolicy,
@@ -58,7 +58,7 @@ pub fn decide_policy(
 ) -> PolicyAct {
     let before = policy.status.clone().unwrap_or_default();
     let mut status = before.clone();
-    let subject = Subject {
+    let subject = PolicySubject {
         observation,
         policy,
         result,
@@ -75,7 +75,7 @@ pub fn decide_policy(
         return PolicyAct::WriteStatus(Box::new(status));
     }
     match act {
-        Some(Act::Look(look)) => PolicyAct::Look(look),
+        Some(Act::Check(check)) => PolicyAct::Check(check),
         Some(Act::Wait { until }) => PolicyAct::Wait { until },
         // These are the site's: it sweeps when it is time to.
         Some(Act::WriteStatus(_) | Act::Label(_) | Act::Sweep { .. }) | None => PolicyAct::Wait {
@@ -104,13 +104,13 @@ pub fn promoting<'a>(
 
 /// A policy, and everything that decides about it.
 #[derive(Clone, Copy, Debug)]
-struct Subject<'a> {
+struct PolicySubject<'a> {
     observation: &'a Observation<'a>,
     policy: &'a FailoverPolicy,
     result: &'a PolicyResult,
 }
 
-impl Subject<'_> {
+impl PolicySubject<'_> {
     /// Brings `status` to what is so now, and returns what to do once that is written.
     fn next(&self, status: &mut FailoverPolicyStatus) -> Option<Act> {
         let site = self.observation.site.status.as_ref()?;
@@ -150,7 +150,7 @@ impl Subject<'_> {
         Some(ended)
     }
 
-    /// Starts a walk where the policy orders another one than is journalled, or an object does not stand as it orders.
+    /// Starts a transition where the policy orders another one than is journalled, or an object does not stand as it orders.
     fn start_if_ordered(&self, desired: Role, status: &mut FailoverPolicyStatus) {
         let (spec, generation) = (&self.policy.spec, self.policy.metadata.generation);
         let counted = |id: &String| {
@@ -224,7 +224,7 @@ impl Subject<'_> {
     /// Whether all that it names stand so.
     fn stands(&self, role: Role) -> bool {
         let mut resources = self.result.resources.iter();
-        resources.all(|found| found.stands == Some(Standing::Ruled(role)))
+        resources.all(|found| found.stands == Some(ObjectStanding::Ruled(role)))
     }
 
     /// Goes through the steps of its transition. `None`: the last one is done.
@@ -261,13 +261,13 @@ impl Subject<'_> {
         let resources = self.result.resources.iter();
         resources.filter(move |found| {
             let elsewhere = match found.stands {
-                Some(Standing::Ruled(role)) => Some(role) != desired,
+                Some(ObjectStanding::Ruled(role)) => Some(role) != desired,
                 // Where nothing reaches it, it is live; of a volume nobody knows.
-                Some(Standing::Free) => {
+                Some(ObjectStanding::Free) => {
                     desired == Some(Role::Secondary) || found.layer == Some(Layer::Volumes)
                 }
                 // Its namespace is only just being taken over.
-                Some(Standing::Unknown) | None => false,
+                Some(ObjectStanding::Unknown) | None => false,
             };
             elsewhere && found.refused.is_none()
         })
@@ -280,7 +280,7 @@ impl Subject<'_> {
 
 /// The steps of a policy's transition.
 struct PolicySteps<'a> {
-    subject: &'a Subject<'a>,
+    subject: &'a PolicySubject<'a>,
     site: &'a SiteStatus,
     transition: &'a mut Transition,
     overrides: Overrides,
@@ -316,17 +316,21 @@ impl step_loop::Subject for PolicySteps<'_> {
     fn work(&mut self, index: usize, task: Task) -> StepOutcome {
         let (observation, site) = (self.subject.observation, self.site);
         let step = &self.transition.steps[index];
-        let look = Look {
+        let check = Check {
             at: step.name,
             revision: site.revision,
             transition: self.transition.id.clone(),
-            whose: Whose::Policy(self.subject.name()),
+            owner: CheckOwner::Policy(self.subject.name()),
         };
         let overrides = &self.overrides;
         match task {
-            Task::Ask => check_step::ask(observation, site, self.transition, look, step, overrides),
+            Task::Ask => {
+                check_step::ask(observation, site, self.transition, check, step, overrides)
+            }
             Task::Move(layers) => self.subject.go_on(layers, site, step, overrides),
-            Task::Wait(guard) => check_step::go_on(observation, site, look, step, guard, overrides),
+            Task::Wait(guard) => {
+                check_step::go_on(observation, site, check, step, guard, overrides)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Subject;
+use super::PolicySubject;
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, ManagedResourceReason, ManagedResourceStatus, Phase,
     StepActivity, StepName, StepState, condition,
@@ -23,7 +23,7 @@ enum Enforced<'a> {
 }
 
 /// Brings what is said of each object, and of all together, to what is so now. Times move only where something has changed.
-pub(super) fn tell(subject: &Subject<'_>, status: &mut FailoverPolicyStatus) {
+pub(super) fn tell(subject: &PolicySubject<'_>, status: &mut FailoverPolicyStatus) {
     let (policy, result, now) = (subject.policy, subject.result, subject.observation.now);
     let site = subject.observation.site.status.as_ref();
     let report = subject
@@ -85,7 +85,7 @@ pub(super) fn tell(subject: &Subject<'_>, status: &mut FailoverPolicyStatus) {
     status.conditions = vec![ready];
 }
 
-/// Reason and message of a walk that is under way.
+/// Reason and message of a transition that is under way.
 fn walk(status: &FailoverPolicyStatus) -> Option<(&'static str, String)> {
     let transition = status.transition.as_ref()?;
     let mut steps = transition.steps.iter();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::api::{Mode, Transition};
-use crate::guards::Asked;
+use crate::guards::Applicability;
 use crate::transition::steps;
 
 fn page() -> String {
@@ -12,7 +12,7 @@ fn page() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The steps of a walk as the page writes them.
+/// The steps of a transition as the page writes them.
 fn walk(to: Role) -> String {
     let transition = Transition {
         id: "r1".into(),
@@ -105,8 +105,8 @@ fn the_page_explains_every_guard_and_how_it_is_overridden() {
             .next()
             .unwrap();
         let expected = match when {
-            Asked::AtTheStart => "Asked before anything moves",
-            Asked::OnTheWay => "Asked on the way",
+            Applicability::AtTheStart => "Asked before anything moves",
+            Applicability::OnTheWay => "Asked on the way",
         };
         assert_eq!(place, expected, "{guard}");
         for row in ["| holds |", "| protects from |", "| look at |"] {

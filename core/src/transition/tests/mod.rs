@@ -1,4 +1,4 @@
-//! The walk, driven by a small model of a cluster.
+//! The transition, driven by a small model of a cluster.
 
 mod documented;
 mod later_version;
@@ -108,7 +108,7 @@ fn what_comes_to_a_secondary_is_walked_there_while_the_rest_stays_as_it_is() {
     assert_eq!(world.roles()[0].workloads, secondary);
     assert_eq!(world.status().namespaces, ["blog", "shop"]);
     world.in_the_way.clear();
-    world.now += LOOK_AGAIN.1;
+    world.now += CHECK_AGAIN.1;
     world.settle();
     assert_eq!(volumes(&world), [secondary; 3]);
     assert_eq!(world.status().namespaces, ["api", "blog", "shop"]);
@@ -135,7 +135,7 @@ fn what_comes_in_the_middle_of_a_walk_waits_for_its_end() {
         Some(world.status().revision)
     );
     world.in_the_way.clear();
-    world.now += LOOK_AGAIN.1;
+    world.now += CHECK_AGAIN.1;
     world.settle();
     let history = &world.status().history;
     assert_eq!(history[1].id, "r1");

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::shop::{ALL, PEER, RELEASE, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
 use crate::api::ManagedResourceReason;
-use crate::namespace::Standing;
+use crate::namespace::ObjectStanding;
 
 /// A demotion of all of it that waits for a pod.
 fn waiting_for_pods() -> (Shop, usize) {
@@ -58,7 +58,10 @@ fn its_promotion_asks_for_the_peer_and_goes_the_other_way() {
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Primary, None);
     shop.settle();
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    assert_eq!(
+        shop.standings(),
+        [ObjectStanding::Ruled(Role::Secondary); 4]
+    );
     let (ready, reason, message) = shop.ready(policy);
     assert_eq!((ready, reason), ("False", "Stalled"));
     assert!(
@@ -83,10 +86,16 @@ fn what_a_request_overrode_once_it_does_not_override_again() {
     shop.settle();
     shop.order(policy, Role::Secondary, request);
     shop.settle();
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    assert_eq!(
+        shop.standings(),
+        [ObjectStanding::Ruled(Role::Secondary); 4]
+    );
     shop.order(policy, Role::Primary, request);
     shop.settle();
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    assert_eq!(
+        shop.standings(),
+        [ObjectStanding::Ruled(Role::Secondary); 4]
+    );
     assert_eq!(shop.status(policy).phase, Some(Phase::Stalled));
 }
 
@@ -100,11 +109,17 @@ fn its_volumes_wait_for_its_pods_until_an_override_that_gives_up_waiting() {
         (reason, message),
         ("Stalled", "pods-running (shop/things/web-1): is in the way")
     );
-    assert_eq!(shop.standings()[VOLUME], Standing::Ruled(Role::Primary));
+    assert_eq!(
+        shop.standings()[VOLUME],
+        ObjectStanding::Ruled(Role::Primary)
+    );
 
     shop.order(policy, Role::Secondary, Some(("r1", &["pods-running"])));
     shop.settle();
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    assert_eq!(
+        shop.standings(),
+        [ObjectStanding::Ruled(Role::Secondary); 4]
+    );
     let outcomes: Vec<_> = shop
         .status(policy)
         .history
@@ -120,8 +135,9 @@ fn turned_round_in_the_middle_it_goes_back_from_where_it_is() {
     shop.stood.clear();
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Primary); 4]);
-    let volume = |standings: &[Standing; 4]| standings[VOLUME] == Standing::Ruled(Role::Primary);
+    assert_eq!(shop.standings(), [ObjectStanding::Ruled(Role::Primary); 4]);
+    let volume =
+        |standings: &[ObjectStanding; 4]| standings[VOLUME] == ObjectStanding::Ruled(Role::Primary);
     assert!(shop.stood.iter().all(volume), "{:?}", shop.stood);
 }
 
@@ -138,9 +154,10 @@ fn an_object_that_is_added_walks_while_the_others_stay() {
     assert_eq!(shop.status(policy).phase, Some(Phase::Stalled));
     shop.order(policy, Role::Primary, Some(("r2", PEER)));
     shop.settle();
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Primary); 4]);
-    let live =
-        |s: &[Standing; 4]| s[VOLUME] == s[WORKLOAD] && s[VOLUME] == Standing::Ruled(Role::Primary);
+    assert_eq!(shop.standings(), [ObjectStanding::Ruled(Role::Primary); 4]);
+    let live = |s: &[ObjectStanding; 4]| {
+        s[VOLUME] == s[WORKLOAD] && s[VOLUME] == ObjectStanding::Ruled(Role::Primary)
+    };
     assert!(shop.stood.iter().all(live), "{:?}", shop.stood);
 }
 
@@ -160,11 +177,14 @@ fn an_object_that_is_added_behind_the_walk_is_waited_for() {
     shop.name(policy, ALL);
     shop.settle();
     let [volume, workload, ..] = shop.standings();
-    assert_eq!(workload, Standing::Ruled(Role::Secondary));
-    assert_eq!(volume, Standing::Ruled(Role::Primary));
+    assert_eq!(workload, ObjectStanding::Ruled(Role::Secondary));
+    assert_eq!(volume, ObjectStanding::Ruled(Role::Primary));
     shop.world.in_the_way.clear();
     shop.later(10);
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    assert_eq!(
+        shop.standings(),
+        [ObjectStanding::Ruled(Role::Secondary); 4]
+    );
 }
 
 #[test]
@@ -195,12 +215,15 @@ fn of_two_that_promote_what_both_name_the_faster_waits_and_says_for_whom() {
     shop.order(slow, Role::Primary, None);
     shop.settle();
     shop.later(31);
-    assert_eq!(shop.standings()[WORKLOAD], Standing::Ruled(Role::Secondary));
+    assert_eq!(
+        shop.standings()[WORKLOAD],
+        ObjectStanding::Ruled(Role::Secondary)
+    );
     let message = shop.ready(fast).2;
     assert!(message.contains("another FailoverPolicy"), "{message}");
     shop.order(slow, Role::Primary, Some(("r2", PEER)));
     shop.later(1);
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Primary); 4]);
+    assert_eq!(shop.standings(), [ObjectStanding::Ruled(Role::Primary); 4]);
 }
 
 #[test]
@@ -250,8 +273,8 @@ fn once_nothing_orders_them_to_be_live_volumes_close_after_all_else_when_nothing
     shop.delete_policies();
     shop.settle();
     shop.later(600);
-    let mut stands = [Standing::Ruled(Role::Secondary); 4];
-    stands[VOLUME] = Standing::Ruled(Role::Primary);
+    let mut stands = [ObjectStanding::Ruled(Role::Secondary); 4];
+    stands[VOLUME] = ObjectStanding::Ruled(Role::Primary);
     assert_eq!(shop.standings(), stands);
     let held = shop.compiled(&BTreeSet::new()).held;
     assert!(
@@ -262,7 +285,10 @@ fn once_nothing_orders_them_to_be_live_volumes_close_after_all_else_when_nothing
     );
     shop.world.in_the_way.clear();
     shop.later(5);
-    assert_eq!(shop.standings(), [Standing::Ruled(Role::Secondary); 4]);
+    assert_eq!(
+        shop.standings(),
+        [ObjectStanding::Ruled(Role::Secondary); 4]
+    );
 }
 
 #[test]
@@ -272,7 +298,7 @@ fn what_was_seen_of_volumes_too_long_ago_closes_none() {
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
     shop.delete_policies();
-    // Until it has been looked at what uses them; then nothing comes about for a while.
+    // Until it has been checked what uses them; then nothing comes about for a while.
     while shop.closing_look.is_none() {
         shop.turn();
     }
@@ -281,5 +307,8 @@ fn what_was_seen_of_volumes_too_long_ago_closes_none() {
         .in_the_way
         .insert(StepName::PodsGone, vec!["web-1"]);
     shop.settle();
-    assert_eq!(shop.standings()[VOLUME], Standing::Ruled(Role::Primary));
+    assert_eq!(
+        shop.standings()[VOLUME],
+        ObjectStanding::Ruled(Role::Primary)
+    );
 }

@@ -1,4 +1,4 @@
-//! FailoverPolicies where something changes behind their walk.
+//! FailoverPolicies where something changes behind their transition.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use jiff::SignedDuration;
 use super::shop::{ALL, PEER, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
 use crate::api::{Blocked, Mode};
-use crate::namespace::{Enforcement, Standing};
+use crate::namespace::{Enforcement, ObjectStanding};
 use crate::object::ObjectKey;
-use crate::transition::{Closing, LookReport, closing};
+use crate::transition::{CheckReport, Closing, closing};
 
 fn in_way(shop: &mut Shop, at: StepName) {
     shop.world.in_the_way.insert(at, vec!["x"]);
 }
 
-const PRIMARY: Standing = Standing::Ruled(Role::Primary);
-const SECONDARY: Standing = Standing::Ruled(Role::Secondary);
+const PRIMARY: ObjectStanding = ObjectStanding::Ruled(Role::Primary);
+const SECONDARY: ObjectStanding = ObjectStanding::Ruled(Role::Secondary);
 
 #[test]
 fn a_conflict_that_goes_behind_the_walk_turns_no_volume_under_its_pods() {
@@ -32,7 +32,7 @@ fn a_conflict_that_goes_behind_the_walk_turns_no_volume_under_its_pods() {
     in_way(&mut shop, StepName::PodsGone);
     // Somebody deletes the other policy.
     shop.policies.remove(b);
-    shop.looks.remove(b);
+    shop.checks.remove(b);
     shop.settle();
     assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.stood);
 }
@@ -131,15 +131,15 @@ fn a_look_that_began_before_an_edit_lets_no_volume_turn() {
     let a = shop.policy("a", &[WORKLOAD]);
     shop.order(a, Role::Secondary, None);
     shop.settle();
-    let look = shop.looks[a].clone().unwrap().look;
-    // A look begins (at what the policy named until now), then the volume is added.
+    let check = shop.checks[a].clone().unwrap().check;
+    // A check begins (at what the policy named until now), then the volume is added.
     shop.name(a, &[VOLUME, WORKLOAD]);
-    shop.looks[a] = None;
+    shop.checks[a] = None;
     shop.turn();
     shop.world.now += SignedDuration::from_secs(1);
     // It ends: of the old objects nothing is in the way any more.
-    shop.looks[a] = Some(LookReport {
-        look,
+    shop.checks[a] = Some(CheckReport {
+        check,
         total: 1,
         left: 0,
         blocked: vec![],
@@ -155,7 +155,7 @@ fn what_no_rule_reached_so_far_is_not_promoted_without_guards() {
     let mut shop = Shop::new(Role::Secondary);
     shop.world.namespaces[0].state.enforcement = Some(Enforcement::Policy);
     shop.settle();
-    assert_eq!(shop.standings(), [Standing::Free; 4]);
+    assert_eq!(shop.standings(), [ObjectStanding::Free; 4]);
     let a = shop.policy("a", ALL);
     // No request, nobody has said anything of the peer.
     shop.order(a, Role::Primary, None);
@@ -261,11 +261,11 @@ fn a_volume_that_waits_to_close_is_not_kept_by_another() {
     };
     let volumes: BTreeSet<_> = [key("free"), key("used")].into();
     let observation = shop.world.observation(None);
-    let Closing::Look(look) = closing(&observation, &volumes) else {
+    let Closing::Check(check) = closing(&observation, &volumes) else {
         panic!()
     };
-    let report = LookReport {
-        look,
+    let report = CheckReport {
+        check,
         total: 2,
         left: 1,
         blocked: vec![Blocked {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::shop::{ALL, PEER, ROUTE, Shop, VOLUME, WORKLOAD};
 use super::*;
 use crate::RuleSet;
-use crate::namespace::{ExemptLabel, Standing};
+use crate::namespace::{ExemptLabel, ObjectStanding};
 
 /// What happens to a controller and its cluster.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ struct Truth {
     pods: bool,
     /// The volume is what it is to be.
     confirmed: bool,
-    standings: [Standing; 4],
+    standings: [ObjectStanding; 4],
 }
 
 impl Truth {
@@ -60,7 +60,7 @@ impl Truth {
         }
     }
 
-    /// A turn, in which the site and the policies each see what their walks are about.
+    /// A turn, in which the site and the policies each see what their transitions are about.
     fn turn(&mut self, shop: &mut Shop) -> Result<bool, TestCaseError> {
         let rules = RuleSet::built_in();
         let follows = |resource: &str, name: &str| {
@@ -157,12 +157,12 @@ fn come_back(shop: &mut Shop, truth: &mut Truth) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn is_live(standing: Standing) -> bool {
-    standing == Standing::Ruled(Role::Primary)
+fn is_live(standing: ObjectStanding) -> bool {
+    standing == ObjectStanding::Ruled(Role::Primary)
 }
 
-fn is_closed(standing: Standing) -> bool {
-    standing == Standing::Ruled(Role::Secondary)
+fn is_closed(standing: ObjectStanding) -> bool {
+    standing == ObjectStanding::Ruled(Role::Secondary)
 }
 
 proptest! {
@@ -189,8 +189,8 @@ proptest! {
                 }
                 Event::Crash => {
                     shop.world.sweep = None;
-                    shop.world.look = None;
-                    shop.looks.fill(None);
+                    shop.world.check = None;
+                    shop.checks.fill(None);
                     shop.closing_look = None;
                 }
                 Event::Order(policy, role, over) => order(&mut shop, policy, role, over, &mut orders),
@@ -224,7 +224,7 @@ proptest! {
             }
         }
         if let Some(role) = role {
-            prop_assert_eq!(shop.standings(), [Standing::Ruled(role); 4], "{:?}", shop.ready(0));
+            prop_assert_eq!(shop.standings(), [ObjectStanding::Ruled(role); 4], "{:?}", shop.ready(0));
             prop_assert_eq!(shop.status(0).phase, Some(Phase::Stable));
         }
     }

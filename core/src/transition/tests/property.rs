@@ -58,7 +58,7 @@ proptest! {
                 }
                 Event::Crash => {
                     world.sweep = None;
-                    world.look = None;
+                    world.check = None;
                 }
                 Event::Order(role) if role != world.site.spec.role => {
                     orders += 1;

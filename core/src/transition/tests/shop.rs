@@ -8,11 +8,11 @@ use serde_json::json;
 use super::World;
 use crate::RuleSet;
 use crate::api::{FailoverPolicy, FailoverPolicySpec, FailoverPolicyStatus, RoleRequest};
-use crate::namespace::{ExemptLabel, Standing};
+use crate::namespace::{ExemptLabel, ObjectStanding};
 use crate::object::ObjectKey;
 use crate::object_roles::{Compiled, Inputs, compile};
 use crate::role::Role;
-use crate::transition::{Act, Closing, LookReport, PolicyAct, closing, decide_policy, promoting};
+use crate::transition::{Act, CheckReport, Closing, PolicyAct, closing, decide_policy, promoting};
 
 /// An application of one object a layer.
 pub(super) const WEB: [(&str, &str, &str); 4] = [
@@ -31,12 +31,12 @@ pub(super) const ROUTE: usize = 3;
 pub(super) struct Shop {
     pub(super) world: World,
     pub(super) policies: Vec<FailoverPolicy>,
-    /// The last look of each policy.
-    pub(super) looks: Vec<Option<LookReport>>,
+    /// The last check of each policy.
+    pub(super) checks: Vec<Option<CheckReport>>,
     /// The last one at volumes that nothing orders to be live any more.
-    pub(super) closing_look: Option<LookReport>,
+    pub(super) closing_look: Option<CheckReport>,
     /// How the objects have stood, whenever that changed.
-    pub(super) stood: Vec<[Standing; 4]>,
+    pub(super) stood: Vec<[ObjectStanding; 4]>,
 }
 
 impl Shop {
@@ -47,7 +47,7 @@ impl Shop {
         let mut shop = Self {
             world,
             policies: vec![],
-            looks: vec![],
+            checks: vec![],
             closing_look: None,
             stood: vec![],
         };
@@ -63,7 +63,7 @@ impl Shop {
             "spec": { "managedResources": resources(objects) },
         });
         self.policies.push(serde_json::from_value(policy).unwrap());
-        self.looks.push(None);
+        self.checks.push(None);
         self.policies.len() - 1
     }
 
@@ -109,29 +109,29 @@ impl Shop {
         if !compiled.closing.is_empty() {
             match closing(&observation, &compiled.closing) {
                 Closing::Unused(unused) => compiled = self.compiled(&unused),
-                Closing::Look(look) => closing_look = Some(look),
+                Closing::Check(check) => closing_look = Some(check),
                 Closing::Wait { .. } => {}
             }
         }
         self.world.objects = compiled.objects;
         let mut rests = matches!(self.world.step(), Act::Wait { .. });
         between(&mut self.world);
-        if let Some(look) = closing_look.filter(|_| rests) {
-            self.closing_look = Some(self.world.looked(&look));
+        if let Some(check) = closing_look.filter(|_| rests) {
+            self.closing_look = Some(self.world.looked(&check));
             rests = false;
         }
         for i in 0..self.policies.len() {
             let policy = &self.policies[i];
             let mut results = compiled.policies.iter();
             let result = results.find(|result| result.is_of(policy)).unwrap();
-            let observation = self.world.observation(self.looks[i].as_ref());
+            let observation = self.world.observation(self.checks[i].as_ref());
             match decide_policy(&observation, policy, result) {
                 PolicyAct::WriteStatus(status) => {
                     self.policies[i].status = Some(*status);
                     rests = false;
                 }
-                PolicyAct::Look(look) => {
-                    self.looks[i] = Some(self.world.looked(&look));
+                PolicyAct::Check(check) => {
+                    self.checks[i] = Some(self.world.looked(&check));
                     rests = false;
                 }
                 PolicyAct::Wait { .. } => {}
@@ -160,7 +160,7 @@ impl Shop {
 
     pub(super) fn delete_policies(&mut self) {
         self.policies.clear();
-        self.looks.clear();
+        self.checks.clear();
     }
 
     pub(super) fn settle(&mut self) {
@@ -178,12 +178,12 @@ impl Shop {
         self.settle();
     }
 
-    pub(super) fn standings(&self) -> [Standing; 4] {
+    pub(super) fn standings(&self) -> [ObjectStanding; 4] {
         let rules = RuleSet::built_in();
         let namespace = self.world.namespaces.first();
         WEB.map(|(_, resource, name)| {
             let rule = rules.iter().find(|rule| rule.resource == resource);
-            namespace.map_or(Standing::Free, |namespace| {
+            namespace.map_or(ObjectStanding::Free, |namespace| {
                 namespace
                     .state
                     .standing(rule.unwrap(), name, ExemptLabel::Unseen)
@@ -216,7 +216,7 @@ impl Shop {
         let mut order = vec![];
         for standings in &self.stood {
             for (object, standing) in standings.iter().enumerate() {
-                if *standing == Standing::Ruled(role) && !order.contains(&object) {
+                if *standing == ObjectStanding::Ruled(role) && !order.contains(&object) {
                     order.push(object);
                 }
             }

@@ -19,18 +19,18 @@ fn fail(world: &mut World) {
                 why,
             });
         }
-        Act::Look(of) => {
-            world.look = None;
-            let since = world.failing_look.take().filter(|f| f.of == of);
+        Act::Check(of) => {
+            world.check = None;
+            let since = world.failing_check.take().filter(|f| f.of == of);
             let since = since.map_or(world.now, |f| f.since);
-            world.failing_look = Some(Failing { of, since, why });
+            world.failing_check = Some(Failing { of, since, why });
         }
         Act::WriteStatus(_) | Act::Label(_) => {}
         Act::Wait { until } => world.now = until,
     }
 }
 
-/// Walks on until this step is under way, and then lets it fail for so long.
+/// goes on until this step is under way, and then lets it fail for so long.
 fn failing_at(to: Role, at: StepName, seconds: i64, overrides: &[&str]) -> World {
     let mut world = settled_primary();
     if to == Role::Primary {
@@ -86,7 +86,7 @@ fn what_keeps_failing_is_blocked_after_its_deadline_and_not_before(
     assert_eq!(world.status().phase, Some(Phase::Stalled));
     assert_eq!(world.blocked_by(), ["not-verified"]);
     // It is tried all the while, and goes on by itself.
-    (world.failing_sweep, world.failing_look) = (None, None);
+    (world.failing_sweep, world.failing_check) = (None, None);
     world.settle();
     assert!(world.status().transition.is_none());
 }
@@ -112,7 +112,7 @@ fn who_goes_on_without_having_looked_consents_to_what_may_be_there(
 
 #[test]
 fn with_consent_to_all_that_may_be_there_a_promotion_begins() {
-    let looked_for = super::super::unverified::found_by_looking(Role::Primary);
+    let looked_for = super::super::unverified::found_by_checking(Role::Primary);
     let mut overrides: Vec<_> = looked_for.iter().map(|guard| guard.as_str()).collect();
     assert!(overrides.contains(&"volume-not-synced"));
     overrides.push("not-verified");

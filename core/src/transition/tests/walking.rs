@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::*;
 
-/// The layers that are primary at each moment of a walk, and what is looked at between them.
+/// The layers that are primary at each moment of a transition, and what is checked between them.
 fn path(world: &mut World) -> Vec<String> {
     world.acts.clear();
     world.settle();
@@ -19,7 +19,7 @@ fn path(world: &mut World) -> Vec<String> {
                 .collect();
             Some(format!("[{}]", live.join(" ")))
         }
-        Act::Look(look) => Some(look.at.as_str().to_owned()),
+        Act::Check(check) => Some(check.at.as_str().to_owned()),
         _ => None,
     };
     world.acts.iter().filter_map(told).collect()
@@ -137,7 +137,7 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
     }
     world.in_the_way.insert(at, vec!["a", "b"]);
     world.order(to, "r1", &["peer-unknown"]);
-    assert_eq!(world.settle(), world.now + LOOK_AGAIN.0);
+    assert_eq!(world.settle(), world.now + CHECK_AGAIN.0);
     assert_ne!(world.status().phase, Some(Phase::Stalled));
     assert_eq!(
         world.blocked_by(),
@@ -152,7 +152,7 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
 
     let mut passed = world.clone();
     passed.in_the_way.clear();
-    passed.now += LOOK_AGAIN.1;
+    passed.now += CHECK_AGAIN.1;
     passed.settle();
     assert_eq!(
         passed.status().phase,
@@ -197,7 +197,7 @@ fn a_clock_that_is_behind_the_last_leaders_does_not_make_it_look_without_rest() 
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
     world.now -= SignedDuration::from_hours(1);
-    (world.look, world.sweep) = (None, None);
+    (world.check, world.sweep) = (None, None);
     let until = world.settle();
     assert!(until > world.now);
     world.in_the_way.clear();

@@ -10,8 +10,8 @@ use crate::guards::Facts;
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::{Role, Roles};
 use crate::transition::{
-    Act, Deadlines, Enforcer, EnrolledNamespace, Failing, Look, LookReport, Observation, Refusal,
-    SweepReport, decide,
+    Act, Check, CheckReport, Deadlines, Enforcer, EnrolledNamespace, Failing, NamespaceRefusal,
+    Observation, SweepReport, decide,
 };
 
 /// A cluster in which acts have their effect at once.
@@ -24,14 +24,14 @@ pub(super) struct World {
     pub(super) unenrolled: Vec<String>,
     pub(super) terminating: Vec<String>,
     /// Namespaces that keep the roles they have.
-    pub(super) refused: BTreeMap<String, Refusal>,
+    pub(super) refused: BTreeMap<String, NamespaceRefusal>,
     pub(super) enforcers: Vec<Enforcer>,
     pub(super) facts: Facts,
     pub(super) sweep: Option<SweepReport>,
     pub(super) failing_sweep: Option<Failing<i64>>,
-    pub(super) failing_look: Option<Failing<Look>>,
+    pub(super) failing_check: Option<Failing<Check>>,
     pub(super) unreadable: Vec<Unreadable>,
-    pub(super) look: Option<LookReport>,
+    pub(super) check: Option<CheckReport>,
     /// Objects that will not conform.
     pub(super) stubborn: i64,
     /// Why they do not.
@@ -80,9 +80,9 @@ impl World {
             sweep: None,
             message: "refused".into(),
             failing_sweep: None,
-            failing_look: None,
+            failing_check: None,
             unreadable: vec![],
-            look: None,
+            check: None,
             stubborn: 0,
             in_the_way: BTreeMap::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
@@ -121,7 +121,7 @@ impl World {
 
     /// From now on this namespace keeps the roles it has.
     pub(super) fn refuse(&mut self, namespace: &str) {
-        let refusal = Refusal {
+        let refusal = NamespaceRefusal {
             why: "denied".into(),
             at: self.now,
         };
@@ -145,11 +145,11 @@ impl World {
     }
 
     pub(super) fn decide(&self) -> Act {
-        decide(&self.observation(self.look.as_ref()))
+        decide(&self.observation(self.check.as_ref()))
     }
 
-    /// What there is to decide on, with the last look that was made for whoever decides.
-    pub(super) fn observation<'a>(&'a self, look: Option<&'a LookReport>) -> Observation<'a> {
+    /// What there is to decide on, with the last check that was made for whoever decides.
+    pub(super) fn observation<'a>(&'a self, check: Option<&'a CheckReport>) -> Observation<'a> {
         Observation {
             site: &self.site,
             namespaces: &self.namespaces,
@@ -163,9 +163,9 @@ impl World {
             sweep: self.sweep.as_ref(),
             sweep_progress: None,
             failing_sweep: self.failing_sweep.as_ref(),
-            failing_look: self.failing_look.as_ref(),
+            failing_check: self.failing_check.as_ref(),
             unreadable: &self.unreadable,
-            look,
+            check,
             deadlines: Deadlines::default(),
             sweep_every: EVERY,
             now: self.now,
@@ -209,16 +209,16 @@ impl World {
                     finished_at: self.now,
                 });
             }
-            Act::Look(look) => self.look = Some(self.looked(look)),
+            Act::Check(check) => self.check = Some(self.looked(check)),
             Act::Wait { .. } => {}
         }
         self.acts.push(act.clone());
         act
     }
 
-    pub(super) fn looked(&self, look: &Look) -> LookReport {
-        let found = self.in_the_way.get(&look.at).cloned().unwrap_or_default();
-        let guard = match look.at {
+    pub(super) fn looked(&self, check: &Check) -> CheckReport {
+        let found = self.in_the_way.get(&check.at).cloned().unwrap_or_default();
+        let guard = match check.at {
             StepName::Guards => "uncovered-workloads",
             StepName::PodsGone => "pods-running",
             StepName::Replication => "replication-unconfirmed",
@@ -230,8 +230,8 @@ impl World {
             object: Some(format!("shop/things/{name}")),
             message: "is in the way".into(),
         });
-        LookReport {
-            look: look.clone(),
+        CheckReport {
+            check: check.clone(),
             total: 5,
             left: i64::try_from(found.len()).unwrap(),
             blocked: blocked.collect(),

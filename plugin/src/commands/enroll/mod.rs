@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::poll::{Seen, Watch};
+use super::poll::{Polled, Watch};
 use super::site_view::{View, look, preview, warn_of_pause};
 use crate::cli::EnrollArgs;
 use crate::cluster::is_taken_over;
@@ -163,7 +163,7 @@ fn narrows_nothing(new: &[ObjectMeta]) -> Result<(), Failure> {
     )))
 }
 
-/// A namespace that comes in the middle of a walk would be taken along unseen.
+/// A namespace that comes in the middle of a transition would be taken along unseen.
 fn in_transition(view: &View) -> Option<Hold> {
     let transition = view.site.status.as_ref()?.transition.as_ref()?;
     Some(Hold {
@@ -216,7 +216,7 @@ async fn ask(
     }
 }
 
-/// Waits until the controller has labelled them with the site's roles, has walked there with them where that takes a walk,
+/// Waits until the controller has labelled them with the site's roles, has walked there with them where that takes a transition,
 /// and an own list finds nothing that differs.
 async fn wait(
     session: &Session<'_>,
@@ -229,7 +229,7 @@ async fn wait(
     let mut walked = None;
     loop {
         let mut walking = false;
-        if let Seen::Site(site) = watch.look().await {
+        if let Polled::Site(site) = watch.look().await {
             watch.show(&site);
             let status = site.status.clone().unwrap_or_default();
             if let Some(walk) = &status.transition {

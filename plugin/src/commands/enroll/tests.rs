@@ -177,7 +177,7 @@ async fn from_all_to_what_policies_name_only_on_a_primary(
     assert_eq!(fake.writes().is_empty(), exit.is_some());
 }
 
-/// The controller takes the newcomer over by a walk that is held.
+/// The controller takes the newcomer over by a transition that is held.
 fn taken_over_slowly(fake: &FakeCluster) {
     fake.change(|world| {
         world.namespace()["metadata"]["labels"] = json!({});

@@ -63,7 +63,7 @@ struct MissedRun {
 }
 
 /// A namespace, and everything in it that bears on its single objects.
-struct Look {
+struct NamespaceView {
     role: Option<Role>,
     enrolled: EnrolledNamespace,
     metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -124,7 +124,7 @@ pub async fn run(
     Ok(())
 }
 
-async fn look(session: &Session<'_>, namespace: &str) -> Result<Look, Failure> {
+async fn look(session: &Session<'_>, namespace: &str) -> Result<NamespaceView, Failure> {
     let cluster = &session.cluster;
     let (metadata, site, requests) = futures::try_join!(
         cluster.namespace(namespace),
@@ -139,7 +139,7 @@ async fn look(session: &Session<'_>, namespace: &str) -> Result<Look, Failure> {
         ))
     })?;
     let survey = cluster.survey(std::slice::from_ref(&enrolled)).await?;
-    Ok(Look {
+    Ok(NamespaceView {
         role: effective_role(site.as_ref(), std::slice::from_ref(&enrolled)),
         enrolled,
         metadata,
@@ -148,7 +148,11 @@ async fn look(session: &Session<'_>, namespace: &str) -> Result<Look, Failure> {
     })
 }
 
-fn decide(seen: &Look, selected: &[Selected], args: &ExemptArgs) -> Result<Change, Failure> {
+fn decide(
+    seen: &NamespaceView,
+    selected: &[Selected],
+    args: &ExemptArgs,
+) -> Result<Change, Failure> {
     change(
         &seen.enrolled,
         seen.role,
@@ -160,7 +164,13 @@ fn decide(seen: &Look, selected: &[Selected], args: &ExemptArgs) -> Result<Chang
 }
 
 /// What it means, before anything is asked.
-fn tell(session: &Session<'_>, args: &ExemptArgs, seen: &Look, change: &Change, now: Timestamp) {
+fn tell(
+    session: &Session<'_>,
+    args: &ExemptArgs,
+    seen: &NamespaceView,
+    change: &Change,
+    now: Timestamp,
+) {
     let screen = session.screen;
     let objects = change.objects().join(", ");
     let heading = if args.undo {
@@ -210,7 +220,7 @@ async fn ask(session: &Session<'_>, args: &ExemptArgs, change: &Change) -> Resul
 async fn write(
     session: &Session<'_>,
     args: &ExemptArgs,
-    mut seen: Look,
+    mut seen: NamespaceView,
     selected: &[Selected],
 ) -> Result<(), Failure> {
     const ATTEMPTS: usize = 5;

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::exit_code::ExitCode;
-use crate::fake_cluster::{self, FakeCluster, Fault, Said};
+use crate::fake_cluster::{self, FakeCluster, Fault, Ran};
 
-async fn exempt(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {
+async fn exempt(fake: &FakeCluster, words: &[&str]) -> Ran<Result<(), Failure>> {
     let line = ["kubectl-failover", "exempt", "--yes"].iter().chain(words);
     let Command::Exempt(args) = Cli::try_parse_from(line).unwrap().command else {
         panic!("not exempt");

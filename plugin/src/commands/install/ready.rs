@@ -55,7 +55,7 @@ pub(super) async fn wait_for_crds(
 
 /// Everything that readiness depends on, as it is at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Sight {
+pub(super) struct ReadinessView {
     pub(super) leads: bool,
     pub(super) webhook: WebhookState,
     pub(super) enforcers: usize,
@@ -64,7 +64,7 @@ pub(super) struct Sight {
     pub(super) message: String,
 }
 
-impl Sight {
+impl ReadinessView {
     /// What is still missing, in the order in which it comes.
     pub(super) fn missing(&self) -> Vec<String> {
         let parts = [
@@ -161,11 +161,15 @@ pub(super) async fn wait(
     }
 }
 
-async fn look(session: &Session<'_>, pulse: &mut Pulse) -> Result<Sight, ApiError> {
+async fn look(session: &Session<'_>, pulse: &mut Pulse) -> Result<ReadinessView, ApiError> {
     let cluster = &session.cluster;
     let (site, webhook, lease) =
         futures::try_join!(cluster.site(), cluster.webhook(), cluster.leadership())?;
-    Ok(Sight::of(site.as_ref(), webhook, pulse.beats(lease)))
+    Ok(ReadinessView::of(
+        site.as_ref(),
+        webhook,
+        pulse.beats(lease),
+    ))
 }
 
 #[cfg(test)]
@@ -196,13 +200,13 @@ mod tests {
 
     #[test]
     fn ready_is_when_everything_works() {
-        let sight = Sight::of(Some(&site("True", 2)), SOUND, true);
+        let sight = ReadinessView::of(Some(&site("True", 2)), SOUND, true);
         assert!(sight.missing().is_empty(), "{sight:?}");
     }
 
     #[test]
     fn what_is_missing_is_named_in_the_order_in_which_it_comes() {
-        let sight = Sight::of(None, WebhookState::default(), false);
+        let sight = ReadinessView::of(None, WebhookState::default(), false);
         assert_eq!(sight.missing().len(), 5);
         assert_eq!(sight.missing()[0], "a controller that leads");
     }
@@ -210,7 +214,7 @@ mod tests {
     #[test]
     fn a_site_that_was_ready_before_the_last_change_is_not() {
         assert_eq!(
-            Sight::of(Some(&site("True", 1)), SOUND, true).missing(),
+            ReadinessView::of(Some(&site("True", 1)), SOUND, true).missing(),
             ["the Site to be ready"]
         );
     }
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn why_the_site_is_not_ready_is_said() {
         assert_eq!(
-            Sight::of(Some(&site("False", 2)), SOUND, true).missing(),
+            ReadinessView::of(Some(&site("False", 2)), SOUND, true).missing(),
             ["the Site to be ready (to primary: step sweep)"]
         );
     }

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::poll::{EVERY, LOOK_AT_CONTROLLER, Seen, Watch};
+use super::poll::{EVERY, LOOK_AT_CONTROLLER, Polled, Watch};
 use super::site_view::{is_moving, no_site};
 use crate::cli::{DryRun, PauseArgs, PauseWriteArgs, ResumeArgs};
 use crate::cluster::WriteError;
@@ -68,14 +68,14 @@ enum Wanted {
 }
 
 /// What was written, and over what.
-struct Written {
+struct WrittenPause {
     before: Site,
     pause: Option<Pause>,
-    outcome: Outcome,
+    outcome: PauseOutcome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum Outcome {
+enum PauseOutcome {
     Done,
     /// It was so before.
     Already,
@@ -88,7 +88,7 @@ async fn write(
     session: &Session<'_>,
     args: &PauseWriteArgs,
     wanted: impl Fn(&Site, Timestamp) -> Result<Wanted, Failure>,
-) -> Result<Written, Failure> {
+) -> Result<WrittenPause, Failure> {
     for _ in 0..ATTEMPTS {
         let site = session
             .cluster
@@ -96,10 +96,10 @@ async fn write(
             .await?
             .ok_or_else(|| no_site(session))?;
         let Wanted::Write(pause) = wanted(&site, Timestamp::now())? else {
-            return Ok(Written {
+            return Ok(WrittenPause {
                 before: site,
                 pause: None,
-                outcome: Outcome::Already,
+                outcome: PauseOutcome::Already,
             });
         };
         let version = site.resource_version().unwrap_or_default();
@@ -116,10 +116,10 @@ async fn write(
         match answer {
             Ok(_) => {
                 let outcome = match args.dry_run {
-                    DryRun::None => Outcome::Done,
-                    DryRun::Client | DryRun::Server => Outcome::DryRun,
+                    DryRun::None => PauseOutcome::Done,
+                    DryRun::Client | DryRun::Server => PauseOutcome::DryRun,
                 };
-                return Ok(Written {
+                return Ok(WrittenPause {
                     before: site,
                     pause,
                     outcome,
@@ -138,9 +138,9 @@ async fn write(
 async fn finish(
     session: &Session<'_>,
     args: &PauseWriteArgs,
-    mut written: Written,
+    mut written: WrittenPause,
 ) -> Result<(), Failure> {
-    if written.outcome == Outcome::Done {
+    if written.outcome == PauseOutcome::Done {
         session.is_underway(
             "the Site says so; the controller takes it up",
             "see kubectl failover status",
@@ -148,7 +148,7 @@ async fn finish(
         if args.wait {
             taken_up(session, &written, args).await?;
         } else {
-            written.outcome = Outcome::Ordered;
+            written.outcome = PauseOutcome::Ordered;
         }
     }
     PauseReport::of(&written, Timestamp::now()).print(args.output, session.screen);
@@ -158,7 +158,7 @@ async fn finish(
 /// Waits until the controller says that the site stands still, or does so no more.
 async fn taken_up(
     session: &Session<'_>,
-    written: &Written,
+    written: &WrittenPause,
     args: &PauseWriteArgs,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + args.timeout;
@@ -166,15 +166,15 @@ async fn taken_up(
     let pauses = written.pause.is_some();
     loop {
         match watch.look().await {
-            Seen::Site(site) => {
+            Polled::Site(site) => {
                 let phase = site.status.as_ref().and_then(|status| status.phase);
                 let overtaken = is_paused(&site, Timestamp::now()) != pauses;
                 if (phase == Some(Phase::Paused)) == pauses || overtaken {
                     return Ok(());
                 }
             }
-            Seen::Gone => return Err(no_site(session)),
-            Seen::NoAnswer => {}
+            Polled::Gone => return Err(no_site(session)),
+            Polled::NoAnswer => {}
         }
         if Instant::now() >= deadline {
             let what = if pauses {
@@ -197,7 +197,7 @@ async fn taken_up(
 #[serde(rename_all = "camelCase")]
 struct PauseReport<'a> {
     site: &'a str,
-    outcome: Outcome,
+    outcome: PauseOutcome,
     /// `null`: it is not paused.
     paused: Option<&'a Pause>,
     #[serde(skip)]
@@ -205,7 +205,7 @@ struct PauseReport<'a> {
 }
 
 impl<'a> PauseReport<'a> {
-    fn of(written: &'a Written, now: Timestamp) -> Self {
+    fn of(written: &'a WrittenPause, now: Timestamp) -> Self {
         Self {
             site: &written.before.spec.site_name,
             outcome: written.outcome,
@@ -227,16 +227,16 @@ impl Report for PauseReport<'_> {
     }
 }
 
-fn sentence(written: &Written, now: Timestamp) -> String {
+fn sentence(written: &WrittenPause, now: Timestamp) -> String {
     let before = &written.before;
     let site = clean(&before.spec.site_name);
     let stands = before.spec.paused.as_ref();
     let noun = words(before.spec.role).noun;
     let would = match written.outcome {
-        Outcome::Done => "",
-        Outcome::DryRun => "would be ",
-        Outcome::Ordered => "is ordered to be ",
-        Outcome::Already => return format!("site {site} is not paused: nothing to do"),
+        PauseOutcome::Done => "",
+        PauseOutcome::DryRun => "would be ",
+        PauseOutcome::Ordered => "is ordered to be ",
+        PauseOutcome::Already => return format!("site {site} is not paused: nothing to do"),
     };
     let Some(pause) = &written.pause else {
         let was = stands.map_or_else(String::new, |pause| {

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::exit_code::ExitCode;
-use crate::fake_cluster::{self, FakeCluster, Said};
+use crate::fake_cluster::{self, FakeCluster, Ran};
 
-async fn command(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {
+async fn command(fake: &FakeCluster, words: &[&str]) -> Ran<Result<(), Failure>> {
     let line = ["kubectl-failover"].iter().chain(words);
     let command = Cli::try_parse_from(line).unwrap().command;
     fake_cluster::run(fake, async |session| match &command {

@@ -4,7 +4,7 @@ use failover_core::Role;
 use failover_core::api::Mode;
 
 use super::decision::Ordered;
-use super::intent::Wish;
+use super::intent::Intent;
 use crate::commands::site_view::View;
 use crate::output::clean;
 use crate::output::words::words;
@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::plan::summary;
 use crate::session::Session;
 
-pub(super) fn question(view: &View, wish: &Wish) -> String {
+pub(super) fn question(view: &View, wish: &Intent) -> String {
     let name = view.name();
     if wish.abort {
         let (back, there) = (words(wish.role), words(wish.role.opposite()));

@@ -11,7 +11,7 @@ use crate::output::words::words;
 
 /// A change of role that somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct Intent {
     /// What the site is to be.
     pub(super) role: Role,
     /// A change to the other role is under way, and is to be turned round.
@@ -24,7 +24,7 @@ pub(super) struct Wish {
     pub(super) batch: BatchConsent,
 }
 
-impl Wish {
+impl Intent {
     /// What `command` asks for. Refuses what can be known to be a misunderstanding before any cluster is asked.
     pub(super) fn of(
         command: Role,

@@ -28,10 +28,10 @@ use tokio::time::Instant;
 
 use self::break_glass::BreakGlass;
 use self::confirm::{question, say_what_it_means};
-use self::decision::{Course, course, guards};
-use self::intent::Wish;
-use self::order::{Order, Written, write};
-use self::report::{Outcome, RoleChangeReport};
+use self::decision::{Decision, course, guards};
+use self::intent::Intent;
+use self::order::{Order, OrderWritten, write};
+use self::report::{RoleChangeOutcome, RoleChangeReport};
 use self::wait::{Afterwards, Following};
 use super::consent;
 use super::site_view::{View, look, preview};
@@ -66,7 +66,7 @@ pub fn check_usage(
             "leave it out, or look at one namespace with kubectl failover plan {command} -n {namespace}"
         )));
     }
-    Wish::of(role, args, batch)?;
+    Intent::of(role, args, batch)?;
     break_glass::check_usage(args)?;
     consent(args.yes, args.dry_run, terminal, command)
 }
@@ -77,7 +77,7 @@ pub async fn run(
     args: &SwitchArgs,
     batch: BatchConsent,
 ) -> Result<(), Failure> {
-    let wish = Wish::of(command, args, batch)?;
+    let wish = Intent::of(command, args, batch)?;
     let (role, words) = (wish.role, words(wish.role));
     if args.break_glass {
         break_glass::nobody_leads(session).await?;
@@ -86,11 +86,11 @@ pub async fn run(
     for _ in 0..ATTEMPTS {
         let view = Box::pin(look(session)).await?;
         let ordered = match course(&view, &wish, Timestamp::now())? {
-            Course::Settled => {
+            Decision::Settled => {
                 batch_consent_is_late(session, &wish.batch);
                 return Box::pin(settled(session, &view, role, args)).await;
             }
-            Course::Join { id } => {
+            Decision::Join { id } => {
                 let message = format!(
                     "site {}: the {} is ordered already, waiting for it",
                     view.name(),
@@ -101,7 +101,7 @@ pub async fn run(
                 let order = Order::joined(&view, id);
                 return Box::pin(finish(session, &view, role, args, &order)).await;
             }
-            Course::Order(ordered) => ordered,
+            Decision::Order(ordered) => ordered,
         };
         let mut plan = Box::pin(preview(session, view.name(), role, &view.enrolled)).await?;
         plan.batch = ordered.batch.clone();
@@ -126,15 +126,15 @@ pub async fn run(
         }
         let order = Order::new(session, &view, &wish, args, &ordered).await?;
         match Box::pin(write(session, &order, args)).await? {
-            Written::Yes if args.dry_run == DryRun::Server => {
+            OrderWritten::Yes if args.dry_run == DryRun::Server => {
                 dry_run_report(session, &view, role, args, &plan);
                 return Ok(());
             }
-            Written::Yes => {
+            OrderWritten::Yes => {
                 session.is_underway(GOES_ON, "");
                 return Box::pin(finish(session, &view, role, args, &order)).await;
             }
-            Written::Overtaken => {}
+            OrderWritten::Overtaken => {}
         }
     }
     Err(Failure::error(format!(
@@ -181,8 +181,14 @@ async fn settled(
         None
     };
     drop(following);
-    RoleChangeReport::new(view, role, Outcome::Already, &order, verified.as_ref())
-        .print(args.output, session.screen);
+    RoleChangeReport::new(
+        view,
+        role,
+        RoleChangeOutcome::Already,
+        &order,
+        verified.as_ref(),
+    )
+    .print(args.output, session.screen);
     Ok(())
 }
 
@@ -194,7 +200,7 @@ async fn finish(
     order: &Order,
 ) -> Result<(), Failure> {
     if !args.wait || args.dry_run != DryRun::None || order.when_resumed {
-        RoleChangeReport::new(view, role, Outcome::Ordered, order, None)
+        RoleChangeReport::new(view, role, RoleChangeOutcome::Ordered, order, None)
             .print(args.output, session.screen);
         return Ok(());
     }
@@ -219,7 +225,8 @@ async fn finish(
     let verified = following.verified().await?;
     let caveat = following.caveat();
     drop(following);
-    let mut report = RoleChangeReport::new(view, role, Outcome::Done, order, Some(&verified));
+    let mut report =
+        RoleChangeReport::new(view, role, RoleChangeOutcome::Done, order, Some(&verified));
     report.take_history(&entry);
     report.print(args.output, session.screen);
     if let Some(caveat) = caveat {
@@ -240,7 +247,7 @@ fn dry_run_report(session: &Session<'_>, view: &View, role: Role, args: &SwitchA
         when_resumed: false,
         started: Instant::now(),
     };
-    let mut report = RoleChangeReport::new(view, role, Outcome::DryRun, &order, None);
+    let mut report = RoleChangeReport::new(view, role, RoleChangeOutcome::DryRun, &order, None);
     report.take_plan(plan);
     report.print(args.output, session.screen);
 }

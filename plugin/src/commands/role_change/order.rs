@@ -4,7 +4,7 @@ use failover_core::api::RoleRequest;
 use tokio::time::Instant;
 
 use super::decision::Ordered;
-use super::intent::Wish;
+use super::intent::Intent;
 use super::wait;
 use crate::cli::{DryRun, SwitchArgs};
 use crate::cluster::{ApiError, SiteWrite, WriteError};
@@ -28,7 +28,7 @@ impl Order {
     pub(super) async fn new(
         session: &Session<'_>,
         view: &View,
-        wish: &Wish,
+        wish: &Intent,
         args: &SwitchArgs,
         ordered: &Ordered,
     ) -> Result<Self, Failure> {
@@ -69,7 +69,7 @@ impl Order {
     }
 }
 
-pub(super) enum Written {
+pub(super) enum OrderWritten {
     Yes,
     /// Somebody else wrote the Site first.
     Overtaken,
@@ -79,7 +79,7 @@ pub(super) async fn write(
     session: &Session<'_>,
     order: &Order,
     args: &SwitchArgs,
-) -> Result<Written, Failure> {
+) -> Result<OrderWritten, Failure> {
     let write = order.write.as_ref().expect("an order of ours");
     let dry_run = args.dry_run == DryRun::Server;
     if !dry_run {
@@ -90,7 +90,7 @@ pub(super) async fn write(
         );
     }
     let written = send(session, order, args, write, dry_run).await;
-    if !matches!(written, Ok(Written::Yes)) {
+    if !matches!(written, Ok(OrderWritten::Yes)) {
         session.nothing_is_underway();
     }
     written
@@ -102,16 +102,16 @@ async fn send(
     args: &SwitchArgs,
     write: &SiteWrite,
     dry_run: bool,
-) -> Result<Written, Failure> {
+) -> Result<OrderWritten, Failure> {
     match session.cluster.order(write, dry_run).await {
-        Ok(_) => Ok(Written::Yes),
-        Err(WriteError::Conflict) => Ok(Written::Overtaken),
+        Ok(_) => Ok(OrderWritten::Yes),
+        Err(WriteError::Conflict) => Ok(OrderWritten::Overtaken),
         // It may have been stored, and the answer lost.
         Err(WriteError::Api(
             error @ (ApiError::Unreachable { sent: true, .. } | ApiError::Busy { .. }),
         )) if !dry_run => {
             if wait::was_written(session, order, args.timeout, &error).await? {
-                Ok(Written::Yes)
+                Ok(OrderWritten::Yes)
             } else {
                 Err(Failure::error(format!("{error}: nothing was changed")).next("try again"))
             }

@@ -7,7 +7,7 @@ use crate::output::clean;
 
 /// What the Site says about an order.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Sight {
+pub(super) enum OrderState {
     /// The controller has not begun, or still walks for an older order.
     Waiting,
     Walking,
@@ -17,26 +17,26 @@ pub(super) enum Sight {
 }
 
 /// Reads what the Site says about the order `id`.
-pub(super) fn sight(site: &Site, id: &str, role: Role) -> Sight {
+pub(super) fn sight(site: &Site, id: &str, role: Role) -> OrderState {
     let (spec, status) = (&site.spec, site.status.clone().unwrap_or_default());
     let entry = status.history.iter().find(|entry| entry.id == id);
     let request = spec.request.clone().unwrap_or_default();
     let replaced = !request.id.is_empty() && request.id != id;
     if replaced || entry.is_some_and(|entry| entry.outcome == Outcome::Superseded) {
-        return Sight::Superseded(order_in_words(spec.role, &request));
+        return OrderState::Superseded(order_in_words(spec.role, &request));
     }
     match &status.transition {
-        Some(transition) if transition.id == id => Sight::Walking,
-        Some(_) => Sight::Waiting,
+        Some(transition) if transition.id == id => OrderState::Walking,
+        Some(_) => OrderState::Waiting,
         None => match entry {
             Some(entry)
                 if entry.to == role
                     && matches!(status.phase, Some(Phase::Stable | Phase::Paused))
                     && status.layers.uniform() == Some(role) =>
             {
-                Sight::Done(Box::new(entry.clone()))
+                OrderState::Done(Box::new(entry.clone()))
             }
-            _ => Sight::Waiting,
+            _ => OrderState::Waiting,
         },
     }
 }
@@ -99,10 +99,10 @@ mod tests {
     #[case::given_up(site("Stable", "secondary", None, "Superseded"), "superseded")]
     fn an_order_stands_as_the_site_says(#[case] site: Site, #[case] expected: &str) {
         let seen = match sight(&site, "r1", Role::Secondary) {
-            Sight::Waiting => "waiting",
-            Sight::Walking => "walking",
-            Sight::Done(_) => "done",
-            Sight::Superseded(_) => "superseded",
+            OrderState::Waiting => "waiting",
+            OrderState::Walking => "walking",
+            OrderState::Done(_) => "done",
+            OrderState::Superseded(_) => "superseded",
         };
         assert_eq!(seen, expected);
     }
@@ -112,7 +112,7 @@ mod tests {
         let site = site("Stable", "secondary", None, "Succeeded");
         assert_eq!(
             sight(&site, "r0", Role::Secondary),
-            Sight::Superseded("an order to become secondary by bob".into())
+            OrderState::Superseded("an order to become secondary by bob".into())
         );
     }
 }

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 
 /// How a command that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) enum Outcome {
+pub(super) enum RoleChangeOutcome {
     /// Carried out and verified.
     Done,
     /// It was so before.
@@ -31,7 +31,7 @@ pub(super) enum Outcome {
 pub(super) struct RoleChangeReport {
     site: String,
     role: Role,
-    outcome: Outcome,
+    outcome: RoleChangeOutcome,
     /// A change to the other role was turned round.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     turned_round: bool,
@@ -87,7 +87,7 @@ impl RoleChangeReport {
     pub(super) fn new(
         view: &View,
         role: Role,
-        outcome: Outcome,
+        outcome: RoleChangeOutcome,
         order: &Order,
         verified: Option<&Verified>,
     ) -> Self {
@@ -112,7 +112,8 @@ impl RoleChangeReport {
             waived: verified
                 .map(|verified| verified.waived.clone())
                 .unwrap_or_default(),
-            seconds: (outcome == Outcome::Done).then(|| order.started.elapsed().as_secs_f64()),
+            seconds: (outcome == RoleChangeOutcome::Done)
+                .then(|| order.started.elapsed().as_secs_f64()),
         }
     }
 
@@ -127,7 +128,7 @@ impl RoleChangeReport {
     fn sentence(&self) -> String {
         let (site, role, words) = (clean(&self.site), self.role, words(self.role));
         match self.outcome {
-            Outcome::Done => format!(
+            RoleChangeOutcome::Done => format!(
                 "site {site}{} {} to {role} in {}: {}{} verified in {}",
                 if self.turned_round {
                     format!(
@@ -148,7 +149,7 @@ impl RoleChangeReport {
                 counted(self.verified.unwrap_or_default(), "object"),
                 counted(self.namespaces.unwrap_or_default(), "namespace"),
             ),
-            Outcome::Already => match self.verified {
+            RoleChangeOutcome::Already => match self.verified {
                 Some(verified) => format!(
                     "site {site} is already {role}: nothing to do ({} verified in {})",
                     counted(verified, "object"),
@@ -156,15 +157,15 @@ impl RoleChangeReport {
                 ),
                 None => format!("site {site} is already {role}: nothing to do"),
             },
-            Outcome::Ordered if self.when_resumed => format!(
+            RoleChangeOutcome::Ordered if self.when_resumed => format!(
                 "{} of site {site} ordered; the site is paused, and it is carried out once that ends: kubectl failover resume",
                 words.noun
             ),
-            Outcome::Ordered => format!(
+            RoleChangeOutcome::Ordered => format!(
                 "{} of site {site} ordered, not waited for: kubectl failover status -w",
                 words.noun
             ),
-            Outcome::DryRun => format!(
+            RoleChangeOutcome::DryRun => format!(
                 "site {site} would be {} to {role} (dry run): {} would change",
                 words.done,
                 counted(self.changed.unwrap_or_default(), "object")

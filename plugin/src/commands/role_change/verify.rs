@@ -11,7 +11,7 @@ use crate::plan::standing;
 /// The most objects that a message names.
 const NAMED: usize = 10;
 
-/// What a look at everything found.
+/// What a check of everything found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verified {
     pub(super) namespaces: usize,

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::break_glass::STOPS;
-use super::outcome::{Sight, caveat, sight};
+use super::outcome::{OrderState, caveat, sight};
 use super::verify::{Verified, verify};
 use super::{GOES_ON, Order};
 use crate::cluster::ApiError;
-use crate::commands::poll::{EVERY, LOOK_AT_CONTROLLER, Seen, Watch};
+use crate::commands::poll::{EVERY, LOOK_AT_CONTROLLER, Polled, Watch};
 use crate::error::Failure;
 use crate::output::age::took;
 use crate::output::progress::Progress;
@@ -94,7 +94,7 @@ pub(super) struct Following<'a> {
     watch: Watch<'a>,
     /// What becomes of the order once nobody follows it any more.
     afterwards: Afterwards,
-    /// A walk is under way: this order's, or one that it waits for.
+    /// A transition is under way: this order's, or one that it waits for.
     walking: bool,
     paused: Option<Pause>,
     caveat: Option<String>,
@@ -134,38 +134,38 @@ impl<'a> Following<'a> {
     pub(super) async fn settled(&mut self) -> Result<HistoryEntry, Failure> {
         loop {
             match self.watch.look().await {
-                Seen::Site(site) => {
+                Polled::Site(site) => {
                     self.caveat = caveat(&site);
                     let now = Timestamp::now();
                     self.paused = pause(&site, now).cloned();
                     let sight = sight(&site, &self.order.request.id, self.role);
-                    if let Sight::Superseded(by) = &sight {
+                    if let OrderState::Superseded(by) = &sight {
                         return Err(self.superseded(by));
                     }
                     self.watch.show(&site);
                     self.walking = site.status.as_ref().is_some_and(|s| s.transition.is_some());
                     match sight {
-                        Sight::Done(entry) => {
+                        OrderState::Done(entry) => {
                             self.watch.ended(&site, &entry);
                             return Ok(*entry);
                         }
-                        Sight::Waiting if !self.walking && !self.watch.is_leaderless() => {
+                        OrderState::Waiting if !self.walking && !self.watch.is_leaderless() => {
                             self.watch.now(&format!(
                                 "site {}: waiting for the controller to begin",
                                 self.site
                             ));
                         }
-                        Sight::Waiting | Sight::Walking | Sight::Superseded(_) => {}
+                        OrderState::Waiting | OrderState::Walking | OrderState::Superseded(_) => {}
                     }
                 }
-                Seen::Gone => {
+                Polled::Gone => {
                     return Err(Failure::error(format!(
                         "site {}: the Site was deleted while it was being {}",
                         self.site, self.words.done
                     ))
                     .next("what was reached shows kubectl failover status"));
                 }
-                Seen::NoAnswer => {}
+                Polled::NoAnswer => {}
             }
             if Instant::now() >= self.deadline {
                 return Err(self.out_of_time());

@@ -27,7 +27,7 @@ pub(super) struct Effect {
     pub changes: Vec<Change>,
     /// Objects that cannot be brought to agree with their role, and why.
     pub hopeless: Vec<String>,
-    /// What could not be looked at.
+    /// What could not be checked.
     pub unseen: Vec<String>,
 }
 

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::fake_cluster::{self, FakeCluster, Said};
+use crate::fake_cluster::{self, FakeCluster, Ran};
 
-async fn status(fake: &FakeCluster) -> Said<Result<(), Failure>> {
+async fn status(fake: &FakeCluster) -> Ran<Result<(), Failure>> {
     let line = ["kubectl-failover", "status", "-o", "json"];
     let Command::Status(args) = Cli::try_parse_from(line).unwrap().command else {
         panic!("not status");

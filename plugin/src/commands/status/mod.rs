@@ -86,7 +86,7 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Statu
     );
     if let Some(survey) = &survey {
         let compiled = settled(&enrolled, survey, &requests);
-        report.held_back = compiled.held;
+        report.deferred = compiled.held;
         report.orphaned = compiled.orphaned;
     }
     report.policies = policies(&requests);

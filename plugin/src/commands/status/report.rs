@@ -2,7 +2,7 @@
 
 use failover_core::api::{HistoryEntry, Phase, Site, SiteStatus, Transition};
 use failover_core::namespace::Enforcement;
-use failover_core::object_roles::Held;
+use failover_core::object_roles::Deferred;
 use failover_core::transition::EnrolledNamespace;
 use failover_core::{Role, Roles};
 use jiff::Timestamp;
@@ -11,8 +11,8 @@ use serde::{Serialize, Serializer};
 
 use crate::cluster::{Leadership, Survey, Unseen, WebhookState};
 use crate::commands::site_view::effective_role;
-use crate::plan::object_roles::{Apart, Policy, in_force};
-use crate::plan::{Standing, held_hooks, standing};
+use crate::plan::object_roles::{ObjectRoleEntry, Policy, in_force};
+use crate::plan::{NamespaceStanding, held_hooks, standing};
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,24 +35,24 @@ pub struct StatusReport {
     /// Who ordered the pause, and why.
     pub paused: Option<failover_core::api::Pause>,
     pub enforcers: Vec<failover_core::api::EnforcerStatus>,
-    /// `null`: it could not be looked at.
+    /// `null`: it could not be checked.
     pub webhook: Option<Webhook>,
-    /// `null`: it could not be looked at.
+    /// `null`: it could not be checked.
     pub backstop: Option<Backstop>,
     pub controller: Option<Controller>,
     pub namespaces: Vec<Namespace>,
     /// Namespaces that lost their enrolment label without being unenrolled.
     pub left: Vec<String>,
-    /// Objects that stand apart from their namespace.
-    pub apart: Vec<Apart>,
+    /// Objects with a role or an exemption of their own.
+    pub object_roles: Vec<ObjectRoleEntry>,
     /// What is asked of single objects and not in force.
     #[serde(serialize_with = "held")]
-    pub held_back: Vec<Held>,
+    pub deferred: Vec<Deferred>,
     /// What stays passive since what installed it is gone.
     #[serde(serialize_with = "held")]
-    pub orphaned: Vec<Held>,
+    pub orphaned: Vec<Deferred>,
     /// Jobs that do not run, although an installer waits for them.
-    pub hooks: Vec<Astray>,
+    pub hooks: Vec<ObjectNote>,
     pub policies: Vec<Policy>,
     pub unseen: Vec<Unseen>,
     /// When all this was read.
@@ -93,18 +93,18 @@ pub struct Namespace {
     pub enforcement: Option<&'static str>,
     pub roles: Roles,
     pub revision: Option<i64>,
-    /// `null`: objects could not be looked at.
+    /// `null`: objects could not be checked.
     pub objects: Option<usize>,
     /// Objects that carry a record of what they were.
     pub forced: Option<usize>,
     /// Objects that stay passive on a primary, because nothing is recorded of what they were or their manifest says so.
-    pub stays_passive: Option<Vec<Astray>>,
-    pub not_conforming: Option<Vec<Astray>>,
+    pub stays_passive: Option<Vec<ObjectNote>>,
+    pub not_conforming: Option<Vec<ObjectNote>>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Astray {
+pub struct ObjectNote {
     pub object: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -154,8 +154,8 @@ impl StatusReport {
             }),
             namespaces,
             left: Vec::new(),
-            apart: in_force(enrolled),
-            held_back: Vec::new(),
+            object_roles: in_force(enrolled),
+            deferred: Vec::new(),
             orphaned: Vec::new(),
             hooks: survey.map(hooks).unwrap_or_default(),
             policies: Vec::new(),
@@ -168,7 +168,7 @@ impl StatusReport {
 }
 
 impl Namespace {
-    fn new(namespace: &EnrolledNamespace, standing: Option<&Standing>) -> Self {
+    fn new(namespace: &EnrolledNamespace, standing: Option<&NamespaceStanding>) -> Self {
         Self {
             name: namespace.name.clone(),
             enforcement: namespace.state.enforcement.map(Enforcement::as_str),
@@ -179,7 +179,7 @@ impl Namespace {
             stays_passive: standing.map(|standing| {
                 let passive = standing.passive.iter();
                 passive
-                    .map(|(object, why)| Astray {
+                    .map(|(object, why)| ObjectNote {
                         object: object.to_string(),
                         why: Some(why.clone()),
                     })
@@ -189,7 +189,7 @@ impl Namespace {
                 standing
                     .astray
                     .iter()
-                    .map(|(object, why)| Astray {
+                    .map(|(object, why)| ObjectNote {
                         object: object.to_string(),
                         why: why.clone(),
                     })
@@ -199,18 +199,18 @@ impl Namespace {
     }
 }
 
-fn hooks(survey: &Survey) -> Vec<Astray> {
+fn hooks(survey: &Survey) -> Vec<ObjectNote> {
     held_hooks(survey)
         .iter()
-        .map(|held| Astray {
+        .map(|held| ObjectNote {
             object: held.object.to_string(),
             why: Some(held.why()),
         })
         .collect()
 }
 
-fn held<S: Serializer>(held: &[Held], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(held.iter().map(|held| Astray {
+fn held<S: Serializer>(held: &[Deferred], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(held.iter().map(|held| ObjectNote {
         object: held.object.to_string(),
         why: Some(held.why.clone()),
     }))

@@ -43,7 +43,7 @@ impl Terms {
 
 /// What a Lease says, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct LeaseRecord {
     pub(super) version: String,
     /// Absent when it was vacated, or never held.
     pub(super) holder: Option<String>,
@@ -64,7 +64,7 @@ pub(super) enum Decision {
 
 /// Whose turn it is, from a record whose version was first seen at `observed_at`.
 pub(super) fn decide(
-    record: &Record,
+    record: &LeaseRecord,
     observed_at: Instant,
     now: Instant,
     me: &str,
@@ -101,10 +101,10 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Waited,
-    Read(Record),
+    Read(LeaseRecord),
     Written {
         sent: Instant,
-        record: Record,
+        record: LeaseRecord,
     },
     /// Someone has written in between. It may have been ourselves, with a request whose answer was lost.
     Conflict,
@@ -127,7 +127,7 @@ pub(super) struct Candidate {
 
 #[derive(Clone, Debug)]
 struct Seen {
-    record: Record,
+    record: LeaseRecord,
     at: Instant,
 }
 
@@ -210,7 +210,7 @@ impl Candidate {
             .then(|| seen.record.version.clone())
     }
 
-    fn see(&mut self, record: Record, now: Instant) {
+    fn see(&mut self, record: LeaseRecord, now: Instant) {
         self.fresh = true;
         match &mut self.seen {
             // The clock of its holder's silence runs on.

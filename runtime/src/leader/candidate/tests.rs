@@ -12,8 +12,8 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn record(version: &str, holder: Option<&str>, duration: Option<u64>) -> Record {
-    Record {
+fn record(version: &str, holder: Option<&str>, duration: Option<u64>) -> LeaseRecord {
+    LeaseRecord {
         version: version.into(),
         holder: holder.map(Into::into),
         duration: duration.map(seconds),
@@ -155,7 +155,7 @@ struct World {
     /// True time since the beginning.
     elapsed: Duration,
     base: Instant,
-    server: Record,
+    server: LeaseRecord,
     candidates: Vec<Peer>,
     network: Vec<Message>,
     born: u32,

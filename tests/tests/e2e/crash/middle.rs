@@ -1,5 +1,5 @@
-//! What happens in the middle of a walk: the API server or etcd restarts, another order comes, a leader is frozen and wakes
-//! up late. The walk is held where it waits for pods, or for the driver of a volume, for as long as a test wants.
+//! What happens in the middle of a transition: the API server or etcd restarts, another order comes, a leader is frozen and wakes
+//! up late. The transition is held where it waits for pods, or for the driver of a volume, for as long as a test wants.
 
 use std::time::Duration;
 

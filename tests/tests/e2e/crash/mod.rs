@@ -1,5 +1,5 @@
 //! Whoever carries a role change out is killed (SIGKILL) at every write of it (at every third, but in the long form), before the write and after, in both
-//! directions, and started again: the walk ends where it was ordered to, and never out of order.
+//! directions, and started again: the transition ends where it was ordered to, and never out of order.
 //!
 //! The writes pass a [`Turnstile`] that closes at the one in question. What the cluster went through is told by etcd's own
 //! revisions, see [`order`].
@@ -38,7 +38,7 @@ const PROMOTE: &[&str] = &[
     "--reason=drill",
 ];
 
-/// More than a walk of this size ever needs: it must come to an end.
+/// More than a transition of this size ever needs: it must come to an end.
 const LIVES: usize = 150;
 
 /// Each step is begun by a write of the journal, at the least, and most of them make another.
@@ -49,7 +49,7 @@ fn writes_a_life() -> usize {
     if testbed::long() { 1 } else { 3 }
 }
 
-/// How many lives a walk takes at the least.
+/// How many lives a transition takes at the least.
 fn least_lives() -> usize {
     STEPS / writes_a_life()
 }

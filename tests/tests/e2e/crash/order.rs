@@ -25,7 +25,7 @@ pub(super) fn kinds() -> Vec<ApiResource> {
     kinds
 }
 
-/// Whose walk it is.
+/// Whose transition it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     Site,
@@ -47,7 +47,7 @@ impl Whose {
 struct Moment {
     /// What the journal has ordered.
     ordered: Roles,
-    /// The journal says that the walk has come to its end as a secondary.
+    /// The journal says that the transition has come to its end as a secondary.
     reached_secondary: bool,
     /// What is in force.
     roles: Roles,

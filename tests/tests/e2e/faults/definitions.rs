@@ -117,7 +117,7 @@ async fn installed_again(bed: &Bed) {
     install.extend(["--role", &role]);
     bed.site.failover(&install).await.expect(0);
     if bed.role == Role::Secondary {
-        // A new Site is taken over by a walk, which waits for volumes that nobody replicates here.
+        // A new Site is taken over by a transition, which waits for volumes that nobody replicates here.
         bed.site.failover(DEMOTE).await.expect(0);
     }
 }

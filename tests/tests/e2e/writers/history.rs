@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use failover_core::namespace::{ExemptLabel, Standing};
+use failover_core::namespace::{ExemptLabel, ObjectStanding};
 use failover_core::rules::rule::Rule;
 use failover_core::{NamespaceState, Role, RuleSet};
 use k8s_openapi::api::core::v1::Namespace;
@@ -121,9 +121,9 @@ impl History {
                         continue;
                     };
                     let role = match state.standing(&rule, &name, ExemptLabel::Unseen) {
-                        Standing::Ruled(role) => Some(role),
-                        Standing::Unknown => None,
-                        Standing::Free => continue,
+                        ObjectStanding::Ruled(role) => Some(role),
+                        ObjectStanding::Unknown => None,
+                        ObjectStanding::Free => continue,
                     };
                     for (i, field) in kinds::fields(&rule).enumerate() {
                         let after = after[i].as_ref();

@@ -115,8 +115,8 @@ impl Book {
         let now = START + late + soon;
         let namespaces: Vec<_> = question.labels.iter().zip(NAMES).map(enrolled).collect();
         let sweep = question.sweep.map(|swept| swept.report(START + late));
-        let look = question
-            .look
+        let check = question
+            .check
             .and_then(|found| looked(&question.site, found, START + late));
         let enforcers: Vec<_> = question
             .replica
@@ -145,9 +145,9 @@ impl Book {
             sweep: sweep.as_ref(),
             sweep_progress: None,
             failing_sweep: None,
-            failing_look: None,
+            failing_check: None,
             unreadable: &[],
-            look: look.as_ref(),
+            check: check.as_ref(),
             deadlines: Deadlines::default(),
             sweep_every: EVERY,
             now,
@@ -167,7 +167,7 @@ impl Book {
                 layers,
                 current: true,
             },
-            Act::Look(_) => Deed::Look,
+            Act::Check(_) => Deed::Check,
             Act::Wait { .. } => Deed::Wait,
         }
     }

@@ -72,7 +72,7 @@ impl Reality {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
     pub(super) sweep: Option<Swept>,
-    pub(super) look: Option<Found>,
+    pub(super) check: Option<Found>,
     /// The Site as its cache has it, where that lags behind.
     pub(super) sees: Option<Page>,
     /// What it has decided, and not yet done.
@@ -341,12 +341,12 @@ impl Cluster {
                     Some(Fault::LabelsFirst) => Some(Deed::Label(self.labels_for(&draft))),
                     _ => None,
                 },
-                Some(Deed::Look) if !asks_the_same => None,
+                Some(Deed::Check) if !asks_the_same => None,
                 deed => deed,
             };
             self.leaders[leader].decided = deed;
             if !asks_the_same {
-                self.leaders[leader].look = None;
+                self.leaders[leader].check = None;
             }
         }
     }

@@ -9,9 +9,9 @@ use crate::guards::GuardId;
 use crate::namespace::{Enforcement, NamespaceState, ObjectRole, ObjectRoles};
 use crate::role::Layer;
 use crate::transition::steps::{Task, task};
-use crate::transition::{EnrolledNamespace, Look, LookReport, SweepReport, Whose};
+use crate::transition::{Check, CheckOwner, CheckReport, EnrolledNamespace, SweepReport};
 
-/// What a sweep or a look has found.
+/// What a sweep or a check has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Found {
     Nothing,
@@ -36,8 +36,8 @@ pub(super) struct Question {
     pub(super) replica: Option<(Revision, usize)>,
     /// Of a sweep under the current revision.
     pub(super) sweep: Option<Swept>,
-    /// Of the look that the step asks for.
-    pub(super) look: Option<Found>,
+    /// Of the check that the step asks for.
+    pub(super) check: Option<Found>,
     /// All deadlines have passed.
     pub(super) late: bool,
     /// A retry is due.
@@ -67,7 +67,7 @@ pub(super) enum Deed {
         /// No change of roles has been ordered since.
         current: bool,
     },
-    Look,
+    Check,
     Wait,
 }
 
@@ -92,7 +92,7 @@ pub(super) enum Liberty {
     Forbidden,
 }
 
-/// The guards of the steps that are done although what was looked at was in their way.
+/// The guards of the steps that are done although what was checked was in their way.
 pub(super) fn passed(question: &Question, after: &SiteStatus) -> Vec<GuardId> {
     let Some(before) = question.site.transition() else {
         return vec![];
@@ -117,7 +117,7 @@ pub(super) fn passed(question: &Question, after: &SiteStatus) -> Vec<GuardId> {
             }
             Task::Wait(guard) => {
                 let is_looked_at = question.site.at == Some(step.name);
-                (is_looked_at && in_the_way(question.look)).then_some(guard)
+                (is_looked_at && in_the_way(question.check)).then_some(guard)
             }
         })
         .collect()
@@ -185,7 +185,7 @@ impl Swept {
     }
 }
 
-pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Option<LookReport> {
+pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Option<CheckReport> {
     let transition = site.transition()?;
     let at = site.at?;
     let guard = match task(at, transition.to) {
@@ -193,12 +193,12 @@ pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Optio
         Some(Task::Ask | Task::Move(_)) | None => GuardId::UncoveredWorkloads,
     };
     let blocked = in_the_way(found, guard);
-    Some(LookReport {
-        look: Look {
+    Some(CheckReport {
+        check: Check {
             at,
             revision: CURRENT,
             transition: transition.id.clone(),
-            whose: Whose::Site,
+            owner: CheckOwner::Site,
         },
         total: 1,
         left: i64::try_from(blocked.len()).unwrap(),

@@ -25,7 +25,7 @@ impl Cluster {
                     (oldest.unwrap_or(Revision::Old), seen.len())
                 }),
                 sweep: held.sweep,
-                look: held.look,
+                check: held.check,
                 late: self.late,
                 soon,
             },
@@ -44,7 +44,7 @@ impl Cluster {
         }
         let is_outdated = held_page.is_some_and(|page| page != self.site);
         self.leaders[leader].decided = match deed {
-            Deed::WriteStatus(_) | Deed::Look if is_outdated => None,
+            Deed::WriteStatus(_) | Deed::Check if is_outdated => None,
             deed => Some(deed),
         };
     }
@@ -68,11 +68,11 @@ impl Cluster {
                     self.leaders[leader].sweep = Some(Swept { layers, found });
                 }
             }
-            Some(Deed::Look) => {
+            Some(Deed::Check) => {
                 let is_kept = exploration.fault == Some(Fault::LooksOnce);
-                let before = self.leaders[leader].look.filter(|_| is_kept);
-                let found = before.unwrap_or_else(|| self.look(exploration));
-                self.leaders[leader].look = Some(found);
+                let before = self.leaders[leader].check.filter(|_| is_kept);
+                let found = before.unwrap_or_else(|| self.check(exploration));
+                self.leaders[leader].check = Some(found);
             }
             Some(Deed::Wait) | None => {}
         }
@@ -114,9 +114,9 @@ impl Cluster {
         }
         for leader in &mut self.leaders {
             leader.sweep = None;
-            leader.look = None;
+            leader.check = None;
             match &mut leader.decided {
-                Some(Deed::Look) => leader.decided = None,
+                Some(Deed::Check) => leader.decided = None,
                 Some(Deed::Sweep { current, .. }) => *current = false,
                 Some(Deed::Label(desired)) => {
                     for labels in desired.iter_mut().flatten() {
@@ -184,8 +184,8 @@ impl Cluster {
         found
     }
 
-    /// What a driver finds, of the namespaces that the walk is about.
-    fn look(&self, exploration: &Exploration) -> Found {
+    /// What a driver finds, of the namespaces that the transition is about.
+    fn check(&self, exploration: &Exploration) -> Found {
         let to = self.site.transition().map(|t| t.to);
         let lies = match self.site.at {
             Some(StepName::PodsGone) => exploration.fault == Some(Fault::PodsReportedGone),

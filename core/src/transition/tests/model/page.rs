@@ -33,9 +33,9 @@ pub(super) struct Page(Arc<Content>);
 pub(super) struct Content {
     number: usize,
     pub(super) site: Site,
-    /// The role of all layers, where no walk is under way.
+    /// The role of all layers, where no transition is under way.
     pub(super) settled: Option<Role>,
-    /// The step that the walk is at.
+    /// The step that the transition is at.
     pub(super) at: Option<StepName>,
 }
 
@@ -68,7 +68,7 @@ impl Page {
         status.is_some_and(|s| s.namespaces.iter().any(|name| name == NAMES[namespace]))
     }
 
-    /// Whether the walk that is under way is about the namespace.
+    /// Whether the transition that is under way is about the namespace.
     pub(super) fn walks(&self, namespace: usize) -> bool {
         match self.transition() {
             Some(t) if !t.namespaces.is_empty() => {
@@ -78,7 +78,7 @@ impl Page {
         }
     }
 
-    /// Whether the other asks for the same look.
+    /// Whether the other asks for the same check.
     pub(super) fn asks_as(&self, other: &Self) -> bool {
         let id = |page: &Self| page.transition().map(|t| t.id.clone());
         self.at == other.at && id(self) == id(other)
@@ -89,7 +89,7 @@ impl Page {
         phase == Some(Phase::Stalled)
     }
 
-    /// The overrides of the order that the walk carries out.
+    /// The overrides of the order that the transition carries out.
     pub(super) fn asked(&self) -> &[String] {
         let request = self.site.spec.request.as_ref();
         let id = self.transition().map(|t| &t.id);
@@ -98,7 +98,7 @@ impl Page {
             .map_or(&[], |request| &request.overrides)
     }
 
-    /// The guards by which what holds the walk can be overridden.
+    /// The guards by which what holds the transition can be overridden.
     pub(super) fn held_by(&self) -> Vec<String> {
         let steps = self.transition().map_or(&[][..], |t| &t.steps);
         let blocked = steps.iter().flat_map(|step| &step.blocked);

@@ -1,5 +1,5 @@
 //! Whether a state has a way out: left to itself with one leader that lives. What is broken stays broken, and then a person
-//! overrides what the walk names; where nothing is, it finds its way alone.
+//! overrides what the transition names; where nothing is, it finds its way alone.
 
 use std::collections::HashMap;
 use std::sync::RwLock;
@@ -12,7 +12,7 @@ use crate::role::Roles;
 /// A state on its way to rest, and how often the order has been repeated by then.
 type Milestone = (Cluster, u8);
 
-/// More guards than that cannot hold one after the other, of a walk and of that of newcomers after it.
+/// More guards than that cannot hold one after the other, of a transition and of that of newcomers after it.
 const REPEATS: u8 = 8;
 
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Cluster {
         self.happen(exploration, Event::See);
     }
 
-    /// Orders the same again, with the overrides that the walk has named by now. `false`: that would be nothing new.
+    /// Orders the same again, with the overrides that the transition has named by now. `false`: that would be nothing new.
     fn orders_again(&mut self, exploration: &Exploration, repeats: u8) -> bool {
         let asked = self.site.asked();
         let held: Vec<_> = self.site.held_by();

@@ -4,7 +4,7 @@ use failover_core::admission::rewrite::{FieldChange, Note};
 use failover_core::guards::{GuardId, Hold};
 use failover_core::names::CONTROLLER_MANAGER;
 use failover_core::object::ObjectRef;
-use failover_core::object_roles::Held;
+use failover_core::object_roles::Deferred;
 use failover_core::{Layer, Role};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::cluster::{Unseen, WithoutRuleReport};
 use crate::output::diff::unified;
 use crate::output::words::words;
 use crate::output::{PlanFormat, Report, Screen, Table, Tone, clean, counted};
-use crate::plan::object_roles::Apart;
+use crate::plan::object_roles::ObjectRoleEntry;
 use crate::plan::{HOOKS_HINT, Plan, Planned};
 
 /// How many objects of a kind are named before the rest is counted.
@@ -210,25 +210,25 @@ fn remarks(plan: &Plan, screen: &Screen) {
 
 /// What is in force of single objects, and what is not.
 fn single_objects(plan: &Plan, screen: &Screen) {
-    let apart = plan
-        .apart
+    let object_roles = plan
+        .object_roles
         .iter()
-        .map(|apart| format!("{}: {}", apart.object, apart.stands));
+        .map(|object_roles| format!("{}: {}", object_roles.object, object_roles.role));
     section(
         screen,
         Tone::Plain,
-        "Apart from their namespace:",
-        apart.collect(),
+        "Objects with a role or an exemption of their own:",
+        object_roles.collect(),
     );
-    let held_back = plan
-        .held_back
+    let deferred = plan
+        .deferred
         .iter()
         .map(|held| format!("{}: {}", held.object.namespace, held.why));
     section(
         screen,
         Tone::Warning,
-        "Asked of single objects, and not in force:",
-        held_back.collect(),
+        "Requested for single objects, and deferred:",
+        deferred.collect(),
     );
     let orphaned = plan
         .orphaned
@@ -374,10 +374,10 @@ struct PlanDocument {
     uncovered: Vec<ReportReason>,
     /// What no rule reaches and external-dns publishes.
     published: Vec<ReportReason>,
-    /// What stands apart from its namespace.
-    apart: Vec<Apart>,
+    /// Objects with a role or an exemption of their own.
+    object_roles: Vec<ObjectRoleEntry>,
     /// What is asked of single objects and not in force.
-    held_back: Vec<ReportReason>,
+    deferred: Vec<ReportReason>,
     /// What stays passive since what installed it is gone.
     orphaned: Vec<ReportReason>,
     unseen: Vec<Unseen>,
@@ -493,9 +493,17 @@ impl PlanDocument {
                 .iter()
                 .map(|p| reason((&p.object, &p.why)))
                 .collect(),
-            apart: plan.apart.clone(),
-            held_back: plan.held_back.iter().map(ReportReason::of_held).collect(),
-            orphaned: plan.orphaned.iter().map(ReportReason::of_held).collect(),
+            object_roles: plan.object_roles.clone(),
+            deferred: plan
+                .deferred
+                .iter()
+                .map(ReportReason::of_deferred)
+                .collect(),
+            orphaned: plan
+                .orphaned
+                .iter()
+                .map(ReportReason::of_deferred)
+                .collect(),
             unseen: plan.unseen.clone(),
             unasked: plan.writes.unasked.clone(),
             guards: plan.holds.iter().map(ReportGuard::of).collect(),
@@ -504,7 +512,7 @@ impl PlanDocument {
 }
 
 impl ReportReason {
-    fn of_held(held: &Held) -> Self {
+    fn of_deferred(held: &Deferred) -> Self {
         Self {
             object: held.object.to_string(),
             why: held.why.clone(),

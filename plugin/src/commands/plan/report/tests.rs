@@ -83,7 +83,7 @@ fn everything(role: Role) -> Plan {
         why: "external-dns publishes shop.example.com".into(),
         rule: Some("service-external-dns"),
     });
-    plan.held_back.push(Held {
+    plan.deferred.push(Deferred {
         object: ObjectKey {
             namespace: "shop".into(),
             resource: "deployments".into(),

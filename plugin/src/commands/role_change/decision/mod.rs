@@ -6,7 +6,7 @@ use failover_core::transition::pause;
 use failover_core::{Epoch, Role};
 use jiff::Timestamp;
 
-use super::intent::Wish;
+use super::intent::Intent;
 use crate::cli::batch::BatchConsent;
 use crate::commands::site_view::{View, is_moving, standing};
 use crate::error::Failure;
@@ -16,7 +16,7 @@ use crate::transition_view::paused;
 
 /// Where to go from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum Decision {
     /// Nothing to do.
     Settled,
     /// Ordered already, and still being carried out.
@@ -45,16 +45,16 @@ pub(super) struct Ordered {
 }
 
 /// Decides. An error is a refusal: nothing has been changed.
-pub(super) fn course(view: &View, wish: &Wish, now: Timestamp) -> Result<Course, Failure> {
+pub(super) fn course(view: &View, wish: &Intent, now: Timestamp) -> Result<Decision, Failure> {
     let (spec, role) = (&view.site.spec, wish.role);
     let running = is_moving(&view.site);
     if wish.abort {
         can_be_turned_round(&view.site, role)?;
     } else if spec.role == role && !running {
-        return Ok(Course::Settled);
+        return Ok(Decision::Settled);
     }
     let pause = pause(&view.site, now);
-    // Who paused a walk because it goes wrong must be able to turn it round before it goes on.
+    // Who paused a transition because it goes wrong must be able to turn it round before it goes on.
     if let Some(pause) = pause.filter(|_| !wish.abort) {
         return Err(Failure::refused(format!(
             "{} of site {} is refused, and nothing was changed: the site is {}, so nothing would move",
@@ -75,9 +75,9 @@ pub(super) fn course(view: &View, wish: &Wish, now: Timestamp) -> Result<Course,
         when_resumed: pause.is_some(),
     };
     if spec.role == role {
-        let standing_order = Standing::of(&view.site);
+        let standing_order = StandingOrder::of(&view.site);
         if !standing_order.lacks(wish) {
-            return Ok(Course::Join {
+            return Ok(Decision::Join {
                 id: standing_order.id,
             });
         }
@@ -85,13 +85,13 @@ pub(super) fn course(view: &View, wish: &Wish, now: Timestamp) -> Result<Course,
     } else if running && !wish.abort {
         order.against = Some(other_way(&view.site));
     }
-    Ok(Course::Order(order))
+    Ok(Decision::Order(order))
 }
 
 /// Asks the guards. An error is a refusal: nothing has been changed.
 pub(super) fn guards(
     view: &View,
-    wish: &Wish,
+    wish: &Intent,
     order: &Ordered,
     plan: &Plan,
 ) -> Result<(), Failure> {
@@ -146,14 +146,14 @@ pub(super) fn guards(
 }
 
 /// The order that stands, as far as another one in the same direction has to do with it.
-struct Standing {
+struct StandingOrder {
     id: String,
     overrides: Vec<String>,
     mode: Option<Mode>,
     batch: BatchConsent,
 }
 
-impl Standing {
+impl StandingOrder {
     fn of(site: &Site) -> Self {
         let request = site.spec.request.clone().unwrap_or_default();
         let walk = running(site).filter(|walk| walk.to == site.spec.role);
@@ -183,7 +183,7 @@ impl Standing {
     }
 
     /// Whether the wish brings something that the order does not have.
-    fn lacks(&self, wish: &Wish) -> bool {
+    fn lacks(&self, wish: &Intent) -> bool {
         let known = Overrides::parse_known(&self.overrides);
         let overridden = wish.overrides.iter().any(|(guard, object)| match object {
             Some(object) => !known.allows_object(guard, object),
@@ -196,7 +196,7 @@ impl Standing {
     }
 
     /// The new order takes its place whole, so what it says holds on. Nobody has to type at night what was consented to.
-    fn go_into(self, order: &mut Ordered, wish: &Wish) {
+    fn go_into(self, order: &mut Ordered, wish: &Intent) {
         order.inherited = self.overrides;
         order.inherited.retain(|text| !wish.typed.contains(text));
         order.overrides.extend(order.inherited.iter().cloned());

@@ -52,13 +52,13 @@ fn moving(to: &str, from: &str) -> View {
     )
 }
 
-fn wish(line: &[&str]) -> Result<Wish, Failure> {
+fn wish(line: &[&str]) -> Result<Intent, Failure> {
     match Cli::try_parse_from(["kubectl-failover"].iter().chain(line))
         .unwrap()
         .command
     {
-        Command::Promote(args) => Wish::of(Role::Primary, &args.switch, args.batch.consent()),
-        Command::Demote(args) => Wish::of(Role::Secondary, &args.switch, BatchConsent::default()),
+        Command::Promote(args) => Intent::of(Role::Primary, &args.switch, args.batch.consent()),
+        Command::Demote(args) => Intent::of(Role::Secondary, &args.switch, BatchConsent::default()),
         other => panic!("{other:?}"),
     }
 }
@@ -76,38 +76,41 @@ fn empty_plan(role: Role) -> Plan {
 }
 
 /// What is decided, once the guards are asked too.
-fn decide_with(view: &View, line: &[&str], plan: &Plan) -> Result<Course, Failure> {
+fn decide_with(view: &View, line: &[&str], plan: &Plan) -> Result<Decision, Failure> {
     let wish = wish(line)?;
     let course = course(view, &wish, Timestamp::UNIX_EPOCH)?;
-    if let Course::Order(order) = &course {
+    if let Decision::Order(order) = &course {
         guards(view, &wish, order, plan)?;
     }
     Ok(course)
 }
 
-fn decide(view: &View, role: Role, overrides: &[&'static str]) -> Result<Course, Failure> {
+fn decide(view: &View, role: Role, overrides: &[&'static str]) -> Result<Decision, Failure> {
     let line = overriding(words(role).command, overrides);
     decide_with(view, &line, &empty_plan(role))
 }
 
-fn order(course: Result<Course, Failure>) -> Ordered {
+fn order(course: Result<Decision, Failure>) -> Ordered {
     match course.unwrap() {
-        Course::Order(order) => order,
+        Decision::Order(order) => order,
         other => panic!("{other:?}"),
     }
 }
 
-fn epoch_of(course: Result<Course, Failure>) -> i64 {
+fn epoch_of(course: Result<Decision, Failure>) -> i64 {
     order(course).epoch.0
 }
 
 #[test]
 fn a_site_in_that_role_is_left_alone_whatever_is_overridden() {
     let view = settled("primary", SOUND);
-    assert_eq!(decide(&view, Role::Primary, &[]).unwrap(), Course::Settled);
+    assert_eq!(
+        decide(&view, Role::Primary, &[]).unwrap(),
+        Decision::Settled
+    );
     assert_eq!(
         decide(&view, Role::Primary, &["no-enforcement"]).unwrap(),
-        Course::Settled
+        Decision::Settled
     );
 }
 
@@ -151,7 +154,7 @@ fn a_promotion_is_held_until_it_is_overridden_by_name_whatever_the_site_says_of_
 #[test]
 fn an_order_that_stands_is_joined_unless_something_is_brought_that_it_lacks() {
     let view = moving("primary", "secondary");
-    let join = Course::Join { id: "r0".into() };
+    let join = Decision::Join { id: "r0".into() };
     assert_eq!(decide(&view, Role::Primary, &[]).unwrap(), join);
     assert_eq!(
         decide(&view, Role::Primary, &["peer-unknown"]).unwrap(),
@@ -190,7 +193,7 @@ fn jobs_that_an_order_names_are_added_to_those_of_the_running_one() {
     let promote =
         |jobs: &[&str], plan: &Plan| decide_with(&view, &[&["promote"], jobs].concat(), plan);
 
-    let join = Course::Join { id: "r0".into() };
+    let join = Decision::Join { id: "r0".into() };
     assert_eq!(
         promote(&["--run-held-jobs=shop/import"], &plan).unwrap(),
         join
@@ -218,7 +221,7 @@ fn what_was_overridden_for_the_site_is_not_for_namespaces_that_came_later() {
         &mut view,
         &json!({"id": "enrol-7", "to": "secondary", "namespaces": ["api"]}),
     );
-    let join = Course::Join { id: "r0".into() };
+    let join = Decision::Join { id: "r0".into() };
     assert_eq!(decide(&view, Role::Secondary, &[]).unwrap(), join);
     let anew = order(decide(&view, Role::Secondary, &["pods-running"]));
     assert_eq!(anew.inherited, Vec::<String>::new());
@@ -242,7 +245,7 @@ fn a_new_site_that_is_being_taken_over_is_joined_by_the_id_of_its_birth() {
     let mut view = moving("primary", "secondary");
     view.site.spec.request = None;
     view.site.status = None;
-    let join = Course::Join {
+    let join = Decision::Join {
         id: "birth-east".into(),
     };
     assert_eq!(decide(&view, Role::Primary, &[]).unwrap(), join);

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::exit_code::ExitCode;
-use crate::fake_cluster::{self, FakeCluster, Fault, Said, layers};
+use crate::fake_cluster::{self, FakeCluster, Fault, Ran, layers};
 
-async fn command(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>> {
+async fn command(fake: &FakeCluster, words: &[&str]) -> Ran<Result<(), Failure>> {
     let line = ["kubectl-failover"].iter().chain(words).chain(&["--yes"]);
     let (role, args, batch) = match Cli::try_parse_from(line).unwrap().command {
         Command::Promote(args) => (Role::Primary, args.switch, args.batch.consent()),
@@ -29,13 +29,13 @@ async fn command(fake: &FakeCluster, words: &[&str]) -> Said<Result<(), Failure>
     said
 }
 
-fn exit(said: &Said<Result<(), Failure>>) -> ExitCode {
+fn exit(said: &Ran<Result<(), Failure>>) -> ExitCode {
     said.result
         .as_ref()
         .map_or_else(|failure| failure.exit, |()| ExitCode::Done)
 }
 
-fn failure(said: Said<Result<(), Failure>>) -> String {
+fn failure(said: Ran<Result<(), Failure>>) -> String {
     said.result.unwrap_err().to_string()
 }
 

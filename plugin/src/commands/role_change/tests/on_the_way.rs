@@ -101,7 +101,7 @@ async fn a_walk_is_turned_round_by_an_order_of_the_other_role() {
         });
     });
     fake.fail(|method, _, world| {
-        // The walk must still be under way when it is looked at first.
+        // The transition must still be under way when it is checked first.
         world.controller |= *method == Method::PATCH;
         None
     });

@@ -1,4 +1,4 @@
-//! `status -w`: the walk that is under way, until it has ended.
+//! `status -w`: the transition that is under way, until it has ended.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use failover_core::transition::pause;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::commands::poll::{EVERY, Seen, Watch};
+use crate::commands::poll::{EVERY, Polled, Watch};
 use crate::commands::role_change::GOES_ON;
 use crate::commands::site_view::is_moving;
 use crate::error::Failure;
@@ -25,7 +25,7 @@ pub(super) async fn follow(
     let mut last = None;
     loop {
         match watch.look().await {
-            Seen::Site(site) => {
+            Polled::Site(site) => {
                 watch.show(&site);
                 if let Some(seen) = watch.last().map(|walk| walk.id.clone()) {
                     let ended = site.status.as_ref().and_then(|status| {
@@ -51,8 +51,8 @@ pub(super) async fn follow(
                 last = Some(site);
             }
             // What the namespaces hold without it, the status tells.
-            Seen::Gone => return Ok(()),
-            Seen::NoAnswer => {}
+            Polled::Gone => return Ok(()),
+            Polled::NoAnswer => {}
         }
         if let Some(timeout) = timeout.filter(|timeout| started.elapsed() >= *timeout) {
             return Err(out_of_time(timeout, last.as_deref(), &watch));

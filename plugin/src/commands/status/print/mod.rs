@@ -38,7 +38,7 @@ impl Report for StatusReport {
         namespaces(self, screen);
         strays(self, screen);
         passive(self, screen);
-        apart(self, screen);
+        object_roles(self, screen);
         hooks(self, screen);
         policies(self, wide, screen);
     }
@@ -299,14 +299,14 @@ fn passive(report: &StatusReport, screen: &Screen) {
     below(&table, screen);
 }
 
-fn apart(report: &StatusReport, screen: &Screen) {
-    let mut table = Table::new(&["APART FROM ITS NAMESPACE", "STANDS"]);
-    for apart in &report.apart {
-        table.row([apart.object.as_str(), apart.stands]);
+fn object_roles(report: &StatusReport, screen: &Screen) {
+    let mut table = Table::new(&["OBJECT WITH ITS OWN ROLE", "ROLE"]);
+    for object_roles in &report.object_roles {
+        table.row([object_roles.object.as_str(), object_roles.role]);
     }
     below(&table, screen);
-    let mut table = Table::new(&["HELD BACK", "WHY"]);
-    for held in &report.held_back {
+    let mut table = Table::new(&["DEFERRED", "WHY"]);
+    for held in &report.deferred {
         table.row([held.object.to_string(), held.why.clone()]);
     }
     below(&table, screen);

@@ -141,7 +141,7 @@ fn a_site_that_is_lost_still_shows_what_the_namespaces_hold() {
 }
 
 #[test]
-fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named() {
+fn object_roles_deferred_requests_and_refused_policies_are_named() {
     let (mut enrolled, survey) = shop();
     enrolled[0].state.objects.set(
         "deployments",
@@ -156,7 +156,7 @@ fn what_stands_apart_what_is_held_back_and_policies_that_are_refused_are_named()
         None,
         now(),
     );
-    report.held_back.push(failover_core::object_roles::Held {
+    report.deferred.push(failover_core::object_roles::Deferred {
         object: failover_core::object::ObjectKey {
             namespace: "shop".into(),
             resource: "deployments".into(),
@@ -204,18 +204,18 @@ fn the_document_has_everything_under_stable_names() {
     assert_eq!(
         names,
         [
-            "apart",
             "backstop",
             "conditions",
             "controller",
+            "deferred",
             "enforcers",
             "epoch",
-            "heldBack",
             "history",
             "hooks",
             "layers",
             "left",
             "namespaces",
+            "objectRoles",
             "orphaned",
             "paused",
             "phase",

@@ -90,7 +90,7 @@ impl Bed {
         self.site.status().await.phase
     }
 
-    /// Waits until a step of the walk waits for this object.
+    /// Waits until a step of the transition waits for this object.
     async fn waits(&self, at: StepName, object: &str) {
         eventually("a step that waits", || async {
             let transition = self.site.status().await.transition;

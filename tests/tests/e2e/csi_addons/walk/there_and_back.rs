@@ -1,4 +1,4 @@
-//! The walk as it should be, held up at each place to see that nothing goes ahead.
+//! The transition as it should be, held up at each place to see that nothing goes ahead.
 
 use failover_core::api::{Phase, StepName};
 use nix::sys::signal::Signal;
