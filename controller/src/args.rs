@@ -44,7 +44,7 @@ pub struct Args {
 /// Who leads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LeaseArgs {
-    /// How long a leader that is not heard of is still taken for one
+    /// How long the leader Lease is valid without a renewal
     #[arg(long, env = "FAILOVER_LEASE_DURATION", default_value = "15s", value_parser = duration, value_name = "DURATION")]
     pub lease_duration: Duration,
 
@@ -76,11 +76,11 @@ pub struct SiteArgs {
     #[arg(long, env = "FAILOVER_LEASE_NAMESPACE", default_value = ENFORCER_NAMESPACE, value_name = "NAMESPACE")]
     pub lease_namespace: String,
 
-    /// How long a webhook replica's Lease may be silent before it is cleared away
+    /// How long a webhook replica's Lease may go without renewal before it is deleted
     #[arg(long, env = "FAILOVER_FORGET_AFTER", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub forget_after: Duration,
 
-    /// How often all objects are checked while nothing moves
+    /// How often all objects are swept while the site is stable
     #[arg(long, env = "FAILOVER_SWEEP_EVERY", default_value = "60s", value_parser = duration, value_name = "DURATION")]
     pub sweep_every: Duration,
 
@@ -114,7 +114,7 @@ pub struct Waits {
     #[arg(long, env = "FAILOVER_AVAILABLE_DEADLINE", default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub available_deadline: Duration,
 
-    /// How many of the restored workloads must be available before a promotion lets traffic in, in per cent
+    /// Percentage of the restored workloads that must be available before a promotion moves traffic
     #[arg(long, env = "FAILOVER_AVAILABLE_PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
     pub available_percent: u8,
 }

@@ -35,12 +35,12 @@ const LONGEST_NAME: usize = 128;
 pub enum BreakGlassError {
     #[error("the Lease of the controllers cannot be read")]
     Lease(#[source] kube::Error),
-    #[error("the environment (FAILOVER_...) says something that cannot be")]
+    #[error("the environment (FAILOVER_...) has an invalid value")]
     Environment(#[source] clap::Error),
-    #[error("no client can be made")]
+    #[error("cannot create an API client")]
     Client(#[source] kube::Error),
     #[error(
-        "not everything could be watched within {SEEN_WITHIN:?}: see the warnings for what, and get the right to"
+        "the watches did not sync within {SEEN_WITHIN:?}: the warnings say which; check that you may list and watch them"
     )]
     Unseen,
 }
@@ -93,7 +93,7 @@ pub async fn carry_out(
         }
     } else {
         tracing::warn!(
-            "there is no Lease {LEADER_LEASE} in namespace {SYSTEM_NAMESPACE} to lead by: going ahead without"
+            "there is no Lease {LEADER_LEASE} in namespace {SYSTEM_NAMESPACE} for leader election: continuing without it"
         );
         let never: Option<Infallible> = stop.run_until_cancelled(Box::pin(work())).await;
         match never {

@@ -103,7 +103,7 @@ impl Events {
                 tracing::warn!(
                     object,
                     reason = news.reason,
-                    "not written as an Event: {QUEUE} wait to be written already"
+                    "Event dropped: {QUEUE} Events are already queued"
                 );
             }
         }

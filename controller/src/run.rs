@@ -48,7 +48,7 @@ pub enum RunError {
     Signal(#[source] std::io::Error),
     #[error("the admin port failed")]
     Admin(#[source] std::io::Error),
-    #[error("a watch ended, which it never does by itself")]
+    #[error("a watch ended unexpectedly")]
     Watch,
 }
 
@@ -160,7 +160,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     readiness.set(false);
     stop.cancel();
     if timeout(VACATE_WITHIN, elected).await.is_err() {
-        tracing::warn!("the Lease could not be given back in time; it runs out by itself");
+        tracing::warn!("could not release the leader Lease in time; it expires by itself");
     }
     ended
 }

@@ -50,7 +50,7 @@ pub struct Serving {
     )]
     pub tls_dir: PathBuf,
 
-    /// How long to serve on after SIGTERM, until API servers have noticed
+    /// How long to keep serving after SIGTERM, until the API servers have noticed
     #[arg(long, env = "FAILOVER_DRAIN", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub drain: Duration,
 }

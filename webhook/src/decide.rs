@@ -158,7 +158,7 @@ fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, ReviewOutcome)
         Some(settled) if settled.roles.uniform() == Some(Role::Primary) => Verdict::Unchanged,
         _ => Verdict::Denied {
             message: format!(
-                "the role of namespace {namespace} is not known here yet, as just after it was enrolled: try again (kubectl failover status)"
+                "the webhook does not know the role of namespace {namespace} yet, which is normal just after enrolment: try again (kubectl failover status)"
             ),
         },
     };
@@ -177,7 +177,7 @@ fn guarded(
         Ok(rewrite) => rewrite,
         Err(_) if may_be_forced => {
             let message = format!(
-                "{} cannot be judged because of a fault in kubectl-failover's webhook: see its log",
+                "cannot decide about {}: internal error in the kubectl-failover webhook, see its log",
                 object_name(request)
             );
             return (Verdict::Denied { message }, ReviewOutcome::Fault);
@@ -251,7 +251,7 @@ mod tests {
         let judge = |may_be_forced| guarded(&request, None, may_be_forced, || panic!("on purpose"));
         let (verdict, outcome) = judge(true);
         assert!(
-            matches!(&verdict, Verdict::Denied { message } if message.starts_with("deployments/web cannot be judged")),
+            matches!(&verdict, Verdict::Denied { message } if message.starts_with("cannot decide about deployments/web")),
             "{verdict:?}"
         );
         assert_eq!(outcome, ReviewOutcome::Fault);

@@ -75,7 +75,7 @@ impl Enforcer {
                             lease = self.name,
                             namespace = self.namespace,
                             error = causes(&error),
-                            "the Lease cannot be renewed; trying again every second, and giving no more answers {} s after the last renewal",
+                            "cannot renew the Lease; trying again every second; this replica stops answering {} s after the last renewal",
                             CONTACT_LIMIT.as_secs()
                         );
                     }

@@ -102,7 +102,7 @@ pub async fn run(args: Args) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         // None of them ends by itself. Without one of them the answers would rest on nothing; another process starts anew.
-        ended = parts.join_next() => bail!("a part of the process ended: {ended:?}"),
+        ended = parts.join_next() => bail!("a task of the process ended unexpectedly: {ended:?}"),
         ended = &mut reporting => bail!("reporting ended: {ended:?}"),
         ended = &mut serving => bail!("serving ended: {ended:?}"),
     }

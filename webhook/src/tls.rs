@@ -86,7 +86,7 @@ impl Follower {
                 last.failure = Some(failure);
                 let folder = self.folder.display();
                 if last.served.is_some() {
-                    tracing::warn!(%folder, %error, "a new certificate is not taken; the last good one serves on");
+                    tracing::warn!(%folder, %error, "cannot load the new certificate; still serving the previous one");
                 } else {
                     tracing::warn!(%folder, %error, "waiting for a certificate: the controller issues it");
                 }

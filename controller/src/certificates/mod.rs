@@ -128,7 +128,7 @@ impl Owner {
                     (Duration::ZERO, rest.min(RESYNC_EVERY))
                 }
                 Err(error @ TurnError::Conflict(_)) => {
-                    tracing::debug!(error = causes(&error), "deciding again");
+                    tracing::debug!(error = causes(&error), "reconciling the certificates again");
                     (AFTER_CONFLICT, AFTER_CONFLICT)
                 }
                 Err(error) => {
@@ -191,7 +191,7 @@ impl Owner {
             Act::Publish { bundle } => {
                 tracing::info!(
                     configuration = WEBHOOK_CONFIGURATION,
-                    "telling API servers which authorities to trust"
+                    "writing the trusted CAs to the webhook configuration"
                 );
                 let patch = Patch::<Value>::Json(webhook.patch(&configuration, &bundle));
                 let patched = configurations
@@ -232,7 +232,7 @@ impl Owner {
             }
             Act::DropPrevious => {
                 tracing::info!(
-                    "every replica has had time to take the new certificate: forgetting the old authority"
+                    "every replica has had time to load the new certificate: removing the old CA"
                 );
                 let stored = Stored {
                     previous: None,
@@ -316,7 +316,7 @@ fn changes<K>(events: impl Stream<Item = watcher::Result<Event<K>>>) -> impl Str
                 if !std::mem::replace(&mut fails, true) {
                     tracing::warn!(
                         error = causes(&error),
-                        "cannot watch the webhook's certificates; trying again, and looking every {RESYNC_EVERY:?} until then"
+                        "cannot watch the webhook's certificates; trying again, and checking every {RESYNC_EVERY:?} until then"
                     );
                 }
                 false

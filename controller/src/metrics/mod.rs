@@ -91,13 +91,13 @@ impl Metrics {
         let site_role = Family::default();
         registry.register(
             "site_role",
-            "1 for the role that this site is ordered to have",
+            "1 for the role that is requested for this site",
             site_role.clone(),
         );
         let site_phase = Family::default();
         registry.register(
             "site_phase",
-            "1 for what this site is doing",
+            "1 for the phase of this site",
             site_phase.clone(),
         );
         let walks = Walks::register(&mut registry);
@@ -126,7 +126,7 @@ impl Metrics {
         let objects_rewritten = Family::default();
         registry.register(
             "objects_rewritten",
-            "Objects that a sweep brought into line, by who rewrote them",
+            "Objects that a sweep corrected, by who rewrote them",
             objects_rewritten.clone(),
         );
         let nonconforming_objects = Gauge::default();
@@ -150,7 +150,7 @@ impl Metrics {
         let reconcile_errors = Counter::default();
         registry.register(
             "reconcile_errors",
-            "Turns of the control loop that failed",
+            "Failed reconciles of the control loop",
             reconcile_errors.clone(),
         );
         let certificate_expiry = Family::default();

@@ -34,7 +34,7 @@ impl Walks {
         let transition_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
         registry.register_with_unit(
             "transition_duration",
-            "How long transitions took, from their order to their end",
+            "Duration of transitions, from the request to the end",
             Unit::Seconds,
             transition_duration.clone(),
         );

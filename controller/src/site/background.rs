@@ -249,7 +249,7 @@ impl Background {
                     let failing = still_failing(before, check, now, &error);
                     self.failing_checks.insert(owner, failing);
                 }
-                self.put_off("what the step waits for cannot be seen", &error);
+                self.put_off("cannot check what the step waits for", &error);
             }
         }
     }
@@ -269,7 +269,7 @@ impl Background {
                 let before = self.failing_sweep.take();
                 let failing = still_failing(before, sweeping.revision, (self.now)(), &error);
                 self.failing_sweep = Some(failing);
-                self.put_off("not all objects are swept", &error);
+                self.put_off("cannot sweep all objects", &error);
                 None
             }
         }

@@ -166,7 +166,7 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
         match api.list_metadata(&params).await {
             Ok(list) => Some(list.items.into_iter().find(|o| o.name_any() == key.name)),
             Err(error) => {
-                tracing::warn!(object = %key, error = causes(&error), "cannot tell about {}; leaving it as it is", self.query.what);
+                tracing::warn!(object = %key, error = causes(&error), "cannot check {}; leaving it unchanged", self.query.what);
                 None
             }
         }

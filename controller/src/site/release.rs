@@ -26,7 +26,7 @@ pub async fn release(
         let object = blocked.object.as_deref().unwrap_or_default();
         tracing::warn!(
             object,
-            "leaves enforcement with its record: {}",
+            "leaves enforcement with its restore record: {}",
             blocked.message
         );
     }

@@ -123,13 +123,13 @@ pub async fn clear_away(leases: Api<Lease>, forgotten: Vec<Forgotten>) {
         match leases.delete(&name, &params).await {
             Ok(_) => tracing::info!(
                 lease = name,
-                "removed the lease of a webhook replica that is long gone"
+                "deleted the Lease of a webhook replica that is gone"
             ),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => tracing::warn!(
                 lease = name,
                 error = causes(&error),
-                "cannot remove the lease of a webhook replica that is long gone; trying again later"
+                "cannot delete the Lease of a webhook replica that is gone; trying again later"
             ),
         }
     }

@@ -197,7 +197,7 @@ impl Swept {
                     .hopeless
                     .clone()
                     .or_else(|| reasons.get(&object).cloned())
-                    .unwrap_or_else(|| "is changed back as soon as it is swept: find its writer, and see that the webhook runs".to_owned());
+                    .unwrap_or_else(|| "is changed back after each sweep: find its writer, and check that the webhook runs".to_owned());
                 Blocked { guard: GuardId::NotConforming.to_string(), object: Some(object), message }
             })
             .collect();

@@ -74,7 +74,7 @@ pub async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
             done = Fixed::Rewritten;
         } else if matches!(scope.judge(&object), Verdict::Strays(_)) {
             return Ok(Fixed::Blocked(
-                "does not keep what was written: another admission webhook or policy changes it back".to_owned(),
+                "another admission webhook or admission policy changes it back".to_owned(),
             ));
         } else {
             done = Fixed::Rewritten;
@@ -83,7 +83,7 @@ pub async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
     match scope.judge(&object) {
         Verdict::Conforms => Ok(done),
         _ => Ok(Fixed::Blocked(format!(
-            "changed {TRIES} times while it was being written: find its writer"
+            "write conflicts in {TRIES} attempts: find its writer"
         ))),
     }
 }
@@ -134,7 +134,7 @@ async fn give_back(
 ) -> Result<Value, ObjectError> {
     tracing::warn!(
         object = %scope.reference(object),
-        "a webhook replica that lags behind dropped the record of what was forced: giving the originals back, and trying again"
+        "a stale webhook replica dropped the restore record: restoring the original values and trying again"
     );
     let mut object = object.clone();
     let mut tries = 0;
@@ -202,7 +202,7 @@ fn lost_for_good(rewrite: &Rewrite, error: &ObjectError) -> String {
         })
         .collect();
     format!(
-        "a webhook replica that lags behind dropped its record, and it could not be put right ({error}): {}; write that down",
+        "a stale webhook replica dropped its restore record, and it cannot be repaired ({error}): {}; note the values",
         originals.join(", ")
     )
 }
@@ -236,7 +236,7 @@ fn give_up(error: ObjectError) -> Result<Fixed, ObjectError> {
             )))
         }
         ObjectError::Conflict | ObjectError::Expired => Ok(Fixed::Blocked(
-            "changes faster than it can be written: find its writer".to_owned(),
+            "it changes faster than it can be written: find its writer".to_owned(),
         )),
         // Its kind has just been listed: it is not one API that is away.
         ObjectError::Busy { .. } | ObjectError::Unserved(_) | ObjectError::Unavailable(_) => {

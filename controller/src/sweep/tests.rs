@@ -231,7 +231,7 @@ async fn an_object_that_never_holds_still_is_given_up_and_named() {
     assert_eq!((swept.changed(), swept.left), (0, 1));
     let (object, why) = blocked(&swept);
     assert_eq!(object, "shop/deployments/web");
-    assert!(why.contains("changed 5 times"), "{why}");
+    assert!(why.contains("write conflicts in 5 attempts"), "{why}");
 }
 
 /// A replica that still takes the site for primary sees a passive value and a record that the stored object does not have,

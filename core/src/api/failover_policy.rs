@@ -131,13 +131,13 @@ pub struct FailoverPolicyStatus {
     /// Absent where the objects follow the site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// How often its objects have been ordered to be primary. Never goes down.
+    /// How often its objects have been promoted. Never goes down.
     #[serde(default, skip_serializing_if = "Epoch::is_zero")]
     pub epoch: Epoch,
-    /// The id of the last request that was taken up. Its overrides count for the transition that was then begun, and for no other.
+    /// The id of the last processed request. Its overrides apply only to the transition that it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,
-    /// The transition that is under way, or held.
+    /// The running or blocked transition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,
     /// The last 20 transitions, newest first.
@@ -150,7 +150,7 @@ pub struct FailoverPolicyStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Where one named object stands.
+/// The state of one named object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedResourceStatus {
@@ -161,7 +161,7 @@ pub struct ManagedResourceStatus {
     pub state: Option<Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// In one word, why the object does not stand as the policy says.
+    /// Why the object does not have the role that the FailoverPolicy sets, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<ManagedResourceReason>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,9 +179,9 @@ impl ManagedResourceStatus {
 /// Why an object does not stand as a policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ManagedResourceReason {
-    /// Another policy says something else of it; what was in force stays.
+    /// Another FailoverPolicy sets a different role; the current role stays in force.
     Conflict,
-    /// It would become active on a site that is not primary, and this is no order to do so.
+    /// It would become active on a site that is not primary, and no request allows that.
     Waiting,
     /// Its namespace is not enrolled.
     NotEnrolled,

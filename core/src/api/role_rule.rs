@@ -183,7 +183,7 @@ pub enum ActiveMode {
     Restore,
     /// Always the same value.
     Fixed,
-    /// Not by itself, where the object was created while its layer was not primary.
+    /// Never automatically, if the object was created while its layer was not primary.
     Manual,
 }
 

@@ -44,7 +44,7 @@ pub struct SiteSpec {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub site_name: String,
-    /// What this site is to be.
+    /// The role that this site should have.
     pub role: Role,
     /// Orders claims to be primary across sites. Never goes down; a change to primary must raise it.
     #[serde(default)]
@@ -52,10 +52,10 @@ pub struct SiteSpec {
     /// Whether a transition waits between the layers.
     #[serde(default)]
     pub mode: Mode,
-    /// The order behind the present role. Replaced as a whole, so that nothing of an older order sticks.
+    /// The request for the current role. It is replaced as a whole, so nothing of an older request remains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RoleRequest>,
-    /// Stop moving and sweeping; admission goes on as it is.
+    /// Stops transitions and sweeps; admission continues unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
     /// The other site. Refused in this version: nothing asks a peer yet.
@@ -77,14 +77,14 @@ pub struct RoleRequest {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub reason: String,
-    /// Guards that must not hold this order: `ID` or `ID=namespace/resource/name`.
+    /// Guards that must not block this request: `ID` or `ID=namespace/resource/name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
     pub overrides: Vec<String>,
-    /// The peer is gone; nothing is asked of it.
+    /// The peer is unreachable and is not contacted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unplanned: bool,
-    /// How it was made sure that the old site no longer writes.
+    /// How the old site was fenced, so that it no longer writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub fenced_by: Option<String>,
@@ -131,7 +131,7 @@ pub struct Pause {
 /// The other site and how to reach it. Refused in this version: nothing asks a peer yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "false", "message": "no peer is asked in this version: leave spec.peer out"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "false", "message": "this version does not query a peer: leave spec.peer out"}]))]
 pub struct Peer {
     #[schemars(length(min = 1, max = 63))]
     pub site_name: String,
@@ -155,7 +155,7 @@ pub struct SiteStatus {
     pub observed_generation: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// What the controller has ordered of each layer. A new enrolled Namespace gets these.
+    /// The role that the controller has set for each layer. A new enrolled Namespace gets these roles.
     #[serde(default)]
     pub layers: Roles,
     /// Revision of the effective roles. It rises by one with every change of them; webhook replicas report which they have seen.
@@ -179,10 +179,10 @@ pub struct SiteStatus {
     /// Those of all the above that are, or were, enrolled as `policy`, sorted: so they come back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy_only: Vec<String>,
-    /// The id of the last request that was taken up. Its overrides count for the transition that was then begun, and for no other.
+    /// The id of the last processed request. Its overrides apply only to the transition that it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,
-    /// The transition that is under way, or held.
+    /// The running or blocked transition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,
     /// The last 20 transitions, newest first.
@@ -204,7 +204,7 @@ pub enum Phase {
     Stable,
     Demoting,
     Promoting,
-    /// A guard holds, or objects do not come to conform; `transition.steps` says which.
+    /// A guard blocks, or objects do not conform; `transition.steps` says which.
     Stalled,
     Paused,
     #[serde(untagged)]
@@ -234,7 +234,7 @@ impl Phase {
     }
 }
 
-/// One live webhook replica and what it has seen.
+/// One live webhook replica and the revision it has observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnforcerStatus {

@@ -42,7 +42,7 @@ pub struct Transition {
     /// Namespaces being taken over; empty means the whole site.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
-    /// What has been ordered of each layer in those, or of the objects of a policy; of a site as a whole `status.layers` says it.
+    /// The roles set for the layers of these namespaces, or of the objects of a FailoverPolicy; for a whole site, see `status.layers`.
     #[serde(default, skip_serializing_if = "Roles::is_unknown")]
     pub layers: Roles,
     pub started_at: Time,
@@ -69,10 +69,10 @@ pub struct Step {
     pub total: i64,
     #[serde(default)]
     pub done: i64,
-    /// What it does at present; absent while it is pending, and once it is done.
+    /// What the step does now; absent while it is pending, and once it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<StepActivity>,
-    /// What is waited for, or holds the step once it is Blocked; at most ten entries.
+    /// What the step waits for, or what blocks it once it is Blocked; at most ten entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub blocked: Vec<Blocked>,
@@ -153,7 +153,7 @@ impl StepName {
 pub enum StepState {
     Pending,
     Running,
-    /// Held; `blocked` says by what.
+    /// A person has to act; `blocked` says why.
     Blocked,
     Done,
     #[serde(untagged)]
@@ -216,13 +216,13 @@ impl StepActivity {
             Self::Retrying => "retrying",
             Self::WaitingForSite => "waiting for the transition of the site to end",
             Self::WaitingForVolumes => "waiting for volumes that are refused to it",
-            Self::ApplyingRoles => "bringing its roles into force",
+            Self::ApplyingRoles => "applying the object roles",
             Self::Unknown(word) => word.as_str(),
         }
     }
 }
 
-/// One thing that holds a step.
+/// One thing that blocks a step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
@@ -295,7 +295,7 @@ pub struct StepDuration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
     Succeeded,
-    /// A newer order took its place before it was done.
+    /// A newer request replaced it before it was done.
     Superseded,
     #[serde(untagged)]
     #[schemars(skip, !untagged)]

@@ -60,7 +60,7 @@ pub(super) fn policy(rule: &Rule) -> Option<[Value; 2]> {
             "variables.role in ['primary', 'exempt'] || variables.goesAnyway || variables.goesWithItsGroup \
              || (variables.annotated && !variables.byGitOps \
              && authorizer.group('failover.dev').resource('sites').check('enforce').allowed())",
-        "message": format!("what replicates a volume{what}"),
+        "message": format!("a replication object{what}"),
         "messageExpression": format!(
             "(variables.role == 'unknown' ? 'the role of namespace ' + request.?namespace.orValue('') + ' is not known yet: ' : \
              'site ' + variables.site + ' is secondary: ') + variables.object + {}",

@@ -381,7 +381,7 @@ fn passive_only_with(rule: &Rule, safeguard: &Field) -> Value {
 /// while the webhook is down, it could not be told later from what has run.
 fn is_marked_at_birth(field: &Field) -> Value {
     let entry = literal(&Value::String(field.pointer.to_string()).to_string());
-    let what = ": cannot be created here while the webhook is down, as nothing would hold it at promotion: try again (kubectl failover status)";
+    let what = ": cannot be created here while the webhook is down, because a promotion would then start it: try again (kubectl failover status)";
     json!({
         "expression": format!(
             "oldObject != null || variables.role in ['primary', 'exempt'] || variables.recordAfter.contains({entry})"
@@ -426,7 +426,7 @@ fn keeps_its_record(field: &Field) -> Value {
     let entry = literal(&Value::String(field.pointer.to_string()).to_string());
     let ours = [CONTROLLER_MANAGER, CLI_MANAGER].map(literal).join(", ");
     let what = format!(
-        ": the record of {} may not be taken away here, keep the annotation {RESTORE_ANNOTATION} (kubectl failover status)",
+        ": the restore record of {} may not be removed here, keep the annotation {RESTORE_ANNOTATION} (kubectl failover status)",
         field.pointer
     );
     json!({
@@ -445,7 +445,7 @@ fn keeps_its_record(field: &Field) -> Value {
 fn brings_its_record(field: &Field, values: &Values) -> Value {
     let entry = literal(&Value::String(field.pointer.to_string()).to_string());
     let what = format!(
-        ": made passive without the record of {}, which a webhook replica that lags behind has dropped (kubectl failover status)",
+        ": refused, because a stale webhook replica dropped the restore record of {} (kubectl failover status)",
         field.pointer
     );
     json!({

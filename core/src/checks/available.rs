@@ -112,7 +112,7 @@ pub fn lacking(object: &Value) -> Option<String> {
         return None;
     }
     if observed(&object["status"]).is_some_and(|observed| observed < generation(object)) {
-        return Some("its controller has not seen the change yet".to_owned());
+        return Some("its controller has not observed the change yet".to_owned());
     }
     let available = object["status"]["availableReplicas"]
         .as_i64()
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use crate::RuleSet;
 
-    const SEEN: &str = "its controller has not seen the change yet";
+    const SEEN: &str = "its controller has not observed the change yet";
 
     fn rule(group: &str, resource: &str) -> Rule {
         let rules = RuleSet::built_in();

@@ -42,7 +42,7 @@ impl Hook {
     pub fn consequence(self) -> &'static str {
         match self {
             Self::Helm => {
-                "Helm waits for it until its timeout and fails, Flux's helm-controller takes it as done"
+                "Helm waits for it until its timeout and fails; Flux's helm-controller treats it as done"
             }
             Self::ArgoCd => "the sync waits for it",
         }

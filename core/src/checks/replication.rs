@@ -114,7 +114,7 @@ impl<'a> Status<'a> {
                 self.completed("Secondary", "Demoted")?;
             }
             Role::Primary | Role::Secondary => {
-                return Err(format!("it is ordered to be {ordered:?}, not {role}"));
+                return Err(format!("its replicationState is {ordered:?}, not {role}"));
             }
         }
         let degraded = self.fresh("Degraded")?;

@@ -64,24 +64,24 @@ impl GuardId {
     /// What is the matter where it holds, in a few words.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::PeerUnknown => "no peer is asked that could say whether it is live",
+            Self::PeerUnknown => "it is unknown whether the other site is live",
             Self::NoEnforcement => "neither the webhook nor an admission policy is configured",
             Self::EnforcerSilent => "a live webhook replica does not report the new roles",
-            Self::NotConforming => "objects do not come to agree with the role",
+            Self::NotConforming => "objects do not conform to the role",
             Self::NotVerified => "objects cannot be swept or checked",
-            Self::UncoveredWorkloads => "things run that no rule reaches",
-            Self::UncoveredTraffic => "names are published that no rule reaches",
+            Self::UncoveredWorkloads => "pods run that no rule covers",
+            Self::UncoveredTraffic => "external-dns publishes names that no rule covers",
             Self::NamespaceLeft => "a namespace lost its enrolment label without being unenrolled",
             Self::WriteRefused => "the API server would refuse what has to be written",
             Self::VolumeDegraded => "a volume to be promoted is degraded",
             Self::VolumeNotSynced => "a volume to be promoted is not known to be in sync",
-            Self::PodsRunning => "something that could write has not ended",
-            Self::ReplicationUnconfirmed => "a volume is not known to be what it was ordered to be",
-            Self::WorkloadsUnavailable => "what was restored is not available",
+            Self::PodsRunning => "a pod that could write is still running",
+            Self::ReplicationUnconfirmed => "a volume is not confirmed to have the requested role",
+            Self::WorkloadsUnavailable => "restored workloads are not available",
             Self::BatchUnsettled => {
                 "a CronJob or Job could not be updated as requested (--run-missed, --run-held-jobs)"
             }
-            Self::TransitionRunning => "another change is under way",
+            Self::TransitionRunning => "another transition is running",
             Self::SiteSecondary => "the site is secondary",
             Self::RecordsLeft => "objects still carry restore records",
         }
@@ -93,11 +93,11 @@ impl GuardId {
 pub enum Unneeded {
     #[error("{0}: this guard does not apply to a {noun}", noun = noun(*.1))]
     NeverAsked(GuardId, Role),
-    #[error("{0}={1}: this guard is not about single objects, it is overridden as {0}")]
+    #[error("{0}={1}: this guard cannot be overridden for single objects, use {0}")]
     NotOfObjects(GuardId, String),
-    #[error("{0}: this guard does not hold now")]
+    #[error("{0}: this guard does not block now")]
     DoesNotHold(GuardId),
-    #[error("{0}={1}: this guard does not hold for that object now")]
+    #[error("{0}={1}: this guard does not block that object now")]
     DoesNotHoldFor(GuardId, String),
 }
 
@@ -171,12 +171,12 @@ mod tests {
     #[case::does_not_hold(
         Role::Primary,
         "no-enforcement",
-        Some("no-enforcement: this guard does not hold now")
+        Some("no-enforcement: this guard does not block now")
     )]
     #[case::object_does_not_hold(
         Role::Secondary,
         "uncovered-workloads=shop/pods/other",
-        Some("uncovered-workloads=shop/pods/other: this guard does not hold for that object now")
+        Some("uncovered-workloads=shop/pods/other: this guard does not block that object now")
     )]
     #[case::other_direction(
         Role::Secondary,
@@ -197,7 +197,7 @@ mod tests {
         Role::Primary,
         "peer-unknown=a/b/c",
         Some(
-            "peer-unknown=a/b/c: this guard is not about single objects, it is overridden as peer-unknown"
+            "peer-unknown=a/b/c: this guard cannot be overridden for single objects, use peer-unknown"
         )
     )]
     fn an_override_that_a_change_has_no_use_for_is_told(

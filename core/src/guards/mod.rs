@@ -239,7 +239,7 @@ pub fn standing(from: Option<Role>, to: Role, facts: &Facts) -> Vec<Hold> {
             guard: GuardId::PeerUnknown,
             object: None,
             message:
-                "this version asks no peer, so whether the other site is still live is unknown"
+                "this version does not contact the other site, so it is unknown whether that site is still live"
                     .to_owned(),
             hint: "make sure that it is not, then pass --override peer-unknown --reason TEXT"
                 .to_owned(),

@@ -17,9 +17,9 @@ pub fn of_uncovered(found: &[Uncovered]) -> Vec<Hold> {
             let object = uncovered.object.to_string();
             Hold {
                 guard: GuardId::UncoveredWorkloads,
-                message: format!("it runs on, and may write: {}", uncovered.why),
+                message: format!("it keeps running and may write: {}", uncovered.why),
                 hint: format!(
-                    "stop it, have it ruled (kubectl failover rule apply), or pass --override uncovered-workloads={object} --reason TEXT"
+                    "stop it, apply a rule for its kind (kubectl failover rule apply), or pass --override uncovered-workloads={object} --reason TEXT"
                 ),
                 object: Some(object),
             }
@@ -35,13 +35,13 @@ pub fn of_published(found: &[Published]) -> Vec<Hold> {
             let object = published.object.to_string();
             let ready = match published.rule {
                 Some(rule) => format!("kubectl failover rule apply {rule}"),
-                None => "no ready rule can: see docs/rules.md for what does".to_owned(),
+                None => "there is no ready rule for it, see docs/rules.md".to_owned(),
             };
             Hold {
                 guard: GuardId::UncoveredTraffic,
-                message: format!("no rule reaches it, both sites publish its names: {}", published.why),
+                message: format!("no rule covers it, so both sites would publish its names: {}", published.why),
                 hint: format!(
-                    "have it ruled ({ready}), label it {ENFORCE_LABEL}={EXEMPT} if both sites may publish them, or pass --override uncovered-traffic={object} --reason TEXT"
+                    "apply a rule for its kind ({ready}), label it {ENFORCE_LABEL}={EXEMPT} if both sites may publish them, or pass --override uncovered-traffic={object} --reason TEXT"
                 ),
                 object: Some(object),
             }
@@ -57,7 +57,7 @@ pub fn of_left(namespaces: &[String]) -> Vec<Hold> {
             let object = format!("{name}/namespaces/{name}");
             Hold {
                 guard: GuardId::NamespaceLeft,
-                message: "it lost its label failover.dev/enforce without being unenrolled, so what runs in it would run on"
+                message: "it lost its label failover.dev/enforce without kubectl failover unenroll, so its workloads would keep running"
                     .to_owned(),
                 hint: format!(
                     "see who owns its labels, then kubectl failover enroll {name}, or unenroll {name}, or pass --override namespace-left={object} --reason TEXT"
@@ -71,11 +71,13 @@ pub fn of_left(namespaces: &[String]) -> Vec<Hold> {
 /// What would have to be written and would be refused holds either change, each object by itself.
 pub fn of_refused(object: &str, by: &Refuser, message: &str) -> Hold {
     let ask = match by {
-        Refuser::Policy(name) => format!("change or exempt it from admission policy {name}"),
-        Refuser::Webhook(name) => {
-            format!("change or exempt it from the policy behind admission webhook {name}")
+        Refuser::Policy(name) => {
+            format!("change the object, or exempt it from admission policy {name}")
         }
-        Refuser::SilentWebhook(name) => format!("have admission webhook {name} answer"),
+        Refuser::Webhook(name) => {
+            format!("change the object, or exempt it from the rules of admission webhook {name}")
+        }
+        Refuser::SilentWebhook(name) => format!("make admission webhook {name} answer"),
         Refuser::Rights => "give the controller list and patch on its kind".to_owned(),
         Refuser::Validation => "correct the object".to_owned(),
         Refuser::Unnamed => "find what refuses it".to_owned(),
@@ -85,7 +87,7 @@ pub fn of_refused(object: &str, by: &Refuser, message: &str) -> Hold {
         object: Some(object.to_owned()),
         message: format!("the change would be refused by {by}: {message}"),
         hint: format!(
-            "{ask}, or pass --override write-refused={object} --reason TEXT, and the change stops at not-conforming, if it is refused then"
+            "{ask}, or pass --override write-refused={object} --reason TEXT; if the write is still refused then, guard not-conforming blocks the transition"
         ),
     }
 }
@@ -97,7 +99,7 @@ pub fn of_hopeless(object: &str, why: &str) -> Hold {
         object: Some(object.to_owned()),
         message: why.to_owned(),
         hint: format!(
-            "put it right, or go on without it: --override not-conforming={object} --reason TEXT"
+            "correct it, or continue without it: --override not-conforming={object} --reason TEXT"
         ),
     }
 }
@@ -109,7 +111,7 @@ pub fn of_volume(object: &str, volume: &serde_json::Value) -> Vec<Hold> {
         object: Some(object.to_owned()),
         message,
         hint: format!(
-            "have it put right first, or, if what is missing may be lost, pass --override {guard}={object} --reason TEXT"
+            "repair the volume first, or, if you accept losing the missing data, pass --override {guard}={object} --reason TEXT"
         ),
     };
     let degraded = replication::degraded(volume).map(|why| hold(GuardId::VolumeDegraded, why));
@@ -157,7 +159,7 @@ mod tests {
         assert!(
             blocked
                 .message
-                .starts_with("it runs on, and may write: it has no controller; stop it"),
+                .starts_with("it keeps running and may write: it has no controller; stop it"),
             "{}",
             blocked.message
         );

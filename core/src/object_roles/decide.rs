@@ -52,8 +52,14 @@ pub(super) fn next<'a>(
     {
         return decided;
     }
+    // Only of this kind of volume a FailoverPolicy can speak.
+    let by_policy = if key.resource == "volumereplications" {
+        "; to demote it anyway, create a FailoverPolicy with desiredState: secondary and the override pods-running"
+    } else {
+        ""
+    };
     let why = format!(
-        "{}/{} stays primary until nothing uses it any more: nothing orders it to be; kubectl describe its claim shows what does, and a FailoverPolicy with desiredState: secondary turns it all the same, with the override pods-running",
+        "{}/{} stays primary while pods use it: no FailoverPolicy or Site request demotes it; kubectl describe its PersistentVolumeClaim shows the pods{by_policy}",
         key.resource, key.name
     );
     ObjectDecision {
@@ -186,7 +192,7 @@ fn ways_out(origin: &Origin, gone: &Origin, rule: &Rule, key: &ObjectKey) -> Str
         None => format!("kubectl delete {object} -n {}", key.namespace),
     };
     format!(
-        "{} {}/{} that installed it is gone, so it stays passive at a promotion; uninstall it ({uninstall}), or take it over (kubectl label {object} -n {} {group}/name- {group}/namespace-)",
+        "{} {}/{} that installed it is gone, so a promotion leaves it passive; uninstall it ({uninstall}), or take it over (kubectl label {object} -n {} {group}/name- {group}/namespace-)",
         gone.kind, owner.namespace, owner.name, key.namespace
     )
 }
@@ -224,7 +230,7 @@ fn promoted<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> Obje
         };
     }
     let why = format!(
-        "{}/{} stays secondary: this was refused before, and what stood in its way being gone is no order; set desiredState to secondary and then to primary again",
+        "{}/{} stays secondary: its promotion was refused before and is not retried automatically; set desiredState to secondary and then to primary again",
         key.resource, key.name
     );
     ObjectDecision {
@@ -264,7 +270,7 @@ fn exempt<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> Object
     if subject.state.standing_as(subject.rule, decided.entry) != ObjectStanding::Free {
         let (object, layer) = (format!("{}/{}", key.resource, key.name), subject.rule.layer);
         decided.held = Some(format!(
-            "exempt label of {object} waits for the promotion: it takes effect once {layer} is primary, or by kubectl failover exempt {object} -n {}",
+            "exemption of {object} is deferred until promotion: it takes effect once {layer} is primary; to exempt the object now, run kubectl failover exempt {object} -n {}",
             key.namespace
         ));
     }
@@ -297,7 +303,7 @@ fn unasked<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> ObjectDecision<'
     let held = match entry {
         None => None,
         Some(ObjectRole::Site) => Some(format!(
-            "{}/{} is named by no policy any more; it follows the site until {} is primary",
+            "{}/{} is no longer named by a FailoverPolicy; it follows the site until {} is primary",
             key.resource, key.name, subject.rule.layer
         )),
         Some(_) => Some(stays_secondary(key)),
@@ -312,7 +318,7 @@ fn unasked<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> ObjectDecision<'
 fn stays_secondary(key: &ObjectKey) -> String {
     let object = format!("{}/{}", key.resource, key.name);
     format!(
-        "{object} stays secondary: no policy orders it so any more, but none orders it to be primary either; a FailoverPolicy with desiredState: primary does, or kubectl failover exempt {object} -n {} --undo",
+        "{object} stays secondary: no FailoverPolicy names it any more, but promoting it needs a request; create a FailoverPolicy with desiredState: primary, or run kubectl failover exempt {object} -n {} --undo",
         key.namespace
     )
 }
@@ -339,7 +345,7 @@ fn conflict<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> Obje
         })
         .collect();
     let why = format!(
-        "{}/{} is named with different states by {}: none of them is followed, what was in force stays",
+        "{}/{} has conflicting roles from {}: none of them is applied, and its current role stays in force",
         key.resource,
         key.name,
         sides.join(" and by ")

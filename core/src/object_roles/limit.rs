@@ -47,7 +47,7 @@ pub(super) fn make_room(
 
 pub(super) fn no_room(key: &ObjectKey) -> String {
     format!(
-        "there is no room for {}/{} in what namespace {} says of single objects: enrol the namespace as policy, or name fewer",
+        "the annotation failover.dev/objects has no room for {}/{} of namespace {}: enrol the namespace with --policy-only, or name fewer objects",
         key.resource, key.name, key.namespace
     )
 }

@@ -52,7 +52,8 @@ impl RequestedRoles {
             } else {
                 asked.unusable.push(Deferred {
                     object: key.clone(),
-                    why: "its exempt label has no effect: no rule, or more than one, is about its kind".to_owned(),
+                    why: "its exempt label has no effect: its kind has no rule, or more than one"
+                        .to_owned(),
                 });
             }
         }
@@ -135,7 +136,7 @@ fn object(
         .ok_or_else(|| {
             (
                 ManagedResourceReason::Invalid,
-                "no rule is about such an object: see kind, apiGroup and name".to_owned(),
+                "no rule covers this object: check kind, apiGroup and name".to_owned(),
             )
         })?;
     let own = name_of(policy).0;

@@ -242,7 +242,7 @@ fn what_is_held_back_says_what_it_waits_for() {
     assert!(
         compiled.held[0]
             .why
-            .starts_with("exempt label of deployments/web waits for the promotion"),
+            .starts_with("exemption of deployments/web is deferred until promotion"),
         "{}",
         compiled.held[0].why
     );
@@ -409,7 +409,7 @@ fn a_volume_that_nothing_orders_to_be_live_closes_once_nothing_uses_it(
     let used = compiled(BTreeSet::new());
     assert_eq!(objects(&used), in_force);
     assert_eq!(used.closing, BTreeSet::from([volume.clone()]));
-    assert!(used.held[0].why.contains("until nothing uses it"));
+    assert!(used.held[0].why.contains("stays primary while pods use it"));
     let unused = compiled(BTreeSet::from([volume]));
     assert!(!objects(&unused).contains(stood), "{}", objects(&unused));
     assert!(unused.closing.is_empty());

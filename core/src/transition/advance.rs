@@ -275,7 +275,7 @@ fn label(
                 guard: GuardId::NotConforming.to_string(),
                 object: Some(format!("{name}/namespaces/{name}")),
                 message: format!(
-                    "its roles cannot be written: {why}; find who refuses that, or take it out: kubectl failover unenroll {name}"
+                    "cannot write its roles: {why}; find out what refuses the write, or run kubectl failover unenroll {name}"
                 ),
             })
         })

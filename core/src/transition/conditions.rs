@@ -44,7 +44,7 @@ pub(super) fn update(observation: &Observation<'_>, status: &mut SiteStatus) {
         None => Verdict::unknown("NoPeer", "no peer is configured"),
         Some(peer) => Verdict::unknown(
             "NotAsked",
-            &format!("peer {} is not asked in this version", peer.site_name),
+            &format!("this version does not contact peer {}", peer.site_name),
         ),
     };
     let now = Time(observation.now);
@@ -115,7 +115,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
         return Verdict::no(
             "Refused",
             &format!(
-                "the roles of namespace {name} cannot be written: {why}; find who refuses that, or take it out: kubectl failover unenroll {name}"
+                "cannot write the roles of namespace {name}: {why}; find out what refuses the write, or run kubectl failover unenroll {name}"
             ),
         );
     }
@@ -130,7 +130,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
         return Verdict::no(
             "NotVerified",
             &format!(
-                "objects cannot be swept since {}: {}",
+                "sweeps have failed since {}: {}",
                 failing.since, failing.why
             ),
         );
@@ -139,7 +139,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
         return Verdict::no(
             "NamespaceLeft",
             &format!(
-                "lost their enrolment label without being unenrolled, so that the role of the site does not reach them: {}; kubectl failover enroll or unenroll them",
+                "these namespaces lost their enrolment label without kubectl failover unenroll, so the role of the site is not enforced in them: {}; run kubectl failover enroll or unenroll",
                 status.left.join(", ")
             ),
         );
@@ -171,7 +171,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
         }
         Some(_) if observation.enforcers.is_empty() => Verdict::yes(
             "SweeperOnly",
-            "every object conforms, but no webhook replica is alive: only the periodic sweep corrects what is written",
+            "every object conforms, but no webhook replica is alive: only the periodic sweep corrects later writes",
         ),
         Some(_) => Verdict::yes("Enforced", "every object conforms"),
     }
@@ -210,7 +210,7 @@ pub(super) fn blocked(transition: Option<&Transition>) -> String {
     };
     if step.is_unknown() {
         return format!(
-            "step {} was written by a later version: update the controller, or order the change again",
+            "step {} was written by a later version: update the controller, or request the transition again",
             step.name.as_str()
         );
     }

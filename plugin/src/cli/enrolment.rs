@@ -53,9 +53,9 @@ Examples:
   # Flux's own namespace: only what a FailoverPolicy names
   kubectl failover enroll flux-system --policy-only --force
 
-The same can be had from Git, with the label failover.dev/enforce: enabled on the Namespace.";
+Git can do the same, with the label failover.dev/enforce: enabled on the Namespace.";
 
-/// Take namespaces out from under the role of the site
+/// Take namespaces out of enforcement
 ///
 /// On a primary the labels and annotations of kubectl failover are removed from the namespace, provided that no object in
 /// it still carries a record of what it was. On a secondary the standby would be opened: the next reconcile of Flux starts
@@ -72,7 +72,7 @@ pub struct UnenrollArgs {
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 
-    /// Let this guard not hold it: site-secondary, records-left; may be repeated
+    /// Override this guard: site-secondary, records-left; may be repeated
     #[arg(long = "override", id = "override", value_name = "ID", action = ArgAction::Append, requires = "reason")]
     pub overrides: Vec<String>,
 

@@ -8,7 +8,7 @@ use super::duration;
 use super::installation::DryRun;
 use crate::output::Format;
 
-/// Take single objects out from under the role of the site, or put them back
+/// Exempt single objects from the role of the site, or undo that
 ///
 /// Labels the object with failover.dev/enforce: disabled and puts that in force at once, which the label alone does only on
 /// a primary. On a secondary the object becomes active here, while the other site may be live: what that means is shown
@@ -39,7 +39,7 @@ pub struct ExemptArgs {
     #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "KIND")]
     pub dry_run: DryRun,
 
-    /// Wait until the objects stand so
+    /// Wait until the change is in effect
     #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub wait: bool,
 

@@ -4,9 +4,9 @@ use clap::Args;
 
 use crate::output::Format;
 
-/// Show the last twenty changes: who ordered them, why, what was overridden, how long each step took, how they ended
+/// Show the last twenty transitions: who requested them, why, what was overridden, how long each step took, how they ended
 ///
-/// Newest first. What the API server has forgotten is in the Events of the Site and in its audit log.
+/// Newest first. For older transitions, see the Events of the Site and the audit log of the API server.
 #[derive(Args, Debug)]
 #[command(after_help = HISTORY_EXAMPLES)]
 pub struct HistoryArgs {

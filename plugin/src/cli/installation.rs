@@ -19,7 +19,7 @@ pub enum DryRun {
     Server,
 }
 
-/// Install or upgrade what runs in the cluster, and found the site
+/// Install or upgrade the components in the cluster, and create the Site
 ///
 /// Applies the built-in manifests with server-side apply, then the Site last. A first install needs --site-name and --role;
 /// neither has a default, because a live cluster that is taken for a secondary would be stopped. Run again it upgrades, and
@@ -82,7 +82,7 @@ Examples:
   # Upgrade
   kubectl failover install";
 
-/// Remove everything that install brought
+/// Remove everything that install created
 ///
 /// First the webhook's configuration, so that no write waits for a webhook that is gone; then what runs, its rights, the
 /// Site and the CRDs. Objects of yours are not touched, but for the labels and annotations of kubectl failover on
@@ -94,7 +94,7 @@ pub struct UninstallArgs {
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 
-    /// Let this guard not hold it: site-secondary, records-left; may be repeated
+    /// Override this guard: site-secondary, records-left; may be repeated
     #[arg(long = "override", id = "override", value_name = "ID", action = ArgAction::Append, requires = "reason")]
     pub overrides: Vec<String>,
 

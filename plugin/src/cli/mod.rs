@@ -28,7 +28,7 @@ pub use rules::{RuleApplyArgs, RuleArgs, RuleCommand, RuleDeleteArgs, RuleListAr
 
 use crate::output::Format;
 
-/// Turn this cluster, one of two that run the same applications, into primary or secondary
+/// Make this cluster, one of two that run the same applications, primary or secondary
 ///
 /// Two clusters ("sites") are fed by the same Git repository. One is live, the other stands by: same manifests, no pods,
 /// replicated volumes read-only. kubectl failover makes the role of a site a fact of the cluster and enforces it at
@@ -85,7 +85,7 @@ pub enum Command {
     Completion(CompletionArgs),
 }
 
-/// Show the site's role, who holds it there, and what is not as ordered
+/// Show the role of the site, what enforces it, and which objects do not conform
 ///
 /// Reads only. The rights of the ClusterRole failover-viewer are enough; what you may not see is named on stderr. The exit
 /// code says whether the site could be read, not whether it is healthy: for that, read the conditions (-o json).

@@ -44,7 +44,7 @@ pub struct PauseWriteArgs {
     #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "KIND")]
     pub dry_run: DryRun,
 
-    /// Wait until the controller has taken it up
+    /// Wait until the controller has observed it
     #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub wait: bool,
 

@@ -77,7 +77,7 @@ pub struct SwitchArgs {
     #[arg(long, value_enum, default_value_t = DryRun::None, num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "KIND")]
     pub dry_run: DryRun,
 
-    /// No controller lives: carry the change out from here, step by step as it would, with your own rights. It goes on for as
+    /// No controller is alive: run the same steps from here, with your own rights. The transition continues only as
     /// long as this command runs
     #[arg(long)]
     pub break_glass: bool,
@@ -86,7 +86,7 @@ pub struct SwitchArgs {
     #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub wait: bool,
 
-    /// How long to wait. The change goes on after that, too
+    /// How long to wait. The transition continues after that
     #[arg(long, default_value = "15m", value_parser = duration::parse_positive, value_name = "DURATION")]
     pub timeout: Duration,
 
@@ -141,7 +141,7 @@ impl BatchArgs {
 pub enum Mode {
     /// Each layer is waited for before the next moves
     Safe,
-    /// All layers move at once and nothing is waited for: data may be lost. Guards hold all the same
+    /// All layers change at once, without waiting: data may be lost. Guards are still checked
     Unsafe,
 }
 

@@ -102,7 +102,7 @@ impl Cluster {
             dry_run,
             ..manager()
         };
-        let verb = "say what single objects are on";
+        let verb = "update the object roles of";
         self.patch_namespace_with(metadata, verb, &patch, &params)
             .await
     }

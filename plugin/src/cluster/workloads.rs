@@ -63,7 +63,7 @@ pub(super) fn seen_of(
         Err(error) if error.is_passing() => Err(error),
         Err(error) => {
             unseen.push(Unseen {
-                what: "what no rule reaches".to_owned(),
+                what: "what no rule covers".to_owned(),
                 why: error.to_string(),
             });
             Ok(Vec::new())

@@ -16,7 +16,7 @@ pub fn overrides(texts: &[String]) -> Result<Overrides, Failure> {
     for (guard, object) in overrides.iter() {
         if !matches!(guard, GuardId::SiteSecondary | GuardId::RecordsLeft) || object.is_some() {
             return Err(Failure::usage(format!(
-                "--override {guard}: only site-secondary and records-left hold this, both as a whole"
+                "--override {guard}: only site-secondary and records-left can be overridden here, without an object"
             )));
         }
     }
@@ -77,7 +77,7 @@ fn standing(role: Option<Role>, records: &[ObjectRef]) -> Vec<Hold> {
             guard: GuardId::RecordsLeft,
             object: None,
             message: format!(
-                "{} objects carry a record of what they were, which nobody would restore any more: {}{more}",
+                "{} objects carry a restore record that nothing would apply any more: {}{more}",
                 records.len(),
                 named.join(", ")
             ),

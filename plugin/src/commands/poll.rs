@@ -18,7 +18,7 @@ pub const EVERY: Duration = Duration::from_millis(250);
 /// How often the controller's Lease is read.
 const LEASE_EVERY: Duration = Duration::from_secs(2);
 
-pub const LOOK_AT_CONTROLLER: &str = "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller; where none can be brought up, give the order again with --break-glass";
+pub const LOOK_AT_CONTROLLER: &str = "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller; if no controller can run, repeat the command with --break-glass";
 
 /// The Site being checked.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl<'a> Watch<'a> {
         let leaderless = self.silence.observe(lease.as_ref(), Instant::now());
         if leaderless && !self.leaderless {
             self.show.warn(&format!(
-                "no controller leads: the order stands, and is carried out as soon as one does\n  {LOOK_AT_CONTROLLER}"
+                "no controller leads: the request is stored, and a controller carries it out as soon as it leads\n  {LOOK_AT_CONTROLLER}"
             ));
         } else if self.leaderless && !leaderless {
             self.show.tell(Tone::Plain, "a controller leads again");

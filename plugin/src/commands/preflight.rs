@@ -52,7 +52,7 @@ fn failure(found: Preflight) -> Option<Failure> {
         ),
         Preflight::Invalid { objects, version } => Some(
             Failure::refused(format!(
-                "{} does not accept what has to be enforced, and nothing was changed",
+                "{} does not accept the admission policies, and nothing was changed",
                 server(version)
             ))
             .details(objects.into_iter().flat_map(details))

@@ -71,7 +71,7 @@ pub async fn run(session: &Session<'_>, args: &UnenrollArgs) -> Result<(), Failu
     let survey = session.cluster.survey(&enrolled).await?;
     if let Some(unseen) = survey.unseen.first() {
         return Err(Failure::error(format!(
-            "cannot tell whether records are left, so nothing was changed: {}: {}",
+            "cannot check whether restore records are left, so nothing was changed: {}: {}",
             unseen.what, unseen.why
         )));
     }
@@ -143,7 +143,7 @@ async fn ask(
     }
     if records > 0 {
         screen.warn(&format!(
-            "{records} objects stay as they are forced until somebody writes them; what they were stays in their annotation failover.dev/restore"
+            "{records} objects keep their forced values until someone changes them; their original values stay in the annotation failover.dev/restore"
         ));
     }
     let consent = Consent::of(args.yes, screen.terminal().interactive, "unenroll")?;
@@ -168,7 +168,7 @@ async fn forget(session: &Session<'_>, mut site: Site, names: &[String]) -> Resu
             }
             Err(WriteError::Conflict) => {
                 return Err(Failure::error(
-                    "the Site is being written all the time: the deleted namespaces are still remembered",
+                    "write conflicts with the Site: the deleted namespaces are still listed",
                 )
                 .next("run the same again"));
             }
@@ -367,7 +367,7 @@ mod tests {
         assert!(
             failure
                 .message
-                .contains("cannot tell whether records are left"),
+                .contains("cannot check whether restore records are left"),
             "{failure}"
         );
         assert!(fake.writes().is_empty());

@@ -61,7 +61,7 @@ pub async fn run(session: &Session<'_>, args: &UninstallArgs) -> Result<(), Fail
         .find(|unseen| !unseen.what.starts_with("RoleRule"))
     {
         return Err(Failure::error(format!(
-            "cannot tell whether records are left, so nothing was changed: {}: {}",
+            "cannot check whether restore records are left, so nothing was changed: {}: {}",
             unseen.what, unseen.why
         )));
     }

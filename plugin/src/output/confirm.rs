@@ -51,7 +51,7 @@ pub fn unanswerable(command: &str) -> Failure {
         "{command} asks before it changes anything, and there is no terminal to ask on"
     ))
     .next(format!(
-        "to go ahead without being asked: kubectl failover {command} --yes"
+        "to skip this question: kubectl failover {command} --yes"
     ))
 }
 

@@ -54,7 +54,7 @@ impl<'a> Show<'a> {
             self.last = None;
             self.leave();
             let text = format!(
-                "site {}: the {} is given up for a newer order",
+                "site {}: the {} is superseded by a newer request",
                 clean(&site.spec.site_name),
                 words(entry.to).noun
             );

@@ -60,7 +60,7 @@ fn heading(site: &str, transition: &Transition, now: Timestamp) -> String {
     };
     format!(
         "{what}{}{} ({})",
-        said(", ordered by ", &transition.requested_by),
+        said(", requested by ", &transition.requested_by),
         said(": ", &transition.reason),
         whole(now.duration_since(transition.started_at.0))
     )

@@ -242,7 +242,7 @@ fn a_walk_that_was_given_up_is_not_told_as_done() {
     let told = told(&[(9, waiting())], Some(&entry));
     assert!(!told.contains("podsGone: done"), "{told}");
     assert!(
-        told.ends_with("site east: the demotion is given up for a newer order\n"),
+        told.ends_with("site east: the demotion is superseded by a newer request\n"),
         "{told}"
     );
 }

@@ -55,7 +55,7 @@ impl<'a> FailureLog<'a> {
             tracing::warn!(
                 what = self.what,
                 error = causes(error),
-                "cannot watch; trying again every few seconds, and going by what was last seen until then"
+                "cannot watch; trying again every few seconds, and using the cached state until then"
             );
         }
         self.failures += 1;

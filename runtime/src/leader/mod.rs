@@ -114,7 +114,7 @@ impl Elector {
                     tracing::warn!(
                         identity = self.identity,
                         holder = candidate.holder().unwrap_or_default(),
-                        "no longer leading: the Lease is another's, or could not be renewed for {:.1?}; what was under way is stopped",
+                        "no longer leading: another replica holds the Lease, or it could not be renewed for {:.1?}; stopping all work",
                         self.terms.give_up_after()
                     );
                 }

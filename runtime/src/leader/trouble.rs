@@ -51,7 +51,7 @@ impl LeaseFailures {
         }
         tracing::error!(
             error = text,
-            "cannot take part in electing a leader; trying again until it works"
+            "cannot take part in leader election; trying again"
         );
         self.told = Some((text, Instant::now()));
     }

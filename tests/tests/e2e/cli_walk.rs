@@ -435,7 +435,7 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
     let output = ended(abort).await.expect(0);
     says(
         &output.stdout,
-        "site east: promotion turned round, demoted to secondary in",
+        "site east: promotion aborted, demoted to secondary in",
     );
     let after = site.stored().await;
     assert_eq!(

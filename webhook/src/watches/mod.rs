@@ -103,7 +103,7 @@ fn namespace_state(metadata: &ObjectMeta) -> NamespaceState {
         tracing::warn!(
             namespace = metadata.name.as_deref(),
             %problem,
-            "the state of a namespace is not sound: this part of it counts as absent"
+            "invalid label or annotation on a namespace: it counts as absent"
         );
     }
     state
@@ -184,7 +184,7 @@ fn site_event(event: Event<DynamicObject>, store: &Store) -> bool {
         Event::Init | Event::Delete(_) => false,
         Event::InitApply(object) | Event::Apply(object) => {
             let site = object.try_parse::<Site>().inspect_err(|error| {
-                tracing::warn!(%error, "the Site cannot be read: new namespaces get no roles from here");
+                tracing::warn!(%error, "cannot read the Site: new namespaces get no roles from this replica");
             });
             let site = site.ok();
             store.set_settled(site.as_ref().and_then(Settled::of));
@@ -242,7 +242,7 @@ async fn each<K>(
                 if failures % REPORT_EVERY == 0 {
                     tracing::warn!(
                         error = causes(&error),
-                        "cannot watch {what}; trying again, and going by what was last seen until then"
+                        "cannot watch {what}; trying again, and using the cached state until then"
                     );
                 }
                 failures += 1;

@@ -257,7 +257,7 @@ impl Keeper {
                     "the looser rule"
                 };
                 let note = format!(
-                    "{what} is let go: its layer is primary everywhere, and its records are spent"
+                    "released {what}: its layer is primary everywhere, and its restore records are applied"
                 );
                 self.tell(
                     rule,

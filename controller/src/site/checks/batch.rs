@@ -36,7 +36,7 @@ impl Checker {
                     .objects(ruled)
                     .merge_status(&ruled.reference.name, &on_version(ruled, "status", &mark))
                     .await;
-                unsettled(ruled, "its missed runs cannot be skipped", written)
+                unsettled(ruled, "cannot skip its missed run", written)
             })
             .collect();
         let total = writes.len();
@@ -75,7 +75,7 @@ impl Checker {
                 .await;
             found
                 .in_the_way
-                .extend(unsettled(ruled, "it could not be let run", written));
+                .extend(unsettled(ruled, "cannot start it", written));
         }
         Ok(found)
     }

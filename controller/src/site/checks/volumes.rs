@@ -45,7 +45,7 @@ impl Checker {
                 GuardId::ReplicationUnconfirmed,
                 &ruled.reference,
                 &what,
-                "its events and the log of its driver show why",
+                "see its events and the log of its driver",
             ))
         });
         Ok(CheckResult {

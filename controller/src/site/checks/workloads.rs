@@ -115,7 +115,7 @@ impl Checker {
                         GuardId::PodsRunning,
                         object,
                         what,
-                        "see what keeps it, or make sure that it cannot write and override",
+                        "find out why it does not end, or make sure that it cannot write, and override",
                     )
                 })
                 .collect(),
@@ -135,7 +135,7 @@ impl Checker {
         tracing::info!(
             namespace,
             pod = name,
-            "deleting a pod that is not ready: its ordered StatefulSet waits for it before it comes down"
+            "deleting an unready pod that stops an ordered StatefulSet from scaling down"
         );
         let objects = Objects::at(&self.client, "v1", "pods", Some(namespace));
         match objects.delete(name, uid).await {
@@ -172,7 +172,7 @@ impl Checker {
                 }
                 // What it installs may be younger than the list of workloads.
                 Availability::Up if is_new => {
-                    Availability::Lacking("it was created only now".to_owned())
+                    Availability::Lacking("it was created just now".to_owned())
                 }
                 found => found,
             };

@@ -210,7 +210,7 @@ impl Scope<'_> {
                     return Ok(is(Taken::Refused(by, message)));
                 }
                 Some(Answer::NotAsked(why)) => {
-                    tracing::info!(object = %reference, why, "cannot ask whether its change would be taken");
+                    tracing::info!(object = %reference, why, "cannot check its change with a dry run");
                     break;
                 }
                 None => {}

@@ -198,7 +198,7 @@ fn finished(entry: &HistoryEntry) -> Message {
         Outcome::Superseded => Message::warning(
             "Superseded",
             format!(
-                "the transition to {} (request {}) gave way to a newer order before it was done",
+                "the transition to {} (request {}) was superseded by a newer request",
                 entry.to, entry.id
             ),
         ),
@@ -243,7 +243,7 @@ fn of_step(transition: &Transition, before: Option<&Step>, step: &Step) -> Optio
                 .iter()
                 .any(|b| b.guard == GuardId::NotConforming.as_str());
             let reason = if step.name == StepName::Guards {
-                "GuardHeld"
+                "GuardBlocked"
             } else if not_conforming {
                 "NotConforming"
             } else {
@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(
             of_status(&started, &peer),
             [Message::warning(
-                "GuardHeld",
+                "GuardBlocked",
                 "to secondary, guards: peer-unknown: no peer".into()
             )]
         );
@@ -387,7 +387,7 @@ mod tests {
             [""; 0]
         );
         let other = held("no-enforcement", "x");
-        assert_eq!(reasons(&peer, &other), ["GuardHeld"]);
+        assert_eq!(reasons(&peer, &other), ["GuardBlocked"]);
         assert_eq!(
             guards_that_came_to_hold(Journal::of_site(&peer), Journal::of_site(&other)),
             BTreeSet::from(["no-enforcement".to_owned()])

@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
     /// The Site, or a policy, has changed since it was read: what was decided no longer counts.
-    #[error("what was decided on changed in the meantime")]
+    #[error("the object changed since the decision")]
     Conflict,
-    #[error("cannot read the journals, or write the Site's")]
+    #[error("cannot read the journals, or write the journal of the Site")]
     Request(#[source] kube::Error),
 }
 

@@ -183,7 +183,7 @@ impl Reconciler {
                 Err(error) if error.is_conflict() => {
                     tracing::debug!(
                         error = causes(&error),
-                        "decided on an old version: deciding again"
+                        "decided on a stale version; reconciling again"
                     );
                     self.rest(Instant::now() + AFTER_CONFLICT).await;
                 }
@@ -192,7 +192,7 @@ impl Reconciler {
                     self.metrics.reconcile_errors.inc();
                     tracing::error!(
                         error = causes(&error),
-                        "cannot go on for now; trying again in {delay:.1?} at the latest"
+                        "reconcile failed; trying again in {delay:.1?} at the latest"
                     );
                     let latest = Instant::now() + delay;
                     tokio::time::sleep(delay.min(SHORTEST_BACKOFF)).await;
@@ -378,7 +378,7 @@ impl Reconciler {
                     self.metrics.reconcile_errors.inc();
                     tracing::error!(
                         error = causes(&error),
-                        "cannot release namespaces that have left; trying again in {delay:.1?}"
+                        "cannot clean up namespaces that left enforcement; trying again in {delay:.1?}"
                     );
                 }
             }

@@ -96,21 +96,23 @@ pub struct FieldChange {
 pub enum Note {
     #[error("its restore record is not used: {0}")]
     InvalidRecord(RecordProblem),
-    #[error("a restore record that did not come from here was dropped")]
+    #[error("dropped a restore record that kubectl-failover did not write")]
     DroppedRecord,
     #[error("{0} stays passive: its manifest says so")]
     StaysPassive(Pointer),
-    #[error("{0} stays passive: nothing is recorded to restore it to")]
+    #[error("{0} stays passive: there is no restore record")]
     NoRecord(Pointer),
     #[error("it is not restored: its annotations would take {size} bytes, and {limit} are the limit", limit = annotations::LIMIT)]
     NoRoom { size: usize },
     #[error(
-        "{0} stays as it is: with nothing recorded of what it guards, its former value could destroy data"
+        "{0} is not restored: the field that it protects has no restore record, so the old value could destroy data"
     )]
     StaysSafe(Pointer),
-    #[error("not scaled through /scale, as its data is not safe yet: change the object itself")]
+    #[error(
+        "not scaled through /scale, because its data is not protected yet: change the object itself"
+    )]
     NotThroughScale,
-    #[error("forced since it was created: it runs only on consent")]
+    #[error("held since it was created: it runs only with consent")]
     Held(Pointer),
 }
 
@@ -128,12 +130,12 @@ pub enum RewriteError {
         expected: &'static str,
     },
     #[error(
-        "{pointer} is {value}, which the API server does not take: it could not be restored and so is not recorded"
+        "{pointer} is {value}, which the API server does not accept: it could not be restored, so it is not recorded"
     )]
     NotTaken { pointer: Pointer, value: String },
     /// The API server would refuse it as invalid, and it would be we who made it so.
     #[error(
-        "its annotations have no room for the record of what it was: {size} bytes with it, and {limit} are the limit",
+        "its annotations have no room for the restore record: {size} bytes with it, the limit is {limit}",
         limit = annotations::LIMIT
     )]
     NoRoom { size: usize },
@@ -315,7 +317,7 @@ impl Rewrite {
         let what = match self.changes.as_slice() {
             [] => match self.notes.first() {
                 Some(note) => note.to_string(),
-                None => "restore record put right".to_owned(),
+                None => "restore record repaired".to_owned(),
             },
             [change] => change.to_string(),
             [change, rest @ ..] => format!("{change} (+{})", rest.len()),

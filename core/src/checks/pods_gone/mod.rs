@@ -68,7 +68,10 @@ pub fn running(
         let unsure = wants > 0 || is_unobserved(owner);
         for top in owners.above(owner).filter(|_| unsure) {
             let kind = owner["kind"].as_str().unwrap_or("ReplicaSet");
-            note(top, format!("{kind} {} is not down yet", name(owner)));
+            note(
+                top,
+                format!("{kind} {} is not scaled down yet", name(owner)),
+            );
         }
     }
     let pods: Vec<&Value> = listed
@@ -126,7 +129,7 @@ fn summary(what: &[String]) -> String {
 /// What a workload's own status says against its being down.
 fn not_down(workload: &Value) -> Option<String> {
     if is_unobserved(workload) {
-        return Some("its controller has not seen the change yet".to_owned());
+        return Some("its controller has not observed the change yet".to_owned());
     }
     let replicas = number(workload, "/status/replicas");
     let active = workload
@@ -135,7 +138,7 @@ fn not_down(workload: &Value) -> Option<String> {
         .unwrap_or_default();
     match replicas + active {
         0 => None,
-        left => Some(format!("{left} of its replicas are left")),
+        left => Some(format!("{left} of its replicas are still running")),
     }
 }
 

@@ -94,7 +94,7 @@ fn a_pod_on_its_way_out_runs_until_it_is_gone_and_many_are_summed_up() {
 #[rstest]
 #[case::down(json!({"observedGeneration": 2, "replicas": 0}), None)]
 #[case::not_counted_down(json!({"observedGeneration": 2, "replicas": 3}), Some("3 of its replicas"))]
-#[case::not_seen(json!({"observedGeneration": 1, "replicas": 0}), Some("has not seen"))]
+#[case::not_seen(json!({"observedGeneration": 1, "replicas": 0}), Some("has not observed"))]
 #[case::job(json!({"observedGeneration": 2, "active": 1}), Some("1 of its replicas"))]
 fn a_workload_is_down_when_its_own_controller_says_so(
     #[case] status: Value,
@@ -133,7 +133,10 @@ fn a_replica_set_is_waited_for_while_it_may_still_make_pods(
         ..Listed::default()
     };
     let running = running(&held, &[], &listed);
-    let told = (reference, "ReplicaSet web-1 is not down yet".to_owned());
+    let told = (
+        reference,
+        "ReplicaSet web-1 is not scaled down yet".to_owned(),
+    );
     assert_eq!(running.objects.contains(&told), may);
     assert_eq!(running.objects.is_empty(), !may);
 }

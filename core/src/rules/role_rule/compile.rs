@@ -43,9 +43,9 @@ const PROTECTED_CORE: [&str; 9] = [
 pub enum RuleError {
     #[error("{0} already has a rule")]
     Taken(String),
-    #[error("{0} is ours: a rule for it could lock the site in its role")]
+    #[error("{0} belongs to kubectl-failover: a rule for it could prevent role changes")]
     OwnGroup(String),
-    #[error("{0} may have no rule: it is what the cluster and its rights are made of")]
+    #[error("{0} cannot have a rule: the cluster or its access control depends on it")]
     Protected(String),
     #[error("{field} is {value:?}: {expected}")]
     Name {
@@ -77,13 +77,13 @@ pub enum RuleError {
     NoFixedValue(Pointer),
     #[error("{0}: the active value is passive")]
     ActiveIsPassive(Pointer),
-    #[error("{0}: a manual field has no active value: it comes back by consent alone")]
+    #[error("{0}: a manual field has no active value: it becomes active only with consent")]
     ManualValue(Pointer),
     #[error("ready.condition is {0:?}: use the type of a condition, such as Ready")]
     Condition(String),
     #[error("ready.except: {0} has no value, or one that is no integer, boolean or string")]
     Exception(Pointer),
-    #[error("{0}: a safeguard needs another field before it, which it keeps from destroying")]
+    #[error("{0}: a safeguard needs an earlier field, whose data it protects")]
     Safeguard(Pointer),
     #[error("scale: the first field must be of type integer with the passive value 0, not {0}")]
     Scale(Pointer),
@@ -408,9 +408,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case("/group", json!("failover.dev"), "is ours")]
-    #[case("/group", json!("sub.failover.dev"), "is ours")]
-    #[case("/group", json!("rbac.authorization.k8s.io"), "may have no rule")]
+    #[case("/group", json!("failover.dev"), "belongs to kubectl-failover")]
+    #[case("/group", json!("sub.failover.dev"), "belongs to kubectl-failover")]
+    #[case("/group", json!("rbac.authorization.k8s.io"), "cannot have a rule")]
     #[case("/group", json!("*"), "group is \"*\"")]
     #[case("/group", json!("Example.com"), "lower case")]
     #[case("/resource", json!("*"), "resource is \"*\"")]
@@ -438,7 +438,7 @@ mod tests {
         });
         refused(
             written(&serde_json::from_value(spec).unwrap()),
-            "may have no rule",
+            "cannot have a rule",
         );
     }
 
@@ -452,7 +452,7 @@ mod tests {
     #[case(json!({"type": "integer", "passive": 0, "active": {"value": "3"}}), "is not of type integer")]
     #[case(json!({"type": "integer", "passive": 0, "active": {"value": 0}}), "the active value is passive")]
     #[case(json!({"type": "integer", "passive": 0, "active": {"mode": "fixed"}}), "fixed active value is missing")]
-    #[case(json!({"type": "integer", "passive": 0, "active": {"mode": "manual", "value": 1}}), "by consent alone")]
+    #[case(json!({"type": "integer", "passive": 0, "active": {"mode": "manual", "value": 1}}), "only with consent")]
     fn values_are_of_the_declared_type_and_mean_something(
         #[case] field: Value,
         #[case] because: &str,
@@ -525,7 +525,7 @@ mod tests {
         assert_eq!(guards, ["/spec/b"]);
         refused(
             with("/fields", fields(true)),
-            "a safeguard needs another field",
+            "a safeguard needs an earlier field",
         );
     }
 

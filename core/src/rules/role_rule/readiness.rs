@@ -78,7 +78,7 @@ impl Readiness {
                     ));
                 }
                 if missing.webhook {
-                    parts.push("the webhook is not asked about the kind".to_owned());
+                    parts.push("the webhook configuration does not include the kind".to_owned());
                 }
                 if !missing.backstop.is_empty() {
                     parts.push(format!("{} is missing", missing.backstop.join(" and ")));
@@ -144,17 +144,19 @@ fn as_written(
             false,
             "Leaving",
             format!(
-                "deleted; it stays in force until {GROUP}/{layer} is primary in every enrolled namespace and its records are spent"
+                "deleted; it stays in force until {GROUP}/{layer} is primary in every enrolled namespace and its restore records are applied"
             ),
         ),
-        Some(enforced) if *enforced == role_rule.spec => {
-            (true, "AsWritten", "what is written is in force".to_owned())
-        }
+        Some(enforced) if *enforced == role_rule.spec => (
+            true,
+            "AsWritten",
+            "the rule is in force as written".to_owned(),
+        ),
         Some(_) => (
             false,
             "WaitsForPrimary",
             format!(
-                "what is looser than before takes effect once {GROUP}/{layer} is primary in every enrolled namespace; status.enforced holds until then"
+                "the loosened part is deferred until {GROUP}/{layer} is primary in every enrolled namespace; status.enforced stays in force until then"
             ),
         ),
     }

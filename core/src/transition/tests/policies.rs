@@ -280,7 +280,7 @@ fn once_nothing_orders_them_to_be_live_volumes_close_after_all_else_when_nothing
     assert!(
         held[0]
             .why
-            .starts_with("volumereplications/data stays primary until nothing uses it"),
+            .starts_with("volumereplications/data stays primary while pods use it"),
         "{held:?}"
     );
     shop.world.in_the_way.clear();

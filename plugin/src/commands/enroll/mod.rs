@@ -156,7 +156,7 @@ fn narrows_nothing(new: &[ObjectMeta]) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::refused(format!(
-        "namespace {namespace} is enrolled with all its objects, and the site is not primary: --policy-only would open what no FailoverPolicy names"
+        "namespace {namespace} is enrolled with all its objects, and the site is not primary: --policy-only would activate all objects that no FailoverPolicy names"
     ))
     .next(format!(
         "nothing was changed; promote the site first, or take it out with kubectl failover unenroll {namespace} --override site-secondary --reason TEXT"
@@ -169,7 +169,7 @@ fn in_transition(view: &View) -> Option<Hold> {
     Some(Hold {
         guard: GuardId::TransitionRunning,
         object: None,
-        message: format!("site {} is on its way to {}", view.name(), transition.to),
+        message: format!("site {} is in transition to {}", view.name(), transition.to),
         hint: "wait for it: kubectl failover status -w".to_owned(),
     })
 }

@@ -56,7 +56,7 @@ pub(super) fn select(
             .ok_or_else(|| {
                 let known: Vec<_> = kinds.iter().map(|k| k.rule.group_resource()).collect();
                 Failure::usage(format!(
-                    "no rule is about {kind:?}, so nothing of it is ever under the role of the site"
+                    "no rule covers {kind:?}, so the role of the site does not affect its objects"
                 ))
                 .next(format!("the kinds are {}", known.join(", ")))
             })?;
@@ -141,7 +141,7 @@ pub(super) fn change(
     for object in selected {
         if let Some(policy) = orders(&result, requests, &object.key) {
             return Err(Failure::refused(format!(
-                "FailoverPolicy {policy} says what {} is, and counts for more than an exemption: nothing was changed",
+                "FailoverPolicy {policy} sets the role of {} and takes precedence over an exemption: nothing was changed",
                 object.key
             ))
             .next("change or delete the policy"));
@@ -190,7 +190,7 @@ pub(super) fn change(
         .filter_map(|object| {
             let owner = owner_of_label(&object.object)?;
             Some(format!(
-                "the label of {} comes from {owner}: as long as that applies it, the object asks to be exempt again",
+                "the label of {} comes from {owner}: while that applies the label, the exemption is requested again",
                 object.key
             ))
         })
@@ -251,9 +251,9 @@ impl Change {
     pub(super) fn stands(&self, key: &ObjectKey) -> &'static str {
         match self.state.objects.get(&key.resource, &key.name) {
             Some(ObjectRole::Exempt) => "is exempt",
-            Some(ObjectRole::Primary) => "stands as primary",
-            Some(ObjectRole::Secondary) => "stands as secondary",
-            Some(ObjectRole::Orphaned) => "stays passive, since what installed it is gone",
+            Some(ObjectRole::Primary) => "has role primary",
+            Some(ObjectRole::Secondary) => "has role secondary",
+            Some(ObjectRole::Orphaned) => "stays passive, because its installer is gone",
             Some(ObjectRole::Site | ObjectRole::ExemptIfLabelled) | None => "follows its namespace",
         }
     }

@@ -233,7 +233,7 @@ async fn write(
             .await?;
         if !dry_run {
             session.is_underway(
-                "what was labelled asks to be exempt; where the site is primary it will be",
+                "the exemption of labelled objects is requested; it takes effect once the site is primary",
                 "check with kubectl failover status",
             );
         }
@@ -277,7 +277,7 @@ async fn wait(
         progress.now(&left);
         if started.elapsed() >= args.timeout {
             return Err(Failure::timed_out(format!(
-                "ordered, but not so after {}: {left}",
+                "requested, but not in effect after {}: {left}",
                 took(args.timeout.try_into().unwrap_or_default())
             ))
             .next("see kubectl failover status"));
@@ -302,7 +302,7 @@ async fn look_at(
         let (now, then) = (&enrolled.state.objects, &change.state.objects);
         if now.get(&key.resource, &key.name) != then.get(&key.resource, &key.name) {
             return Ok(Some(format!(
-                "{}/{} does not stand so: it was changed back, see kubectl failover status",
+                "{}/{} does not have this role: it was changed back, see kubectl failover status",
                 key.resource, key.name
             )));
         }

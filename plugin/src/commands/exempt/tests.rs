@@ -117,7 +117,7 @@ async fn a_dry_run_writes_nothing() {
 
 #[rstest]
 #[case::no_object("web", ExitCode::Usage, "TYPE/NAME")]
-#[case::no_rule("pod/web", ExitCode::Usage, "no rule is about \"pod\"")]
+#[case::no_rule("pod/web", ExitCode::Usage, "no rule covers \"pod\"")]
 #[case::not_there("deployment/wbe", ExitCode::Error, "there is no deployments/wbe")]
 #[tokio::test(start_paused = true)]
 async fn what_is_not_under_the_role_cannot_be_exempt(

@@ -52,7 +52,7 @@ pub(super) async fn create(
             Ok(_) => return Ok(()),
             Err(ApiError::Conflict { .. }) => {
                 return Err(Failure::error(
-                    "somebody else founded the site in the same moment; what was applied stays",
+                    "someone else created the Site at the same time; the applied manifests stay",
                 )
                 .next("see kubectl failover status"));
             }

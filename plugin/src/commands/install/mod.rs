@@ -187,7 +187,7 @@ async fn ask_before_founding(
         // They say that this was a standby once: whoever founds it anew as primary promotes it past every guard.
         if effective_role(None, &enrolled) == Some(Role::Secondary) {
             return Err(Failure::refused(
-                "the enrolled namespaces say that this site is secondary, and nothing was changed: founding it as primary would be a promotion without its guards",
+                "the labels of the enrolled namespaces say that this site is secondary, and nothing was changed: creating it as primary would be a promotion without guards",
             )
             .next("install with --role secondary, then kubectl failover promote"));
         }
@@ -199,7 +199,7 @@ async fn ask_before_founding(
     }
     session.screen.tell(
         Tone::Warning,
-        "there are enrolled namespaces: founding a secondary site makes them passive",
+        "there are enrolled namespaces: creating a secondary site makes them passive",
     );
     session
         .screen

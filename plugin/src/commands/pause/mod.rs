@@ -142,7 +142,7 @@ async fn finish(
 ) -> Result<(), Failure> {
     if written.outcome == PauseOutcome::Done {
         session.is_underway(
-            "the Site says so; the controller takes it up",
+            "the pause is stored in the Site; the controller still has to apply it",
             "see kubectl failover status",
         );
         if args.wait {
@@ -180,10 +180,10 @@ async fn taken_up(
             let what = if pauses {
                 "the pause is written"
             } else {
-                "the pause is taken off"
+                "the pause is removed"
             };
             return Err(Failure::timed_out(format!(
-                "{what}, but the controller has not taken it up after {}",
+                "{what}, but the controller has not observed it after {}",
                 took(args.timeout.try_into().unwrap_or_default())
             ))
             .next(LOOK_AT_CONTROLLER));
@@ -235,7 +235,7 @@ fn sentence(written: &WrittenPause, now: Timestamp) -> String {
     let would = match written.outcome {
         PauseOutcome::Done => "",
         PauseOutcome::DryRun => "would be ",
-        PauseOutcome::Ordered => "is ordered to be ",
+        PauseOutcome::Ordered => "will be ",
         PauseOutcome::Already => return format!("site {site} is not paused: nothing to do"),
     };
     let Some(pause) = &written.pause else {

@@ -112,7 +112,7 @@ async fn without_a_controller_the_pause_stands_and_is_not_called_done() {
     assert!(
         failure
             .message
-            .contains("the controller has not taken it up after 30s"),
+            .contains("the controller has not observed it after 30s"),
         "{failure}"
     );
     assert_eq!(fake.spec()["paused"]["reason"], "upgrade");

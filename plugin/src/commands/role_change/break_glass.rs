@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::session::Session;
 
 /// What is said of a change that was interrupted, or not done in time.
-pub(super) const STOPS: &str = "the change stops where it is: nobody carries it on";
+pub(super) const STOPS: &str = "the transition stops where it is: nothing continues it";
 
 /// What gives up the wait and goes on by itself contradicts it.
 pub(super) fn check_usage(args: &SwitchArgs) -> Result<(), Failure> {
@@ -44,7 +44,7 @@ pub(super) async fn nobody_leads(session: &Session<'_>) -> Result<(), Failure> {
     Err(Failure::refused(format!(
         "--break-glass is refused, and nothing was changed: a controller leads ({holder})"
     ))
-    .next("leave --break-glass out; if that controller is dead, its term ends within half a minute: try again then"))
+    .next("leave --break-glass out; if that controller is dead, its Lease expires within half a minute: try again then"))
 }
 
 /// The loop, running here. Dropping it stops it.
@@ -60,7 +60,7 @@ impl BreakGlass {
         tell_troubles();
         session.is_underway(
             STOPS,
-            "give the order again with --break-glass, or bring a controller up: both go on from there",
+            "repeat the command with --break-glass, or start a controller: both continue from there",
         );
         let config = session.cluster.connection().config.clone();
         let stop = CancellationToken::new();
@@ -79,8 +79,8 @@ impl BreakGlass {
             Ok(Err(error)) => failover_runtime::error_chain::causes(&error),
             Err(error) => error.to_string(),
         };
-        Failure::error(format!("cannot carry the change out from here: {why}"))
-            .next("the order stands; give it again with --break-glass")
+        Failure::error(format!("cannot run the transition from here: {why}"))
+            .next("the request is stored; repeat the command with --break-glass")
     }
 
     /// Stops, and gives the Lease back to the next controller.

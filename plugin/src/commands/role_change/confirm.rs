@@ -17,7 +17,7 @@ pub(super) fn question(view: &View, wish: &Intent) -> String {
     if wish.abort {
         let (back, there) = (words(wish.role), words(wish.role.opposite()));
         return format!(
-            "Turn the {} of site {name} round and {} it?",
+            "Abort the {} of site {name} and {} it again?",
             there.noun, back.command
         );
     }
@@ -45,11 +45,11 @@ pub(super) fn say_what_it_means(
     }
     match (ordered.mode, view.site.spec.mode) {
         (Mode::Unsafe, _) => screen.warn(match plan.role {
-            Role::Secondary => "mode unsafe: all layers move at once. Nothing waits until the pods are gone before the volumes turn: what they still write may be lost",
+            Role::Secondary => "mode unsafe: all layers move at once. The volumes are demoted without waiting until the pods are gone: later writes may be lost",
             Role::Primary => "mode unsafe: all layers move at once. Nothing waits until the volumes are confirmed before pods start on them: what is written may be lost",
         }),
         (Mode::Safe, Mode::Unsafe) => {
-            screen.note("  the Site's mode was unsafe; this order is carried out safely (--mode unsafe says otherwise)");
+            screen.note("  the Site's mode was unsafe; this request uses mode safe (pass --mode unsafe to keep it)");
         }
         (Mode::Safe, Mode::Safe) => {}
     }

@@ -14,7 +14,7 @@ use crate::output::words::words;
 pub(super) struct Intent {
     /// What the site is to be.
     pub(super) role: Role,
-    /// A change to the other role is under way, and is to be turned round.
+    /// A transition to the other role is running, and is to be aborted.
     pub(super) abort: bool,
     /// The overrides, as they were typed and as they are understood.
     pub(super) typed: Vec<String>,
@@ -38,7 +38,7 @@ impl Intent {
         };
         if args.abort && (batch != BatchConsent::default() || args.mode.is_some()) {
             return Err(Failure::usage(format!(
-                "--abort only turns round the {} that is under way: --mode, --run-missed and --run-held-jobs belong to an order of its own",
+                "--abort only aborts the running {}: it cannot be combined with --mode, --run-missed or --run-held-jobs",
                 words(command).noun
             )));
         }

@@ -48,7 +48,7 @@ use crate::session::Session;
 const ATTEMPTS: usize = 10;
 
 /// What is said of a change that was interrupted, or not waited for to the end.
-pub const GOES_ON: &str = "the change goes on: kubectl failover status -w";
+pub const GOES_ON: &str = "the transition continues: kubectl failover status -w";
 
 pub fn check_usage(
     role: Role,
@@ -63,7 +63,7 @@ pub fn check_usage(
             "--namespace does not limit {command}: the role is that of the whole site"
         ))
         .next(format!(
-            "leave it out, or look at one namespace with kubectl failover plan {command} -n {namespace}"
+            "leave it out, or show one namespace with kubectl failover plan {command} -n {namespace}"
         )));
     }
     Intent::of(role, args, batch)?;
@@ -92,7 +92,7 @@ pub async fn run(
             }
             Decision::Join { id } => {
                 let message = format!(
-                    "site {}: the {} is ordered already, waiting for it",
+                    "site {}: the {} is already requested, waiting for it",
                     view.name(),
                     words.noun
                 );
@@ -138,7 +138,7 @@ pub async fn run(
         }
     }
     Err(Failure::error(format!(
-        "the Site changed {ATTEMPTS} times while the {} was being ordered: nothing was changed",
+        "write conflicts with the Site in {ATTEMPTS} attempts: the {} was not requested, nothing was changed",
         words.noun
     ))
     .next("see who writes it (kubectl get site cluster -o yaml --show-managed-fields), then try again"))
@@ -243,7 +243,7 @@ fn dry_run_report(session: &Session<'_>, view: &View, role: Role, args: &SwitchA
             overrides: args.overrides.clone(),
             ..RoleRequest::default()
         },
-        turns_round: args.abort,
+        aborts: args.abort,
         when_resumed: false,
         started: Instant::now(),
     };

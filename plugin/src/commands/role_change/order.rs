@@ -18,7 +18,7 @@ pub(super) struct Order {
     pub(super) write: Option<SiteWrite>,
     pub(super) request: RoleRequest,
     /// It turns a change the other way round.
-    pub(super) turns_round: bool,
+    pub(super) aborts: bool,
     /// The site is paused.
     pub(super) when_resumed: bool,
     pub(super) started: Instant,
@@ -51,7 +51,7 @@ impl Order {
                 request: request.clone(),
             }),
             request,
-            turns_round: wish.abort,
+            aborts: wish.abort,
             when_resumed: ordered.when_resumed,
             started: Instant::now(),
         })
@@ -62,7 +62,7 @@ impl Order {
         Self {
             write: None,
             request: RoleRequest { id, ..request },
-            turns_round: false,
+            aborts: false,
             when_resumed: false,
             started: Instant::now(),
         }

@@ -51,7 +51,7 @@ pub(super) fn caveat(site: &Site) -> Option<String> {
 }
 
 fn order_in_words(role: Role, request: &RoleRequest) -> String {
-    let mut text = format!("an order to become {role}");
+    let mut text = format!("a request to become {role}");
     if !request.requested_by.is_empty() {
         text.push_str(" by ");
         text.push_str(&clean(&request.requested_by));
@@ -112,7 +112,7 @@ mod tests {
         let site = site("Stable", "secondary", None, "Succeeded");
         assert_eq!(
             sight(&site, "r0", Role::Secondary),
-            OrderState::Superseded("an order to become secondary by bob".into())
+            OrderState::Superseded("a request to become secondary by bob".into())
         );
     }
 }

@@ -32,9 +32,9 @@ pub(super) struct RoleChangeReport {
     site: String,
     role: Role,
     outcome: RoleChangeOutcome,
-    /// A change to the other role was turned round.
+    /// A transition to the other role was aborted for it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    turned_round: bool,
+    aborted: bool,
     /// The order waits until the site is resumed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     when_resumed: bool,
@@ -99,7 +99,7 @@ impl RoleChangeReport {
             site: view.name().to_owned(),
             role,
             outcome,
-            turned_round: order.turns_round,
+            aborted: order.aborts,
             when_resumed: order.when_resumed,
             epoch: epoch.0,
             request_id: Some(order.request.id.clone()).filter(|id| !id.is_empty()),
@@ -130,9 +130,9 @@ impl RoleChangeReport {
         match self.outcome {
             RoleChangeOutcome::Done => format!(
                 "site {site}{} {} to {role} in {}: {}{} verified in {}",
-                if self.turned_round {
+                if self.aborted {
                     format!(
-                        ": {} turned round,",
+                        ": {} aborted,",
                         crate::output::words::words(role.opposite()).noun
                     )
                 } else {
@@ -158,11 +158,11 @@ impl RoleChangeReport {
                 None => format!("site {site} is already {role}: nothing to do"),
             },
             RoleChangeOutcome::Ordered if self.when_resumed => format!(
-                "{} of site {site} ordered; the site is paused, and it is carried out once that ends: kubectl failover resume",
+                "{} of site {site} requested; it starts when the pause ends: kubectl failover resume",
                 words.noun
             ),
             RoleChangeOutcome::Ordered => format!(
-                "{} of site {site} ordered, not waited for: kubectl failover status -w",
+                "{} of site {site} requested, not waiting for it: kubectl failover status -w",
                 words.noun
             ),
             RoleChangeOutcome::DryRun => format!(

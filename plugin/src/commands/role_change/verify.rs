@@ -39,7 +39,7 @@ impl Verified {
                 "without the label of the role",
                 "namespace",
             ),
-            (self.astray.len(), "not as the role wants it", "object"),
+            (self.astray.len(), "not conforming to the role", "object"),
             (self.unseen.len(), "not readable", "list"),
         ]
         .into_iter()
@@ -140,7 +140,7 @@ mod tests {
         assert!(!verified.is_complete());
         assert_eq!(verified.objects, 2);
         assert_eq!(verified.details(), ["shop/deployments/api"]);
-        assert_eq!(verified.left_over(), "1 object not as the role wants it");
+        assert_eq!(verified.left_over(), "1 object not conforming to the role");
     }
 
     #[test]

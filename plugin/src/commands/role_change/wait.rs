@@ -36,7 +36,7 @@ pub(super) async fn was_written(
     lost: &ApiError,
 ) -> Result<bool, Failure> {
     let progress = Progress::new(session.screen);
-    progress.warn(&format!("{lost}; finding out whether the order was stored"));
+    progress.warn(&format!("{lost}; checking whether the request was stored"));
     let deadline = order.started + timeout;
     let mut absent_since = None;
     loop {
@@ -56,7 +56,7 @@ pub(super) async fn was_written(
         }
         if Instant::now() >= deadline {
             return Err(Failure::timed_out(format!(
-                "{lost}: whether the order was stored is not known; if it was, it is being carried out"
+                "{lost}: it is unknown whether the request was stored; if it was, it is carried out"
             ))
             .next("check with kubectl failover status as soon as the API server answers"));
         }
@@ -163,7 +163,7 @@ impl<'a> Following<'a> {
                         "site {}: the Site was deleted while it was being {}",
                         self.site, self.words.done
                     ))
-                    .next("what was reached shows kubectl failover status"));
+                    .next("kubectl failover status shows the current state"));
                 }
                 Polled::NoAnswer => {}
             }
@@ -215,7 +215,7 @@ impl<'a> Following<'a> {
 
     fn superseded(&self, by: &str) -> Failure {
         Failure::error(format!(
-            "site {} was not {}: {by} has taken the place of this order",
+            "site {} was not {}: {by} superseded this request",
             self.site, self.words.done
         ))
         .next("see kubectl failover status, and talk to whoever gave it")
@@ -230,7 +230,7 @@ impl<'a> Following<'a> {
         );
         if let Some(error) = self.watch.unanswered() {
             return Failure::timed_out(format!(
-                "{error}; {after} it is not known whether the {noun} of site {site} is carried out: the order is stored, and goes on where the cluster does"
+                "{error}; {after} it is unknown whether the {noun} of site {site} is carried out: the request is stored, and the controller continues if the cluster works"
             ))
             .next("check with kubectl failover status as soon as the API server answers");
         }

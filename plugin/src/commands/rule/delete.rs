@@ -110,7 +110,7 @@ fn hold(leaving: &Leaving) -> Hold {
         guard: GuardId::SiteSecondary,
         object: None,
         message: format!(
-            "RoleRule {} holds objects that Flux would start without it, and its layer is not {} everywhere",
+            "RoleRule {} keeps objects passive that Flux would start without it, and its layer is not {} everywhere",
             leaving.name,
             Role::Primary
         ),
@@ -199,7 +199,7 @@ async fn until_gone(
 ) -> Result<(), Failure> {
     while let Some(rule) = session.cluster.stored(manifest).await? {
         progress.now(&format!(
-            "waiting for the controller to give back what RoleRule {} holds",
+            "waiting for the controller to restore the objects of RoleRule {}",
             manifest.name()
         ));
         if started.elapsed() >= timeout {

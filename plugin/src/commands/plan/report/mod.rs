@@ -99,7 +99,7 @@ fn table(plan: &Plan, wide: bool) -> Table {
             row(
                 "record".to_owned(),
                 "stale".to_owned(),
-                "put right".to_owned(),
+                "repaired".to_owned(),
             );
         }
         for change in &item.rewrite.changes {
@@ -153,7 +153,7 @@ fn remarks(plan: &Plan, screen: &Screen) {
         section(
             screen,
             Tone::Bad,
-            &format!("Objects that hold the {}:", words.noun),
+            &format!("Objects that block the {}:", words.noun),
             hopeless.collect(),
         );
     }
@@ -161,7 +161,7 @@ fn remarks(plan: &Plan, screen: &Screen) {
     section(
         screen,
         Tone::Warning,
-        "Not known whether the API server would take these; the controller asks before anything moves:",
+        "Not checked whether the API server accepts these; the controller checks before the transition starts:",
         unasked
             .map(|unasked| format!("{}: {}", unasked.what, unasked.why))
             .collect(),
@@ -174,7 +174,7 @@ fn remarks(plan: &Plan, screen: &Screen) {
         section(
             screen,
             Tone::Warning,
-            "No rule reaches these, they run on:",
+            "No rule covers these, they keep running:",
             uncovered.collect(),
         );
     }
@@ -182,7 +182,7 @@ fn remarks(plan: &Plan, screen: &Screen) {
         section(
             screen,
             Tone::Warning,
-            "No rule reaches these, their names are published by both sites:",
+            "No rule covers these, both sites publish their names:",
             published.collect(),
         );
     }
@@ -195,7 +195,7 @@ fn remarks(plan: &Plan, screen: &Screen) {
     section(
         screen,
         Tone::Warning,
-        "Guards that would hold:",
+        "Guards that would block:",
         holds.collect(),
     );
     let changed = plan.changed().count();
@@ -273,7 +273,7 @@ fn batch(plan: &Plan, screen: &Screen) {
     section(
         screen,
         Tone::Warning,
-        "Jobs held since they were created, which stay so (--run-held-jobs runs them):",
+        "Jobs held since they were created, which stay held (--run-held-jobs runs them):",
         held_jobs(false),
     );
     section(

@@ -49,7 +49,7 @@ pub(super) fn course(view: &View, wish: &Intent, now: Timestamp) -> Result<Decis
     let (spec, role) = (&view.site.spec, wish.role);
     let running = is_moving(&view.site);
     if wish.abort {
-        can_be_turned_round(&view.site, role)?;
+        can_be_aborted(&view.site, role)?;
     } else if spec.role == role && !running {
         return Ok(Decision::Settled);
     }
@@ -221,7 +221,7 @@ fn running(site: &Site) -> Option<&Transition> {
 }
 
 /// Refuses to turn round what is not under way. `back_to` is where it would lead.
-fn can_be_turned_round(site: &Site, back_to: Role) -> Result<(), Failure> {
+fn can_be_aborted(site: &Site, back_to: Role) -> Result<(), Failure> {
     let (name, noun) = (&site.spec.site_name, words(back_to.opposite()).noun);
     let whole = running(site).is_none_or(|walk| walk.namespaces.is_empty());
     if site.spec.role != back_to && is_moving(site) && whole {
@@ -248,13 +248,13 @@ fn other_way(site: &Site) -> Hold {
         guard: GuardId::TransitionRunning,
         object: None,
         message: format!(
-            "the {} ordered{}{} is not finished",
+            "the {} requested{}{} is not finished",
             words.noun,
             said(" by ", &request.requested_by),
             said(": ", &request.reason),
         ),
         hint: format!(
-            "wait for it (kubectl failover status -w), or turn it round: kubectl failover {} --abort --reason TEXT",
+            "wait for it (kubectl failover status -w), or abort it: kubectl failover {} --abort --reason TEXT",
             words.command
         ),
     }

@@ -258,7 +258,7 @@ fn turning_a_running_transition_round_takes_an_override() {
     assert_eq!(failure.exit, ExitCode::Refused);
     assert_eq!(
         failure.holds[0].message,
-        "the promotion ordered by bob: drill is not finished"
+        "the promotion requested by bob: drill is not finished"
     );
     assert_eq!(
         epoch_of(decide(&view, Role::Secondary, &["transition-running"])),
@@ -352,7 +352,7 @@ fn a_paused_site_is_not_ordered_about() {
 }
 
 #[test]
-fn a_walk_that_was_paused_because_it_goes_wrong_can_be_turned_round_before_it_goes_on() {
+fn a_walk_that_was_paused_because_it_goes_wrong_can_be_aborted_before_it_goes_on() {
     let mut view = moving("primary", "secondary");
     pause(&mut view);
     let abort = ["promote", "--abort", "--reason", "no"];
@@ -440,7 +440,7 @@ fn where_not_everything_could_be_seen_nobody_is_told_that_an_override_is_not_nee
 #[rstest]
 #[case::not_standing(
     "no-enforcement",
-    "--override no-enforcement: this guard does not hold now"
+    "--override no-enforcement: this guard does not block now"
 )]
 fn an_override_that_is_not_needed_is_refused(#[case] given: &'static str, #[case] message: &str) {
     let failure = decide(&settled("secondary", SOUND), Role::Primary, &[given]).unwrap_err();
@@ -453,9 +453,9 @@ fn an_override_that_is_not_needed_is_refused(#[case] given: &'static str, #[case
 #[case::of_another_command(&["promote", "--override", "records-left"], "does not apply to a promotion")]
 #[case::of_the_other_direction(&["demote", "--override", "peer-unknown"], "does not apply to a demotion")]
 #[case::of_where_it_leads(&["promote", "--abort", "--override", "peer-unknown"], "does not apply to a demotion")]
-#[case::not_about_objects(&["promote", "--override", "peer-unknown=a/b/c"], "is not about single objects")]
-#[case::abort_with_a_mode(&["promote", "--abort", "--mode", "safe"], "--abort only turns round the promotion")]
-#[case::abort_with_consent(&["promote", "--abort", "--run-missed"], "--abort only turns round the promotion")]
+#[case::not_about_objects(&["promote", "--override", "peer-unknown=a/b/c"], "cannot be overridden for single objects")]
+#[case::abort_with_a_mode(&["promote", "--abort", "--mode", "safe"], "--abort only aborts the running promotion")]
+#[case::abort_with_consent(&["promote", "--abort", "--run-missed"], "--abort only aborts the running promotion")]
 fn what_can_have_no_effect_is_refused(#[case] line: &[&str], #[case] message: &str) {
     let line = [line, &["--reason", "x"]].concat();
     let failure = wish(&line).unwrap_err();

@@ -163,7 +163,7 @@ async fn what_is_not_waited_for_is_not_called_done() {
     let said = command(&fake, &["demote", "--wait=false"]).await;
     assert_eq!(
         said.out,
-        "demotion of site east ordered, not waited for: kubectl failover status -w\n"
+        "demotion of site east requested, not waiting for it: kubectl failover status -w\n"
     );
 }
 
@@ -209,7 +209,7 @@ async fn somebody_who_orders_the_same_first_is_joined() {
     let said = command(&fake, &["demote", "-o", "json"]).await;
     assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
     assert!(
-        said.err.contains("the demotion is ordered already"),
+        said.err.contains("the demotion is already requested"),
         "{}",
         said.err
     );
@@ -233,7 +233,8 @@ async fn without_a_controller_the_order_stands_and_is_not_called_done() {
     let said = command(&fake, &["demote", "--timeout", "30s"]).await;
     assert_eq!(exit(&said), ExitCode::TimedOut);
     assert!(
-        said.err.contains("no controller leads: the order stands"),
+        said.err
+            .contains("no controller leads: the request is stored"),
         "{}",
         said.err
     );
@@ -259,7 +260,7 @@ async fn an_api_server_that_goes_away_leaves_it_open() {
     assert_eq!(exit(&said), ExitCode::TimedOut);
     assert!(said.err.contains("does not answer"), "{}", said.err);
     assert!(
-        failure(said).contains("it is not known whether the demotion of site east is carried out")
+        failure(said).contains("it is unknown whether the demotion of site east is carried out")
     );
 }
 
@@ -308,8 +309,7 @@ async fn an_order_whose_answer_is_lost_is_looked_for() {
     let said = command(&fake, &["demote"]).await;
     assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
     assert!(
-        said.err
-            .contains("finding out whether the order was stored"),
+        said.err.contains("checking whether the request was stored"),
         "{}",
         said.err
     );
@@ -347,7 +347,7 @@ async fn a_controller_that_calls_it_done_is_not_believed() {
     assert_eq!(exit(&said), ExitCode::Partial);
     let failure = failure(said);
     assert!(
-        failure.contains("1 object not as the role wants it"),
+        failure.contains("1 object not conforming to the role"),
         "{failure}"
     );
     assert!(failure.contains("\n  shop/deployments/web\n"), "{failure}");
@@ -383,7 +383,7 @@ async fn another_order_that_takes_its_place_is_named() {
     });
     let said = command(&fake, &["demote"]).await;
     assert_eq!(exit(&said), ExitCode::Error);
-    assert!(failure(said).contains("an order to become primary by bob: no! has taken the place"));
+    assert!(failure(said).contains("a request to become primary by bob: no! superseded"));
 }
 
 #[tokio::test(start_paused = true)]

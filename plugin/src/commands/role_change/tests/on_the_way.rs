@@ -109,7 +109,7 @@ async fn a_walk_is_turned_round_by_an_order_of_the_other_role() {
     assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
     assert!(
         said.out
-            .starts_with("site east: promotion turned round, demoted to secondary in "),
+            .starts_with("site east: promotion aborted, demoted to secondary in "),
         "{}",
         said.out
     );
@@ -214,7 +214,7 @@ async fn what_was_ordered_goes_on_when_it_is_interrupted() {
             ),
             (
                 ExitCode::Interrupted,
-                "interrupted; the change goes on: kubectl failover status -w".to_owned()
+                "interrupted; the transition continues: kubectl failover status -w".to_owned()
             ),
         ]
     );

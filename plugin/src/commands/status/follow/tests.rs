@@ -70,6 +70,6 @@ async fn it_is_followed_no_longer_than_asked() {
     );
     assert_eq!(
         interrupted.message,
-        "interrupted; the change goes on: kubectl failover status -w"
+        "interrupted; the transition continues: kubectl failover status -w"
     );
 }

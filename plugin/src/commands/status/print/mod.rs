@@ -67,7 +67,7 @@ fn site(report: &StatusReport, now: Timestamp, screen: &Screen) {
         screen.say(
             Tone::Warning,
             &format!(
-                "Role:         {} ordered (epoch {epoch}), {} in effect{since}",
+                "Role:         {} requested (epoch {epoch}), {} in effect{since}",
                 role(report.role),
                 role(report.role_in_effect)
             ),
@@ -131,7 +131,7 @@ fn enforcement(report: &StatusReport, now: Timestamp, screen: &Screen) {
     match &report.controller {
         Some(controller) => {
             let last = controller.renewed.map_or_else(String::new, |renewed| {
-                format!(", last heard of {} ago", ago(renewed, now))
+                format!(", last renewed {} ago", ago(renewed, now))
             });
             let leader = clean(controller.leader.as_deref().unwrap_or_default());
             match (controller.alive, controller.late) {
@@ -160,7 +160,10 @@ fn enforcement(report: &StatusReport, now: Timestamp, screen: &Screen) {
             );
         }
         Some(_) if live == 0 => {
-            screen.say(Tone::Bad, "Webhook:      configured, but no replica is live: only the sweep corrects what is written");
+            screen.say(
+                Tone::Bad,
+                "Webhook:      configured, but no replica is live: only the sweep corrects writes",
+            );
         }
         Some(_) => screen.data(&format!(
             "Webhook:      configured, {} live",
@@ -262,7 +265,7 @@ fn namespaces(report: &StatusReport, screen: &Screen) {
 }
 
 fn strays(report: &StatusReport, screen: &Screen) {
-    let mut table = Table::new(&["NOT AS ORDERED", "WHY"]);
+    let mut table = Table::new(&["NOT CONFORMING", "WHY"]);
     for astray in report
         .namespaces
         .iter()
@@ -375,7 +378,9 @@ fn past(entry: &HistoryEntry, now: Timestamp) -> String {
     let done = match (entry.outcome, entry.from) {
         (Outcome::Succeeded, None) => format!("taken over as {}", entry.to),
         (Outcome::Succeeded, Some(_)) => words(entry.to).done.to_owned(),
-        (Outcome::Superseded, _) => format!("{} given up for a newer order", words(entry.to).noun),
+        (Outcome::Superseded, _) => {
+            format!("{} superseded by a newer request", words(entry.to).noun)
+        }
         (Outcome::Unknown(word), _) => {
             format!("{}: {}", words(entry.to).noun, clean(word.as_str()))
         }
