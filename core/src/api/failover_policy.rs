@@ -176,7 +176,7 @@ impl ManagedResourceStatus {
     }
 }
 
-/// Why an object does not stand as a policy says.
+/// Why an object does not have the role that a FailoverPolicy sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ManagedResourceReason {
     /// Another FailoverPolicy sets a different role; the current role stays in force.

@@ -63,7 +63,7 @@ pub struct RoleRuleSpec {
     /// At most eight. What is in force may have more for a while: see `status.enforced`.
     #[schemars(length(min = 1, max = 16))]
     pub fields: Vec<RoleRuleField>,
-    /// What tells that an active object of the kind is up. Without it, workloads that have `spec.replicas` are up once
+    /// How an active object of the kind shows that it is up. Without it, workloads that have `spec.replicas` are up once
     /// `status.availableReplicas` says so, and others are not waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<RoleRuleReady>,

@@ -52,7 +52,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  # What is this site, and is everything as ordered?
+  # What is the role of this site, and does every object conform?
   kubectl failover status
 
   # What would a demotion change?

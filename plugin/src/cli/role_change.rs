@@ -212,7 +212,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = PLAN_EXAMPLES)]
 pub struct PlanArgs {
-    /// The change to look at
+    /// The transition to show
     #[arg(value_enum)]
     pub direction: Direction,
 

@@ -295,6 +295,22 @@ impl Site {
         self.failover_as("admin", arguments).await
     }
 
+    /// What a command of the CLI reports as its document. It must succeed.
+    pub async fn document(&self, arguments: &[&str]) -> serde_json::Value {
+        let arguments = [arguments, &["-o", "json"]].concat();
+        let output = self.failover(&arguments).await.expect(0);
+        serde_json::from_str(&output.stdout).expect("a JSON document")
+    }
+
+    /// Objects of which a request is deferred, as `status` names them.
+    pub async fn deferred(&self) -> Vec<String> {
+        let status = self.document(&["status"]).await;
+        let deferred = status["deferred"].as_array().into_iter().flatten();
+        deferred
+            .filter_map(|entry| entry["object"].as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Runs the CLI as one of [`crate::control_plane::USERS`].
     pub async fn failover_as(&self, user: &str, arguments: &[&str]) -> Output {
         run(

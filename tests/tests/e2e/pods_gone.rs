@@ -329,14 +329,11 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
         .unwrap();
     pods(0, false).await;
     eventually("the volume to be told as held back", || async {
-        let status = site.failover(&["status"]).await.expect(0);
-        if status
-            .stdout
-            .contains("stays primary until nothing uses it")
-        {
+        let deferred = site.deferred().await;
+        if deferred == ["shop/volumereplications/data"] {
             Ok(())
         } else {
-            Err(status)
+            Err(deferred)
         }
     })
     .await;

@@ -320,7 +320,7 @@ async fn look_at(
         .collect();
     Ok(astray.first().map(|first| {
         format!(
-            "not as ordered yet: {}, such as {first}",
+            "not conforming yet: {}, such as {first}",
             counted(astray.len(), "object")
         )
     }))

@@ -1,4 +1,4 @@
-//! `status`: what the site is, what holds it there, and what is not as ordered.
+//! `status`: the role of the site, what enforces it, and which objects do not conform.
 
 mod follow;
 mod print;

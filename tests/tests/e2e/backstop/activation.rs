@@ -114,7 +114,7 @@ async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
     let without = api.patch("web", &ours, &Patch::Merge(&passive)).await;
     forbidden(
         without,
-        &["deployments/web", "without the record of /spec/replicas"],
+        &["deployments/web", "the restore record of /spec/replicas"],
     );
     passive["metadata"]["annotations"] =
         json!({names::RESTORE_ANNOTATION: r#"{"/spec/replicas":3}"#});

@@ -295,7 +295,7 @@ async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
     let message = serde_json::to_string(&rule.status.unwrap().conditions).unwrap();
     for missing in [
         "may not get, list, watch, patch",
-        "webhook is not asked",
+        "webhook configuration",
         "policy widgets.example.com.failover.dev",
     ] {
         assert!(message.contains(missing), "{message}");

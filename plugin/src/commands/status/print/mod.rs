@@ -248,7 +248,7 @@ fn namespaces(report: &StatusReport, screen: &Screen) {
         "ROLE",
         "OBJECTS",
         "FORCED",
-        "NOT AS ORDERED",
+        "NOT CONFORMING",
     ]);
     let count = |count: Option<usize>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
     for namespace in &report.namespaces {
