@@ -237,7 +237,10 @@ async fn an_order_is_no_matter_of_git_and_a_namespace_that_is_not_enrolled_is_to
     let none = fixtures::failover_policy("shop", "p", Some("primary"), &[("Deployment", "none")]);
     site.apply_as_person(&none).await.unwrap();
     let refused = site.apply_as_flux(&order).await.unwrap_err();
-    assert!(refused.to_string().contains("names"), "{refused}");
+    assert!(
+        refused.to_string().contains("managedResources"),
+        "{refused}"
+    );
 
     let mut elsewhere = fixtures::failover_policy("shop", "q", None, WEB);
     elsewhere["spec"]["managedResources"][0]["namespace"] = json!("default");

@@ -109,7 +109,7 @@ fn the_page_explains_every_guard_and_how_it_is_overridden() {
             Applicability::OnTheWay => "Asked on the way",
         };
         assert_eq!(place, expected, "{guard}");
-        for row in ["| holds |", "| protects from |", "| look at |"] {
+        for row in ["| blocks |", "| protects from |", "| check |"] {
             assert!(section.contains(row), "{guard} lacks {row}");
         }
         let command = format!("--override {guard}");
@@ -143,9 +143,9 @@ fn the_page_tells_the_deadlines_that_are_in_force() {
     }
     for (what, length) in [
         ("for replicas", ENFORCER_DEADLINE),
-        ("where it cannot be swept", VERIFY_DEADLINE),
+        ("if sweeps fail", VERIFY_DEADLINE),
         (
-            "what does not conform holds at once, swept again every",
+            "an object that does not conform blocks at once and is swept again every",
             SWEEP_RETRY,
         ),
     ] {
