@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::journal::{begin, go_on_waiting, record, requested};
 use super::step::{StepOutcome, later, rise};
-use super::step_loop::{self, Advanced};
+use super::step_loop;
 use super::steps::{Task, task};
 use super::targets::{differing, objects_of, ordered, other_objects, setting_out};
 use super::{
@@ -168,15 +168,9 @@ fn advance_steps(
         status,
         transition,
     });
-    let (act, stalled) = match advanced {
-        Advanced::Done => return None,
-        Advanced::Running(act) => (act, false),
-        Advanced::Stalled(act) => (act, true),
-        Advanced::Unknown => {
-            let until = later(observation);
-            (Act::Wait { until }, true)
-        }
-    };
+    let (act, stalled) = advanced.act(|| Act::Wait {
+        until: later(observation),
+    })?;
     if stalled {
         status.phase = Some(Phase::Stalled);
     }

@@ -80,6 +80,19 @@ pub(crate) enum Advanced<Act> {
     Unknown,
 }
 
+impl<Act> Advanced<Act> {
+    /// What is to do, and whether it takes a person to get further; `None`: the last step is done. Before a step of a later
+    /// version there is nothing to do but `wait`.
+    pub(super) fn act(self, wait: impl FnOnce() -> Act) -> Option<(Act, bool)> {
+        match self {
+            Self::Done => None,
+            Self::Running(act) => Some((act, false)),
+            Self::Stalled(act) => Some((act, true)),
+            Self::Unknown => Some((wait(), true)),
+        }
+    }
+}
+
 /// Goes through the steps as far as the world allows.
 pub(crate) fn advance<S: Subject>(subject: &mut S) -> Advanced<S::Act> {
     loop {

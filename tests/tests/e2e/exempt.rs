@@ -78,11 +78,11 @@ async fn a_label_from_git_changes_nothing_on_a_secondary_until_it_is_promoted() 
     })
     .await;
     assert_eq!(site.objects_in_force("shop").await, "");
-    for command in ["status", "plan promote"] {
-        let words: Vec<&str> = command.split(' ').collect();
-        let said = site.failover(&words).await.expect(0);
-        let all = format!("{}{}", said.stdout, said.stderr);
-        assert!(all.contains("waits for the promotion"), "{command}: {all}");
+    for command in [&["status"][..], &["plan", "promote"]] {
+        let report = site.document(command).await;
+        let deferred = &report["deferred"];
+        assert_eq!(deferred[0]["object"], "shop/deployments/web", "{report}");
+        assert_eq!(deferred[1], json!(null), "{report}");
     }
 
     site.failover(PROMOTE).await.expect(0);

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 
 use super::journal::{begin, go_on_waiting, record, requested};
 use super::step::{StepOutcome, count, later};
-use super::step_loop::{self, Advanced};
+use super::step_loop;
 use super::steps::{Task, task};
 use super::{Act, Check, CheckOwner, Observation, check_step, is_paused, walking};
 use crate::api::{
@@ -240,15 +240,9 @@ impl PolicySubject<'_> {
             overrides: Overrides::parse_known(&transition.overrides),
             transition,
         });
-        let (act, stalled) = match advanced {
-            Advanced::Done => return None,
-            Advanced::Running(act) => (act, false),
-            Advanced::Stalled(act) => (act, true),
-            Advanced::Unknown => {
-                let until = later(self.observation);
-                (Act::Wait { until }, true)
-            }
-        };
+        let (act, stalled) = advanced.act(|| Act::Wait {
+            until: later(self.observation),
+        })?;
         if stalled {
             status.phase = Some(Phase::Stalled);
         }
