@@ -82,6 +82,8 @@ pub enum ExemptLabel {
     Absent,
     /// A Scale shows no labels of its object.
     Unseen,
+    /// Of a volume that exists, see [`Self::kept`].
+    Lost,
 }
 
 impl ExemptLabel {
@@ -95,8 +97,17 @@ impl ExemptLabel {
     }
 
     /// Of an object as it is stored.
-    pub fn of(object: &Value) -> Self {
-        Self::of_value(object["metadata"]["labels"][ENFORCE_LABEL].as_str())
+    pub fn of(rule: &Rule, object: &Value) -> Self {
+        Self::of_value(object["metadata"]["labels"][ENFORCE_LABEL].as_str()).kept(rule)
+    }
+
+    /// Of an object that exists. A workload closes as soon as it loses the label. A volume may be in use: its exemption ends only
+    /// when the controller has seen that nothing uses it, and takes the entry off.
+    pub fn kept(self, rule: &Rule) -> Self {
+        match self {
+            Self::Absent if rule.layer == Layer::Volumes => Self::Lost,
+            other => other,
+        }
     }
 }
 
@@ -327,12 +338,16 @@ impl NamespaceState {
     fn entry_for(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Option<ObjectRole> {
         let entry = self.objects.get(&rule.resource, name)?;
         Some(match (entry, label) {
-            (ObjectRole::Exempt, ExemptLabel::Present | ExemptLabel::Unseen)
+            (
+                ObjectRole::Exempt,
+                ExemptLabel::Present | ExemptLabel::Unseen | ExemptLabel::Lost,
+            )
             | (ObjectRole::ExemptIfLabelled, ExemptLabel::Present) => ObjectRole::Exempt,
             (ObjectRole::Exempt, ExemptLabel::Absent)
-            | (ObjectRole::ExemptIfLabelled, ExemptLabel::Absent | ExemptLabel::Unseen) => {
-                ObjectRole::Site
-            }
+            | (
+                ObjectRole::ExemptIfLabelled,
+                ExemptLabel::Absent | ExemptLabel::Unseen | ExemptLabel::Lost,
+            ) => ObjectRole::Site,
             (other, _) => other,
         })
     }
@@ -383,11 +398,13 @@ impl NamespaceState {
     }
 
     /// Whether an object that enforcement has let go is to get back what was recorded of it: one that is exempt, wherever,
-    /// since nothing else will ever restore it; one that is merely not reached any more, while its layer is primary.
+    /// since nothing else will ever restore it, but not a volume that has lost the label; one that is merely not reached any more,
+    /// while its layer is primary.
     pub fn lets_go(&self, rule: &Rule, name: &str, label: ExemptLabel) -> bool {
+        let is_exempt = label != ExemptLabel::Lost
+            && self.entry_for(rule, name, label) == Some(ObjectRole::Exempt);
         self.standing(rule, name, label) == ObjectStanding::Free
-            && (self.entry_for(rule, name, label) == Some(ObjectRole::Exempt)
-                || self.roles.of(rule.layer) == Some(Role::Primary))
+            && (is_exempt || self.roles.of(rule.layer) == Some(Role::Primary))
     }
 }
 

@@ -29,7 +29,7 @@ pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Ro
     if !rule.reaches(object) {
         return None;
     }
-    let label = ExemptLabel::of(object);
+    let label = ExemptLabel::of(rule, object);
     match state.standing(rule, name, label) {
         ObjectStanding::Ruled(role) => Some(role),
         ObjectStanding::Unknown => None,

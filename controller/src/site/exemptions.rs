@@ -71,7 +71,7 @@ impl ExemptLabels {
         };
         match ExemptLabel::of_value(object.labels().get(ENFORCE_LABEL).map(String::as_str)) {
             ExemptLabel::Present | ExemptLabel::Unseen => LabelAnswer::Yes,
-            ExemptLabel::Absent => LabelAnswer::No,
+            ExemptLabel::Absent | ExemptLabel::Lost => LabelAnswer::No,
         }
     }
 

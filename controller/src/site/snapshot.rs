@@ -48,14 +48,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Namespaces that are to lose our state. One that nobody unenrolled keeps it: it may come back.
+    /// Namespaces that are to lose our state. One that nobody unenrolled keeps it: it may come back, and until then it shows that
+    /// it was enrolled.
     pub fn released(&self) -> Vec<Arc<NamespaceMeta>> {
-        let left = self.site.status.as_ref().map(|status| &status.left);
-        let is_left = |namespace: &NamespaceMeta| {
-            left.is_some_and(|left| left.contains(&namespace.name_any()))
-        };
         let behind = self.left_behind.iter();
-        behind.filter(|n| !is_left(n)).cloned().collect()
+        let unenrolled = behind.filter(|n| self.unenrolled.contains(&n.name_any()));
+        unenrolled.cloned().collect()
     }
 }
 

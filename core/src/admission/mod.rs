@@ -76,7 +76,11 @@ fn exempt_label(
         return Ok(ExemptLabel::Unseen);
     }
     let view = View::parse(request.object, []).map_err(RewriteError::NotJson)?;
-    Ok(ExemptLabel::of_value(view.enforce_label().as_deref()))
+    let label = ExemptLabel::of_value(view.enforce_label().as_deref());
+    Ok(match request.operation {
+        Operation::Create => label,
+        Operation::Update => label.kept(request.rule),
+    })
 }
 
 #[cfg(test)]
@@ -175,6 +179,28 @@ mod tests {
         let after = object(resource, labelled);
         let updated = admitted(&state, resource, &after, Some(&before));
         assert_eq!(is_active(&updated), labelled);
+    }
+
+    /// It may be in use. One that is created without the label is another one.
+    #[test]
+    fn a_volume_that_loses_its_label_is_not_demoted_before_its_exemption_ends() {
+        let mut state = standby(Enforcement::Enabled, None);
+        state
+            .objects
+            .set("volumereplications", NAME, ObjectRole::Exempt);
+        let volume = |labels: Value| json!({"metadata": {"name": NAME, "labels": labels}, "spec": {"replicationState": "primary", "autoResync": false}});
+        let (labelled, bare) = (volume(json!({ENFORCE_LABEL: EXEMPT})), volume(json!({})));
+        let updated = admitted(&state, "volumereplications", &bare, Some(&labelled));
+        assert_eq!(updated["spec"]["replicationState"], "primary");
+        let created = admitted(&state, "volumereplications", &bare, None);
+        assert_eq!(created["spec"]["replicationState"], "secondary");
+        // Nor does a sweep.
+        let rules = RuleSet::built_in();
+        let rule = rules
+            .iter()
+            .find(|rule| rule.resource == "volumereplications")
+            .unwrap();
+        assert_eq!(role_of(rule, &state, &bare), None);
     }
 
     /// Who labels an object of another name asks for an exemption; nothing is in force of it.

@@ -120,7 +120,13 @@ impl ObjectSubject<'_> {
             Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled)
         );
         let label_will_do = self.settled && self.layer() == Some(Role::Primary);
-        was_exempt && self.absent && !label_will_do
+        was_exempt && self.absent && !label_will_do && self.is_reached()
+    }
+
+    /// Whether enforcement reaches it although nothing is said of it. What it does not reach needs no exemption, and must not
+    /// come under the role of its layer when its label is lost.
+    fn is_reached(&self) -> bool {
+        self.state.standing_as(self.rule, None) != ObjectStanding::Free
     }
 
     fn layer(&self) -> Option<Role> {
@@ -256,7 +262,7 @@ fn exempt<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> Object
             (ManagedResourceReason::Exempt, why)
         });
         return ObjectDecision {
-            entry: Some(ObjectRole::Exempt),
+            entry: (named || subject.is_reached()).then_some(ObjectRole::Exempt),
             refused,
             ..ObjectDecision::default()
         };

@@ -330,8 +330,9 @@ proptest! {
                 (Some(_), Some(_)) => continue, // refused, whatever was in force
                 (Some(Some(Role::Primary)), None) => Some(ObjectRole::Primary),
                 (Some(Some(Role::Secondary)), None) => Some(ObjectRole::Secondary),
-                _ if exempt => Some(ObjectRole::Exempt),
+                (Some(None), None) if exempt => Some(ObjectRole::Exempt),
                 (Some(None), None) => Some(ObjectRole::Site),
+                (None, _) if exempt && is_reached(&world.namespace.state, resource) => Some(ObjectRole::Exempt),
                 (None, _) => None,
             };
             prop_assert_eq!(objects.get(resource, name), expected, "{}", key(i));
@@ -358,4 +359,11 @@ proptest! {
         prop_assert!(problems.is_empty());
         prop_assert!(read.objects.iter().all(|(_, found, role)| found == name && role == ObjectRole::Site));
     }
+}
+
+/// Whether enforcement reaches an object of which nothing is said.
+fn is_reached(state: &NamespaceState, resource: &str) -> bool {
+    let rules = RuleSet::built_in();
+    let rule = rules.iter().find(|rule| rule.resource == resource).unwrap();
+    state.standing_as(rule, None) != crate::namespace::ObjectStanding::Free
 }

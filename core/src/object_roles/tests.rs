@@ -255,10 +255,21 @@ fn nothing_leaves_while_the_site_moves() {
         objects(&run(&namespace, &["web"], &[], false)),
         "deployments/api=site"
     );
-    assert_eq!(
-        objects(&run(&namespace, &["web"], &[], true)),
-        "deployments/web=exempt"
-    );
+    assert_eq!(objects(&run(&namespace, &["web"], &[], true)), "");
+}
+
+/// Nothing reaches it, so that it needs no entry; with one it would come under the role of its layer when its label is lost.
+#[rstest]
+#[case::labelled("", &["web"])]
+#[case::with_an_entry_of_an_earlier_version("deployments/web=exempt", &["web"])]
+#[case::that_has_lost_its_label("deployments/web=exempt", &[])]
+fn what_enforcement_does_not_reach_has_no_entry(
+    #[values(PRIMARY, SECONDARY)] roles: Roles,
+    #[case] current: &str,
+    #[case] labelled: &[&str],
+) {
+    let namespace = shop(Enforcement::Policy, roles, current);
+    assert_eq!(objects(&run(&namespace, labelled, &[], true)), "");
 }
 
 #[test]

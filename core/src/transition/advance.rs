@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::journal::{begin, go_on_waiting, record, requested};
-use super::step::{StepOutcome, later, rise};
+use super::step::{StepOutcome, count, later, rise};
 use super::step_loop;
 use super::steps::{Task, task};
 use super::targets::{differing, objects_of, ordered, other_objects, setting_out};
@@ -14,8 +14,8 @@ use super::{
 use crate::api::{
     Blocked, Outcome, Phase, SiteStatus, Step, StepActivity, StepName, StepState, Transition,
 };
-use crate::guards::{GuardId, Overrides};
-use crate::role::Roles;
+use crate::guards::{self, GuardId, Overrides};
+use crate::role::{Role, Roles};
 
 /// Brings `status` to what is so now, and returns what to do once that is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
@@ -223,6 +223,9 @@ impl step_loop::Subject for SiteSteps<'_> {
             differing(observation, status, Some(self.transition))
         };
         let step = &self.transition.steps[index];
+        if let Some(left) = self.left_behind(task) {
+            return left;
+        }
         if !labels.is_empty() {
             return label(observation, step, labels);
         }
@@ -250,6 +253,36 @@ impl step_loop::Subject for SiteSteps<'_> {
         step.changed = report
             .filter(|report| step.revision == Some(report.revision))
             .map_or(0, |report| report.changed);
+    }
+}
+
+impl SiteSteps<'_> {
+    /// Namespaces that left after the guards were evaluated: what is in them would not be made passive, and the demotion would
+    /// seem to be complete.
+    fn left_behind(&self, task: Task) -> Option<StepOutcome> {
+        let demotes =
+            self.transition.to == Role::Secondary && self.transition.namespaces.is_empty();
+        if task == Task::Ask || !demotes {
+            return None;
+        }
+        let left = guards::of_left(&self.status.left);
+        let mut blocked: Vec<Blocked> = left.into_iter().map(Blocked::from).collect();
+        blocked.retain(|blocked| !self.overrides.waives(blocked));
+        if blocked.is_empty() {
+            return None;
+        }
+        let total = count(&blocked);
+        blocked.truncate(BLOCKED_LIMIT);
+        Some(StepOutcome {
+            total,
+            activity: Some(StepActivity::EvaluatingGuards),
+            blocked,
+            stalled: true,
+            act: Some(Act::Wait {
+                until: later(self.observation),
+            }),
+            ..StepOutcome::default()
+        })
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Observation;
+use super::{Observation, is_paused};
 use crate::api::SiteStatus;
 use crate::namespace::{Enforcement, NamespaceState};
 use crate::role::Role;
@@ -94,9 +94,33 @@ pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     let left = left(status, presence);
     let deleted = deleted(observation, status, presence);
     // One that comes back is taken over anew: what it was doing meanwhile nobody knows.
-    status.namespaces.retain(|name| !left.contains(name));
+    // A primary remembers the deleted ones in their own list.
+    let is_primary = status.layers.uniform() == Some(Role::Primary);
+    status
+        .namespaces
+        .retain(|name| !left.contains(name) && !(is_primary && presence(name) == Presence::Absent));
+    if is_paused(observation.site, observation.now) {
+        register(observation, status);
+    }
     (status.left, status.deleted) = (left, deleted);
     status.policy_only = policy_only(observation, status);
+}
+
+/// Registers those that came while nothing moves, and have the roles of the site already: should one of them lose its label
+/// meanwhile, it has left.
+fn register(observation: &Observation<'_>, status: &mut SiteStatus) {
+    if status.transition.is_some() || status.layers.uniform().is_none() {
+        return;
+    }
+    let came = observation
+        .namespaces
+        .iter()
+        .filter(|n| n.state.roles == status.layers)
+        .map(|n| n.name.clone())
+        .filter(|name| !status.namespaces.contains(name));
+    let came: Vec<String> = came.collect();
+    status.namespaces.extend(came);
+    status.namespaces.sort();
 }
 
 /// The names of what is enrolled as `policy`, or was when it was last seen enrolled.

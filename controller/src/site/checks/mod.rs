@@ -98,7 +98,7 @@ impl CheckScope {
             Moving::Layers(volumes) => {
                 namespace
                     .state
-                    .follows_layer(rule, name, ExemptLabel::of(object))
+                    .follows_layer(rule, name, ExemptLabel::of(rule, object))
                     || (!volumes.is_empty() && volumes.contains(&key()))
             }
             Moving::Named(objects) => objects.contains(&key()),

@@ -43,7 +43,10 @@ async fn bed() -> (Bed, AbortOnDropHandle<()>) {
 async fn let_much_happen(bed: &Bed) {
     bed.api.put(
         "/api/v1/namespaces/left",
-        json!({ "metadata": { "labels": { "failover.dev/workloads": "primary" } } }),
+        json!({ "metadata": {
+            "labels": { "failover.dev/workloads": "primary" },
+            "annotations": { "failover.dev/unenrolled": "2026-01-01T00:00:00Z admin" }
+        } }),
     );
     bed.api.put(
         POLICY,

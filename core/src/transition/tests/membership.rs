@@ -3,11 +3,11 @@
 use rstest::rstest;
 
 use super::world::World;
-use crate::api::{Phase, SiteStatus, StepName, condition};
+use crate::api::{Pause, Phase, SiteStatus, StepName, condition};
 use crate::guards::GuardId;
 use crate::namespace::Enforcement;
 use crate::role::{Role, Roles};
-use crate::transition::{DELETED_REMEMBERED, Presence, forget, left};
+use crate::transition::{Act, DELETED_REMEMBERED, Presence, forget, left};
 
 /// A site in a role, with two namespaces.
 fn settled(role: Role) -> World {
@@ -92,6 +92,69 @@ fn a_namespace_that_has_left_holds_a_demotion_before_anything_moves() {
     world.settle();
     assert_eq!(world.roles(), [Roles::all(Role::Secondary)]);
     assert_eq!(status(&world).left, ["blog"], "still not let go");
+}
+
+/// One that still refuses its roles may lose its label without anybody's leave: it is primary in all layers.
+#[test]
+fn a_namespace_that_leaves_in_the_middle_of_a_demotion_holds_what_is_left_of_it() {
+    let mut world = settled(Role::Primary);
+    world.refuse("blog");
+    world.order(Role::Secondary, "r1", &[]);
+    while !matches!(world.step(), Act::Label(_)) {}
+    world.step();
+    let traffic = &world.status().transition.as_ref().unwrap().steps[1];
+    assert_eq!(traffic.name, StepName::Traffic, "past the guards");
+    loses_its_label(&mut world, "blog");
+    world.settle();
+    let transition = status(&world).transition.unwrap();
+    let step = &transition.steps[1];
+    let guards: Vec<_> = step.blocked.iter().map(|b| b.guard.as_str()).collect();
+    assert_eq!(guards, ["namespace-left"], "{step:?}");
+    assert_eq!(status(&world).phase, Some(Phase::Stalled));
+    assert!(status(&world).history.iter().all(|entry| entry.id != "r1"));
+
+    world.order(
+        Role::Secondary,
+        "r2",
+        &["namespace-left=blog/namespaces/blog"],
+    );
+    world.settle();
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary)]);
+}
+
+/// Nothing moves, and so nothing but the site's own list shows that it was enrolled.
+#[test]
+fn one_that_comes_and_leaves_during_a_pause_has_left() {
+    let mut world = settled(Role::Primary);
+    world.site.spec.paused = Some(Pause::default());
+    world.enrol("new");
+    let created = world.namespaces.iter_mut().find(|n| n.name == "new");
+    created.unwrap().state.roles = Roles::all(Role::Primary);
+    world.settle();
+    assert_eq!(status(&world).namespaces, ["blog", "new", "shop"]);
+    loses_its_label(&mut world, "new");
+    world.settle();
+    world.site.spec.paused = None;
+    world.settle();
+    assert_eq!(status(&world).left, ["new"]);
+}
+
+/// More than are remembered: the status comes to rest all the same.
+#[test]
+fn many_that_are_deleted_during_a_pause_are_written_once() {
+    let names: Vec<String> = (0..DELETED_REMEMBERED + 200)
+        .map(|i| format!("n{i:04}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(Role::Primary, &names);
+    world.settle();
+    world.site.spec.paused = Some(Pause::default());
+    world.namespaces.clear();
+    world.settle();
+    let first = status(&world);
+    assert_eq!(first.deleted.len(), DELETED_REMEMBERED);
+    assert!(matches!(world.decide(), Act::Wait { .. }));
+    assert_eq!(status(&world), first);
 }
 
 /// What it was doing meanwhile nobody knows: its volumes must not turn before its pods are gone.

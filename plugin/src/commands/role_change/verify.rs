@@ -5,6 +5,7 @@ use failover_core::guards::{GuardId, Overrides};
 use failover_core::transition::EnrolledNamespace;
 
 use crate::cluster::{ApiError, Cluster, Survey, Unseen};
+use crate::commands::site_view::left;
 use crate::output::{clean, counted};
 use crate::plan::standing;
 
@@ -19,6 +20,8 @@ pub(super) struct Verified {
     pub(super) objects: usize,
     /// Namespaces whose labels do not say the role.
     pub(super) unlabelled: Vec<String>,
+    /// Namespaces that have left, and that the request does not go on without: what is in them is not made passive.
+    pub(super) left: Vec<String>,
     /// Objects that do not agree, and why nothing can be done, where that is known.
     pub(super) astray: Vec<(String, Option<String>)>,
     /// Of those, the ones that the order goes on without.
@@ -29,7 +32,10 @@ pub(super) struct Verified {
 impl Verified {
     /// Everything was seen, and everything agrees or was waived by name.
     pub(super) fn is_complete(&self) -> bool {
-        self.unlabelled.is_empty() && self.astray.is_empty() && self.unseen.is_empty()
+        self.unlabelled.is_empty()
+            && self.left.is_empty()
+            && self.astray.is_empty()
+            && self.unseen.is_empty()
     }
 
     pub(super) fn left_over(&self) -> String {
@@ -39,6 +45,7 @@ impl Verified {
                 "without the label of the role",
                 "namespace",
             ),
+            (self.left.len(), "no longer enrolled", "namespace"),
             (self.astray.len(), "not conforming to the role", "object"),
             (self.unseen.len(), "not readable", "list"),
         ]
@@ -54,6 +61,9 @@ impl Verified {
             .unlabelled
             .iter()
             .map(|name| format!("namespace {name}"));
+        let left = self.left.iter().map(|name| {
+            format!("namespace {name}: it lost its label failover.dev/enforce without kubectl failover unenroll")
+        });
         let astray = self.astray.iter().map(|(object, why)| match why {
             Some(why) => format!("{}: {}", clean(object), clean(why)),
             None => clean(object).into_owned(),
@@ -62,7 +72,7 @@ impl Verified {
             .unseen
             .iter()
             .map(|unseen| format!("{}: {}", clean(&unseen.what), clean(&unseen.why)));
-        let all: Vec<String> = unlabelled.chain(astray).chain(unseen).collect();
+        let all: Vec<String> = unlabelled.chain(left).chain(astray).chain(unseen).collect();
         let more = all.len().saturating_sub(NAMED);
         let mut named: Vec<String> = all.into_iter().take(NAMED).collect();
         if more > 0 {
@@ -79,7 +89,16 @@ pub(super) async fn verify(
 ) -> Result<Verified, ApiError> {
     let enrolled = cluster.enrolled().await?;
     let survey = cluster.survey(&enrolled).await?;
-    Ok(judge(role, &enrolled, &survey, overrides))
+    let mut verified = judge(role, &enrolled, &survey, overrides);
+    if let (Role::Secondary, Some(site)) = (role, cluster.site().await?) {
+        let mut left = left(cluster, &site, &enrolled).await?;
+        left.retain(|name| {
+            let object = format!("{name}/namespaces/{name}");
+            !overrides.allows_object(GuardId::NamespaceLeft, &object)
+        });
+        verified.left = left;
+    }
+    Ok(verified)
 }
 
 fn judge(
@@ -115,6 +134,18 @@ fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_that_has_left_spoils_it() {
+        let verified = Verified {
+            left: vec!["blog".to_owned()],
+            ..Verified::default()
+        };
+        assert!(!verified.is_complete());
+        assert_eq!(verified.left_over(), "1 namespace no longer enrolled");
+        assert!(verified.details()[0].starts_with("namespace blog: "));
+    }
+
     use crate::plan::tests::{deployment, enrolled, survey};
 
     fn judged(role: Role, overrides: &[&str]) -> Verified {

@@ -59,12 +59,11 @@ pub(super) async fn effect(
         let name = found.object["metadata"]["name"]
             .as_str()
             .unwrap_or_default();
-        let Some(role) =
-            found
-                .namespace
-                .state
-                .role_for(&found.rule, name, ExemptLabel::of(&found.object))
-        else {
+        let Some(role) = found.namespace.state.role_for(
+            &found.rule,
+            name,
+            ExemptLabel::of(&found.rule, &found.object),
+        ) else {
             continue;
         };
         effect.objects += 1;
