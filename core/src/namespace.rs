@@ -103,6 +103,7 @@ impl ExemptLabel {
 
     /// Of an object that exists. A workload closes as soon as it loses the label. A volume may be in use: its exemption ends only
     /// when the controller has seen that nothing uses it, and takes the entry off.
+    #[must_use]
     pub fn kept(self, rule: &Rule) -> Self {
         match self {
             Self::Absent if rule.layer == Layer::Volumes => Self::Lost,

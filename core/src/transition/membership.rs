@@ -96,9 +96,9 @@ pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     // One that comes back is taken over anew: what it was doing meanwhile nobody knows.
     // A primary remembers the deleted ones in their own list.
     let is_primary = status.layers.uniform() == Some(Role::Primary);
-    status
-        .namespaces
-        .retain(|name| !left.contains(name) && !(is_primary && presence(name) == Presence::Absent));
+    let is_gone = |name: &str| is_primary && presence(name) == Presence::Absent;
+    let leaves = |name: &String| left.contains(name) || is_gone(name);
+    status.namespaces.retain(|name| !leaves(name));
     if is_paused(observation.site, observation.now) {
         register(observation, status);
     }

@@ -1,6 +1,7 @@
 //! A whole site: control plane, CRDs, nodes, and kubectl-failover installed by its own CLI, webhook and controller running
 //! as processes with the tokens of their own ServiceAccounts.
 
+mod documents;
 pub mod shared;
 mod told;
 
@@ -17,6 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::process::Command;
 
+pub use self::documents::{JSON, assert_names, assert_role_change, guards, waits_for};
 use crate::binaries::Binaries;
 pub use crate::command::Output;
 use crate::command::{command, output, run};
@@ -293,22 +295,6 @@ impl Site {
     /// Runs the CLI as the administrator.
     pub async fn failover(&self, arguments: &[&str]) -> Output {
         self.failover_as("admin", arguments).await
-    }
-
-    /// What a command of the CLI reports as its document. It must succeed.
-    pub async fn document(&self, arguments: &[&str]) -> serde_json::Value {
-        let arguments = [arguments, &["-o", "json"]].concat();
-        let output = self.failover(&arguments).await.expect(0);
-        serde_json::from_str(&output.stdout).expect("a JSON document")
-    }
-
-    /// Objects of which a request is deferred, as `status` names them.
-    pub async fn deferred(&self) -> Vec<String> {
-        let status = self.document(&["status"]).await;
-        let deferred = status["deferred"].as_array().into_iter().flatten();
-        deferred
-            .filter_map(|entry| entry["object"].as_str().map(str::to_owned))
-            .collect()
     }
 
     /// Runs the CLI as one of [`crate::control_plane::USERS`].

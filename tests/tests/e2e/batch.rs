@@ -199,8 +199,7 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     .await;
     assert_held(&site, "import").await;
 
-    let status = site.failover(&["status", "-o", "json"]).await.expect(0);
-    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    let status = site.document(&["status"]).await;
     let hooks: Vec<_> = status["hooks"].as_array().unwrap().iter().collect();
     assert_eq!(hooks.len(), 1, "{hooks:?}");
     assert_eq!(hooks[0]["object"], "shop/jobs/hook");
@@ -208,8 +207,7 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     there_and_back(&site, &["--run-held-jobs=shop/import"]).await;
     until_succeeded(&site, "import").await;
     assert_held(&site, "hook").await;
-    let history = site.failover(&["history", "-o", "json"]).await.expect(0);
-    let history: Value = serde_json::from_str(&history.stdout).unwrap();
+    let history = site.document(&["history"]).await;
     assert_eq!(
         history["changes"][0]["heldJobsToRun"],
         json!(["shop/import"])

@@ -12,8 +12,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
-use testbed::site::{Deadlines, Options, Output, Site};
+use serde_json::{Value, json};
+use testbed::site::{
+    Deadlines, JSON, Options, Output, Site, assert_names, assert_role_change, guards, waits_for,
+};
 use testbed::{eventually, fixtures};
 use tokio::process::Child;
 
@@ -111,9 +113,9 @@ async fn until_phase(site: &Site, wanted: Phase) {
     .await;
 }
 
-/// Starts the CLI, to be met again at its end.
+/// Starts the CLI, to be met again at its end, with its document on stdout.
 fn begin(site: &Site, arguments: &[&str]) -> Child {
-    site.failover_command(arguments)
+    site.failover_command(&[arguments, JSON].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -132,16 +134,28 @@ async fn ended(child: Child) -> Output {
     }
 }
 
+/// For what is shown while a command runs, and for tables: marks and names, no sentences.
 #[track_caller]
 fn says(text: &str, what: &str) {
     assert!(text.contains(what), "{what:?} is missing in\n{text}");
 }
 
+/// A demotion with this override.
+fn overriding(given: &str) -> Vec<&str> {
+    [DEMOTE, &["--override", given]].concat()
+}
+
 /// The changes of the past, newest first.
 async fn history(site: &Site) -> Vec<Value> {
-    let output = site.failover(&["history", "-o", "json"]).await.expect(0);
-    let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    let document = site.document(&["history"]).await;
     document["changes"].as_array().unwrap().clone()
+}
+
+/// What a step waits for, as the document of `status` has it.
+fn blocked<'a>(status: &'a Value, step: &str) -> &'a Value {
+    let steps = status["transition"]["steps"].as_array().unwrap();
+    let step = steps.iter().find(|found| found["name"] == step).unwrap();
+    &step["blocked"]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,23 +165,29 @@ async fn who_interrupts_the_command_leaves_the_walk_going_and_can_follow_it_to_i
     until_at(&site, StepName::PodsGone, StepState::Running).await;
     let pid = i32::try_from(demote.id().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
-    let output = ended(demote).await.expect(130);
-    says(&output.stderr, "kubectl failover status -w");
-    assert_eq!(output.stdout, "", "nothing is claimed");
+    // Nothing is claimed.
+    let interrupted = ended(demote).await.expect(130).failure();
+    assert_eq!(interrupted["reason"], "Interrupted");
+    assert_names(&interrupted["message"], &["kubectl failover status -w"]);
 
     until_waiting_for_something(&site).await;
     let shown = site.failover(&["status"]).await.expect(0);
     says(&shown.stdout, "> podsGone");
-    says(
-        &shown.stdout,
-        "pods-running (shop/deployments/web): pod web-",
-    );
+    says(&shown.stdout, "pods-running (shop/deployments/web): ");
+    let status = site.document(&["status"]).await;
+    let web = &blocked(&status, "podsGone")[0];
+    assert_eq!(web["guard"], "pods-running", "{status:#}");
+    assert_eq!(web["object"], "shop/deployments/web", "{status:#}");
+    assert_names(&web["message"], &[" web-"]);
     let follow = begin(&site, &["status", "-w"]);
     thaw(&mut site);
     let output = ended(follow).await.expect(0);
-    says(&output.stderr, "demotion 5/7 podsGone: done in");
-    says(&output.stderr, "demotion 7/7 replication: done in");
-    says(&output.stdout, "Role:         secondary for");
+    says(&output.stderr, "5/7 podsGone: done");
+    says(&output.stderr, "7/7 replication: done");
+    let status = output.document();
+    assert_eq!(status["transition"], json!(null), "{status:#}");
+    assert_eq!(status["roleInEffect"], "secondary", "{status:#}");
+    assert!(status["since"].is_string(), "{status:#}");
 
     let history = history(&site).await;
     let change = &history[0];
@@ -200,27 +220,31 @@ async fn who_interrupts_the_command_leaves_the_walk_going_and_can_follow_it_to_i
 async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets_the_walk_go_on() {
     let site = site_whose_pods_stay("8s").await;
     let short = [DEMOTE, &["--timeout", "4s"]].concat();
-    let output = site.failover(&short).await.expect(4);
-    says(&output.stderr, "it has come to step podsGone");
-    says(
-        &output.stderr,
-        "pods-running (shop/deployments/web): pod web-",
-    );
+    let late = site.failure(&short, 4).await;
+    assert_eq!(late["reason"], "TimedOut");
+    assert_names(&late["message"], &["podsGone"]);
+    let web = waits_for(&late, "pods-running", "shop/deployments/web");
+    says(web, " web-");
+    // It is not blocked yet, so there is nothing to override.
+    assert_names(&late["next"], &["kubectl failover status -w"]);
     let first = site.stored().await.spec.request.unwrap().id;
 
-    for (given, code, told) in [
-        ("pods-runing", 2, "is not a guard: the guards are"),
-        ("peer-unknown", 2, "does not apply to a demotion"),
-        ("no-enforcement", 2, "does not block now"),
-        (
-            "uncovered-workloads=shop/pods/web",
-            2,
-            "does not block that object now",
-        ),
+    // A name that no guard has; a guard of promotions; and two that could block and do not, as only the status shows.
+    let no_guard = site.failure(&overriding("pods-runing"), 2).await;
+    assert_eq!(no_guard["reason"], "Usage");
+    assert_names(&no_guard["message"], &["pods-runing", "pods-running"]);
+    assert_eq!(no_guard["next"], json!(null), "{no_guard:#}");
+    for (given, depends_on_the_site) in [
+        ("peer-unknown", false),
+        ("no-enforcement", true),
+        ("uncovered-workloads=shop/pods/web", true),
     ] {
-        let line = [DEMOTE, &["--override", given]].concat();
-        let output = site.failover(&line).await.expect(code);
-        says(&output.stderr, told);
+        let unneeded = site.failure(&overriding(given), 2).await;
+        assert_eq!(unneeded["reason"], "Usage");
+        assert_names(&unneeded["message"], &[given]);
+        let next = unneeded["next"].as_str().unwrap();
+        let sends_there = next.contains("kubectl failover status");
+        assert_eq!(sends_there, depends_on_the_site, "{unneeded:#}");
     }
     assert_eq!(site.stored().await.spec.request.unwrap().id, first);
 
@@ -229,10 +253,9 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
     until_phase(&site, Phase::Stalled).await;
     let shown = site.failover(&["status"]).await.expect(0);
     says(&shown.stdout, "! podsGone");
-    says(
-        &shown.stdout,
-        "it continues once the cause is removed; to continue without: kubectl failover demote --override pods-running=shop/deployments/web --reason TEXT",
-    );
+    let way_on =
+        "kubectl failover demote --override pods-running=shop/deployments/web --reason TEXT";
+    says(&shown.stdout, way_on);
     let arguments = [
         "demote",
         "--override",
@@ -241,12 +264,11 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
         "its node is off",
         "--yes",
     ];
-    let output = site.failover(&arguments).await.expect(0);
-    says(&output.stdout, "demoted to secondary");
+    assert_role_change(&site.document(&arguments).await, "secondary", "Done");
     let joined = ended(join).await.expect(1);
-    says(&joined.stderr, "blocked");
-    says(&joined.stderr, "it continues once the cause is removed");
-    says(&joined.stderr, "by admin: its node is off");
+    says(&joined.stderr, "podsGone: blocked");
+    says(&joined.stderr, way_on);
+    assert_names(&joined.failure()["message"], &["admin", "its node is off"]);
 
     let history = history(&site).await;
     let told = |i: usize| {
@@ -276,31 +298,44 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
     let mut site = site_whose_pods_stay("60s").await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
-    let pause = ["pause", "--reason", "the volumes look odd", "--for", "10s"];
-    let output = site.failover(&pause).await.expect(0);
-    says(&output.stdout, "site east paused by admin until");
-    says(&output.stdout, "the demotion stays where it is");
-    let until = site.stored().await.spec.paused.unwrap().until.unwrap().0;
+    let reason = "the volumes look odd";
+    let pause = ["pause", "--reason", reason, "--for", "10s"];
+    let paused = site.document(&pause).await;
+    assert_eq!(paused["kind"], "Pause", "{paused:#}");
+    assert_eq!(paused["site"], "east", "{paused:#}");
+    assert_eq!(paused["outcome"], "Done", "{paused:#}");
+    let stored = site.stored().await.spec.paused.unwrap();
+    assert_eq!(paused["paused"], json!(stored));
+    assert_eq!(
+        (stored.by.as_str(), stored.reason.as_str()),
+        ("admin", reason)
+    );
+    let until = stored.until.unwrap().0;
     thaw(&mut site);
 
-    let shown = site.failover(&["status"]).await.expect(0);
-    says(&shown.stdout, "Phase:        Paused");
-    says(&shown.stdout, "Paused:       by admin until");
+    let status = site.document(&["status"]).await;
+    assert_eq!(status["phase"], "Paused", "{status:#}");
+    assert_eq!(status["paused"], paused["paused"], "{status:#}");
+    assert!(
+        status["transition"].is_object(),
+        "it stays where it is: {status:#}"
+    );
     let plan = site.failover(&["plan", "demote"]).await.expect(0);
-    says(&plan.stderr, "is paused by admin until");
+    says(&plan.stderr, reason);
     for order in ["promote", "demote"] {
-        let output = site.failover(&[order, "--yes"]).await.expect(3);
-        says(&output.stderr, "resume it first: kubectl failover resume");
+        let refused = site.failure(&[order, "--yes"], 3).await;
+        assert_names(&refused["message"], &["admin", reason]);
+        assert_names(&refused["next"], &["kubectl failover resume"]);
     }
-    let following = site
-        .failover(&["status", "-w", "--timeout", "1s"])
-        .await
-        .expect(4);
-    says(&following.stderr, "the site is paused by admin until");
+    let following = ["status", "-w", "--timeout", "1s"];
+    let late = site.failure(&following, 4).await;
+    assert_names(&late["message"], &["admin", reason]);
+    assert_names(&late["next"], &["kubectl failover resume"]);
 
     let output = ended(demote).await.expect(0);
-    says(&output.stderr, "site east: paused by admin until");
-    says(&output.stderr, "the volumes look odd");
+    assert_role_change(&output.document(), "secondary", "Done");
+    says(&output.stderr, reason);
+    says(&output.stderr, "kubectl failover resume");
     says(&output.stderr, "site east: resumed");
     let done = &site.status().await.history[0];
     assert!(
@@ -308,17 +343,23 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
         "{done:?}, paused until {until}"
     );
 
-    let over = site.failover(&["resume"]).await.expect(0);
-    says(&over.stdout, "which had ended by itself");
+    // What has ended by itself is still to be taken off.
+    assert!(site.stored().await.spec.paused.is_some());
+    resumed(&site, "Done").await;
     site.failover(&["pause", "--reason", "x"]).await.expect(0);
-    let resumed = site.failover(&["resume"]).await.expect(0);
-    says(
-        &resumed.stdout,
-        "site east resumed (it was paused by admin: x)",
-    );
+    assert_eq!(site.status().await.phase, Some(Phase::Paused));
+    resumed(&site, "Done").await;
     site.until_ready().await;
-    let idle = site.failover(&["resume"]).await.expect(0);
-    says(&idle.stdout, "is not paused: nothing to do");
+    resumed(&site, "Already").await;
+}
+
+/// Resumes, with this outcome.
+async fn resumed(site: &Site, outcome: &str) {
+    let resumed = site.document(&["resume"]).await;
+    assert_eq!(resumed["kind"], "Pause", "{resumed:#}");
+    assert_eq!(resumed["outcome"], outcome, "{resumed:#}");
+    assert_eq!(resumed["paused"], json!(null), "{resumed:#}");
+    assert_eq!(site.stored().await.spec.paused, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,18 +367,20 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
     let mut site = site_whose_pods_stay("60s").await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
-    let output = site.failover(&["promote", "--yes"]).await.expect(3);
-    says(&output.stderr, "guard transition-running");
-    says(
-        &output.stderr,
-        "kubectl failover demote --abort --reason TEXT",
-    );
+    let ordered = site.stored().await.spec;
+    let refused = site.failure(&["promote", "--yes"], 3).await;
+    let mut held = refused["guards"].as_array().unwrap().iter();
+    let running = held.find(|held| held["guard"] == "transition-running");
+    let running = running.unwrap();
+    let abort = "kubectl failover demote --abort --reason TEXT";
+    assert_names(&running["hint"], &[abort]);
+    // No promotion is under way.
     let none = ["promote", "--abort", "--reason", "x", "--yes"];
-    let output = site.failover(&none).await.expect(3);
-    says(
-        &output.stderr,
-        "no promotion of site east is under way, and nothing was changed: a demotion is",
-    );
+    let refused = site.failure(&none, 3).await;
+    assert_eq!(refused["guards"], json!(null), "{refused:#}");
+    assert_names(&refused["message"], &["east"]);
+    assert_names(&refused["next"], &["kubectl failover status"]);
+    assert_eq!(site.stored().await.spec, ordered, "nothing is changed");
 
     site.failover(&["pause", "--reason", "wait"])
         .await
@@ -349,18 +392,18 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
         "--reason",
         "west did not come up",
     ];
-    let output = site.failover(&abort).await.expect(3);
-    says(&output.stderr, "guard peer-unknown");
+    let refused = site.failure(&abort, 3).await;
+    let asks_for_the_peer = guards(&refused).contains(&("peer-unknown", ""));
+    assert!(asks_for_the_peer, "{refused:#}");
     let abort = [&abort[..], &["--override", "peer-unknown"]].concat();
     let report = site.document(&abort).await;
     assert_eq!(report["whenResumed"], true, "{report}");
-    let output = ended(demote).await.expect(1);
-    says(&output.stderr, "by admin: west did not come up");
+    let superseded = ended(demote).await.expect(1).failure();
+    assert_names(&superseded["message"], &["admin", "west did not come up"]);
     assert_eq!(site.status().await.phase, Some(Phase::Paused));
 
     thaw(&mut site);
-    let output = site.failover(&["resume"]).await.expect(0);
-    says(&output.stdout, "the promotion goes on");
+    resumed(&site, "Done").await;
     site.failover(&["status", "-w"]).await.expect(0);
     let site_now = site.stored().await;
     assert_eq!(site_now.spec.role, Role::Primary);
@@ -376,8 +419,10 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
             (Role::Secondary, Outcome::Superseded)
         ]
     );
-    let output = site.failover(&abort).await.expect(3);
-    says(&output.stderr, "the site is settled as primary");
+    let refused = site.failure(&abort, 3).await;
+    assert_eq!(refused["guards"], json!(null), "{refused:#}");
+    assert_names(&refused["message"], &["primary"]);
+    assert_names(&refused["next"], &["kubectl failover status"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -399,14 +444,19 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
         "--timeout",
         "10s",
     ];
-    let output = site.failover(&promote).await.expect(4);
-    says(&output.stderr, "it has come to step available, 0 of 1");
-    says(
-        &output.stderr,
-        "workloads-unavailable (shop/deployments/web): 0 of 2 replicas are available",
-    );
+    let late = site.failure(&promote, 4).await;
+    assert_eq!(late["reason"], "TimedOut");
+    assert_names(&late["message"], &["available"]);
+    let web = waits_for(&late, "workloads-unavailable", "shop/deployments/web");
+    says(web, "0 of 2");
     let before = site.stored().await;
-    assert_eq!(before.status.unwrap().layers.traffic, Some(Role::Secondary));
+    let status = before.status.unwrap();
+    assert_eq!(status.layers.traffic, Some(Role::Secondary));
+    let steps = status.transition.unwrap().steps;
+    let available = steps.iter().find(|s| s.name == StepName::Available);
+    let available = available.unwrap();
+    assert_eq!(available.state, StepState::Running);
+    assert_eq!((available.done, available.total), (0, 1));
 
     let abort = begin(
         &site,
@@ -420,11 +470,9 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
     );
     until_at(&site, StepName::PodsGone, StepState::Running).await;
     thaw(&mut site);
-    let output = ended(abort).await.expect(0);
-    says(
-        &output.stdout,
-        "site east: promotion aborted, demoted to secondary in",
-    );
+    let aborted = ended(abort).await.expect(0).document();
+    assert_role_change(&aborted, "secondary", "Done");
+    assert_eq!(aborted["aborted"], true, "{aborted:#}");
     let after = site.stored().await;
     assert_eq!(
         after.spec.epoch, before.spec.epoch,

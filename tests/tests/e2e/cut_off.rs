@@ -9,7 +9,9 @@ use failover_core::{Role, Roles};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::json;
-use testbed::site::{DEMOTE, Options, Output, PROMOTE, Site};
+use testbed::site::{
+    DEMOTE, JSON, Options, Output, PROMOTE, Site, assert_names, assert_role_change, guards,
+};
 use testbed::{eventually, eventually_within, fixtures};
 use tokio::io::AsyncReadExt as _;
 
@@ -38,9 +40,10 @@ async fn status(site: &Site) -> Option<api::SiteStatus> {
         .status
 }
 
-/// Starts the CLI, waits until the controller has begun to carry out the order, and hands over.
+/// Starts the CLI, which is to print its document, waits until the controller has begun to carry out the order, and hands
+/// over.
 async fn in_the_middle(site: &Site, arguments: &[&str]) -> tokio::process::Child {
-    let mut command = site.failover_command(arguments);
+    let mut command = site.failover_command(&[arguments, JSON].concat());
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -99,8 +102,8 @@ async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
     let mut site = busy_site("primary").await;
     let child = in_the_middle(&site, DEMOTE).await;
     site.webhook.kill();
-    let output = ended(child).await.expect(0);
-    assert!(output.stdout.contains("demoted to secondary"), "{output:?}");
+    let demoted = ended(child).await.expect(0).document();
+    assert_role_change(&demoted, "secondary", "Done");
     let objects = deployments(&site).await;
     assert_eq!(replicas(&objects), 0);
     assert!(objects.iter().all(
@@ -108,7 +111,7 @@ async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
             == r#"{"/spec/replicas":2}"#
     ));
 
-    let status = site.failover(&["status"]).await.expect(0);
+    let status = site.document(&["status"]).await;
     eventually("the dead replica to be noticed", || async {
         let status = self::status(&site).await.unwrap();
         if status.enforcers.is_empty() {
@@ -118,9 +121,9 @@ async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
         }
     })
     .await;
-    assert!(status.stdout.contains("secondary"), "{status:?}");
-    let output = site.failover(PROMOTE).await.expect(0);
-    assert!(output.stdout.contains("promoted to primary"), "{output:?}");
+    assert_eq!(status["role"], "secondary", "{status:#}");
+    assert_eq!(status["roleInEffect"], "secondary", "{status:#}");
+    assert_role_change(&site.document(PROMOTE).await, "primary", "Done");
     assert_eq!(replicas(&deployments(&site).await), 120);
 }
 
@@ -135,17 +138,12 @@ async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() 
         .collect();
     let child = in_the_middle(&site, &arguments).await;
     site.controller.kill();
-    let output = ended(child).await.expect(4);
-    assert!(!output.stdout.contains("promoted to primary"), "{output:?}");
-    assert!(
-        output.stderr.contains("no controller leads after 25s"),
-        "{output:?}"
-    );
-    assert!(
-        output
-            .stderr
-            .contains("see why: kubectl -n failover-system get pods"),
-        "what to do next: {output:?}"
+    // It names what to do about a controller that is missing: of every other cause it says something else.
+    let late = ended(child).await.expect(4).failure();
+    assert_eq!(late["reason"], "TimedOut");
+    assert_names(
+        &late["next"],
+        &["kubectl -n failover-system get pods", "--break-glass"],
     );
 
     site.controller.restart().unwrap();
@@ -155,8 +153,7 @@ async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() 
         Roles::all(Role::Primary)
     );
     assert_eq!(replicas(&deployments(&site).await), 120);
-    let again = site.failover(PROMOTE).await.expect(0);
-    assert!(again.stdout.contains("already primary"), "{again:?}");
+    assert_role_change(&site.document(PROMOTE).await, "primary", "Already");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,8 +162,8 @@ async fn another_controller_takes_over_in_the_middle() {
     let _second = site.second_controller().await.unwrap();
     let child = in_the_middle(&site, DEMOTE).await;
     site.controller.kill();
-    let output = ended(child).await.expect(0);
-    assert!(output.stdout.contains("demoted to secondary"), "{output:?}");
+    let demoted = ended(child).await.expect(0).document();
+    assert_role_change(&demoted, "secondary", "Done");
     assert_eq!(replicas(&deployments(&site).await), 0);
 }
 
@@ -176,18 +173,13 @@ async fn with_the_api_server_gone_nothing_is_claimed_and_the_change_goes_on_when
     let arguments: Vec<&str> = DEMOTE.iter().copied().chain(["--timeout", "10s"]).collect();
     let child = in_the_middle(&site, &arguments).await;
     site.plane.api_server.kill();
-    let output = ended(child).await.expect(4);
-    assert!(
-        !output.stdout.contains("demoted to secondary"),
-        "{output:?}"
-    );
-    assert!(
-        output.stderr.contains("127.0.0.1"),
-        "it names what cannot be reached: {output:?}"
-    );
+    // It names what cannot be reached.
+    let late = ended(child).await.expect(4).failure();
+    assert_eq!(late["reason"], "TimedOut");
+    assert_names(&late["message"], &["127.0.0.1"]);
 
-    let refused = site.failover(DEMOTE).await.expect(1);
-    assert!(refused.stderr.contains("127.0.0.1"), "{refused:?}");
+    let refused = site.failure(DEMOTE, 1).await;
+    assert_names(&refused["message"], &["127.0.0.1"]);
 
     site.plane.restart_api_server().await.unwrap();
     eventually_within(
@@ -216,13 +208,12 @@ async fn a_promotion_without_peer_is_refused_and_changes_nothing() {
     .await
     .unwrap();
     let before = site.stored().await;
-    let refused = site
-        .failover(&["promote", "--yes", "--reason", "drill"])
-        .await
-        .expect(3);
-    assert!(
-        refused.stderr.contains("peer-unknown") && refused.stderr.contains("--override"),
-        "{refused:?}"
+    let promote = ["promote", "--yes", "--reason", "drill"];
+    let refused = site.failure(&promote, 3).await;
+    assert_eq!(guards(&refused), [("peer-unknown", "")], "{refused:#}");
+    assert_names(
+        &refused["guards"][0]["hint"],
+        &["--override peer-unknown --reason TEXT"],
     );
     let after = site.stored().await;
     assert_eq!(before.spec, after.spec);
@@ -267,8 +258,8 @@ async fn without_any_enforcement_configured_no_change_starts() {
     let never = r#"{"spec":{"matchConditions":[{"name":"never","expression":"false"}]}}"#;
     let edit = ["patch", policy, "--type=merge", "-p", never];
     site.kubectl(&edit).await.expect(0);
-    let refused = site.failover(DEMOTE).await.expect(3);
-    assert!(refused.stderr.contains("no-enforcement"), "{refused:?}");
+    let refused = site.failure(DEMOTE, 3).await;
+    assert_eq!(guards(&refused), [("no-enforcement", "")], "{refused:#}");
     assert_eq!(
         status(&site).await.unwrap().layers,
         Roles::all(Role::Primary)

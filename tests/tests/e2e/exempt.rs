@@ -112,20 +112,20 @@ async fn an_operators_exemption_counts_at_once_and_outlives_flux() {
         r#"{"/spec/replicas":3}"#
     );
     let dry = site
-        .failover(&[EXEMPT, &["--dry-run=server"]].concat())
-        .await
-        .expect(0);
-    assert!(dry.stderr.contains("replicas 0 -> 3"), "{dry:?}");
+        .document(&[EXEMPT, &["--dry-run=server"]].concat())
+        .await;
+    assert_eq!(dry["dryRun"], true, "{dry:#}");
+    let opened = json!(["shop/deployments/web replicas 0 -> 3"]);
+    assert_eq!(dry["changes"], opened, "{dry:#}");
     assert_eq!(replicas(&site).await, json!(0));
 
     let exempt = site
-        .failover(&[EXEMPT, &["--reason", "serves the error page"]].concat())
-        .await
-        .expect(0);
-    assert!(
-        exempt.stderr.contains("this site is secondary"),
-        "{exempt:?}"
-    );
+        .document(&[EXEMPT, &["--reason", "serves the error page"]].concat())
+        .await;
+    assert_eq!(exempt["role"], "secondary", "{exempt:#}");
+    assert_eq!(exempt["exempt"], true, "{exempt:#}");
+    assert_eq!(exempt["changes"], opened, "{exempt:#}");
+    assert_eq!(exempt["verified"], true, "{exempt:#}");
     let object = stored(&site, &web(1)).await;
     assert_eq!(object.data["spec"]["replicas"], json!(3));
     let annotations = object.metadata.annotations.unwrap();
@@ -144,14 +144,10 @@ async fn an_operators_exemption_counts_at_once_and_outlives_flux() {
     site.failover(DEMOTE).await.expect(0);
     assert_eq!(replicas(&site).await, json!(5));
 
-    let undone = site
-        .failover(&[EXEMPT, &["--undo"]].concat())
-        .await
-        .expect(0);
-    assert!(
-        undone.stdout.contains("follows its namespace"),
-        "{undone:?}"
-    );
+    let undone = site.document(&[EXEMPT, &["--undo"]].concat()).await;
+    assert_eq!(undone["exempt"], false, "{undone:#}");
+    assert_eq!(undone["objects"], json!(["shop/deployments/web"]));
+    assert_eq!(undone["verified"], true, "{undone:#}");
     assert_eq!(replicas(&site).await, json!(0));
     site.clear(&["shop"]).await;
 }

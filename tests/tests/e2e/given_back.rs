@@ -3,7 +3,7 @@
 use failover_core::names::{CONTROLLER_MANAGER, RESTORE_ANNOTATION};
 use kube::ResourceExt as _;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
@@ -77,8 +77,7 @@ async fn a_backup_of_a_standby_comes_up_on_a_primary_and_what_cannot_is_named() 
     assert!(!restored.annotations().contains_key(RESTORE_ANNOTATION));
     create("lost", None).await;
 
-    let status = site.failover(&["status", "-o", "json"]).await;
-    let status: Value = serde_json::from_str(&status.expect(0).stdout).unwrap();
+    let status = site.document(&["status"]).await;
     let passive = &status["namespaces"][0]["staysPassive"];
     let named: Vec<_> = passive
         .as_array()

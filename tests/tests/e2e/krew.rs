@@ -66,16 +66,14 @@ async fn krew_installs_the_archive_and_kubectl_runs_it() {
             )
             .env("KUBECONFIG", site.plane.admin_kubeconfig()))
     };
-    let version = plugin(&["failover", "version"]).expect(0);
-    assert!(
-        version.stdout.contains(env!("CARGO_PKG_VERSION")),
-        "{version:?}"
-    );
-    let status = plugin(&["failover", "status"]).expect(0);
-    assert!(
-        status.stdout.contains("east") && status.stdout.contains("primary"),
-        "{status:?}"
-    );
+    let version = plugin(&["failover", "version", "-o", "json"]);
+    let version = version.expect(0).document();
+    let client = format!("v{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version["client"], client, "{version:#}");
+    let status = plugin(&["failover", "status", "-o", "json"]);
+    let status = status.expect(0).document();
+    assert_eq!(status["site"], "east", "{status:#}");
+    assert_eq!(status["role"], "primary", "{status:#}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use failover_core::names;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use testbed::site::{DEMOTE, Options, PROMOTE, Site};
+use testbed::site::{DEMOTE, Options, PROMOTE, Site, assert_names, guards};
 use testbed::{ControlPlane, binaries, fixtures};
 use tokio::process::Command;
 
@@ -95,19 +95,17 @@ async fn installing_again_changes_neither_the_site_nor_its_certificates() {
         site.kubectl(&webhook).await.expect(0).stdout
     );
 
-    let renamed = site
-        .failover(&[
-            "install",
-            "--site-name",
-            "west",
-            "--role",
-            "primary",
-            "--yes",
-            "--wait=false",
-        ])
-        .await;
-    assert_ne!(renamed.code, 0, "{renamed:?}");
-    assert!(renamed.stderr.contains("east"), "{renamed:?}");
+    let rename = [
+        "install",
+        "--site-name",
+        "west",
+        "--role",
+        "primary",
+        "--yes",
+        "--wait=false",
+    ];
+    let refused = site.failure(&rename, 3).await;
+    assert_names(&refused["message"], &["east", "west"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,9 +116,8 @@ async fn what_the_cluster_needs_to_come_up_is_never_enrolled() {
         names::SYSTEM_NAMESPACE,
         names::ENFORCER_NAMESPACE,
     ] {
-        let refused = site.failover(&["enroll", namespace, "--yes"]).await;
-        assert_ne!(refused.code, 0, "{refused:?}");
-        assert!(refused.stderr.contains(namespace), "{refused:?}");
+        let refused = site.failure(&["enroll", namespace, "--yes"], 3).await;
+        assert_names(&refused["message"], &[namespace]);
     }
 }
 
@@ -135,8 +132,8 @@ async fn leaving_is_refused_while_anything_would_be_lost_and_leaves_the_objects_
         &["uninstall", "--yes"][..],
         &["unenroll", "shop", "--yes"][..],
     ] {
-        let refused = site.failover(arguments).await.expect(3);
-        assert!(refused.stderr.contains("site-secondary"), "{refused:?}");
+        let refused = site.failure(arguments, 3).await;
+        assert_eq!(guards(&refused)[0].0, "site-secondary", "{refused:#}");
     }
 
     site.failover(PROMOTE).await.expect(0);

@@ -7,7 +7,7 @@ use failover_core::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 pub(crate) use testbed::site::{DEMOTE, PROMOTE, PROMOTE_VOLUMES};
-use testbed::site::{Options, Site};
+use testbed::site::{Options, Site, assert_role_change};
 use testbed::{eventually, fixtures};
 
 /// What demotion and promotion must bring back: everything but what the API server itself counts and notes.
@@ -86,11 +86,7 @@ async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
         live.push(essence(&site.apply_as_flux(manifest).await.unwrap()));
     }
 
-    let demoted = site.failover(DEMOTE).await.expect(0);
-    assert!(
-        demoted.stdout.contains("east demoted to secondary"),
-        "{demoted:?}"
-    );
+    assert_role_change(&site.document(DEMOTE).await, "secondary", "Done");
     for manifest in &manifests {
         assert_passive(&at_rest(&site, manifest).await);
         // Flux's first apply may still store a change; from the second on nothing moves, and a dry run says the same.
@@ -115,11 +111,7 @@ async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
         assert_passive(&first);
     }
 
-    let promoted = site.failover(PROMOTE_VOLUMES).await.expect(0);
-    assert!(
-        promoted.stdout.contains("east promoted to primary"),
-        "{promoted:?}"
-    );
+    assert_role_change(&site.document(PROMOTE_VOLUMES).await, "primary", "Done");
     for (manifest, before) in manifests.iter().zip(&live) {
         let object = stored(&site, manifest).await;
         assert_eq!(&essence(&object), before, "{}", fixtures::label(manifest));
@@ -139,8 +131,7 @@ async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
         );
     }
 
-    let again = site.failover(PROMOTE).await.expect(0);
-    assert!(again.stdout.contains("already primary"), "{again:?}");
+    assert_role_change(&site.document(PROMOTE).await, "primary", "Already");
     site.clear(&["shop"]).await;
 }
 
@@ -215,12 +206,9 @@ async fn every_door_to_replicas_is_shut_on_a_secondary_and_records_cannot_be_for
         .kubectl(&["scale", "-n", "shop", "deployment/web", "--replicas=7"])
         .await
         .expect(0);
-    assert!(
-        scaled
-            .stderr
-            .contains("site east is secondary: deployments/web replicas 7 -> 0"),
-        "{scaled:?}"
-    );
+    for part in ["site east", "deployments/web replicas 7 -> 0"] {
+        assert!(scaled.stderr.contains(part), "{part}: {scaled:?}");
+    }
     let forged =
         r#"{"metadata":{"annotations":{"failover.dev/restore":"{\"/spec/replicas\":99}"}}}"#;
     site.kubectl(&[

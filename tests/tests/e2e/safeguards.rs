@@ -121,8 +121,7 @@ async fn a_stateful_set_that_deletes_claims_when_scaled_keeps_them_on_a_standby(
     no_door_stands_open_before_the_sweep(&mut site, &api).await;
     site.until_ready().await;
 
-    let plan = site.failover(&["plan", "demote", "-o", "json"]).await;
-    let plan: Value = serde_json::from_str(&plan.expect(0).stdout).unwrap();
+    let plan = site.document(&["plan", "demote"]).await;
     let items = plan["items"].as_array().unwrap();
     let item = items
         .iter()

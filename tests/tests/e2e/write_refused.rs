@@ -75,8 +75,7 @@ async fn allow(site: &Site, policy: &str, name: &str) {
 
 /// The guard's entries in a plan: object, and what is said of it.
 async fn plan(site: &Site, direction: &str) -> Vec<(String, String)> {
-    let output = site.failover(&["plan", direction, "-o", "json"]).await;
-    let plan: Value = serde_json::from_str(&output.expect(0).stdout).unwrap();
+    let plan = site.document(&["plan", direction]).await;
     refused(&plan["guards"])
 }
 
@@ -179,8 +178,7 @@ async fn a_record_without_room_holds_a_demotion_and_is_never_the_reason_for_a_42
         full
     };
     site.apply_as_flux(&full("web", 0)).await.unwrap();
-    let output = site.failover(&["plan", "demote", "-o", "json"]).await;
-    let plan: Value = serde_json::from_str(&output.expect(0).stdout).unwrap();
+    let plan = site.document(&["plan", "demote"]).await;
     let held = held_by(GuardId::NotConforming, &plan["guards"]);
     assert_eq!(held.len(), 1, "{plan:#}");
     assert_eq!(held[0].0, WEB);
@@ -243,7 +241,7 @@ async fn who_may_not_write_is_told_what_could_not_be_asked() {
         .failover_as("alice", &["plan", "demote", "-o", "json"])
         .await
         .expect(0);
-    let plan: Value = serde_json::from_str(&output.stdout).unwrap();
+    let plan = output.document();
     let unasked = plan["unasked"].as_array().unwrap();
     assert_eq!(unasked.len(), 1, "{plan:#}");
     assert_eq!(
@@ -269,12 +267,8 @@ async fn asking_about_every_change_takes_seconds() {
     site.create_all(&deployments).await.unwrap();
     for (direction, order) in [("demote", DEMOTE), ("promote", PROMOTE)] {
         let started = std::time::Instant::now();
-        let output = site
-            .failover(&["plan", direction, "-o", "json"])
-            .await
-            .expect(0);
+        let plan = site.document(&["plan", direction]).await;
         let planned = started.elapsed();
-        let plan: Value = serde_json::from_str(&output.stdout).unwrap();
         assert_eq!(plan["items"].as_array().unwrap().len(), objects);
         assert_eq!(refused(&plan["guards"]), []);
         site.failover(order).await.expect(0);

@@ -1,7 +1,7 @@
 //! An application that is removed from Git while the site stands by: Flux does not uninstall what is suspended.
 
 use kube::api::ListParams;
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::{eventually, fixtures};
 
 use super::{Fed, NAMESPACE, release};
@@ -33,12 +33,8 @@ async fn what_was_retired_during_the_outage_does_not_start_until_somebody_takes_
     assert_passive(&at_rest(site, &old).await);
     site.until_in_force(NAMESPACE, "deployments/old=orphaned")
         .await;
-    for report in [
-        &["plan", "promote", "-o", "json"][..],
-        &["status", "-o", "json"],
-    ] {
-        let output = site.failover(report).await.expect(0);
-        let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    for report in [&["plan", "promote"][..], &["status"]] {
+        let document = site.document(report).await;
         let orphaned = document["orphaned"].as_array().unwrap();
         assert_eq!(orphaned.len(), 1, "{document}");
         assert_eq!(orphaned[0]["object"], "shop/deployments/old");

@@ -9,9 +9,11 @@ use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::eventually;
-use testbed::site::{DEMOTE, Options, Output, PROMOTE, Site};
+use testbed::site::{DEMOTE, Options, Output, PROMOTE, Site, assert_names, guards};
 
-use widget::{apply_file, count, file, mode, serve_widgets, size, widget, widget_rule};
+use widget::{
+    apply_file, count, file, mode, refused_file, serve_widgets, size, widget, widget_rule,
+};
 
 /// What every site of this family starts from.
 async fn primary() -> Site {
@@ -92,12 +94,13 @@ async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
 
     let path = file(&widget_rule("widgets", &[count()]));
     let path = path.path().to_str().unwrap();
-    let look = ["rule", "apply", "-f", path, "--dry-run=server"];
-    let looked = site.failover(&look).await.expect(0);
-    assert!(
-        looked.stderr.contains("shop/widgets/w spec.size 3 -> 0")
-            || looked.stderr.contains("size 3 -> 0"),
-        "{looked:?}"
+    let check = ["rule", "apply", "-f", path, "--dry-run=server"];
+    let checked = site.document(&check).await;
+    assert_eq!(checked["dryRun"], true, "{checked:#}");
+    assert_eq!(
+        checked["rules"][0]["changes"],
+        json!([{"object": "shop/widgets/w", "changes": ["size 3 -> 0"]}]),
+        "{checked:#}"
     );
     assert!(
         rule(&site, "widgets").await.is_none(),
@@ -110,8 +113,11 @@ async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
         if size == json!(0) { Ok(()) } else { Err(size) }
     })
     .await;
-    let listed = site.failover(&["rule", "list"]).await.expect(0);
-    assert!(listed.stdout.contains("widgets.example.com"), "{listed:?}");
+    let listed = site.document(&["rule", "list"]).await;
+    assert_eq!(
+        listed["rules"][0]["kind"], "widgets.example.com",
+        "{listed:#}"
+    );
 
     site.webhook.kill();
     let scale = [
@@ -174,11 +180,10 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
     );
 
     // Another deletes it: it goes on holding.
-    let refused = site
-        .failover(&["rule", "delete", "widgets", "--yes"])
-        .await
-        .expect(3);
-    assert!(refused.stderr.contains("--when-primary"), "{refused:?}");
+    let delete = ["rule", "delete", "widgets", "--yes"];
+    let refused = site.failure(&delete, 3).await;
+    assert_eq!(guards(&refused), [("site-secondary", "")], "{refused:#}");
+    assert_names(&refused["guards"][0]["hint"], &["--when-primary"]);
     rules
         .delete("widgets", &DeleteParams::default())
         .await
@@ -213,11 +218,9 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
     let object = stored(&site, &widget(3)).await;
     assert_eq!(essence(&object)["spec"], widget(3)["spec"]);
     assert_eq!(object.metadata.annotations, None, "the record is spent");
-    let left = site.failover(&["rule", "list"]).await.expect(0);
-    assert!(left.stderr.contains("rule delete widgets"), "{left:?}");
-    site.failover(&["rule", "delete", "widgets", "--yes"])
-        .await
-        .expect(0);
+    let left = site.document(&["rule", "list"]).await;
+    assert_eq!(left["leftBehind"], json!(["widgets"]), "{left:#}");
+    site.failover(&delete).await.expect(0);
     let made = [
         "get",
         "clusterroles,validatingadmissionpolicies,validatingadmissionpolicybindings",
@@ -324,15 +327,11 @@ async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
         .await
         .unwrap();
     until(&site, "another", "Taken").await;
-    let refused = apply_file(&site, &widget_rule("third", &[mode()]))
-        .await
-        .expect(3);
-    assert!(refused.stderr.contains("already has a rule"), "{refused:?}");
-    let refused = apply_file(&site, &invalid).await.expect(2);
-    assert!(
-        refused.stderr.contains("/status/size may not be touched"),
-        "{refused:?}"
-    );
+    let refused = refused_file(&site, &widget_rule("third", &[mode()]), 3).await;
+    assert_names(&refused["message"], &["third", "widgets.example.com"]);
+    assert_names(&refused["next"], &["kubectl failover rule list"]);
+    let refused = refused_file(&site, &invalid, 2).await;
+    assert_names(&refused["message"], &["/status/size"]);
     site.failover(&["rule", "delete", "invalid", "another", "--yes"])
         .await
         .expect(0);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::crds;
-use testbed::site::{DEMOTE, PROMOTE, Site};
+use testbed::site::{DEMOTE, PROMOTE, Site, guards};
 
-use super::{apply_rules, at, essence, merge_patch, metadata, primary, stored, version};
+use super::{at, essence, merge_patch, metadata, primary, stored, version};
 
 fn scaled_object() -> Value {
     json!({
@@ -176,11 +176,7 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
     }
     names_that_both_sites_would_publish_hold_the_demotion(&site).await;
     let hinted = || async {
-        let plan = site
-            .failover(&["plan", "demote", "-o", "json"])
-            .await
-            .expect(0);
-        let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+        let plan = site.document(&["plan", "demote"]).await;
         let rules = plan["withoutRule"].as_array().unwrap().iter();
         rules
             .map(|hint| hint["rule"].as_str().unwrap().to_owned())
@@ -192,12 +188,14 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
         .collect();
     expected.sort();
     assert_eq!(hinted().await.iter().collect::<Vec<_>>(), expected);
-    let applied = apply_rules(&site, &SHIPPED).await.expect(0);
+    let apply = [&["rule", "apply", "--yes"][..], &SHIPPED].concat();
+    let applied = site.document(&apply).await;
     assert_eq!(hinted().await, Vec::<String>::new());
-    assert!(
-        applied.stderr.contains("changes 0 of 1 object"),
-        "{applied:?}"
-    );
+    for rule in applied["rules"].as_array().unwrap() {
+        assert_ne!(rule["objects"], 0, "{rule:#}");
+        assert_eq!(rule["changes"], json!([]), "{rule:#}");
+    }
+    assert_eq!(applied["ready"], true, "{applied:#}");
     for ((manifest, ..), live) in of_shipped_kinds().iter().zip(&live) {
         let now = stored(&site, manifest).await;
         assert_eq!(
@@ -273,12 +271,11 @@ async fn names_that_both_sites_would_publish_hold_the_demotion(site: &Site) {
         "shop/httproutes/web",
         "shop/gateways/web",
     ];
-    let planned = site.failover(&["plan", "demote", "-o", "json"]).await;
-    let plan: Value = serde_json::from_str(&planned.expect(0).stdout).unwrap();
-    let guards = plan["guards"].as_array().unwrap().iter();
-    let held: BTreeSet<&str> = guards
-        .filter(|guard| guard["guard"] == "uncovered-traffic")
-        .filter_map(|guard| guard["object"].as_str())
+    let plan = site.document(&["plan", "demote"]).await;
+    let held: BTreeSet<&str> = guards(&plan)
+        .into_iter()
+        .filter(|(guard, _)| *guard == "uncovered-traffic")
+        .map(|(_, object)| object)
         .collect();
     assert_eq!(held, BTreeSet::from(published), "{plan:#}");
     site.failover(DEMOTE).await.expect(3);

@@ -72,6 +72,14 @@ pub(super) async fn apply_file(site: &Site, rule: &Value) -> Output {
     apply_rules(site, &["-f", file.path().to_str().unwrap()]).await
 }
 
+/// What is said of a file that must be refused with this exit code.
+pub(super) async fn refused_file(site: &Site, rule: &Value, code: i32) -> Value {
+    let file = file(rule);
+    let apply = ["rule", "apply", "--yes", "-f"];
+    let path = file.path().to_str().unwrap();
+    site.failure(&[&apply[..], &[path]].concat(), code).await
+}
+
 pub(super) fn size(object: &DynamicObject) -> Value {
     at(object, "/spec/size")
 }

@@ -73,11 +73,12 @@ impl Bed {
 
     /// A role change, which is followed to its end if nothing else is said.
     async fn order(&self, arguments: &[&str]) -> Output {
-        let mut all = [arguments, &["--yes", "--reason", "drill"]].concat();
-        if arguments[0] == "promote" {
-            all.extend(["--override", "peer-unknown"]);
-        }
-        self.site.failover(&all).await
+        self.site.failover(&order(arguments)).await
+    }
+
+    /// One that must fail with this exit code; what it reports.
+    async fn refusal(&self, arguments: &[&str], code: i32) -> Value {
+        self.site.failure(&order(arguments), code).await
     }
 
     /// What plays the kubelets.
@@ -149,6 +150,15 @@ impl Bed {
         let applied = self.site.apply_as_flux(&volume.object).await.unwrap();
         applied.data["spec"]["replicationState"].clone()
     }
+}
+
+/// The whole command of a role change.
+fn order<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut all = [arguments, &["--yes", "--reason", "drill"]].concat();
+    if arguments[0] == "promote" {
+        all.extend(["--override", "peer-unknown"]);
+    }
+    all
 }
 
 fn database() -> Value {

@@ -3,6 +3,7 @@
 use failover_core::api::{Phase, StepName};
 use failover_core::role::Role;
 use testbed::csi_addons::{Answer, Code, Rpc};
+use testbed::site::{assert_names, waits_for};
 
 use super::{Bed, VOLUME, Wait};
 
@@ -25,10 +26,12 @@ async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridde
     let demote = [&["demote"], &GIVE_UP[..]].concat();
     bed.order(&demote).await.expect(4);
     // Taken back now, the driver would demote it all the same, and nobody would be told.
-    let refused = bed.order(&["promote"]).await.expect(3);
-    for part in ["volume-not-synced", VOLUME, "generation"] {
-        assert!(refused.stderr.contains(part), "{part}: {refused:?}");
-    }
+    let refused = bed.refusal(&["promote"], 3).await;
+    let mut guards = refused["guards"].as_array().unwrap().iter();
+    let guard = guards.find(|guard| guard["guard"] == "volume-not-synced");
+    let guard = guard.unwrap();
+    assert_eq!(guard["object"], VOLUME, "{refused:#}");
+    assert_names(&guard["message"], &["generation"]);
     assert_eq!(
         volume.stored().await["spec"]["replicationState"],
         "secondary"
@@ -39,15 +42,9 @@ async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridde
     for code in [Code::FailedPrecondition, Code::Aborted] {
         println!("{code:?}");
         volume.answers(Rpc::Demote, &[Answer::Fails(code)]);
-        let stalled = bed.order(&demote).await.expect(4);
-        for part in [
-            "replication-unconfirmed",
-            VOLUME,
-            "FailedToDemote",
-            "log of its driver",
-        ] {
-            assert!(stalled.stderr.contains(part), "{part}: {stalled:?}");
-        }
+        let stalled = bed.refusal(&demote, 4).await;
+        let why = waits_for(&stalled, "replication-unconfirmed", VOLUME);
+        assert!(why.contains("FailedToDemote"), "{stalled:#}");
         assert_eq!(bed.phase().await, Some(Phase::Stalled));
         bed.waits(StepName::Replication, VOLUME).await;
         bed.is_dark().await;
@@ -69,13 +66,10 @@ async fn a_promotion_that_never_returns_keeps_the_site_dark_until_it_is_overridd
     bed.site.until_ready().await;
 
     let _held = volume.hold(Rpc::Promote);
-    let stalled = bed
-        .order(&[&["promote"], &GIVE_UP[..]].concat())
-        .await
-        .expect(4);
-    for part in ["replication-unconfirmed", VOLUME, "generation"] {
-        assert!(stalled.stderr.contains(part), "{part}: {stalled:?}");
-    }
+    let promote = [&["promote"], &GIVE_UP[..]].concat();
+    let stalled = bed.refusal(&promote, 4).await;
+    let why = waits_for(&stalled, "replication-unconfirmed", VOLUME);
+    assert!(why.contains("generation"), "{stalled:#}");
     assert_eq!(bed.phase().await, Some(Phase::Stalled));
     bed.waits(StepName::Replication, VOLUME).await;
     bed.is_dark().await;
