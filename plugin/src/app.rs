@@ -51,7 +51,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::Done,
         Err(failure) => {
             screen.tell(Tone::Bad, &format!("error: {failure}"));
-            if let Some(notation) = notation(&cli.command) {
+            if let Some(notation) = notation(&cli.command).filter(|_| !failure.has_document) {
                 screen.raw(&render(notation, &of_failure(&failure)));
             }
             failure.exit

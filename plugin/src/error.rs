@@ -18,6 +18,8 @@ pub struct Failure {
     pub next: Option<String>,
     /// The guards that hold.
     pub holds: Vec<Hold>,
+    /// The command has printed its own document: with another there would be two on stdout.
+    pub has_document: bool,
 }
 
 impl Failure {
@@ -28,6 +30,16 @@ impl Failure {
             details: Vec::new(),
             next: None,
             holds: Vec::new(),
+            has_document: false,
+        }
+    }
+
+    /// After the command has printed its own document, which says what is missing.
+    #[must_use]
+    pub fn after_document(self) -> Self {
+        Self {
+            has_document: true,
+            ..self
         }
     }
 

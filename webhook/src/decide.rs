@@ -193,8 +193,13 @@ fn guarded(
         }
         Err(error) => {
             let site = site.map_or_else(|| "this site".to_owned(), |site| format!("site {site}"));
+            let what = if is_namespace(request) {
+                "cannot be enrolled"
+            } else {
+                "cannot be made passive"
+            };
             denied(format!(
-                "{site}: {} cannot be made passive: {error} (kubectl failover status)",
+                "{site}: {} {what}: {error} (kubectl failover status)",
                 object_name(request)
             ))
         }

@@ -112,7 +112,8 @@ pub fn admit_namespace(
         .collect();
     let enrolment = Pointer::of(&["metadata", "labels", ENFORCE_LABEL]);
     let pointers = wanted.iter().map(|(pointer, _)| pointer);
-    let pointers: Vec<&Pointer> = pointers.chain([&enrolment]).collect();
+    // First, as what a warning names first.
+    let pointers: Vec<&Pointer> = [&enrolment].into_iter().chain(pointers).collect();
     let view = View::parse(object, pointers.iter().copied()).map_err(RewriteError::NotJson)?;
 
     let label = view.enforce_label().and_then(|value| value.parse().ok());
@@ -126,7 +127,7 @@ pub fn admit_namespace(
     let mut patch = PatchBuilder::new(&view, &pointers, &[]);
     let mut changes = Vec::new();
     let enrolled = (enrolment.clone(), Some(enforcement.as_str().to_owned()));
-    for (i, (pointer, value)) in wanted.iter().chain([&enrolled]).enumerate() {
+    for (i, (pointer, value)) in [&enrolled].into_iter().chain(&wanted).enumerate() {
         let before = view.value(i);
         let after = value.clone().map(Value::String);
         if before == after {

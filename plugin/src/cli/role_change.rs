@@ -191,8 +191,8 @@ Examples:
   # Make this site passive
   kubectl failover demote --reason \"maintenance of the east site\"
 
-  # A pod does not end, and its node is known to be off: continue without it
-  kubectl failover demote --override pods-running=shop/pods/db-0 --reason \"node n7 is off\"
+  # A pod of a StatefulSet does not end, and its node is known to be off: continue without it
+  kubectl failover demote --override pods-running=shop/statefulsets/db --reason \"node n7 is off\"
 
   # After all, stay live
   kubectl failover demote --abort --override peer-unknown --reason \"west did not come up\"

@@ -158,6 +158,15 @@ async fn ask(
 async fn forget(session: &Session<'_>, mut site: Site, names: &[String]) -> Result<(), Failure> {
     const ATTEMPTS: usize = 5;
     for attempt in 1.. {
+        // One that came back while a question was open, or since the Site was read, has left and must stay listed.
+        for name in names {
+            if session.cluster.namespace(name).await?.is_some() {
+                return Err(Failure::error(format!(
+                    "namespace {name} exists again, so the site still lists it"
+                ))
+                .next("run the same again"));
+            }
+        }
         match session.cluster.forget(&site, names).await {
             Ok(()) => break,
             Err(WriteError::Conflict) if attempt < ATTEMPTS => {
@@ -322,6 +331,28 @@ mod tests {
 
         let unknown = unenroll(&fake, &["never"]).await;
         assert_eq!(unknown.result.unwrap_err().exit, ExitCode::Error);
+    }
+
+    /// Its Namespace is created again, without its label, just before the Site is written.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_comes_back_meanwhile_is_not_forgotten() {
+        let fake = FakeCluster::settled(Role::Primary);
+        fake.change(|world| {
+            world.touch_site(|site| site["status"]["deleted"] = json!(["blog"]));
+        });
+        fake.fail(|method, path, world| {
+            let writes = *method == http::Method::PATCH && path.ends_with("/sites/cluster/status");
+            if writes && world.site()["status"]["left"].is_null() {
+                world.put(json!({"metadata": {"name": "blog", "labels": {}}}));
+                world.touch_site(|site| site["status"]["left"] = json!(["blog"]));
+            }
+            None
+        });
+        let failure = unenroll(&fake, &["blog"]).await.result.unwrap_err();
+        assert!(failure.message.contains("exists again"), "{failure}");
+        fake.change(|world| {
+            assert_eq!(world.site()["status"]["left"], json!(["blog"]));
+        });
     }
 
     #[tokio::test(start_paused = true)]

@@ -60,6 +60,7 @@ pub async fn run(
     Err(
         Failure::partial("the plan is incomplete: not everything could be read")
             .details(details)
-            .next("the ClusterRole failover-viewer gives the rights to see it all"),
+            .next("the ClusterRole failover-viewer gives the rights to see it all")
+            .after_document(),
     )
 }
