@@ -47,8 +47,8 @@ pub(super) async fn a_group_goes_there_and_comes_back(bed: &Bed) {
     group.tells_in_the_end(&PROMOTED, last).await;
 }
 
-/// Whatever is told of the volume is told of the group as of its newest generation, though nobody has checked that yet.
-/// So both have to be asked.
+/// The group copies the status of its volume and says that it is of the group's newest generation, though nobody has checked that
+/// yet. So both have to be asked.
 pub(super) async fn a_group_says_what_its_volume_does_not(bed: &Bed) {
     let group = primary(bed, "hasty-group", &["third", "fourth"]).await;
     demoted(&group).await;

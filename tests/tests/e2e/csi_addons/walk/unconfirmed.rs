@@ -25,6 +25,8 @@ async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridde
     let held = volume.hold(Rpc::Demote);
     let demote = [&["demote"], &GIVE_UP[..]].concat();
     bed.order(&demote).await.expect(4);
+    // A slow cluster may not be there when the CLI gives up.
+    bed.waits(StepName::Replication, VOLUME).await;
     // Taken back now, the driver would demote it all the same, and nobody would be told.
     let refused = bed.refusal(&["promote"], 3).await;
     let mut guards = refused["guards"].as_array().unwrap().iter();
