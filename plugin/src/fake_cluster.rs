@@ -1,5 +1,5 @@
-//! A cluster for tests: the fake API server with a Site, namespaces and Deployments in it, and a controller that carries out an
-//! order the next time it is checked, unless it is told not to.
+//! A cluster for tests: the fake API server with a Site, namespaces and Deployments in it, and a controller that carries out a
+//! request the next time the Site is read. A test can stop the controller.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -52,11 +52,11 @@ pub struct Background {
 
 impl std::fmt::Debug for Background {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Work")
+        f.debug_struct("Background")
             .field("report", &self.report)
             .field("sweeping", &self.sweeping)
-            .field("looks", &self.checks)
-            .field("looking", &self.running_check)
+            .field("checks", &self.checks)
+            .field("running_check", &self.running_check)
             .finish_non_exhaustive()
     }
 }
@@ -159,7 +159,7 @@ impl Background {
         wanted.into_iter().next()
     }
 
-    /// How far the sweep under way has come, as it is to be shown.
+    /// The progress of the running sweep, as the status shows it.
     pub fn sweep_progress(&self) -> Option<SweepProgress> {
         self.sweeping.as_ref().map(Sweeping::shown)
     }
@@ -205,7 +205,7 @@ impl Background {
         if self
             .running_check
             .as_ref()
-            .is_some_and(|l| l.check == check)
+            .is_some_and(|running| running.check == check)
         {
             return None;
         }

@@ -76,7 +76,7 @@ impl Sweeping {
         (&mut self.work).await
     }
 
-    /// How far it has come, as it is to be shown.
+    /// Its progress, as the status shows it.
     pub fn shown(&self) -> SweepProgress {
         self.shown.0
     }

@@ -136,7 +136,7 @@ impl ObjectSubject<'_> {
     /// Whether the object may go from how it stands to what `entry` makes of it without anybody's order.
     fn may_become(&self, entry: Option<ObjectRole>) -> bool {
         let (before, after) = (self.standing(), self.state.standing_as(self.rule, entry));
-        // What stands apart does not join the site on its way: the site's transition would take along but what comes in time.
+        // An object with a role of its own does not join the site during its transition: it would be led only if it came in time.
         let joins =
             !self.settled && entry != self.current && self.current.is_some_and(stands_apart);
         looseness(after) < looseness(before)

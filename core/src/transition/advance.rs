@@ -215,6 +215,9 @@ impl step_loop::Subject for SiteSteps<'_> {
     }
 
     fn work(&mut self, index: usize, task: Task) -> StepOutcome {
+        if let Some(left) = self.left_behind(task) {
+            return left;
+        }
         let (observation, status) = (self.observation, &*self.status);
         let labels = if task == Task::Ask {
             // A guard may hold for days; the object roles do not wait for it.
@@ -223,9 +226,6 @@ impl step_loop::Subject for SiteSteps<'_> {
             differing(observation, status, Some(self.transition))
         };
         let step = &self.transition.steps[index];
-        if let Some(left) = self.left_behind(task) {
-            return left;
-        }
         if !labels.is_empty() {
             return label(observation, step, labels);
         }

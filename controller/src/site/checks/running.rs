@@ -17,8 +17,8 @@ pub struct RunningCheck {
 
 impl std::fmt::Debug for RunningCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Looking")
-            .field("look", &self.check)
+        f.debug_struct("RunningCheck")
+            .field("check", &self.check)
             .finish_non_exhaustive()
     }
 }
