@@ -64,11 +64,25 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// A site in this role with the enrolled namespace `shop` and a Deployment of three in it; nothing done yet.
-    pub(crate) async fn new(role: &str) -> Self {
+    /// A bed with nothing in its cluster.
+    pub(crate) fn empty() -> Self {
         let api = FakeApi::new();
         let policies_hang = Arc::new(AtomicBool::new(false));
         let (caches, rules_changed, feed) = follow(&api, Arc::clone(&policies_hang));
+        Self {
+            api,
+            caches,
+            rules_changed,
+            metrics: Metrics::new(),
+            policies_hang,
+            feed,
+        }
+    }
+
+    /// A site in this role with the enrolled namespace `shop` and a Deployment of three in it; nothing done yet.
+    pub(crate) async fn new(role: &str) -> Self {
+        let bed = Self::empty();
+        let api = &bed.api;
         api.put(HOOK, json!({ "metadata": {}, "webhooks": [{
             "name": "mutate.failover.dev", "admissionReviewVersions": ["v1"], "clientConfig": {}, "sideEffects": "None"
         }] }));
@@ -87,14 +101,7 @@ impl Bed {
         );
         // A controller starts once its caches have synced.
         tokio::time::sleep(LAG * 10).await;
-        Self {
-            api,
-            caches,
-            rules_changed,
-            metrics: Metrics::new(),
-            policies_hang,
-            feed,
-        }
+        bed
     }
 
     /// Starts a controller. Dropping the handle kills it.

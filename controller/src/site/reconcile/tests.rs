@@ -8,8 +8,8 @@ use failover_core::api::{Outcome, Phase, StepActivity, StepState, Transition};
 use serde_json::json;
 
 use super::*;
-use crate::testing::fake_api::{Asked, FakeApi, Fault, status as answer};
-use crate::testing::harness::{Bed, LAG, SHOP, SITE, WEB, follow, is_ready, lease};
+use crate::testing::fake_api::{Asked, Fault, status as answer};
+use crate::testing::harness::{Bed, LAG, SHOP, SITE, WEB, is_ready, lease};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_secondary_is_taken_over_by_a_demotion() {
@@ -505,21 +505,11 @@ async fn a_namespace_that_refuses_its_labels_does_not_keep_the_others_up() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_site_nothing_is_touched() {
-    let api = FakeApi::new();
-    let policies_hang = Arc::default();
-    let (caches, rules_changed, feed) = follow(&api, Arc::clone(&policies_hang));
-    api.put(
+    let bed = Bed::empty();
+    bed.api.put(
         SHOP,
         json!({ "metadata": { "labels": { "failover.dev/workloads": "secondary" } } }),
     );
-    let bed = Bed {
-        api,
-        caches,
-        rules_changed,
-        metrics: Metrics::new(),
-        policies_hang,
-        feed,
-    };
     let _controller = bed.controller();
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(bed.api.take_asked().is_empty());
