@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::process::Command;
 
+use crate::process::go_environment;
+
 /// What a command said and how it ended.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -39,6 +41,7 @@ pub(crate) fn command(program: &Path, kubeconfig: &PathBuf, arguments: &[&str]) 
     let mut command = Command::new(program);
     command
         .args(arguments)
+        .envs(go_environment())
         .env("KUBECONFIG", kubeconfig)
         .env("NO_COLOR", "1")
         .env_remove("CI");

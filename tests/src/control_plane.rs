@@ -273,7 +273,7 @@ impl Starting {
     ) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(90);
         while !ready().await {
-            for process in [&mut self.etcd, &mut self.api_server] {
+            for process in [&self.etcd, &self.api_server] {
                 if !process.is_running() {
                     bail!(
                         "{} ended while starting\n{}",

@@ -146,7 +146,11 @@ fn selector(name: &str) -> Value {
 fn pod(name: &str) -> Value {
     json!({
         "metadata": {"labels": {"app": name}},
-        "spec": {"containers": [{"name": name, "image": format!("registry.example.com/{name}:1.0")}]},
+        "spec": {
+            // How long a namespace that is deleted waits before it checks its pods again.
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": name, "image": format!("registry.example.com/{name}:1.0")}],
+        },
     })
 }
 

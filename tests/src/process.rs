@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -59,20 +59,42 @@ impl Spec {
     }
 }
 
+/// What components written in Go get: they live for a minute, and cores are scarcer than memory. With Go's default of 100 the API
+/// server spends a quarter of its time collecting garbage. What the caller has set counts.
+pub(crate) fn go_environment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    const MEMORY_FOR_CORES: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "1GiB")];
+    MEMORY_FOR_CORES
+        .into_iter()
+        .filter(|(key, _)| std::env::var_os(key).is_none())
+}
+
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
+    name: String,
+    started: Mutex<Started>,
+}
+
+#[derive(Debug)]
+struct Started {
     spec: Spec,
+    reconfigured: bool,
+    running: Running,
+}
+
+#[derive(Debug)]
+struct Running {
     supervisor: Child,
     pid: Pid,
 }
 
-impl Process {
-    fn start(spec: Spec) -> Result<Self> {
+impl Running {
+    fn start(spec: &Spec) -> Result<Self> {
         let mut supervisor = Command::new(crate::toolchain::supervise()?)
             .arg(&spec.log)
             .arg(&spec.program)
             .args(&spec.arguments)
+            .envs(go_environment())
             .envs(&spec.environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -89,54 +111,96 @@ impl Process {
             );
         };
         Ok(Self {
-            spec,
             supervisor,
             pid: Pid::from_raw(pid),
         })
     }
 
-    pub fn name(&self) -> &str {
-        &self.spec.name
-    }
-
-    pub fn pid(&self) -> i32 {
-        self.pid.as_raw()
-    }
-
-    pub fn is_running(&mut self) -> bool {
+    fn is_running(&mut self) -> bool {
         matches!(self.supervisor.try_wait(), Ok(None))
     }
 
-    /// Sends a signal; that the process is gone already is no error.
-    pub fn signal(&mut self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) {
         if self.is_running() {
             let _ = kill(self.pid, signal);
         }
     }
 
-    /// `kill -9`, and waits until it is gone.
-    pub fn kill(&mut self) {
+    fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         let _ = self.supervisor.wait();
     }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.supervisor.stdin.take());
+        let _ = self.supervisor.wait();
+    }
+}
+
+impl Process {
+    fn start(spec: Spec) -> Result<Self> {
+        let running = Running::start(&spec)?;
+        Ok(Self {
+            name: spec.name.clone(),
+            started: Mutex::new(Started {
+                spec,
+                reconfigured: false,
+                running,
+            }),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.started().running.pid.as_raw()
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.started().running.is_running()
+    }
+
+    /// Whether it was stopped by SIGSTOP, and not continued since.
+    pub fn is_stopped(&self) -> bool {
+        self.stat().first().is_some_and(|state| state == "T")
+    }
+
+    /// Whether it was started again differently.
+    pub fn is_reconfigured(&self) -> bool {
+        self.started().reconfigured
+    }
+
+    /// Sends a signal; that the process is gone already is no error.
+    pub fn signal(&self, signal: Signal) {
+        self.started().running.signal(signal);
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&self) {
+        self.started().running.kill();
+    }
 
     /// SIGTERM; its exit code, or an error when it takes longer than `within`.
-    pub fn terminate(&mut self, within: Duration) -> Result<i32> {
+    pub fn terminate(&self, within: Duration) -> Result<i32> {
         self.signal(Signal::SIGTERM);
         self.wait(within)
     }
 
     /// Waits for it to end by itself.
-    pub fn wait(&mut self, within: Duration) -> Result<i32> {
+    pub fn wait(&self, within: Duration) -> Result<i32> {
         let deadline = Instant::now() + within;
         loop {
-            if let Some(status) = self.supervisor.try_wait()? {
+            if let Some(status) = self.started().running.supervisor.try_wait()? {
                 return status.code().context("the supervisor was killed");
             }
             if Instant::now() > deadline {
                 bail!(
                     "{} still runs after {within:?}\n{}",
-                    self.spec.name,
+                    self.name,
                     self.log_tail()
                 );
             }
@@ -145,17 +209,25 @@ impl Process {
     }
 
     /// Starts it again as it was started, after it has ended or been killed.
-    pub fn restart(&mut self) -> Result<()> {
-        self.kill();
-        let fresh = Self::start(self.spec.clone())?;
-        *self = fresh;
+    pub fn restart(&self) -> Result<()> {
+        let mut started = self.started();
+        started.running.kill();
+        started.running = Running::start(&started.spec)?;
         Ok(())
     }
 
     /// As [`Self::restart`], but differently: with another flag, say.
-    pub fn restart_as(&mut self, change: impl FnOnce(Spec) -> Spec) -> Result<()> {
-        self.spec = change(self.spec.clone());
+    pub fn restart_as(&self, change: impl FnOnce(Spec) -> Spec) -> Result<()> {
+        {
+            let mut started = self.started();
+            started.spec = change(started.spec.clone());
+            started.reconfigured = true;
+        }
         self.restart()
+    }
+
+    fn started(&self) -> MutexGuard<'_, Started> {
+        self.started.lock().expect("no panic while it is held")
     }
 
     /// The resident memory, in KiB.
@@ -169,7 +241,7 @@ impl Process {
     }
 
     fn status_kib(&self, key: &str) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
         status
             .lines()
             .find_map(|line| line.strip_prefix(key))?
@@ -183,32 +255,27 @@ impl Process {
     pub fn cpu_time(&self) -> Duration {
         /// `USER_HZ`, which Linux promises to userspace.
         const TICKS_PER_SECOND: u64 = 100;
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th after it.
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u64 = after
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<u64>().ok())
-            .sum();
+        // utime and stime.
+        let ticks = self.stat().into_iter().skip(11).take(2);
+        let ticks: u64 = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
         Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
     }
 
+    /// The fields of `/proc/PID/stat` after the name; none when it is gone.
+    fn stat(&self) -> Vec<String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // The name, in parentheses, may hold blanks and parentheses.
+        let after = stat.rsplit(')').next().unwrap_or_default();
+        after.split_whitespace().map(str::to_owned).collect()
+    }
+
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.spec.log).unwrap_or_default()
+        fs::read_to_string(&self.started().spec.log).unwrap_or_default()
     }
 
     /// The end of the log, for a message.
     pub fn log_tail(&self) -> String {
-        tail(&self.spec.log)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.supervisor.stdin.take());
-        let _ = self.supervisor.wait();
+        tail(&self.started().spec.log)
     }
 }
 

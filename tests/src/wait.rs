@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// How long a condition may take unless a test says otherwise. Generous: it is only spent when something is wrong.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
 /// Asks until the answer is `Ok`. The error says what is still missing; the last one is what a panic shows.
 ///
 /// # Panics
@@ -38,7 +41,8 @@ where
 {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + patience;
+        let started = Instant::now();
+        let deadline = started + patience;
         loop {
             match ask().await {
                 Ok(answer) => return answer,
@@ -47,7 +51,9 @@ where
                         Instant::now() < deadline,
                         "{caller}: not within {patience:?}: {what}: {missing:?}"
                     );
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    // What takes long is asked for less often.
+                    let pause = (started.elapsed() / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+                    tokio::time::sleep(pause).await;
                 }
             }
         }

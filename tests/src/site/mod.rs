@@ -3,7 +3,7 @@
 
 mod documents;
 pub mod shared;
-mod told;
+mod status;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use failover_core::names;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, PatchParams};
 use kube::{Api, Client};
+use nix::sys::signal::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -241,6 +242,19 @@ impl Site {
 
     pub fn binaries(&self) -> &'static Binaries {
         self.binaries
+    }
+
+    /// Stops the kubelets that KWOK plays: pods that are to end stay, and new ones do not start.
+    pub fn freeze_kubelets(&self) {
+        self.kubelets().signal(Signal::SIGSTOP);
+    }
+
+    pub fn thaw_kubelets(&self) {
+        self.kubelets().signal(Signal::SIGCONT);
+    }
+
+    fn kubelets(&self) -> &Process {
+        self.kwok.as_ref().expect("a site with nodes")
     }
 
     /// Where the webhook answers the API server.

@@ -8,7 +8,7 @@
 //! The start of a control plane costs five seconds of a core, a namespace that is deleted again hardly anything. So a test that
 //! changes only objects in namespaces of its own, or what it can put back by the CLI, takes a lease. What it has to put back
 //! is in [`State`]; that it did is checked when the lease ends, so that it is this test that fails, and not the next.
-//! A test that stops, restarts or reconfigures a process needs a site of its own: a lease gives no `&mut Site`.
+//! A test that kills a process starts it again; one that reconfigures a process needs a site of its own.
 
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex};
@@ -20,11 +20,12 @@ use failover_core::api::{self, FailoverPolicy, Phase, RoleRule};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
@@ -114,9 +115,31 @@ impl Lease {
             };
             self.failover(promote).await.expect(0);
         }
+        for namespace in namespaces {
+            self.delete_finalized(namespace).await;
+        }
         let delete = ["delete", "namespace", "--wait=false"];
         let arguments = [&delete[..], namespaces].concat();
         self.kubectl(&arguments).await.expect(0);
+    }
+
+    /// Claims and the pods of Jobs have finalizers. A namespace that is deleted with some is checked again after 15 s only.
+    async fn delete_finalized(&self, namespace: &str) {
+        let finalized = [
+            ApiResource::erase::<Job>(&()),
+            ApiResource::erase::<PersistentVolumeClaim>(&()),
+        ];
+        let mut found = 0;
+        for resource in &finalized {
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client(), namespace, resource);
+            let listed = api.list_metadata(&ListParams::default()).await;
+            found += listed.map_or(0, |list| list.items.len());
+        }
+        if found > 0 {
+            let kinds = "cronjobs,jobs,deployments,statefulsets,pods,persistentvolumeclaims";
+            let delete = ["delete", kinds, "--all", "--namespace", namespace];
+            self.kubectl(&delete).await.expect(0);
+        }
     }
 
     /// What is not now as it was found: what would fail the test if it stayed so.
@@ -163,6 +186,17 @@ impl Shared {
         let thread = std::thread::current();
         let test = thread.name().unwrap_or_default();
         let what = format!("a shared site as {test} has found it");
+        // A namespace takes five seconds to go, and all of the state several requests to read.
+        eventually_within(patience, &what, || async {
+            let client = self.site.client();
+            let now = listed(&client, &ApiResource::erase::<Namespace>(&()), false).await;
+            let now = now.map_err(|error| format!("{error:#}"))?;
+            match now.difference(&self.state.objects).next() {
+                None => Ok(()),
+                Some(left) => Err(format!("{left} was left")),
+            }
+        })
+        .await;
         eventually_within(patience, &what, || async {
             let now = State::of(&self.site).await.map_err(|e| format!("{e:#}"))?;
             let differences = now.differences(&self.state);
@@ -190,8 +224,8 @@ struct State {
     objects: BTreeSet<String>,
     /// Role, mode and whether it moves; not the epoch, which only grows.
     site: String,
-    /// Which processes answer.
-    processes: BTreeSet<String>,
+    /// Which processes are ready, and which nodes take pods.
+    running: BTreeSet<String>,
 }
 
 impl State {
@@ -199,7 +233,7 @@ impl State {
         Ok(Self {
             objects: objects(&site.client()).await?,
             site: standing(&site.stored().await),
-            processes: answering(site).await,
+            running: running(site).await?,
         })
     }
 
@@ -207,10 +241,10 @@ impl State {
     fn differences(&self, before: &Self) -> Vec<String> {
         let left = self.objects.difference(&before.objects);
         let gone = before.objects.difference(&self.objects);
-        let silent = before.processes.difference(&self.processes);
+        let unready = before.running.difference(&self.running);
         let mut found: Vec<String> = left.map(|object| format!("{object} was left")).collect();
         found.extend(gone.map(|object| format!("{object} is gone")));
-        found.extend(silent.map(|process| format!("{process} does not answer")));
+        found.extend(unready.map(|what| format!("{what} is not ready")));
         if self.site != before.site {
             found.push(format!(
                 "the site was {}, and is {}",
@@ -239,21 +273,33 @@ async fn objects(client: &Client) -> Result<BTreeSet<String>> {
         ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()),
     ];
     let mut found = BTreeSet::new();
-    for (resources, counts) in [(&by_name[..], false), (&with_generation[..], true)] {
-        for resource in resources {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
-            for object in api.list_metadata(&ListParams::default()).await?.items {
-                let metadata = object.metadata;
-                let place = [metadata.namespace, metadata.name];
-                let name = place.into_iter().flatten().collect::<Vec<_>>().join("/");
-                let generation = metadata.generation.filter(|_| counts);
-                let generation = generation.map(|number| format!(" (generation {number})"));
-                let generation = generation.unwrap_or_default();
-                found.insert(format!("{} {name}{generation}", resource.plural));
-            }
-        }
+    for resource in &by_name {
+        found.extend(listed(client, resource, false).await?);
+    }
+    for resource in &with_generation {
+        found.extend(listed(client, resource, true).await?);
     }
     Ok(found)
+}
+
+/// All objects of a kind: `namespaces shop`, and with its generation `... (generation 2)`.
+async fn listed(
+    client: &Client,
+    resource: &ApiResource,
+    with_generation: bool,
+) -> Result<BTreeSet<String>> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
+    let objects = api.list_metadata(&ListParams::default()).await?;
+    let names = objects.items.into_iter().map(|object| {
+        let metadata = object.metadata;
+        let place = [metadata.namespace, metadata.name];
+        let name = place.into_iter().flatten().collect::<Vec<_>>().join("/");
+        let generation = metadata.generation.filter(|_| with_generation);
+        let generation = generation.map(|number| format!(" (generation {number})"));
+        let generation = generation.unwrap_or_default();
+        format!("{} {name}{generation}", resource.plural)
+    });
+    Ok(names.collect())
 }
 
 /// In a word for each thing that a test may not leave changed.
@@ -276,18 +322,31 @@ fn standing(site: &api::Site) -> String {
     )
 }
 
-/// Those of our processes that say they are ready.
-async fn answering(site: &Site) -> BTreeSet<String> {
+/// Those of our processes that say they are ready, and the nodes that take pods.
+async fn running(site: &Site) -> Result<BTreeSet<String>> {
     const SOON: Duration = Duration::from_secs(5);
     let mut found = BTreeSet::new();
-    for (name, address) in [
-        ("webhook", site.webhook_admin()),
-        ("controller", site.controller_admin()),
+    for (process, address) in [
+        (&site.webhook, site.webhook_admin()),
+        (&site.controller, site.controller_admin()),
     ] {
         let answer = timeout(SOON, admin::get(address, "/readyz")).await;
-        if matches!(answer, Ok(Ok(text)) if text.split(' ').nth(1) == Some("200")) {
-            found.insert(name.to_owned());
+        let ready = matches!(answer, Ok(Ok(text)) if text.split(' ').nth(1) == Some("200"));
+        if ready && !process.is_reconfigured() {
+            found.insert(process.name().to_owned());
         }
     }
-    found
+    let kwok = site.kwok.as_ref();
+    if kwok.is_some_and(|kwok| kwok.is_running() && !kwok.is_stopped()) {
+        found.insert("kwok".to_owned());
+    }
+    let nodes: Api<Node> = Api::all(site.client());
+    for node in nodes.list(&ListParams::default()).await? {
+        let name = node.name_any();
+        let taints = node.spec.and_then(|spec| spec.taints);
+        if taints.unwrap_or_default().is_empty() {
+            found.insert(format!("node {name}"));
+        }
+    }
+    Ok(found)
 }

@@ -283,7 +283,7 @@ async fn nothing_is_left_running() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_process_goes_too() {
     let folder = tempfile::tempdir().unwrap();
-    let mut process = sleep(folder.path());
+    let process = sleep(folder.path());
     process.signal(Signal::SIGSTOP);
     let pid = process.pid();
     drop(process);

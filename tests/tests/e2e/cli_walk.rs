@@ -13,6 +13,7 @@ use kube::Api;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use testbed::site::shared::Lease;
 use testbed::site::{
     Deadlines, JSON, Options, Output, Site, assert_names, assert_role_change, guards, waits_for,
 };
@@ -22,39 +23,35 @@ use tokio::process::Child;
 const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
 
 /// A primary with an application whose pods never end.
-async fn site_whose_pods_stay(pods_gone: &'static str) -> Site {
-    let mut site = site_that_waits(Deadlines {
-        pods_gone,
-        ..Deadlines::default()
-    })
-    .await;
-    freeze(&mut site);
+async fn site_whose_pods_stay() -> Lease {
+    let site = site_that_waits().await;
+    site.freeze_kubelets();
     site
 }
 
-/// A primary with an application that is up.
-async fn site_that_waits(deadlines: Deadlines) -> Site {
-    let site = Site::start(Options {
+/// A primary with an application that is up, and long deadlines: nothing stalls within a test.
+async fn site_that_waits() -> Lease {
+    let site = Site::shared(Options {
         nodes: 1,
-        deadlines,
+        deadlines: Deadlines {
+            pods_gone: "60s",
+            available: "60s",
+            ..Deadlines::default()
+        },
         ..Options::default()
     })
     .await
     .unwrap();
+    with_application(&site).await;
+    site
+}
+
+async fn with_application(site: &Site) {
     site.enrolled_namespace("shop").await;
     site.apply_as_flux(&fixtures::deployment("shop", "web", 2))
         .await
         .unwrap();
-    until_available(&site, 2).await;
-    site
-}
-
-fn freeze(site: &mut Site) {
-    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
-}
-
-fn thaw(site: &mut Site) {
-    site.kwok.as_mut().unwrap().signal(Signal::SIGCONT);
+    until_available(site, 2).await;
 }
 
 async fn until_available(site: &Site, wanted: i32) {
@@ -160,7 +157,7 @@ fn blocked<'a>(status: &'a Value, step: &str) -> &'a Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_interrupts_the_command_leaves_the_walk_going_and_can_follow_it_to_its_end() {
-    let mut site = site_whose_pods_stay("30s").await;
+    let site = site_whose_pods_stay().await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
     let pid = i32::try_from(demote.id().unwrap()).unwrap();
@@ -180,7 +177,7 @@ async fn who_interrupts_the_command_leaves_the_walk_going_and_can_follow_it_to_i
     assert_eq!(web["object"], "shop/deployments/web", "{status:#}");
     assert_names(&web["message"], &[" web-"]);
     let follow = begin(&site, &["status", "-w"]);
-    thaw(&mut site);
+    site.thaw_kubelets();
     let output = ended(follow).await.expect(0);
     says(&output.stderr, "5/7 podsGone: done");
     says(&output.stderr, "7/7 replication: done");
@@ -214,11 +211,23 @@ async fn who_interrupts_the_command_leaves_the_walk_going_and_can_follow_it_to_i
     says(&wide.stdout, "podsGone ");
     let again = site.failover(&["status", "-w"]).await.expect(0);
     assert_eq!(again.stderr, "", "there is nothing to follow");
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets_the_walk_go_on() {
-    let site = site_whose_pods_stay("8s").await;
+    let site = Site::start(Options {
+        nodes: 1,
+        deadlines: Deadlines {
+            pods_gone: "8s",
+            ..Deadlines::default()
+        },
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    with_application(&site).await;
+    site.freeze_kubelets();
     let short = [DEMOTE, &["--timeout", "4s"]].concat();
     let late = site.failure(&short, 4).await;
     assert_eq!(late["reason"], "TimedOut");
@@ -295,7 +304,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
-    let mut site = site_whose_pods_stay("60s").await;
+    let site = site_whose_pods_stay().await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
     let reason = "the volumes look odd";
@@ -311,7 +320,7 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
         ("admin", reason)
     );
     let until = stored.until.unwrap().0;
-    thaw(&mut site);
+    site.thaw_kubelets();
 
     let status = site.document(&["status"]).await;
     assert_eq!(status["phase"], "Paused", "{status:#}");
@@ -351,6 +360,7 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
     resumed(&site, "Done").await;
     site.until_ready().await;
     resumed(&site, "Already").await;
+    site.clear(&["shop"]).await;
 }
 
 /// Resumes, with this outcome.
@@ -364,7 +374,7 @@ async fn resumed(site: &Site, outcome: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
-    let mut site = site_whose_pods_stay("60s").await;
+    let site = site_whose_pods_stay().await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
     let ordered = site.stored().await.spec;
@@ -402,7 +412,7 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
     assert_names(&superseded["message"], &["admin", "west did not come up"]);
     assert_eq!(site.status().await.phase, Some(Phase::Paused));
 
-    thaw(&mut site);
+    site.thaw_kubelets();
     resumed(&site, "Done").await;
     site.failover(&["status", "-w"]).await.expect(0);
     let site_now = site.stored().await;
@@ -423,17 +433,14 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
     assert_eq!(refused["guards"], json!(null), "{refused:#}");
     assert_names(&refused["message"], &["primary"]);
     assert_names(&refused["next"], &["kubectl failover status"]);
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
-    let mut site = site_that_waits(Deadlines {
-        available: "60s",
-        ..Deadlines::default()
-    })
-    .await;
+    let site = site_that_waits().await;
     site.failover(DEMOTE).await.expect(0);
-    freeze(&mut site);
+    site.freeze_kubelets();
     let promote = [
         "promote",
         "--yes",
@@ -469,7 +476,7 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
         ],
     );
     until_at(&site, StepName::PodsGone, StepState::Running).await;
-    thaw(&mut site);
+    site.thaw_kubelets();
     let aborted = ended(abort).await.expect(0).document();
     assert_role_change(&aborted, "secondary", "Done");
     assert_eq!(aborted["aborted"], true, "{aborted:#}");
@@ -489,4 +496,5 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
             (Role::Primary, Outcome::Superseded)
         ]
     );
+    site.clear(&["shop"]).await;
 }

@@ -99,7 +99,7 @@ fn replicas(objects: &[DynamicObject]) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
-    let mut site = busy_site("primary").await;
+    let site = busy_site("primary").await;
     let child = in_the_middle(&site, DEMOTE).await;
     site.webhook.kill();
     let demoted = ended(child).await.expect(0).document();
@@ -129,7 +129,7 @@ async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() {
-    let mut site = busy_site("secondary").await;
+    let site = busy_site("secondary").await;
     let arguments: Vec<&str> = PROMOTE
         .iter()
         .copied()
@@ -158,7 +158,7 @@ async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_controller_takes_over_in_the_middle() {
-    let mut site = busy_site("primary").await;
+    let site = busy_site("primary").await;
     let _second = site.second_controller().await.unwrap();
     let child = in_the_middle(&site, DEMOTE).await;
     site.controller.kill();

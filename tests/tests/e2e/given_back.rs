@@ -20,7 +20,7 @@ async fn apply(site: &Site, replicas: i64) -> kube::Result<DynamicObject> {
 /// The webhook is dead at the demotion, and then once dead and once alive at the promotion.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_promotion_the_controller_is_in_nobodys_way() {
-    let mut site = Site::start(Options::default()).await.unwrap();
+    let site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace(NAMESPACE).await;
     apply(&site, 2).await.unwrap();
     for (comes_back, replicas) in [(true, 3), (false, 4)] {
@@ -56,7 +56,7 @@ fn of_standby(name: &str, record: Option<&str>) -> DynamicObject {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_a_standby_comes_up_on_a_primary_and_what_cannot_is_named() {
-    let mut site = Site::start(Options {
+    let site = Site::start(Options {
         controller: vec!["--sweep-every=500ms".to_owned()],
         ..Options::default()
     })

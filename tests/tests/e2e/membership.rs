@@ -70,7 +70,7 @@ async fn is_brought_back_by_git(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() {
-    let mut site = Site::start(Options::default()).await.unwrap();
+    let site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let live = namespaces(&site).get("shop").await.unwrap().metadata.labels;
 
@@ -162,7 +162,7 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
 /// `kubectl create ns` and Helm's `--create-namespace` go by AlreadyExists.
 #[tokio::test(flavor = "multi_thread")]
 async fn creating_an_enrolled_namespace_again_is_answered_as_everywhere_else() {
-    let mut site = Site::start(Options::default()).await.unwrap();
+    let site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for role in ["primary", "secondary"] {
         if role == "secondary" {

@@ -6,27 +6,42 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::{Value, json};
+use testbed::site::shared::Lease;
 use testbed::site::{DEMOTE, Deadlines, Options, Site};
 use testbed::{eventually, fixtures};
 
 const NAMESPACE: &str = "shop";
 const FOREIGN: &str = "--override=uncovered-workloads";
 
-/// A primary whose volume `data` is replicated, on claim `data`.
-async fn site(pods_gone: &'static str) -> Site {
-    let site = Site::start(Options {
+/// A step that waits counts as stalled at once.
+fn impatient() -> Options {
+    Options {
         nodes: 1,
         deadlines: Deadlines {
-            pods_gone,
+            pods_gone: "1s",
             ..Deadlines::default()
         },
         ..Options::default()
-    })
-    .await
-    .unwrap();
+    }
+}
+
+fn patient() -> Options {
+    Options {
+        nodes: 1,
+        ..Options::default()
+    }
+}
+
+/// A primary whose volume `data` is replicated, on claim `data`.
+async fn site(options: Options) -> Lease {
+    let site = Site::shared(options).await.unwrap();
+    with_volume(&site).await;
+    site
+}
+
+async fn with_volume(site: &Site) {
     site.enrolled_namespace(NAMESPACE).await;
     for object in [
         json!({
@@ -64,7 +79,14 @@ async fn site(pods_gone: &'static str) -> Site {
         }
     })
     .await;
-    site
+}
+
+/// Leaves the site as it was found.
+async fn give_back(site: Lease) {
+    site.thaw_kubelets();
+    site.clear(&[NAMESPACE]).await;
+    let delete = ["delete", "persistentvolume", "shop-data", "--wait=false"];
+    site.kubectl(&delete).await.expect(0);
 }
 
 async fn with_application(site: &Site, replicas: i64) {
@@ -149,7 +171,7 @@ async fn until_demoted(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_wait_for_the_last_pod() {
-    let mut site = site("1s").await;
+    let site = site(impatient()).await;
     with_application(&site, 3).await;
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
     // They end when a test says so, one by one.
@@ -194,7 +216,7 @@ async fn volumes_wait_for_the_last_pod() {
         .await;
     }
     until_demoted(&site).await;
-    site.kwok.as_mut().unwrap().kill();
+    give_back(site).await;
 }
 
 #[rstest]
@@ -205,9 +227,9 @@ async fn volumes_wait_for_the_last_pod() {
 ])]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overrides: &[&str]) {
-    let mut site = site("1s").await;
+    let site = site(impatient()).await;
     with_application(&site, 1).await;
-    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    site.freeze_kubelets();
     ordered(&site, DEMOTE).await;
     let blocked = held(&site).await;
     let told = by(&blocked, "shop/deployments/web");
@@ -228,16 +250,18 @@ async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overri
         "{history:#?}"
     );
     assert_eq!(history[0].reason, "drill");
+    give_back(site).await;
 }
 
 /// An application that is moved on its own is waited for alike, and its transition outlives its controller.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_waits_for_the_pods_of_what_it_names() {
-    let mut site = site("1s").await;
+    let site = Site::start(impatient()).await.unwrap();
+    with_volume(&site).await;
     with_application(&site, 1).await;
     let other = fixtures::deployment(NAMESPACE, "other", 1);
     site.apply_as_flux(&other).await.unwrap();
-    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    site.freeze_kubelets();
     let named = [("Deployment", "web"), ("VolumeReplication", "data")];
     let mut order = fixtures::failover_policy(NAMESPACE, "web", Some("secondary"), &named);
     site.apply_as_person(&order).await.unwrap();
@@ -294,7 +318,7 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
 /// Its policy is the only thing that keeps it live on a standby. When that goes, so does the application, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
-    let mut site = site("30s").await;
+    let site = site(patient()).await;
     with_application(&site, 1).await;
     site.failover(DEMOTE).await.expect(0);
     let named = [("Deployment", "web"), ("VolumeReplication", "data")];
@@ -321,7 +345,7 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
     pods(1, true).await;
     volume_is(&site, "primary").await;
 
-    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    site.freeze_kubelets();
     let policies: Api<api::FailoverPolicy> = Api::namespaced(site.client(), NAMESPACE);
     policies
         .delete("web", &DeleteParams::default())
@@ -338,7 +362,7 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
     })
     .await;
     volume_is(&site, "primary").await;
-    site.kwok.as_mut().unwrap().signal(Signal::SIGCONT);
+    site.thaw_kubelets();
     site.until_in_force(NAMESPACE, "").await;
     eventually("a volume that stands by", || async {
         let api = site
@@ -353,11 +377,12 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
         }
     })
     .await;
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_that_have_ended_hold_nothing() {
-    let site = site("30s").await;
+    let site = site(patient()).await;
     let job = on_claim(fixtures::job(NAMESPACE, "import"));
     site.apply_as_flux(&job).await.unwrap();
     let jobs: Api<Job> = Api::namespaced(site.client(), NAMESPACE);
@@ -375,11 +400,12 @@ async fn pods_that_have_ended_hold_nothing() {
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
     let left = pods.list(&ListParams::default()).await.unwrap();
     assert_eq!(left.items.len(), 1, "it is there still, and has ended");
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_pod_on_the_claim_holds_the_volume() {
-    let site = site("1s").await;
+    let site = site(impatient()).await;
     let mut foreign = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": NAMESPACE, "name": "shell"},
         "spec": {"containers": [{"name": "main", "image": "example.org/shell"}]},
@@ -401,11 +427,12 @@ async fn a_foreign_pod_on_the_claim_holds_the_volume() {
         .await
         .unwrap();
     until_demoted(&site).await;
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_is_still_attached_is_not_turned() {
-    let site = site("1s").await;
+    let site = site(impatient()).await;
     let attachment = json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "data-on-node-0"},
         "spec": {"attacher": "example.org", "nodeName": "node-0", "source": {"persistentVolumeName": "shop-data"}},
@@ -435,12 +462,13 @@ async fn a_volume_that_is_still_attached_is_not_turned() {
         .await
         .expect(0);
     until_demoted(&site).await;
+    give_back(site).await;
 }
 
 /// Its own controller waits for the lowest of them before it takes the highest down, and would for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordered_set_of_pods_that_are_not_ready_comes_down() {
-    let mut site = site("60s").await;
+    let site = site(patient()).await;
     let set = fixtures::stateful_set(NAMESPACE, "db", 3);
     site.apply_as_flux(&set).await.unwrap();
     let sets: Api<StatefulSet> = Api::namespaced(site.client(), NAMESPACE);
@@ -454,7 +482,7 @@ async fn an_ordered_set_of_pods_that_are_not_ready_comes_down() {
     })
     .await;
     // Nobody makes them ready again.
-    site.kwok.as_mut().unwrap().signal(Signal::SIGSTOP);
+    site.freeze_kubelets();
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
     let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
     for i in 0..3 {
@@ -490,4 +518,5 @@ async fn an_ordered_set_of_pods_that_are_not_ready_comes_down() {
         pods.delete(highest, &now).await.unwrap();
     }
     until_demoted(&site).await;
+    give_back(site).await;
 }

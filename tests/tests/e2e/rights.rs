@@ -212,7 +212,7 @@ async fn replicas_come_and_go(site: &mut Site) {
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
-    let mut second = site.second_controller().await.unwrap();
+    let second = site.second_controller().await.unwrap();
     site.controller.terminate(PATIENCE).unwrap();
     site.failover_as(OPERATOR, DEMOTE).await.expect(0);
     second.terminate(PATIENCE).unwrap();
@@ -384,7 +384,7 @@ async fn granted(client: Client) -> BTreeSet<Grant> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_webhook_can_write_nothing_but_its_lease() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     let kubeconfig = identity::service_account(
         &site.plane,
         names::SYSTEM_NAMESPACE,

@@ -120,7 +120,7 @@ async fn held_at_the_guards(site: &Site, expected: &[(GuardId, &str)]) -> Vec<Bl
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_policy_would_refuse_holds_either_change_before_anything_moves() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for name in ["web", "api"] {
         site.apply_as_flux(&fixtures::deployment("shop", name, 2))
@@ -170,11 +170,12 @@ async fn what_another_policy_would_refuse_holds_either_change_before_anything_mo
     site.failover(PROMOTE).await.expect(3);
     allow(&site, "max-replicas", "web").await;
     site.failover(PROMOTE).await.expect(0);
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_without_room_holds_a_demotion_and_is_never_the_reason_for_a_422() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let full = |name: &str, room: usize| {
         let mut full = fixtures::deployment("shop", name, 2);
@@ -207,6 +208,7 @@ async fn a_record_without_room_holds_a_demotion_and_is_never_the_reason_for_a_42
         other => panic!("{other:?}"),
     }
     site.apply_as_flux(&full("web", 100)).await.unwrap();
+    site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +231,7 @@ async fn the_limit_of_annotations_is_that_of_the_api_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_write_is_told_what_could_not_be_asked() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.apply_as_flux(&fixtures::deployment("shop", "web", 2))
         .await
@@ -254,6 +256,14 @@ async fn who_may_not_write_is_told_what_could_not_be_asked() {
         "changes of deployments.apps in namespace shop"
     );
     assert_eq!(refused(&plan["guards"]), []);
+    let delete = [
+        "delete",
+        "clusterrolebinding",
+        "failover-viewer",
+        "failover-rules-viewer",
+    ];
+    site.kubectl(&delete).await.expect(0);
+    site.clear(&["shop"]).await;
 }
 
 /// `FAILOVER_TEST_LONG=1 cargo test -p failover-tests --test e2e -- --nocapture write_refused::asking` prints the figures for
@@ -264,7 +274,7 @@ async fn asking_about_every_change_takes_seconds() {
         Some(long) if !long.is_empty() => 1000,
         _ => 50,
     };
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let deployments: Vec<Value> = (0..objects)
         .map(|i| fixtures::deployment("shop", &format!("web-{i}"), 1))
@@ -283,4 +293,5 @@ async fn asking_about_every_change_takes_seconds() {
             "{direction} of {objects} objects: plan in {planned:.1?}, {guards:?} by the controller"
         );
     }
+    site.clear(&["shop"]).await;
 }

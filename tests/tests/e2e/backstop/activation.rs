@@ -5,10 +5,11 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use testbed::site::shared::Lease;
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
 
-use super::{PATIENCE, activation, everything, forbidden, name_of, on_its_own, rule_of};
+use super::{PATIENCE, activation, everything, forbidden, give_back, name_of, on_its_own, rule_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
@@ -76,11 +77,12 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
             .await
             .unwrap();
     }
+    give_back(site).await;
 }
 
 /// A secondary on which nothing of ours runs, and nothing has been swept: its Deployment still has three replicas.
-async fn not_swept() -> (Site, Value) {
-    let mut site = Site::start(Options::default()).await.unwrap();
+async fn not_swept() -> (Lease, Value) {
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.controller.terminate(PATIENCE).unwrap();
     site.webhook.terminate(PATIENCE).unwrap();
@@ -121,6 +123,7 @@ async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
     api.patch("web", &ours, &Patch::Merge(&passive))
         .await
         .unwrap();
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,11 +148,12 @@ async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
     forbidden(scale(3).await, &["deployments/web"]);
     scale(0).await.unwrap();
     forbidden(scale(1).await, &["deployments/web"]);
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
-    let mut site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.controller.terminate(PATIENCE).unwrap();
     site.webhook.terminate(PATIENCE).unwrap();
     let namespace = json!({
@@ -215,12 +219,13 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
             .await,
         &["statefulsets/db"],
     );
+    give_back(site).await;
 }
 
 /// Type checking looks at the kinds that a policy names in so many words, so each is checked as if it named its version.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_expression_is_wrong_about_its_kind() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(site.client());
     for rule in RuleSet::built_in().iter() {
         let mut policy = backstop::policy(rule);
@@ -263,5 +268,13 @@ async fn no_expression_is_wrong_about_its_kind() {
             .and_then(|s| s.type_checking)
             .and_then(|t| t.expression_warnings);
         assert_eq!(warnings, None, "{:?}", policy.metadata.name);
+    }
+    let checked = RuleSet::built_in();
+    for rule in checked.iter() {
+        let name = format!("checked.{}", backstop::name(rule));
+        policies
+            .delete(&name, &DeleteParams::default())
+            .await
+            .unwrap();
     }
 }

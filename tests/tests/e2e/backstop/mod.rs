@@ -9,13 +9,14 @@ use std::time::Duration;
 use failover_core::RuleSet;
 use serde_json::{Value, json};
 use testbed::fixtures;
+use testbed::site::shared::Lease;
 use testbed::site::{DEMOTE, Options, Site};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A secondary site with one of everything, already passive, on which nothing of ours runs any more.
-async fn on_its_own() -> Site {
-    let mut site = Site::start(Options::default()).await.unwrap();
+async fn on_its_own() -> Lease {
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for manifest in everything() {
         site.apply_as_flux(&manifest).await.unwrap();
@@ -29,6 +30,14 @@ async fn on_its_own() -> Site {
     site.controller.terminate(PATIENCE).unwrap();
     site.webhook.terminate(PATIENCE).unwrap();
     site
+}
+
+/// Starts what was stopped, and leaves the site as it was found.
+async fn give_back(site: Lease) {
+    site.controller.restart().unwrap();
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+    site.clear(&["shop"]).await;
 }
 
 fn everything() -> Vec<Value> {

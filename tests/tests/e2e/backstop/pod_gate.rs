@@ -4,7 +4,7 @@ use kube::api::{DynamicObject, PostParams};
 use serde_json::json;
 use testbed::eventually;
 
-use super::{forbidden, on_its_own};
+use super::{forbidden, give_back, on_its_own};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pod_gate_lets_no_pod_in_but_those_of_what_is_exempt() {
@@ -65,4 +65,5 @@ async fn the_pod_gate_lets_no_pod_in_but_those_of_what_is_exempt() {
     forbidden(create(Some(("StatefulSet", "db2"))).await, &says);
     create(Some(("ReplicaSet", "web-5d4f"))).await.unwrap();
     create(Some(("StatefulSet", "db"))).await.unwrap();
+    give_back(site).await;
 }

@@ -6,13 +6,14 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rstest::rstest;
 use serde_json::{Value, json};
+use testbed::site::shared::Lease;
 use testbed::site::{Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
-use super::{forbidden, on_its_own};
+use super::{forbidden, give_back, on_its_own};
 
 /// What the custom verb is for. `alice` is an operator, `bob` may edit Namespaces and no more.
-async fn with_people() -> Site {
+async fn with_people() -> Lease {
     let site = on_its_own().await;
     for arguments in [
         [
@@ -57,6 +58,17 @@ async fn with_people() -> Site {
     .await
     .expect(0);
     site
+}
+
+async fn give_back_with_people(site: Lease) {
+    let delete = [
+        "delete",
+        "clusterrolebinding/alice",
+        "clusterrolebinding/bob",
+        "clusterrole/namespaces",
+    ];
+    site.kubectl(&delete).await.expect(0);
+    give_back(site).await;
 }
 
 async fn as_user(site: &Site, user: &str) -> kube::Client {
@@ -175,6 +187,9 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         .patch("blog", &dry, &Patch::Merge(&enrolment))
         .await
         .unwrap();
+    let delete = ["delete", "namespace", "blog"];
+    site.kubectl(&delete).await.expect(0);
+    give_back_with_people(site).await;
 }
 
 #[rstest]
@@ -215,6 +230,7 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
         )
         .await
         .unwrap();
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +239,7 @@ async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
         role: "secondary",
         ..Options::default()
     };
-    let mut site = Site::start(options).await.unwrap();
+    let site = Site::start(options).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.kubectl(&["delete", "namespace", "shop"])
         .await
@@ -369,4 +385,5 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
     crds.delete("virtualservices.networking.istio.io", &delete)
         .await
         .unwrap();
+    give_back_with_people(site).await;
 }

@@ -140,7 +140,7 @@ async fn a_leader_that_is_frozen_past_its_lease_puts_nothing_out_of_order() {
     bed.freeze_pods();
     bed.ordered(DEMOTE).await;
     bed.until_at(StepName::PodsGone).await;
-    let mut second = bed.site.second_controller().await.unwrap();
+    let second = bed.site.second_controller().await.unwrap();
     bed.site.controller.signal(Signal::SIGSTOP);
     bed.thaw_pods();
     bed.until_done(Role::Secondary).await;

@@ -104,7 +104,7 @@ fn assert_all_as_they_were(objects: &[DynamicObject], uids: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_killed_in_the_middle_of_a_sweep_loses_nothing_either_way() {
-    let mut site = slow_site().await;
+    let site = slow_site().await;
     let before = applications(&site).await;
     // What the sweeper writes itself is all there is.
     site.webhook.kill();
@@ -139,7 +139,7 @@ async fn a_leader_that_wakes_up_late_turns_nothing_back(
     #[case] then: &[&str],
     #[case] ends_as: Role,
 ) {
-    let mut site = slow_site().await;
+    let site = slow_site().await;
     let before = applications(&site).await;
     let assert_held = async |site: &Site, role: Role| {
         let now = applications(site).await;
@@ -148,7 +148,7 @@ async fn a_leader_that_wakes_up_late_turns_nothing_back(
             Role::Secondary => assert_all_passive_with_their_record(&now),
         }
     };
-    let mut second = site.second_controller().await.unwrap();
+    let second = site.second_controller().await.unwrap();
     // A webhook would put right much of what is written under a wrong role.
     site.webhook.kill();
     if ends_as == Role::Secondary {

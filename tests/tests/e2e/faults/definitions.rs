@@ -124,7 +124,7 @@ async fn installed_again(bed: &Bed) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they_come() {
-    let mut site = Site::start(Options {
+    let site = Site::start(Options {
         foreign_kinds: false,
         controller: QUICK.map(str::to_owned).to_vec(),
         ..Options::default()

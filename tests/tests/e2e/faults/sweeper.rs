@@ -121,7 +121,7 @@ async fn a_busy_api_server_makes_a_sweep_slower_and_stops_none_of_it() {
 /// there is, and is overtaken again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_other_writers_overtake_gets_done_and_overwrites_nothing_of_theirs() {
-    let mut site = applications().await;
+    let site = applications().await;
     site.webhook.kill();
     let stop = CancellationToken::new();
     let mut writers = JoinSet::new();

@@ -18,7 +18,7 @@ use super::{Bed, work};
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[case] role: Role) {
-    let mut bed = Bed::start(role).await;
+    let bed = Bed::start(role).await;
     bed.site.webhook.kill();
     bed.holds("dead").await;
     bed.site.webhook.restart().unwrap();
@@ -68,7 +68,7 @@ async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[cas
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_answers_nonsense_stops_no_work_and_opens_no_standby(#[case] role: Role) {
-    let mut bed = Bed::start(role).await;
+    let bed = Bed::start(role).await;
     bed.site.webhook.kill();
     for (says, fault) in [
         (Says::Noise, "noise"),

@@ -28,7 +28,7 @@ async fn flux_with_force_deletes_nothing_while_only_the_backstop_is_left_to_refu
         fixtures::cron_job(NAMESPACE, "report"),
         fixtures::volume_replication(NAMESPACE, "data"),
     ];
-    let mut fed = forced(&manifests).await;
+    let fed = forced(&manifests).await;
     let watched = Watched::new(&fed.site, &manifests).await;
     let uids = watched.uids().await;
     fed.site.failover(DEMOTE).await.expect(0);

@@ -87,7 +87,7 @@ async fn until(site: &Site, name: &str, reason: &str) -> RoleRule {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
-    let mut site = primary().await;
+    let site = primary().await;
     serve_widgets(&site).await;
     site.failover(DEMOTE).await.expect(0);
     site.apply_as_flux(&widget(3)).await.unwrap();

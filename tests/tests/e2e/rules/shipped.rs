@@ -168,7 +168,7 @@ const SHIPPED: [&str; 12] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() {
-    let mut site = primary().await;
+    let site = primary().await;
     crds::apply_of_shipped_rules(&site.plane).await.unwrap();
     let mut live = Vec::new();
     for (manifest, ..) in of_shipped_kinds() {

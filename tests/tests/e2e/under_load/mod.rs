@@ -41,7 +41,7 @@ fn a_rolling_restart_loses_no_write() {
 #[test]
 fn a_replica_that_is_killed_lets_no_write_through_and_hardly_any_has_to_be_tried_again() {
     under_load(|| async {
-        let mut bed = Bed::start().await;
+        let bed = Bed::start().await;
         let load = bed.load();
         sleep(A_WHILE).await;
         bed.second.kill();

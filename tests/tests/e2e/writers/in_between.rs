@@ -16,7 +16,7 @@ use super::{DEMOTE, PROMOTE, assert_promoted, until_active};
 /// The label is written, the sweep has not begun, and the autoscaler wants more: what the objects had must not be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_autoscaler_that_is_faster_than_the_sweep_makes_nobody_forget_the_count() {
-    let mut site = Site::start(Options::default()).await.unwrap();
+    let site = Site::start(Options::default()).await.unwrap();
     drop(Row::found(&site, Writer::Autoscaler).await);
     let observer = Observer::start(site.client()).await;
 

@@ -133,7 +133,7 @@ async fn nobody_makes_anything_active_on_a_secondary_or_passive_on_a_primary() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_webhook_dead_they_are_refused_and_nothing_is_lost() {
-    let mut site = Site::start(Options::default()).await.unwrap();
+    let site = Site::start(Options::default()).await.unwrap();
     drop(found(&site).await);
     site.webhook.kill();
     let rows = Writer::ALL.map(|writer| Row::founded(&site, writer));

@@ -1,4 +1,4 @@
-//! What a site tells of itself.
+//! What a site reports about itself.
 
 use failover_core::{api, names};
 use k8s_openapi::api::core::v1::Namespace;
