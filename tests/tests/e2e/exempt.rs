@@ -155,7 +155,7 @@ async fn an_operators_exemption_counts_at_once_and_outlives_flux() {
 /// As Helm has it by default: a hook Job is deleted before it is created again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_stays_exempt_if_it_comes_back_with_its_label() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.failover(DEMOTE).await.expect(0);
     site.enrolled_namespace("shop").await;
     let (web, hook) = (web(3), fixtures::job("shop", "hook"));
@@ -211,6 +211,7 @@ async fn what_is_deleted_stays_exempt_if_it_comes_back_with_its_label() {
     let scale = ["scale", "-n=shop", "deployment/web", "--replicas=3"];
     site.kubectl(&scale).await.expect(0);
     assert_eq!(replicas(&site).await, json!(0));
+    site.clear(&["shop"]).await;
 }
 
 /// Whether the webhook runs or not.

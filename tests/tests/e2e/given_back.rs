@@ -20,7 +20,7 @@ async fn apply(site: &Site, replicas: i64) -> kube::Result<DynamicObject> {
 /// The webhook is dead at the demotion, and then once dead and once alive at the promotion.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_promotion_the_controller_is_in_nobodys_way() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace(NAMESPACE).await;
     apply(&site, 2).await.unwrap();
     for (comes_back, replicas) in [(true, 3), (false, 4)] {
@@ -44,6 +44,7 @@ async fn after_a_promotion_the_controller_is_in_nobodys_way() {
             site.until_ready().await;
         }
     }
+    site.clear(&[NAMESPACE]).await;
 }
 
 fn of_standby(name: &str, record: Option<&str>) -> DynamicObject {

@@ -58,7 +58,7 @@ async fn the_shipped_manifests_are_taken_by_a_real_api_server_and_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn installing_again_changes_neither_the_site_nor_its_certificates() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     let before = site
         .kubectl(&["get", "site", "cluster", "-o", "jsonpath={.spec}"])
         .await

@@ -70,7 +70,7 @@ async fn is_brought_back_by_git(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let live = namespaces(&site).get("shop").await.unwrap().metadata.labels;
 
@@ -157,12 +157,16 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
     );
     let mark = &released.annotations.unwrap()["failover.dev/unenrolled"];
     assert!(mark.ends_with(" admin"), "{mark}");
+    site.controller.restart().unwrap();
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+    site.clear(&["shop"]).await;
 }
 
 /// `kubectl create ns` and Helm's `--create-namespace` go by AlreadyExists.
 #[tokio::test(flavor = "multi_thread")]
 async fn creating_an_enrolled_namespace_again_is_answered_as_everywhere_else() {
-    let site = Site::start(Options::default()).await.unwrap();
+    let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for role in ["primary", "secondary"] {
         if role == "secondary" {
@@ -223,6 +227,9 @@ async fn creating_an_enrolled_namespace_again_is_answered_as_everywhere_else() {
     site.webhook.terminate(Duration::from_secs(30)).unwrap();
     assert_eq!(code(create(&site, json!({"name": "shop"})).await), 403);
     assert_eq!(code(create(&site, json!({"name": "free"})).await), 200);
+    site.webhook.restart().unwrap();
+    site.until_ready().await;
+    site.clear(&["shop", "primary", "secondary", "free"]).await;
 }
 
 async fn create(site: &Site, metadata: Value) -> kube::Result<Namespace> {

@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::eventually;
+use testbed::site::shared::Lease;
 use testbed::site::{DEMOTE, Options, Output, PROMOTE, Site, assert_names, guards};
 
 use widget::{
@@ -20,6 +21,25 @@ async fn primary() -> Site {
     let site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site
+}
+
+/// The same with a kind of our own, for the family to share.
+async fn primary_with_widgets() -> Lease {
+    let site = Site::shared(Options::default()).await.unwrap();
+    site.enrolled_namespace("shop").await;
+    serve_widgets(&site).await;
+    site
+}
+
+/// Leaves the site as it was found.
+async fn give_back(site: Lease) {
+    site.clear(&["shop"]).await;
+    if rule(&site, "widgets").await.is_some() {
+        let delete = ["rule", "delete", "widgets", "--yes"];
+        site.failover(&delete).await.expect(0);
+    }
+    let delete = ["delete", "crd", "widgets.example.com"];
+    site.kubectl(&delete).await.expect(0);
 }
 
 fn metadata(name: &str) -> Value {
@@ -87,8 +107,7 @@ async fn until(site: &Site, name: &str, reason: &str) -> RoleRule {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
-    let site = primary().await;
-    serve_widgets(&site).await;
+    let site = primary_with_widgets().await;
     site.failover(DEMOTE).await.expect(0);
     site.apply_as_flux(&widget(3)).await.unwrap();
 
@@ -141,12 +160,12 @@ async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
     site.until_ready().await;
     site.failover(PROMOTE).await.expect(0);
     assert_eq!(size(&stored(&site, &widget(3)).await), json!(3));
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_the_promotion() {
-    let site = primary().await;
-    serve_widgets(&site).await;
+    let site = primary_with_widgets().await;
     site.apply_as_flux(&widget(3)).await.unwrap();
     apply_file(&site, &widget_rule("widgets", &[count()]))
         .await
@@ -235,6 +254,13 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
             .await
             .contains(names::ROLE_RULES_WEBHOOK_NAME)
     );
+    let delete = [
+        "delete",
+        "clusterrole/rule-editor",
+        "clusterrolebinding/alice-edits",
+    ];
+    site.kubectl(&delete).await.expect(0);
+    give_back(site).await;
 }
 
 /// Not without the right to enforce.
@@ -288,8 +314,7 @@ async fn webhook(site: &Site) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
-    let site = primary().await;
-    serve_widgets(&site).await;
+    let site = primary_with_widgets().await;
     // From Git, so that nobody has made anything for it.
     site.apply_as_flux(&widget_rule("widgets", &[count()]))
         .await
@@ -336,6 +361,7 @@ async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
         .await
         .expect(0);
     until(&site, "widgets", "Accepted").await;
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
