@@ -94,9 +94,14 @@ pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     let left = left(status, presence);
     let deleted = deleted(observation, status, presence);
     // One that comes back is taken over anew: what it was doing meanwhile nobody knows.
-    // A primary remembers the deleted ones in their own list.
-    let is_primary = status.layers.uniform() == Some(Role::Primary);
-    let is_gone = |name: &str| is_primary && presence(name) == Presence::Absent;
+    // Deleted ones are in their own list only, unless a demotion or a promotion is under way: one that is created again in the
+    // middle of it goes on with the others.
+    let is_moving = match status.layers.uniform() {
+        Some(Role::Primary) => false,
+        Some(Role::Secondary) => status.transition.is_some(),
+        None => true,
+    };
+    let is_gone = |name: &str| !is_moving && presence(name) == Presence::Absent;
     let leaves = |name: &String| left.contains(name) || is_gone(name);
     status.namespaces.retain(|name| !leaves(name));
     if is_paused(observation.site, observation.now) {

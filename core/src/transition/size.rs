@@ -2,12 +2,12 @@
 //!
 //! Texts come from elsewhere (a reason, the answer of somebody's webhook) and lists have as many items as somebody names, so both are
 //! cut by their size as it is written, in bytes, and what is cut is counted in their place. What is acted on is never cut: the
-//! names of enrolled namespaces, and what a transition under way overrides and lets run.
+//! names of namespaces, and what a transition under way overrides and lets run.
 
 use crate::api::{Blocked, HistoryEntry};
 
-/// The most that all but the names of enrolled namespaces may take. Those take 66 bytes each at most: 10,000 of them and this
-/// are less than 1.2 MiB.
+/// The most that all but the names of namespaces may take. A name is in one list, unless a transition is under way, and takes 66
+/// bytes at most: 15,000 names, enrolled or remembered, and this are less than 1.5 MiB.
 pub const JOURNAL_LIMIT: usize = 512 * 1024;
 
 /// The most newcomers that are taken over together; more take turns.

@@ -291,6 +291,16 @@ fn a_name_that_is_forgotten_is_free(#[values(Role::Primary, Role::Secondary)] ro
     assert_eq!(status.namespaces, ["shop"]);
 }
 
+/// A standby never forgets a name, so its status must not hold it twice.
+#[rstest]
+fn a_name_that_was_deleted_is_in_one_list(#[values(Role::Primary, Role::Secondary)] role: Role) {
+    let mut world = settled(role);
+    is_gone(&mut world, "blog");
+    world.settle();
+    assert_eq!(status(&world).namespaces, ["shop"]);
+    assert_eq!(status(&world).deleted, ["blog"]);
+}
+
 #[rstest]
 #[case(Role::Primary, DELETED_REMEMBERED)]
 #[case(Role::Secondary, DELETED_REMEMBERED + 5)]

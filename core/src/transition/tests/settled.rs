@@ -100,27 +100,52 @@ fn a_settled_site_is_left_alone_but_for_the_periodic_sweep() {
 }
 
 #[test]
-fn what_is_deleted_on_a_secondary_stays_registered_until_promotion_or_release() {
+fn what_is_deleted_on_a_secondary_is_remembered_until_it_is_back_or_released() {
     let mut world = World::new(Role::Secondary, &["blog", "shop"]);
     world.settle();
-    let registered = |world: &World| world.site.status.clone().unwrap().namespaces;
+    let lists = |world: &World| {
+        let status = world.status();
+        (status.namespaces.join(" "), status.deleted.join(" "))
+    };
+    let of = |namespaces: &str, deleted: &str| (namespaces.to_owned(), deleted.to_owned());
     world.namespaces.clear();
     world.settle();
-    assert_eq!(registered(&world), ["blog", "shop"]);
+    assert_eq!(lists(&world), of("", "blog shop"));
 
     // One comes back and is swept; the other, too, and an operator releases it.
-    let revision = world.site.status.clone().unwrap().revision;
+    let revision = world.status().revision;
     world.enrol("shop");
     world.outside = vec!["blog".into()];
     world.unenrolled = vec!["blog".into()];
     world.settle();
-    assert_eq!(registered(&world), ["shop"]);
+    assert_eq!(lists(&world), of("shop", ""));
     assert!(world.sweep.as_ref().unwrap().revision > revision);
 
     world.namespaces.clear();
     world.order(Role::Primary, "r1", &["peer-unknown"]);
     world.settle();
-    assert_eq!(registered(&world), [""; 0]);
+    assert_eq!(lists(&world), of("", "shop"));
+}
+
+/// With those that are still there it goes on, as the transition's own.
+#[test]
+fn what_is_deleted_in_the_middle_of_a_demotion_and_comes_back_goes_on_with_it() {
+    let mut world = World::new(Role::Primary, &["blog", "shop"]);
+    world.settle();
+    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.order(Role::Secondary, "r1", &[]);
+    world.settle();
+    let blog = world.namespaces.remove(0);
+    world.settle();
+    assert_eq!(world.status().namespaces, ["blog", "shop"]);
+    world.namespaces.insert(0, blog);
+    world.in_the_way.clear();
+    world.now += CHECK_AGAIN.1;
+    world.settle();
+    let history = &world.status().history;
+    assert_eq!(history[0].id, "r1");
+    assert_eq!(history[0].namespaces, [""; 0], "nobody was taken over");
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 2]);
 }
 
 #[test]
