@@ -1,4 +1,4 @@
-//! The sweep against an API server of a few lines: who writes what, and when it is given up.
+//! The sweep against a fake API server: who writes what, and when the sweep gives up.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -63,7 +63,7 @@ fn blocked(swept: &Swept) -> (&str, &str) {
 }
 
 #[tokio::test]
-async fn the_webhook_does_it_when_an_object_is_admitted_anew() {
+async fn the_webhook_corrects_an_object_that_is_readmitted() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
     let swept = sweep(&api, &namespaces).await.unwrap();
@@ -86,7 +86,7 @@ async fn the_webhook_does_it_when_an_object_is_admitted_anew() {
 }
 
 #[tokio::test]
-async fn with_the_webhook_dead_the_same_rewrite_is_written_on_the_version_it_was_made_for() {
+async fn with_the_webhook_dead_the_controller_writes_the_same_rewrite_on_the_judged_version() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.set_webhook_alive(false);
     api.put(WEB, deployment(3));
@@ -102,7 +102,7 @@ async fn with_the_webhook_dead_the_same_rewrite_is_written_on_the_version_it_was
     assert_eq!(
         web["spec"]["template"],
         deployment(3)["spec"]["template"],
-        "what no type knows is kept"
+        "unknown fields are kept"
     );
     let asked = api.take_asked();
     let write = asked
@@ -150,7 +150,7 @@ async fn a_cluster_that_conforms_is_only_read() {
         swept,
         Swept {
             total: 2,
-            held: 2,
+            forced: 2,
             ..Swept::default()
         }
     );
@@ -176,7 +176,7 @@ async fn every_page_is_read_and_every_object_on_it_swept() {
 }
 
 #[tokio::test]
-async fn a_list_whose_token_expires_starts_again_and_in_the_end_is_read_in_one_piece() {
+async fn a_list_whose_token_expires_is_restarted_and_finally_read_without_pages() {
     let (api, namespaces) = cluster(Role::Secondary);
     for i in 0..300 {
         api.put(&format!("{WEB}-{i:03}"), deployment(0));
@@ -197,7 +197,7 @@ async fn a_list_whose_token_expires_starts_again_and_in_the_end_is_read_in_one_p
 }
 
 #[tokio::test]
-async fn a_conflict_is_decided_anew_on_what_is_there_now() {
+async fn a_conflict_is_decided_again_on_the_current_object() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.set_webhook_alive(false);
     api.put(WEB, deployment(3));
@@ -217,12 +217,12 @@ async fn a_conflict_is_decided_anew_on_what_is_there_now() {
     assert_eq!(
         api.get(WEB)["metadata"]["annotations"][RECORD],
         "{\"/spec/replicas\":5}",
-        "what was asked for last"
+        "the last requested value"
     );
 }
 
 #[tokio::test]
-async fn an_object_that_never_holds_still_is_given_up_and_named() {
+async fn an_object_that_keeps_changing_is_given_up_and_named() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.set_webhook_alive(false);
     api.put(WEB, deployment(3));
@@ -234,13 +234,13 @@ async fn an_object_that_never_holds_still_is_given_up_and_named() {
     assert!(why.contains("write conflicts in 5 attempts"), "{why}");
 }
 
-/// A replica that still takes the site for primary sees a passive value and a record that the stored object does not have,
-/// and drops the record: what is forced must not be lost that way.
+/// A replica that still assumes a primary site sees a passive value and a record that the stored object does not have,
+/// and drops the record: the original values must not be lost that way.
 #[rstest]
 #[case::it_catches_up(2)]
 #[case::it_takes_its_time(5)]
 #[tokio::test(start_paused = true)]
-async fn a_webhook_that_lags_behind_cannot_make_the_sweep_lose_an_original(#[case] decisions: u32) {
+async fn a_stale_webhook_cannot_make_the_sweep_lose_an_original_value(#[case] decisions: u32) {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
     api.set_webhook_lagging(decisions, enrolled_as(Role::Primary));
@@ -254,12 +254,12 @@ async fn a_webhook_that_lags_behind_cannot_make_the_sweep_lose_an_original(#[cas
     );
 }
 
-/// Worse: the backstop refuses to give originals back on a standby, for as long as no webhook makes them passive.
+/// Worse: the backstop refuses to restore original values on a standby, for as long as no webhook makes them passive.
 #[rstest]
 #[case::it_lags_on(8, false)]
 #[case::it_dies(2, true)]
 #[tokio::test(start_paused = true)]
-async fn an_original_that_may_not_be_given_back_is_recorded_in_the_end(
+async fn an_original_value_that_may_not_be_restored_is_recorded_in_the_end(
     #[case] decisions: u32,
     #[case] dies: bool,
 ) {
@@ -281,7 +281,7 @@ async fn an_original_that_may_not_be_given_back_is_recorded_in_the_end(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_asks_for_patience_gets_it() {
+async fn retry_after_is_honoured() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
     let busy = AtomicU32::new(0);
@@ -303,7 +303,7 @@ async fn a_server_that_asks_for_patience_gets_it() {
 #[case(403, "admission webhook \"x\" denied the request", "policy refuses")]
 #[case(422, "spec.selector: field is immutable", "correct it")]
 #[tokio::test]
-async fn a_refusal_is_this_objects_own_and_comes_with_what_to_do(
+async fn a_refusal_concerns_one_object_and_comes_with_a_hint(
     #[case] code: u16,
     #[case] message: &'static str,
     #[case] hint: &str,
@@ -332,7 +332,7 @@ async fn a_refusal_is_this_objects_own_and_comes_with_what_to_do(
 }
 
 #[tokio::test]
-async fn a_kind_that_may_not_be_listed_is_not_taken_for_conforming() {
+async fn a_kind_that_may_not_be_listed_does_not_count_as_conforming() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(0));
     api.set_fault(|asked, _| {
@@ -352,7 +352,7 @@ async fn a_kind_that_may_not_be_listed_is_not_taken_for_conforming() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_meanwhile_needs_nothing() {
+async fn an_object_deleted_meanwhile_needs_nothing() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
     api.set_fault(|asked, objects| {
@@ -365,7 +365,7 @@ async fn what_is_deleted_meanwhile_needs_nothing() {
 }
 
 #[tokio::test]
-async fn somebody_who_writes_against_the_sweep_is_reported_and_does_not_keep_it_for_ever() {
+async fn a_competing_writer_is_reported_and_does_not_keep_the_sweep_running() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.set_webhook_alive(false);
     api.put(WEB, deployment(3));
@@ -382,7 +382,7 @@ async fn somebody_who_writes_against_the_sweep_is_reported_and_does_not_keep_it_
 }
 
 #[tokio::test]
-async fn an_object_that_no_rewrite_can_bring_into_line_is_named_and_never_written() {
+async fn an_object_that_no_rewrite_can_correct_is_named_and_never_written() {
     let (api, namespaces) = cluster(Role::Secondary);
     let mut odd = deployment(3);
     odd["spec"]["replicas"] = json!("three");
@@ -394,7 +394,7 @@ async fn an_object_that_no_rewrite_can_bring_into_line_is_named_and_never_writte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_away_ends_the_sweep_at_once_and_not_object_by_object() {
+async fn an_unavailable_api_server_ends_the_sweep_at_once() {
     let (api, namespaces) = cluster(Role::Secondary);
     for i in 0..40 {
         api.put(&format!("{WEB}-{i:02}"), deployment(2));
@@ -416,7 +416,7 @@ async fn a_server_that_is_away_ends_the_sweep_at_once_and_not_object_by_object()
 }
 
 #[tokio::test]
-async fn a_server_whose_discovery_says_nothing_is_not_a_cluster_that_conforms() {
+async fn an_empty_discovery_does_not_count_as_conforming() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
     api.set_fault(|asked, _| {
@@ -430,7 +430,7 @@ async fn a_server_whose_discovery_says_nothing_is_not_a_cluster_that_conforms() 
 }
 
 #[tokio::test]
-async fn progress_counts_what_is_done_of_what_there_is() {
+async fn progress_counts_done_and_total_objects() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
     api.put(&format!("{WEB}-2"), deployment(0));
@@ -443,7 +443,7 @@ async fn progress_counts_what_is_done_of_what_there_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_aggregated_api_that_is_away_holds_its_own_kind_and_no_other() {
+async fn an_unavailable_aggregated_api_blocks_only_its_own_kind() {
     let (api, namespaces) = cluster(Role::Secondary);
     api.put(WEB, deployment(3));
     api.set_fault(|asked, _| match asked.path.as_str() {

@@ -12,7 +12,7 @@ use crate::testing::fake_api::{Asked, Fault, status as answer};
 use crate::testing::harness::{Bed, LAG, SHOP, SITE, WEB, is_ready, lease};
 
 #[tokio::test(start_paused = true)]
-async fn a_new_secondary_is_taken_over_by_a_demotion() {
+async fn a_new_secondary_site_starts_with_a_demotion() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
     let status = bed.until_settled("birth-east").await;
@@ -77,7 +77,7 @@ async fn demotion_and_promotion_complete_with_the_webhook_dead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guard_holds_until_it_is_named_and_nothing_moves_until_then() {
+async fn a_guard_blocks_until_it_is_overridden_and_nothing_moves_until_then() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -111,7 +111,7 @@ async fn a_guard_holds_until_it_is_named_and_nothing_moves_until_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_enforcer_is_waited_for_before_objects_are_swept() {
+async fn a_sweep_waits_for_a_live_webhook_replica() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     let revision = bed.until_settled("birth-east").await.revision;
@@ -129,7 +129,7 @@ async fn a_live_enforcer_is_waited_for_before_objects_are_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_enforcer_that_dies_is_waited_for_no_longer_than_its_lease() {
+async fn a_dead_webhook_replica_is_waited_for_only_until_its_lease_expires() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     let revision = bed.until_settled("birth-east").await.revision;
@@ -145,10 +145,10 @@ async fn an_enforcer_that_dies_is_waited_for_no_longer_than_its_lease() {
     );
 }
 
-/// The controller is killed after its first write, its second, and so on, each time followed by another: wherever it was,
-/// the end is the same.
+/// The controller is killed after its first write, its second, and so on, and another one takes over: the result is
+/// always the same.
 #[tokio::test(start_paused = true)]
-async fn a_walk_goes_on_wherever_its_controller_is_killed() {
+async fn a_transition_continues_wherever_its_controller_is_killed() {
     for kill_after in 1.. {
         let bed = Bed::new("primary").await;
         bed.api.set_webhook_alive(false);
@@ -160,7 +160,7 @@ async fn a_walk_goes_on_wherever_its_controller_is_killed() {
         let writes = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&writes);
         bed.api.set_fault(move |asked, _| {
-            // The dead write nothing.
+            // A killed controller writes nothing.
             let is_write = asked.method != http::Method::GET;
             (is_write && counted.fetch_add(1, Ordering::Relaxed) >= kill_after)
                 .then(|| answer(503, "killed"))
@@ -185,7 +185,7 @@ async fn a_walk_goes_on_wherever_its_controller_is_killed() {
         assert_eq!(
             status.history.len(),
             2,
-            "killed after {kill_after} writes: told once"
+            "killed after {kill_after} writes: recorded once"
         );
         assert_eq!(bed.replicas(), 0);
         assert_eq!(
@@ -195,7 +195,7 @@ async fn a_walk_goes_on_wherever_its_controller_is_killed() {
         if survived {
             assert!(
                 kill_after > 8,
-                "a walk of {kill_after} writes was cut at each"
+                "a transition of {kill_after} writes was cut at each"
             );
             return;
         }
@@ -203,17 +203,17 @@ async fn a_walk_goes_on_wherever_its_controller_is_killed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_decided_on_an_old_version_is_refused_and_decided_anew() {
+async fn a_status_decided_on_a_stale_version_is_refused_and_decided_again() {
     let bed = Bed::new("primary").await;
     let controller = bed.controller();
     bed.until_settled("birth-east").await;
     drop(controller);
     bed.order("down", "secondary", &[]);
     tokio::time::sleep(LAG * 2).await;
-    // The order is taken back just before the controller journals it, and its cache does not know yet.
-    let taken_back = AtomicUsize::new(0);
+    // The request is withdrawn just before the controller journals it, and its cache does not show that yet.
+    let withdrawn = AtomicUsize::new(0);
     bed.api.set_fault(move |asked, objects| {
-        if asked.method == http::Method::PUT && taken_back.fetch_add(1, Ordering::Relaxed) == 0 {
+        if asked.method == http::Method::PUT && withdrawn.fetch_add(1, Ordering::Relaxed) == 0 {
             let site = objects.get_mut(SITE).unwrap();
             site["metadata"]["resourceVersion"] = json!("somebody");
             site["spec"]["role"] = json!("primary");
@@ -227,7 +227,7 @@ async fn a_status_decided_on_an_old_version_is_refused_and_decided_anew() {
         bed.status().transition.is_none() && bed.replicas() == 3,
         "nothing was journalled, so nothing was done"
     );
-    // Now the watch tells.
+    // Now the watch shows it.
     let site = bed.api.get(SITE);
     bed.api.put(SITE, site);
     bed.until("settled", is_ready).await;
@@ -235,7 +235,7 @@ async fn a_status_decided_on_an_old_version_is_refused_and_decided_anew() {
     assert!(bed.shop_labels().contains("failover.dev/workloads=primary"));
 }
 
-/// Whether a sweep is under way that has seen so many objects.
+/// Whether a sweep is running that has seen this many objects.
 fn sweeps(transition: &Transition, total: i64) -> bool {
     transition.steps.iter().any(|step| {
         step.state == StepState::Running
@@ -245,12 +245,12 @@ fn sweeps(transition: &Transition, total: i64) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_site_that_is_out_of_date_says_is_not_written_onto_namespaces() {
+async fn a_stale_site_is_not_written_to_namespaces() {
     let bed = Bed::new("primary").await;
     let before = bed.controller();
     bed.until_settled("birth-east").await;
     drop(before);
-    // Another leader has gone on. Of what it wrote, the labels have come through, the journal has not.
+    // Another leader has continued. Of its writes this cache has the labels, but not the journal.
     bed.api.set_fault(|_, objects| {
         objects.get_mut(SITE).unwrap()["metadata"]["resourceVersion"] = json!("1000000");
         None::<Fault>
@@ -261,25 +261,25 @@ async fn what_a_site_that_is_out_of_date_says_is_not_written_onto_namespaces() {
     tokio::time::sleep(LAG * 2).await;
     let _controller = bed.controller();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let turned = "failover.dev/workloads=secondary";
-    assert!(bed.shop_labels().contains(turned), "it is not turned back");
+    let secondary = "failover.dev/workloads=secondary";
+    assert!(bed.shop_labels().contains(secondary), "it is not reverted");
 
     bed.api.clear_fault();
     bed.api.put(SITE, bed.api.get(SITE));
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(
-        !bed.shop_labels().contains(turned),
-        "by the newest Site it is"
+        !bed.shop_labels().contains(secondary),
+        "with the newest Site it is"
     );
 }
 
-/// A guard's question, which stores nothing.
+/// A guard's dry run, which stores nothing.
 fn is_preview(asked: &Asked) -> bool {
     asked.query.contains("fieldManager=failover-preview")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_order_stops_a_sweep_under_way() {
+async fn a_newer_request_stops_a_running_sweep() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -311,7 +311,7 @@ async fn a_newer_order_stops_a_sweep_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_sweep_shows_its_progress_and_writes_it_only_when_there_is_some() {
+async fn a_long_sweep_reports_progress_only_when_there_is_some() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -340,11 +340,11 @@ async fn a_long_sweep_shows_its_progress_and_writes_it_only_when_there_is_some()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_fails_is_made_again_ever_later() {
+async fn a_failing_sweep_is_retried_with_backoff() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
-    // The guards ask, too, before anything moves.
+    // The guards need discovery, too, before anything moves.
     bed.api.set_fault(|asked, objects| {
         let moves = objects[SHOP]["metadata"]["labels"]["failover.dev/traffic"] == "secondary";
         (asked.path == "/apis" && moves).then(|| answer(503, "down"))
@@ -363,19 +363,19 @@ async fn a_sweep_that_fails_is_made_again_ever_later() {
         .filter(|a| a.path == "/apis")
         .count();
     assert!((5..=20).contains(&sweeps), "{sweeps} in a minute");
-    let held = bed
-        .until("held", |status| status.phase == Some(Phase::Stalled))
+    let stalled = bed
+        .until("stalled", |status| status.phase == Some(Phase::Stalled))
         .await;
-    let steps = held.transition.unwrap().steps;
-    let held = steps.iter().flat_map(|step| &step.blocked);
-    assert!(held.map(|b| &b.guard).eq(["not-verified"]), "{steps:#?}");
+    let steps = stalled.transition.unwrap().steps;
+    let stalled = steps.iter().flat_map(|step| &step.blocked);
+    assert!(stalled.map(|b| &b.guard).eq(["not-verified"]), "{steps:#?}");
     bed.api.clear_fault();
     bed.until_settled("down").await;
     assert_eq!(bed.replicas(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_goes_on_by_itself_when_the_api_server_comes_back() {
+async fn the_loop_continues_when_the_api_server_comes_back() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -400,7 +400,7 @@ async fn it_goes_on_by_itself_when_the_api_server_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_slips_in_while_settled_is_corrected_and_told() {
+async fn drift_of_a_settled_site_is_corrected_and_reported() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -409,7 +409,7 @@ async fn what_slips_in_while_settled_is_corrected_and_told() {
     let asked = bed.api.take_asked();
     assert!(
         asked.iter().any(|a| a.path.ends_with("/deployments")),
-        "it looks now and then"
+        "it sweeps periodically"
     );
     assert!(
         asked.iter().all(|a| a.method == http::Method::GET),
@@ -419,18 +419,18 @@ async fn what_slips_in_while_settled_is_corrected_and_told() {
         .put(WEB, json!({ "metadata": {}, "spec": { "replicas": 5 } }));
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(bed.replicas(), 0);
-    let told = bed
+    let event = bed
         .api
         .take_asked()
         .into_iter()
         .find(|a| a.path.ends_with("/events"))
         .expect("an event");
     assert_eq!(
-        (told.body["reason"].as_str(), told.body["type"].as_str()),
+        (event.body["reason"].as_str(), event.body["type"].as_str()),
         (Some("SweepCorrected"), Some("Warning"))
     );
     assert!(
-        told.body["note"]
+        event.body["note"]
             .as_str()
             .unwrap()
             .contains("shop/deployments/web")
@@ -438,7 +438,7 @@ async fn what_slips_in_while_settled_is_corrected_and_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn namespaces_come_and_go_while_settled() {
+async fn namespaces_are_enrolled_and_unenrolled_while_settled() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -482,7 +482,7 @@ async fn namespaces_come_and_go_while_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_refuses_its_labels_does_not_keep_the_others_up() {
+async fn a_namespace_that_refuses_its_labels_does_not_block_the_others() {
     let bed = Bed::new("primary").await;
     bed.api.put(
         "/api/v1/namespaces/awkward",
@@ -498,8 +498,8 @@ async fn a_namespace_that_refuses_its_labels_does_not_keep_the_others_up() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(bed.shop_labels().contains("failover.dev/traffic=secondary"));
     let transition = bed.status().transition.unwrap();
-    let held = transition.steps.iter().flat_map(|step| &step.blocked);
-    let named: Vec<_> = held.filter_map(|b| b.object.as_deref()).collect();
+    let stalled = transition.steps.iter().flat_map(|step| &step.blocked);
+    let named: Vec<_> = stalled.filter_map(|b| b.object.as_deref()).collect();
     assert_eq!(named, ["awkward/namespaces/awkward"], "but it is not done");
 }
 
@@ -531,7 +531,7 @@ async fn traffic_does_not_wait_for_a_namespace_that_is_being_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_site_that_cannot_be_read_is_not_carried_out_and_nothing_of_it_is_forgotten() {
+async fn an_unreadable_site_is_not_reconciled_and_not_forgotten() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
