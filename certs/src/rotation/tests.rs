@@ -5,19 +5,19 @@ use crate::authority::{AUTHORITY_LIFETIME, LEAF_LIFETIME, issue_authority, issue
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Secret, webhook configuration, and a controller that may be killed between any two acts; API servers and replicas follow
-/// what is written as late as the decision allows for.
+/// The Secret, the webhook configuration, and a controller that may be killed between any two acts. API servers and
+/// replicas observe writes as late as the decision allows for.
 struct World {
     now: Timestamp,
     names: BTreeSet<Name>,
     stored: Stored,
     published: String,
-    /// Since when the controller has known what is published; one that has just started does not.
+    /// Since when the controller knows the published bundle; a controller that has just started does not.
     known_since: Option<Timestamp>,
-    /// Everything that was ever published and stored as a leaf, and when.
+    /// Every bundle that was published, and every leaf that was stored, with the time.
     bundles: Vec<(Timestamp, String)>,
     leaves: Vec<(Timestamp, Pair)>,
-    /// By how much API servers and replicas are late.
+    /// The delays of API servers and replicas.
     servers: Vec<SignedDuration>,
     replicas: Vec<SignedDuration>,
 }
@@ -84,7 +84,7 @@ impl World {
         self.known_since = Some(self.now);
     }
 
-    /// Acts until there is nothing to do now; says until when.
+    /// Acts until there is nothing to do now. Returns until when.
     fn settle(&mut self) -> Timestamp {
         for _ in 0..10 {
             if let Act::Wait { until } = self.act() {
@@ -94,11 +94,11 @@ impl World {
             }
             self.check();
         }
-        panic!("never comes to rest")
+        panic!("never settles")
     }
 
-    /// The controller lives through this time, and does what is due when it is.
-    fn live(&mut self, duration: SignedDuration) {
+    /// The controller runs for this long and does what is due in time.
+    fn run_for(&mut self, duration: SignedDuration) {
         let end = self.now + duration;
         while self.now < end {
             self.now = self.settle().min(end);
@@ -107,19 +107,20 @@ impl World {
         self.settle();
     }
 
-    /// Lives on until no rotation is under way: one may have come due a moment ago. Says until when there is nothing to do.
-    fn rest(&mut self) -> Timestamp {
+    /// Continues until no rotation is in progress: one may just have become due. Returns until when there is nothing to
+    /// do.
+    fn quiesce(&mut self) -> Timestamp {
         for _ in 0..4 {
             let until = self.settle();
             if self.stored.previous.is_none() && Bundle::parse(&self.published).len() == 1 {
                 return until;
             }
-            self.live(until.duration_since(self.now));
+            self.run_for(until.duration_since(self.now));
         }
         panic!("a rotation does not end")
     }
 
-    /// Every API server trusts every replica.
+    /// Asserts that every API server trusts every replica.
     fn check(&self) {
         for server in &self.servers {
             for replica in &self.replicas {
@@ -138,7 +139,7 @@ impl World {
     }
 
     fn served(&self, late: SignedDuration) -> Option<&Pair> {
-        // Nothing is served to anybody before there is something to trust.
+        // Nothing is served before there is a bundle to trust.
         self.bundles.first()?;
         let leaf = |(at, _): &&(Timestamp, Pair)| *at + late <= self.now;
         Some(&self.leaves.iter().rfind(leaf)?.1)
@@ -152,7 +153,7 @@ impl World {
 }
 
 #[test]
-fn from_nothing_come_authority_bundle_and_leaf_without_waiting() {
+fn an_empty_secret_gets_authority_bundle_and_leaf_without_waiting() {
     let mut world = World::new();
     assert_eq!(
         world.act(),
@@ -187,7 +188,7 @@ fn a_leaf_is_renewed_after_two_thirds_of_its_life_by_the_same_authority() {
 }
 
 #[test]
-fn other_names_get_another_leaf_at_once() {
+fn a_changed_name_gets_a_new_leaf_at_once() {
     let mut world = World::settled();
     let name = Name::Dns("webhook.example.com".into());
     world.names.insert(name.clone());
@@ -200,10 +201,10 @@ fn other_names_get_another_leaf_at_once() {
 }
 
 #[test]
-fn an_authority_is_renewed_in_an_order_that_never_breaks_what_is_served() {
+fn renewing_an_authority_never_breaks_trust_in_what_is_served() {
     let mut world = World::settled();
     let old = world.published.clone();
-    world.live(AUTHORITY_LIFETIME * 2 / 3 - DAY);
+    world.run_for(AUTHORITY_LIFETIME * 2 / 3 - DAY);
     assert_eq!(world.published, old);
     world.now += DAY;
     assert_eq!(
@@ -247,7 +248,7 @@ fn an_authority_is_renewed_in_an_order_that_never_breaks_what_is_served() {
 }
 
 #[test]
-fn a_controller_that_has_just_started_waits_as_if_all_had_just_been_published() {
+fn a_restarted_controller_waits_as_if_the_bundle_was_just_published() {
     let mut world = World::settled();
     world.stored.authority = None;
     world.act();
@@ -263,11 +264,11 @@ fn a_controller_that_has_just_started_waits_as_if_all_had_just_been_published() 
 }
 
 #[test]
-fn what_is_published_by_others_is_kept_for_the_overlap_and_dropped_then() {
+fn a_foreign_bundle_is_kept_for_the_overlap_and_then_dropped() {
     let mut world = World::settled();
-    world.live(DAY);
+    world.run_for(DAY);
     let own = world.published.clone();
-    // Somebody put back an older Secret: replicas go on serving the newer leaf until they have it.
+    // Somebody restored an older Secret: replicas keep serving the newer leaf until they have loaded the older one.
     let newer = issue_authority(world.now).unwrap();
     world.publish(newer.certificate.clone());
     let Act::Publish { bundle } = world.act() else {
@@ -285,7 +286,7 @@ fn what_is_published_by_others_is_kept_for_the_overlap_and_dropped_then() {
 }
 
 #[test]
-fn a_bundle_that_was_wiped_or_overwritten_is_published_again_at_once() {
+fn a_wiped_or_overwritten_bundle_is_published_again_at_once() {
     for published in ["", "garbage", "-----BEGIN CERTIFICATE-----\n!\n"] {
         let mut world = World::settled();
         let before = world.published.clone();
@@ -300,7 +301,7 @@ fn a_bundle_that_was_wiped_or_overwritten_is_published_again_at_once() {
 }
 
 #[test]
-fn an_authority_whose_key_is_lost_still_vouches_for_its_leaf_even_if_it_is_not_published() {
+fn an_authority_whose_key_is_lost_stays_trusted_even_if_it_is_not_published() {
     let mut world = World::settled();
     let old = world.published.clone();
     world.stored.authority.as_mut().unwrap().key = String::new();
@@ -316,7 +317,7 @@ fn an_authority_whose_key_is_lost_still_vouches_for_its_leaf_even_if_it_is_not_p
 }
 
 #[test]
-fn with_the_secret_lost_what_is_published_is_kept_in_the_new_one() {
+fn a_lost_secret_keeps_the_published_authorities() {
     let mut world = World::settled();
     let published = world.published.clone();
     world.stored = Stored::default();
@@ -329,9 +330,9 @@ fn with_the_secret_lost_what_is_published_is_kept_in_the_new_one() {
     );
 }
 
-/// A node whose clock is far off may come to lead: what works for everybody else stays trusted meanwhile.
+/// A node whose clock is far off may become the leader: what works for everybody else must stay trusted meanwhile.
 #[test]
-fn a_wrong_clock_adds_and_takes_nothing_away_while_it_lasts() {
+fn a_wrong_clock_adds_authorities_and_removes_none() {
     for off in [-AUTHORITY_LIFETIME, AUTHORITY_LIFETIME * 3] {
         let mut world = World::settled();
         let (right, serving) = (world.now, world.stored.leaf.clone().unwrap());
@@ -343,11 +344,11 @@ fn a_wrong_clock_adds_and_takes_nothing_away_while_it_lasts() {
         assert!(Bundle::parse(&world.published).len() > 1);
         let trusted = Bundle::parse(&world.published);
         assert!(verify(&serving, &world.names, &trusted, right).is_ok());
-        // The next leader is right.
+        // The clock of the next leader is right.
         world.now = right;
         world.known_since = None;
         world.leaves.clear();
-        world.live(DAY);
+        world.run_for(DAY);
         assert_eq!(Bundle::parse(&world.published).len(), 1);
         assert!(usable_authority(&world.stored, right + DAY).is_ok());
     }
@@ -357,10 +358,10 @@ fn a_wrong_clock_adds_and_takes_nothing_away_while_it_lasts() {
 enum Event {
     Act,
     Crash,
-    /// Nobody does anything for some seconds, or minutes.
+    /// The controller is down for some seconds, or minutes.
     Seconds(i64),
     Minutes(i64),
-    /// Weeks, in which the controller does its work.
+    /// Weeks in which the controller runs.
     Weeks(i64),
     Lose(Part),
 }
@@ -405,7 +406,7 @@ impl World {
             Event::Crash => self.known_since = None,
             Event::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
             Event::Minutes(minutes) => self.now += SignedDuration::from_mins(minutes),
-            Event::Weeks(weeks) => self.live(DAY * i32::try_from(weeks * 7).unwrap()),
+            Event::Weeks(weeks) => self.run_for(DAY * i32::try_from(weeks * 7).unwrap()),
             Event::Lose(part) => self.lose(part),
         }
         self.check();
@@ -432,7 +433,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn lags(limit: SignedDuration) -> impl Strategy<Value = Vec<SignedDuration>> {
-    // Many that are hardly late at all: what matters is who is ahead of whom.
+    // Many are hardly late at all: what matters is the order in which they observe a write.
     let lag = prop_oneof![0..5i64, 0..limit.as_secs()].prop_map(SignedDuration::from_secs);
     proptest::collection::vec(lag, 1..4)
 }
@@ -441,7 +442,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_api_server_trusts_every_replica_at_every_moment_and_it_comes_to_rest(
+    fn every_api_server_always_trusts_every_replica_and_rotation_ends(
         servers in lags(SETTLE),
         replicas in lags(OVERLAP),
         events in proptest::collection::vec(event(), 0..80),
@@ -450,12 +451,12 @@ proptest! {
         for event in &events {
             world.happen(event);
         }
-        world.live(DAY);
-        let until = world.rest();
+        world.run_for(DAY);
+        let until = world.quiesce();
         let trusted = Bundle::parse(&world.published);
         let leaf = world.stored.leaf.as_ref().unwrap();
         prop_assert!(verify(leaf, &world.names, &trusted, world.now).is_ok());
-        // Nothing is made anew before its time.
+        // Nothing is renewed early.
         let (stored, published) = (world.stored.clone(), world.published.clone());
         world.now = until - SignedDuration::from_secs(1);
         prop_assert_eq!(world.act(), Act::Wait { until });

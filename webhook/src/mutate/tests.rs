@@ -1,4 +1,4 @@
-//! `/mutate` without sockets: what is asked, and what is answered.
+//! `/mutate` without sockets: requests and their answers.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn settle(app: &App, role: Role) {
     }));
 }
 
-/// A review of a request in namespace `shop`, with more members and others.
+/// A review of a request in namespace `shop`, with these members merged in.
 fn review(request: &Value) -> Value {
     let mut review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -90,7 +90,7 @@ async fn ask(app: &App, review: &Value) -> Value {
     answer["response"].take()
 }
 
-/// The object after the answer's patch, taken out of base64 as the API server does.
+/// The object after the answer's patch, decoded from base64 as the API server does.
 fn patched(response: &Value, mut object: Value) -> Value {
     assert_eq!(response["patchType"], "JSONPatch", "{response}");
     let bytes: ByteString = serde_json::from_value(response["patch"].clone()).unwrap();
@@ -105,7 +105,7 @@ fn counted(app: &App, labels: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_deployment_in_a_secondary_namespace_is_forced_to_0_with_its_record_and_a_warning() {
+async fn a_deployment_in_a_secondary_namespace_is_forced_to_0_with_a_record_and_a_warning() {
     let app = app();
     let response = ask(&app, &review(&json!({}))).await;
     assert_eq!(response["uid"], "u-1");
@@ -131,7 +131,7 @@ async fn a_deployment_in_a_secondary_namespace_is_forced_to_0_with_its_record_an
 #[case::written(false, "failover-preview", false)]
 #[case::another_dry_run(true, "kustomize-controller", false)]
 #[tokio::test]
-async fn a_question_about_a_change_is_left_as_it_is_sent(
+async fn only_a_dry_run_of_the_preview_manager_is_left_unchanged(
     #[case] dry_run: bool,
     #[case] manager: &str,
     #[case] unchanged: bool,
@@ -144,7 +144,7 @@ async fn a_question_about_a_change_is_left_as_it_is_sent(
 }
 
 #[tokio::test]
-async fn what_a_record_would_make_invalid_is_forbidden() {
+async fn an_object_without_room_for_a_record_is_refused() {
     let app = app();
     let mut object = deployment(3);
     object["metadata"]["annotations"] =
@@ -156,7 +156,7 @@ async fn what_a_record_would_make_invalid_is_forbidden() {
 }
 
 #[tokio::test]
-async fn scale_is_a_door_of_its_own() {
+async fn the_scale_subresource_is_forced_too() {
     let app = app();
     let scale = json!({
         "apiVersion": "autoscaling/v1", "kind": "Scale",
@@ -189,13 +189,13 @@ async fn scale_is_a_door_of_its_own() {
 #[case::our_own_pods(json!({ "namespace": "failover-system" }))]
 #[case::the_cluster_itself(json!({ "namespace": "kube-system" }))]
 #[tokio::test]
-async fn what_no_rule_reaches_is_let_through_without_a_word(#[case] request: Value) {
+async fn an_object_that_no_rule_reaches_is_allowed_unchanged(#[case] request: Value) {
     let response = ask(&app(), &review(&request)).await;
     assert_eq!(response, json!({ "uid": "u-1", "allowed": true }));
 }
 
 #[tokio::test]
-async fn an_exempt_object_is_left_alone_through_scale_too() {
+async fn an_exempt_object_is_left_unchanged_through_scale_too() {
     let app = app();
     let mut state = enrolled(Role::Secondary);
     state.objects.set("deployments", "web", ObjectRole::Exempt);
@@ -209,13 +209,13 @@ async fn an_exempt_object_is_left_alone_through_scale_too() {
         let response = ask(&app, &review(&request)).await;
         assert_eq!(response, json!({ "uid": "u-1", "allowed": true }));
     }
-    // Another one of that name.
+    // Another object of that name, without the label.
     let object = patched(&ask(&app, &review(&json!({}))).await, deployment(3));
     assert_eq!(object["spec"]["replicas"], 0);
 }
 
 #[tokio::test]
-async fn a_namespace_whose_name_is_remembered_is_created_enrolled_and_others_as_they_are() {
+async fn a_recreated_namespace_is_enrolled_and_others_are_unchanged() {
     let app = app();
     settle(&app, Role::Secondary);
     let site = json!({
@@ -241,7 +241,7 @@ async fn a_namespace_whose_name_is_remembered_is_created_enrolled_and_others_as_
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_created_enrolled_gets_the_settled_roles() {
+async fn a_namespace_created_with_enrolment_gets_the_settled_roles() {
     let app = app();
     settle(&app, Role::Secondary);
     let namespace = json!({
@@ -270,7 +270,7 @@ async fn a_namespace_that_is_created_enrolled_gets_the_settled_roles() {
 #[case::no_resource(json!({ "resource": null }), "cannot read the admission request")]
 #[case::operation_of_a_wrong_type(json!({ "operation": 7 }), "cannot read the admission request")]
 #[tokio::test]
-async fn what_cannot_be_made_passive_is_refused_as_forbidden(
+async fn a_request_that_cannot_be_made_passive_is_refused_as_forbidden(
     #[case] request: Value,
     #[case] message: &str,
 ) {
@@ -280,8 +280,8 @@ async fn what_cannot_be_made_passive_is_refused_as_forbidden(
     assert_eq!(response["allowed"], false);
     assert_eq!(response["status"]["code"], 403);
     assert_eq!(response["status"]["reason"], "Forbidden");
-    let told = response["status"]["message"].as_str().unwrap();
-    assert!(told.contains(message), "{told}");
+    let text = response["status"]["message"].as_str().unwrap();
+    assert!(text.contains(message), "{text}");
     assert!(
         app.metrics
             .encode()
@@ -320,7 +320,7 @@ async fn what_cannot_be_made_passive_is_refused_as_forbidden(
     "not an AdmissionReview"
 )]
 #[tokio::test]
-async fn what_is_no_review_is_a_bad_request(
+async fn a_body_that_is_no_review_is_a_bad_request(
     #[case] body: &'static str,
     #[case] status: StatusCode,
     #[case] message: &str,
@@ -328,8 +328,8 @@ async fn what_is_no_review_is_a_bad_request(
     let app = app();
     let (answered, body) = send(&app, "application/json", body).await;
     assert_eq!(answered, status, "{body}");
-    let told = body["error"].as_str().unwrap();
-    assert!(told.contains(message), "{told}");
+    let text = body["error"].as_str().unwrap();
+    assert!(text.contains(message), "{text}");
     assert!(counted(
         &app,
         "resource=\"other\",operation=\"other\",outcome=\"bad_request\""
@@ -337,7 +337,7 @@ async fn what_is_no_review_is_a_bad_request(
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_a_bad_request() {
+async fn bytes_that_are_not_utf_8_are_a_bad_request() {
     let (status, body) = send(&app(), "application/json", b"{\"a\":\"\xff\"}".to_vec()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(body["error"].as_str().unwrap().contains("UTF-8"), "{body}");
@@ -355,7 +355,7 @@ async fn only_json_is_read(#[case] content_type: &str, #[case] expected: StatusC
 }
 
 #[tokio::test]
-async fn the_largest_objects_that_an_api_server_stores_are_judged_and_larger_ones_are_not_read() {
+async fn the_largest_storable_objects_are_decided_and_larger_ones_are_not_read() {
     let app = app();
     let large = |bytes: usize| {
         let mut review = review(&json!({ "operation": "UPDATE" }));
@@ -374,7 +374,7 @@ async fn the_largest_objects_that_an_api_server_stores_are_judged_and_larger_one
 
     let (status, _) = send(&app, "application/json", large(4 << 20)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
-    // The same without a length said beforehand.
+    // The same without a declared length.
     let pieces =
         futures::stream::iter((0..8).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 20])));
     let (status, _) = send(&app, "application/json", Body::from_stream(pieces)).await;
@@ -382,7 +382,7 @@ async fn the_largest_objects_that_an_api_server_stores_are_judged_and_larger_one
 }
 
 #[tokio::test]
-async fn objects_nested_deeper_than_a_parser_likes_are_judged_all_the_same() {
+async fn objects_nested_deeper_than_the_parser_limit_are_decided_too() {
     let app = app();
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
     let body = review(&json!({})).to_string();
@@ -391,7 +391,7 @@ async fn objects_nested_deeper_than_a_parser_likes_are_judged_all_the_same() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(answer["response"]["patchType"], "JSONPatch", "{answer}");
 
-    // Where the depth is in the way of the decision itself, the write is refused.
+    // If the depth prevents the decision itself, the write is refused.
     let body = body.replace(r#""replicas":3"#, &format!(r#""replicas":{deep}"#));
     let (_, answer) = send(&app, "application/json", body).await;
     assert_eq!(answer["response"]["allowed"], false, "{answer}");
@@ -403,7 +403,7 @@ async fn objects_nested_deeper_than_a_parser_likes_are_judged_all_the_same() {
 #[case::not_known(None, false)]
 #[case::primary(Some(Role::Primary), true)]
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_the_cache_does_not_know_is_refused_unless_the_site_is_primary(
+async fn an_unknown_namespace_is_refused_unless_the_site_is_primary(
     #[case] settled: Option<Role>,
     #[case] allowed: bool,
 ) {
@@ -426,10 +426,10 @@ async fn a_namespace_that_the_cache_does_not_know_is_refused_unless_the_site_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_the_cache_is_about_to_know_is_waited_for() {
+async fn a_request_waits_for_a_namespace_that_is_about_to_appear() {
     let app = app();
     let review = review(&json!({ "namespace": "fresh" }));
-    let news = async {
+    let events = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         app.store
             .put_namespace("other".into(), enrolled(Role::Primary));
@@ -437,7 +437,7 @@ async fn a_namespace_that_the_cache_is_about_to_know_is_waited_for() {
         app.store
             .put_namespace("fresh".into(), enrolled(Role::Secondary));
     };
-    let (response, ()) = tokio::join!(ask(&app, &review), news);
+    let (response, ()) = tokio::join!(ask(&app, &review), events);
     assert_eq!(patched(&response, deployment(3))["spec"]["replicas"], 0);
 }
 
