@@ -439,6 +439,4 @@ fn earliest(next: Instant, other: Option<Instant>) -> Instant {
 }
 
 #[cfg(test)]
-mod hanging_tests;
-#[cfg(test)]
 mod tests;

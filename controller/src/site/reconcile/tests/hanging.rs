@@ -5,8 +5,8 @@ use std::time::Duration;
 use failover_core::RuleSet;
 use rstest::rstest;
 use serde_json::json;
-use tokio_util::task::AbortOnDropHandle;
 
+use super::settled;
 use crate::testing::fake_api::{Asked, status};
 use crate::testing::harness::{Bed, SHOP, WEB, is_ready, lease};
 
@@ -30,14 +30,6 @@ fn leases(asked: &Asked) -> bool {
 
 fn a_namespace_that_left(asked: &Asked) -> bool {
     asked.path == "/api/v1/namespaces/left" && asked.method == http::Method::PATCH
-}
-
-/// A settled primary site.
-async fn bed() -> (Bed, AbortOnDropHandle<()>) {
-    let bed = Bed::new("primary").await;
-    let controller = bed.controller();
-    bed.until_settled("birth-east").await;
-    (bed, controller)
 }
 
 async fn cause_background_writes(bed: &Bed) {
@@ -75,7 +67,7 @@ fn count(bed: &Bed, which: fn(&Asked) -> bool) -> usize {
 #[case::the_deletion_of_a_lease(leases)]
 #[tokio::test(start_paused = true)]
 async fn a_request_is_carried_out_while_a_call_hangs(#[case] hangs: fn(&Asked) -> bool) {
-    let (bed, _controller) = bed().await;
+    let (bed, _controller) = settled("primary").await;
     bed.api.set_hanging(hangs);
     cause_background_writes(&bed).await;
     bed.order("down", "secondary", &[]);
@@ -91,7 +83,7 @@ async fn a_request_is_carried_out_while_a_call_hangs(#[case] hangs: fn(&Asked) -
 #[case::the_deletion_of_a_lease(leases)]
 #[tokio::test(start_paused = true)]
 async fn a_refused_write_is_retried_with_backoff(#[case] refused: fn(&Asked) -> bool) {
-    let (bed, _controller) = bed().await;
+    let (bed, _controller) = settled("primary").await;
     bed.api
         .set_fault(move |asked, _| refused(asked).then(|| status(500, "no")));
     cause_background_writes(&bed).await;
@@ -103,9 +95,7 @@ async fn a_refused_write_is_retried_with_backoff(#[case] refused: fn(&Asked) -> 
 
 #[tokio::test(start_paused = true)]
 async fn a_request_does_not_wait_for_the_check_whether_an_exemption_has_ended() {
-    let bed = Bed::new("primary").await;
-    let _controller = bed.controller();
-    bed.until_settled("birth-east").await;
+    let (bed, _controller) = settled("primary").await;
     let labelled = |names: &[(&str, &str)]| {
         let rules = RuleSet::built_in();
         let rule = rules.find("apps", "deployments").unwrap();
