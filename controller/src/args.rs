@@ -63,13 +63,13 @@ impl LeaseArgs {
 }
 
 impl LeaseArgs {
-    /// As without any flag, the environment considered.
+    /// The defaults, overridden by the environment.
     pub fn from_environment() -> Result<Self, clap::Error> {
         without_flags()
     }
 }
 
-/// How the role of the site is carried out.
+/// How the role of the site is enforced.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SiteArgs {
     /// Namespace in which webhook replicas report through their Leases
@@ -93,7 +93,7 @@ pub struct SiteArgs {
 }
 
 impl SiteArgs {
-    /// As without any flag, the environment considered.
+    /// The defaults, overridden by the environment.
     pub fn from_environment() -> Result<Self, clap::Error> {
         without_flags()
     }

@@ -52,7 +52,7 @@ pub enum RunError {
     Watch,
 }
 
-/// Set once the caches have been filled, cleared while shutting down.
+/// Set once the caches have synced, cleared while shutting down.
 #[derive(Clone, Debug, Default)]
 struct Readiness(Arc<AtomicBool>);
 

@@ -20,7 +20,7 @@ pub(crate) async fn check(cluster: Cluster) {
     assert_eq!(uncovered(&pods, &sets), 0);
 }
 
-/// Whole pages of one namespace, stripped in the end.
+/// Reads all pages of one namespace and strips the objects at the end.
 async fn all(client: &Client, path: &str) -> Vec<Value> {
     let request = Request::new(path);
     let mut all = Vec::new();

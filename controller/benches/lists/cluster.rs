@@ -17,7 +17,7 @@ pub(crate) const NAMESPACE: &str = "shop";
 
 #[derive(Clone, Copy)]
 pub(crate) struct Cluster {
-    /// Tokens of paged lists are too old as soon as they are used.
+    /// Continue tokens have expired by the time they are used.
     pub(crate) expires: bool,
 }
 

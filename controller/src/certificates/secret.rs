@@ -1,4 +1,4 @@
-//! The Secret: what it holds, and how that is changed.
+//! The content of the Secret, and patches of it.
 
 use std::collections::BTreeMap;
 

@@ -81,7 +81,7 @@ fn owner(api: &FakeApi, changed: &Arc<Notify>) -> Owner {
     }
 }
 
-/// Runs an owner for so long, and drops it.
+/// Runs an owner for this long, and drops it.
 async fn run_for(api: &FakeApi, duration: Duration) {
     let owner = owner(api, &Arc::new(Notify::new()));
     assert!(timeout(duration, owner.run()).await.is_err());
@@ -168,7 +168,7 @@ async fn a_decision_on_a_stale_version_is_never_written() {
     api.set_fault(move |asked, objects| {
         if asked.method == "PATCH" && asked.path == CONFIGURATION && !meddled {
             meddled = true;
-            // Another webhook is put before ours: the index has changed.
+            // Another webhook is inserted before ours: the index has changed.
             let configuration = objects.get_mut(CONFIGURATION).unwrap();
             let other = configuration["webhooks"][0].clone();
             configuration["webhooks"]

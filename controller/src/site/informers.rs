@@ -57,7 +57,7 @@ impl Caches {
         }
     }
 
-    /// Waits until every cache has been filled once.
+    /// Waits until every cache has synced.
     pub async fn synced(&self) {
         // An error means that the watch has ended, which happens only with the process.
         let _ = tokio::join!(

@@ -61,7 +61,7 @@ impl Enforcers {
         }
     }
 
-    /// Takes in all Leases as they are now.
+    /// Observes the current Leases.
     pub fn observe<'a>(
         &mut self,
         leases: impl IntoIterator<Item = &'a Lease>,

@@ -1,4 +1,4 @@
-//! Listing every ruled object of every enrolled namespace, and finding those that do not conform.
+//! Lists every object under a rule in every enrolled namespace, and finds those that do not conform.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub struct DriftedObject {
     pub scope: Arc<Scope>,
     /// `*`: the kind could not even be listed.
     pub name: String,
-    /// Why nothing can be done about it.
+    /// Why it cannot be corrected.
     pub unfixable: Option<String>,
 }
 
@@ -69,7 +69,7 @@ pub struct SurveyError {
 }
 
 impl Scope {
-    /// Every rule in every namespace in which it may reach something.
+    /// All rules in all namespaces.
     pub fn all(
         client: &Client,
         namespaces: &[EnrolledNamespace],

@@ -49,7 +49,7 @@ pub enum SweepError {
 /// What a sweep found and did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Ruled objects seen by the last survey.
+    /// Objects under a rule that the last survey found.
     pub total: i64,
     /// Objects that are forced passive.
     pub forced: i64,
@@ -57,7 +57,7 @@ pub struct Swept {
     pub readmitted: i64,
     /// Corrected by the controller.
     pub rewritten: i64,
-    /// The first of both, at most ten.
+    /// The first corrected objects, at most ten.
     pub names: Vec<String>,
     /// Objects that the last survey found not to conform.
     pub left: i64,

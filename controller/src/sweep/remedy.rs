@@ -24,7 +24,7 @@ pub enum Fixed {
     Readmitted,
     /// The controller corrected it.
     Rewritten,
-    /// Gone, or no longer ruled: nothing to do.
+    /// The object is gone, or no rule reaches it any more: nothing to do.
     Moot,
     Blocked(String),
 }

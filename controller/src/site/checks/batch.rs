@@ -16,7 +16,8 @@ use super::{CheckError, CheckResult, CheckScope, Checker, blocked};
 const WRITES_AT_ONCE: usize = 8;
 
 impl Checker {
-    /// Marks every CronJob that is about to be resumed as having run now, so that it starts nothing that was due before.
+    /// Sets `lastScheduleTime` of every CronJob that is about to be resumed to now, so that it starts no run that was
+    /// due before.
     ///
     /// Every one, whatever its schedule, time zone or deadline. Finding out which of them missed a run would need a
     /// second cron implementation; where it differs from Kubernetes', a run starts that nobody approved. A deadline is

@@ -4,10 +4,10 @@
 //!   guards      what no rule reaches, pods and names in DNS, before a demotion; volumes that are not fit, before a promotion;
 //!               changes that the API server would refuse
 //!   podsGone    pods, their owners and the claims they use; one pod that blocks an ordered set is deleted
-//!   replication what the driver of each volume says
+//!   replication what the driver of each volume reports
 //!   cronJobs    missed runs are marked as done
 //!   jobs        requested Jobs that were forced passive since their creation are started
-//!   available   what each workload's own controller says, and Flux of what it installs
+//!   available   what each workload's own controller reports, and Flux about what it installs
 //! ```
 //!
 //! A check fetches, lets `failover_core` judge, and writes. Checks are independent and may be dropped at any point.
