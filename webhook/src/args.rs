@@ -20,7 +20,7 @@ pub struct Args {
     pub log: LogArgs,
 }
 
-/// What is served where.
+/// What to serve, and where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Serving {
     /// Address of the TLS port that the API server calls

@@ -59,7 +59,7 @@ impl Objects {
         Self::at(client, &rule.api_version(), &rule.resource, Some(namespace))
     }
 
-    /// Those of one kind, in one namespace or in none.
+    /// The objects of one kind, in one namespace or in none.
     pub fn at(client: &Client, api_version: &str, resource: &str, namespace: Option<&str>) -> Self {
         Self {
             client: client.clone(),

@@ -34,7 +34,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 /// A watch that keeps failing is reported again after this many failures, about once a minute.
 const REPORT_EVERY: u32 = 20;
 
-/// Follows all three, for ever.
+/// Runs all three watches, for ever.
 pub async fn follow(client: Client, store: Store, readiness: Readiness) {
     tokio::join!(
         namespaces(client.clone(), store.clone(), readiness.clone()),

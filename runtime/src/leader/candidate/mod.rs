@@ -5,7 +5,7 @@
 //! - A leader counts its term from the moment *before* it sent the write that began or renewed it, and ends it after
 //!   [`Terms::give_up_after`], two thirds of the duration it has promised.
 //! - A follower counts from the moment *after* it first saw that write, and waits out the whole duration.
-//! - Both write on the version they have read, so of two who take the Lease at once one is refused.
+//! - Both write on the version they have read, so if two take the Lease at once, one of them is refused.
 //!
 //! Each measures only differences, with its own monotonic clock: clocks may be off by any amount, and their rates may
 //! differ by up to a half. Wall clocks are written into the Lease for people, and never read back.
