@@ -1,6 +1,7 @@
-//! The certificate authority and the leaf it issues: P-256, explicit validity, what Go's verifier asks for.
+//! The certificate authority and the leaf it issues: P-256, explicit validity, and the extensions that Go's verifier
+//! requires.
 //!
-//! Serial numbers are rcgen's, a hash of the public key: every certificate has a key of its own, so they never meet again.
+//! Serial numbers are rcgen's, a hash of the public key: every certificate has its own key, so they are unique.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,11 +17,11 @@ use crate::name::Name;
 use crate::parsed::CLOCK_SKEW;
 use crate::parsed::{ParseError, Parsed};
 
-/// How long an authority lives. It is renewed after two thirds; the last third is ample for every leaf it has issued to run
-/// out by itself, even if nobody renews anything.
+/// How long an authority is valid. It is renewed after two thirds; the last third is long enough for every leaf it has
+/// issued to expire, even if nobody renews anything.
 pub const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(3 * 365 * 24);
 
-/// How long a leaf lives. It is renewed after two thirds, so that a controller may be away for a month.
+/// How long a leaf is valid. It is renewed after two thirds, so that a controller may be down for a month.
 pub const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 const _: () = assert!(AUTHORITY_LIFETIME.as_secs() / 3 > LEAF_LIFETIME.as_secs());
@@ -51,11 +52,11 @@ pub enum IssueError {
     Make(#[source] rcgen::Error),
 }
 
-/// Makes a new authority, valid from now.
+/// Issues a new authority, valid from now.
 pub fn issue_authority(now: Timestamp) -> Result<Pair, IssueError> {
     let key = KeyPair::generate().map_err(IssueError::Make)?;
     let mut params = CertificateParams::default();
-    // A name of its own for each: Go's verifier finds issuers by name, and old and new are trusted side by side for a while.
+    // Each has its own name: Go's verifier finds issuers by name, and old and new are trusted side by side for a while.
     params.distinguished_name = name(&format!("failover-webhook-ca {}", fingerprint(&key)));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -101,7 +102,7 @@ pub fn issue_leaf(
 }
 
 impl Pair {
-    /// SubjectPublicKeyInfo of the key, in DER; none where there is no key that can be read.
+    /// SubjectPublicKeyInfo of the key, in DER; `None` if there is no readable key.
     pub(crate) fn public_key(&self) -> Option<Vec<u8>> {
         let key = KeyPair::from_pem(&self.key).ok()?;
         Some(rcgen::PublicKeyData::subject_public_key_info(&key))
@@ -131,7 +132,7 @@ fn name(common: &str) -> DistinguishedName {
     name
 }
 
-/// Something short that is particular to a key.
+/// A short fingerprint of a key.
 fn fingerprint(key: &KeyPair) -> String {
     let last = key.public_key_raw().last_chunk::<4>();
     let last = last.expect("a point on P-256 is longer than that");

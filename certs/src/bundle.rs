@@ -1,11 +1,11 @@
-//! The authorities that API servers are told to trust.
+//! The authorities that API servers trust.
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use crate::parsed::Parsed;
 
-/// Authorities, each once. Their order does not matter to anybody, and two bundles of the same ones are equal.
+/// A set of authorities. Their order does not matter: two bundles with the same authorities are equal.
 #[derive(Clone, Debug, Default)]
 pub struct Bundle(Vec<Parsed>);
 
@@ -18,7 +18,7 @@ impl PartialEq for Bundle {
 impl Eq for Bundle {}
 
 impl Bundle {
-    /// Reads the authorities of a text; what is none is left out.
+    /// Parses the authorities of a text and skips everything else.
     pub fn parse(text: &str) -> Self {
         let mut bundle = Self::default();
         for der in CertificateDer::pem_slice_iter(text.as_bytes()).flatten() {
@@ -64,7 +64,7 @@ impl Bundle {
         self.0.iter().any(|known| known.der == authority.der)
     }
 
-    /// Adds an authority that is not there yet. Certificates of other kinds are not trusted to sign anything.
+    /// Adds an authority that is not there yet. Other certificates are not trusted to sign anything.
     pub(crate) fn add(&mut self, authority: Parsed) {
         if authority.is_authority && !self.contains(&authority) {
             self.0.push(authority);

@@ -6,7 +6,7 @@
 //!   names, now ────────┘                                (the controller does it, and decides again)
 //! ```
 //!
-//! Pure but for the randomness of keys: time comes in as a value, nothing is read or written.
+//! Pure except for the randomness of keys: time comes in as a value, nothing is read or written.
 
 mod authority;
 mod bundle;

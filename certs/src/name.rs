@@ -1,4 +1,4 @@
-//! What a certificate is issued for.
+//! The names that a certificate is issued for.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What is read from a certificate.
+//! The parsed fields of a certificate.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::name::Name;
 
-/// How far clocks of the controller, the webhook and an API server may be apart. Certificates are valid from this much
-/// before they are issued, so that a server whose clock is behind takes them at once.
+/// How far the clocks of the controller, the webhook and an API server may differ. Certificates are valid from this
+/// much before they are issued, so that a server whose clock is behind accepts them at once.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
 
-/// A text that holds no certificate.
+/// Why a text is not a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     #[error("it holds no certificate in PEM")]
@@ -30,7 +30,7 @@ pub(crate) struct Parsed {
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
     pub(crate) is_authority: bool,
-    /// Whether it is for TLS servers. Go's verifier asks for it.
+    /// Whether it is for TLS servers. Go's verifier requires that.
     pub(crate) is_for_servers: bool,
     pub(crate) names: BTreeSet<Name>,
     /// SubjectPublicKeyInfo in DER.
@@ -86,7 +86,7 @@ impl Parsed {
         self.not_before <= now && now < self.not_after
     }
 
-    /// When two thirds of its life are over.
+    /// When two thirds of its lifetime are over.
     pub(crate) fn renew_at(&self) -> Timestamp {
         let lifetime = self.not_after.duration_since(self.issued_at());
         self.not_after - lifetime / 3

@@ -41,7 +41,8 @@ impl TimeProvider for At {
     }
 }
 
-/// What a client that trusts `bundle` at `now` thinks of a server with `pair` that it calls by `name`.
+/// The result of a handshake between a client that trusts `bundle` at `now` and a server with `pair` that it calls by
+/// `name`.
 fn handshake(pair: &Pair, bundle: &str, name: &str, now: Timestamp) -> Result<(), Error> {
     let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -89,7 +90,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Does what is due, and says until when there is nothing more.
+    /// Does what is due. Returns until when there is nothing more to do.
     fn settle(&mut self) -> Timestamp {
         loop {
             match decide(&Situation {
@@ -123,7 +124,7 @@ impl Cluster {
 }
 
 #[test]
-fn a_rotation_is_not_noticed_by_anyone_who_goes_by_what_is_published() {
+fn a_client_that_trusts_the_published_bundle_does_not_notice_a_rotation() {
     let mut cluster = Cluster {
         stored: Stored::default(),
         published: String::new(),
@@ -169,7 +170,7 @@ fn a_rotation_is_not_noticed_by_anyone_who_goes_by_what_is_published() {
 }
 
 #[test]
-fn a_leaf_is_for_its_names_and_its_time_only() {
+fn a_leaf_is_valid_only_for_its_names_and_lifetime() {
     let authority = issue_authority(start()).unwrap();
     let leaf = issue_leaf(&authority, &names(), start()).unwrap();
     let trusted = &authority.certificate;

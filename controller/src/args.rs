@@ -63,13 +63,13 @@ impl LeaseArgs {
 }
 
 impl LeaseArgs {
-    /// As without any flag, the environment considered.
+    /// The defaults, overridden by the environment.
     pub fn from_environment() -> Result<Self, clap::Error> {
         without_flags()
     }
 }
 
-/// How the role of the site is carried out.
+/// How the role of the site is enforced.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SiteArgs {
     /// Namespace in which webhook replicas report through their Leases
@@ -93,13 +93,13 @@ pub struct SiteArgs {
 }
 
 impl SiteArgs {
-    /// As without any flag, the environment considered.
+    /// The defaults, overridden by the environment.
     pub fn from_environment() -> Result<Self, clap::Error> {
         without_flags()
     }
 }
 
-/// How long the steps of a role change wait before they count as held, and for how much.
+/// How long the steps of a transition wait before they count as stalled, and for what share of the workloads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Waits {
     /// How long a demotion waits for pods to end before it counts as stalled
@@ -132,7 +132,7 @@ impl Waits {
 }
 
 impl Args {
-    /// What single flags cannot say: the Lease must survive one lost renewal and still be noticed as lost in time.
+    /// Checks across flags: the Lease must survive one lost renewal, and its loss must still be noticed in time.
     pub fn check(&self) -> Result<(), String> {
         if self.lease.renew_every * 3 > self.lease.lease_duration {
             return Err(format!(
@@ -144,7 +144,7 @@ impl Args {
     }
 }
 
-/// What a group of flags says where none is given: its defaults, and the environment.
+/// The values of a group of flags when none is given: its defaults, overridden by the environment.
 fn without_flags<A: clap::Args>() -> Result<A, clap::Error> {
     let command = A::augment_args(clap::Command::new(env!("CARGO_PKG_NAME")));
     A::from_arg_matches(&command.try_get_matches_from([""])?)
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pods_name_is_all_that_must_be_given() {
+    fn only_the_pod_name_is_required() {
         let args = Args::try_parse_from(["failover-controller", "--name", "a"]).unwrap();
         assert_eq!(args.namespace, "failover-system");
         assert_eq!(args.site.lease_namespace, "failover-enforcers");
@@ -185,8 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_an_error_and_no_end_of_the_process() {
-        // As the environment would say it.
+    fn an_invalid_value_from_the_environment_is_an_error_and_does_not_exit() {
+        // Stands in for a value from the environment.
         #[derive(Debug, clap::Args)]
         struct Wrong {
             #[arg(long, default_value = "15", value_parser = duration)]
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_may_fail_once() {
+    fn a_lease_survives_one_failed_renewal() {
         let parse = |renew: &str| {
             Args::try_parse_from([
                 "c",

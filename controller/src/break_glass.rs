@@ -1,5 +1,5 @@
-//! The role of the site, carried out where no controller lives: the same loop, by the same leader Lease, in the process and
-//! with the rights of a person.
+//! Enforces the role of the site where no controller runs: the same loop under the same leader Lease, in the process
+//! and with the rights of a person.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::site::informers::Caches;
 use crate::site::reconcile::{Dependencies, Reconciler};
 use crate::timeouts::TIMEOUTS;
 
-/// How long everything may take to be seen for the first time.
-const SEEN_WITHIN: Duration = Duration::from_secs(30);
+/// How long the caches may take to sync.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest name that an Event may have been reported by.
+/// The API's limit on `reportingInstance` of an Event.
 const LONGEST_NAME: usize = 128;
 
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +40,17 @@ pub enum BreakGlassError {
     #[error("cannot create an API client")]
     Client(#[source] kube::Error),
     #[error(
-        "the watches did not sync within {SEEN_WITHIN:?}: the warnings say which; check that you may list and watch them"
+        "the watches did not sync within {SYNC_TIMEOUT:?}: the warnings say which; check that you may list and watch them"
     )]
     Unseen,
 }
 
-/// Carries out what the Site orders until `stop` is cancelled. `name` says who does.
+/// Enforces what the Site requests until `stop` is cancelled. `name` identifies this process in the Lease and in
+/// Events.
 ///
-/// As a candidate for the leader Lease: a controller that comes back waits, and goes on from the journal once the Lease is
-/// given back. Without the Lease, as when its namespace is gone, no controller can lead; then this goes ahead without.
+/// It is a candidate for the leader Lease: a controller that comes back waits, and continues from the journal once the
+/// Lease is released. Without the Lease object (its namespace may be gone) no controller can lead, so this continues
+/// without it.
 pub async fn carry_out(
     config: &Config,
     name: &str,
@@ -68,8 +70,8 @@ pub async fn carry_out(
         &site.lease_namespace,
         &mut watches,
     );
-    // Before the Lease: who cannot see must not keep a controller from leading.
-    timeout(SEEN_WITHIN, caches.synced())
+    // Before the Lease: a process whose caches do not sync must not keep a controller from leading.
+    timeout(SYNC_TIMEOUT, caches.synced())
         .await
         .map_err(|_| BreakGlassError::Unseen)?;
     let client = &clients.requests;

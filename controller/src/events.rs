@@ -1,8 +1,8 @@
-//! Events: what happened to a Site, a FailoverPolicy or a RoleRule, for those who look at it with kubectl.
+//! Events: what happened to a Site, a FailoverPolicy or a RoleRule, for people who describe it with kubectl.
 //!
-//! kube's recorder is not used: it folds events of one reason into the first one's text, and here the text (who, why, which
-//! guard) is what matters. Nor is there anything to fold: each piece of news comes from one write that succeeded, and is
-//! told once, by the leader that made it.
+//! kube's recorder is not used: it folds events of one reason into the text of the first, and here the text (who, why,
+//! which guard) matters. There is nothing to fold: each message comes from one successful write, and the leader that
+//! made it reports it once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,22 +17,22 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::sync::mpsc;
 
-/// Where events about objects without a namespace belong.
+/// Namespace of Events about cluster-scoped objects.
 const NAMESPACE: &str = "default";
 
 /// The API's limit on a note.
 const LONGEST_NOTE: usize = 1024;
 
-/// The name of an Event begins with that of its object.
+/// The longest part of an object's name that begins the name of its Event.
 const LONGEST_NAME: usize = 200;
 
-/// How many Events may wait to be written; what is more is only logged.
+/// How many Events may wait to be written; more are only logged.
 const QUEUE: usize = 512;
 
 /// How many are written at once.
 const AT_ONCE: usize = 4;
 
-/// What an Event, and the log line beside it, say.
+/// The content of an Event and of the log line beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub warning: bool,
@@ -58,7 +58,7 @@ impl Message {
     }
 }
 
-/// Publishes events. What is published is written even once this has been dropped: it has happened.
+/// Publishes Events. Queued Events are written even after this is dropped: what they report has happened.
 pub struct Events {
     queue: mpsc::Sender<Event>,
     instance: String,
@@ -74,7 +74,7 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    /// Starts a task that writes them.
+    /// Starts the task that writes the Events.
     pub fn new(client: Client, instance: &str) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(write_all(client, waiting));
@@ -85,31 +85,31 @@ impl Events {
         }
     }
 
-    /// Logs the news and has them written as Events on this object. Nobody waits for that, and that an Event cannot be written
-    /// holds nothing up.
-    pub fn publish(&self, regarding: &ObjectReference, news: &[Message], now: Timestamp) {
+    /// Logs the messages and queues them as Events on this object. Nothing waits for the write, and a failed write
+    /// blocks nothing.
+    pub fn publish(&self, regarding: &ObjectReference, messages: &[Message], now: Timestamp) {
         let object = name_of(regarding);
-        for news in news {
-            if news.warning {
-                tracing::warn!(object, reason = news.reason, "{}", news.note);
+        for message in messages {
+            if message.warning {
+                tracing::warn!(object, reason = message.reason, "{}", message.note);
             } else {
-                tracing::info!(object, reason = news.reason, "{}", news.note);
+                tracing::info!(object, reason = message.reason, "{}", message.note);
             }
             if self
                 .queue
-                .try_send(self.event(regarding, news, now))
+                .try_send(self.event(regarding, message, now))
                 .is_err()
             {
                 tracing::warn!(
                     object,
-                    reason = news.reason,
+                    reason = message.reason,
                     "Event dropped: {QUEUE} Events are already queued"
                 );
             }
         }
     }
 
-    fn event(&self, regarding: &ObjectReference, news: &Message, now: Timestamp) -> Event {
+    fn event(&self, regarding: &ObjectReference, message: &Message, now: Timestamp) -> Event {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let name = regarding.name.as_deref().unwrap_or_default();
         let name = name.get(..LONGEST_NAME).unwrap_or(name);
@@ -123,12 +123,12 @@ impl Events {
             },
             action: Some("Reconcile".to_owned()),
             event_time: Some(MicroTime(now)),
-            note: Some(shortened(&news.note)),
-            reason: Some(news.reason.to_owned()),
+            note: Some(shortened(&message.note)),
+            reason: Some(message.reason.to_owned()),
             regarding: Some(regarding.clone()),
             reporting_controller: Some(format!("failover.dev/{CONTROLLER_MANAGER}")),
             reporting_instance: Some(self.instance.clone()),
-            type_: Some(if news.warning { "Warning" } else { "Normal" }.to_owned()),
+            type_: Some(if message.warning { "Warning" } else { "Normal" }.to_owned()),
             ..Event::default()
         }
     }
@@ -198,10 +198,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_stands_on_its_object_and_where_kubectl_looks_for_it() {
+    async fn an_event_refers_to_its_object_in_the_namespace_where_kubectl_finds_it() {
         let api = crate::testing::fake_api::FakeApi::new();
         let events = Events::new(api.client(), "controller-0");
-        let news = Message {
+        let message = Message {
             warning: true,
             reason: "Stalled",
             note: "why".into(),
@@ -214,7 +214,7 @@ mod tests {
         ] {
             events.publish(
                 &object,
-                &[news.clone(), news.clone()],
+                &[message.clone(), message.clone()],
                 Timestamp::UNIX_EPOCH,
             );
         }

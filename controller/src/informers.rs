@@ -1,7 +1,7 @@
-//! Watched caches of what every part of the controller goes by, filled by tasks of their own.
+//! Watched caches that all parts of the controller use, filled by their own tasks.
 //!
-//! They run on followers too, so that one that takes over knows everything at once. What is decided on a cache that lags
-//! is written with the version it was decided on, and refused.
+//! They run on followers too, so that a new leader starts with synced caches. A decision on a stale cache is written
+//! with the version it was made on, and the API server refuses it.
 
 use std::sync::Arc;
 
@@ -33,12 +33,12 @@ pub struct Informers {
     pub webhooks: Store<MutatingWebhookConfiguration>,
     pub policies: Store<ValidatingAdmissionPolicy>,
     pub bindings: Store<ValidatingAdmissionPolicyBinding>,
-    /// What is there and in none of the caches, of kinds of our own.
+    /// Objects of our own kinds that exist but cannot be read, and so are in none of the caches.
     pub unreadable: UnreadableObjects,
 }
 
 impl Informers {
-    /// Starts the watches. They wake each of these when something has changed, and end when `tasks` is dropped.
+    /// Starts the watches. They notify all of `wake` when something has changed, and end when `tasks` is dropped.
     pub fn start(client: &Client, wake: &[Arc<Notify>], tasks: &mut JoinSet<()>) -> Self {
         let named = |name: &str| config(&TIMEOUTS).fields(&format!("metadata.name={name}"));
         let of_the_backstop = || config(&TIMEOUTS).labels(backstop::SELECTOR);
@@ -54,7 +54,7 @@ impl Informers {
             webhooks: watching.all(named(WEBHOOK_CONFIGURATION), wake, |_| None),
             policies: watching.all(of_the_backstop(), wake, |_| None),
             bindings: watching.all(of_the_backstop(), wake, |_| None),
-            // All of them, not only the enrolled ones: what has left still has to lose our labels.
+            // All of them, not only the enrolled ones: a Namespace that has left still has to lose our labels.
             namespaces: watch(
                 "namespaces",
                 watcher::watcher(Api::all(client.clone()), config(&TIMEOUTS)),
@@ -65,9 +65,9 @@ impl Informers {
         }
     }
 
-    /// Waits until every cache has been filled once.
+    /// Waits until every cache has synced.
     pub async fn synced(&self) {
-        // An error says that the watch has ended, which it does only with the process.
+        // An error means that the watch has ended, which happens only with the process.
         let _ = tokio::join!(
             self.sites.wait_until_ready(),
             self.namespaces.wait_until_ready(),
@@ -82,12 +82,12 @@ impl Informers {
         self.sites.get(&ObjectRef::new(SITE))
     }
 
-    /// There is a Site, and nobody here knows what it orders.
+    /// The Site, if it exists and cannot be read.
     pub fn unreadable_site(&self) -> Option<Unreadable> {
         self.unreadable.find(&format!("Site {SITE}"))
     }
 
-    /// Whether the API server has been told of our webhook.
+    /// Whether the webhook configuration contains our webhook.
     pub fn webhook_configured(&self) -> bool {
         self.webhooks
             .get(&ObjectRef::new(WEBHOOK_CONFIGURATION))
@@ -98,7 +98,7 @@ impl Informers {
         self.policies.get(&ObjectRef::new(name)).is_some()
     }
 
-    /// Whether there is a binding of that name which denies.
+    /// Whether a binding of that name denies.
     pub fn has_binding(&self, name: &str) -> bool {
         self.bindings
             .get(&ObjectRef::new(name))
@@ -106,7 +106,7 @@ impl Informers {
             .is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
     }
 
-    /// The rules by which the webhook is asked about the kinds of RoleRules.
+    /// The webhook rules for the kinds of RoleRules.
     pub fn webhook_rules(&self) -> Vec<serde_json::Value> {
         let configuration = self.webhooks.get(&ObjectRef::new(WEBHOOK_CONFIGURATION));
         let webhooks = configuration.and_then(|configuration| configuration.webhooks.clone());

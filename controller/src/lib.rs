@@ -10,10 +10,10 @@
 //!               └── certificates   CA and leaf of the webhook, and its caBundle
 //! ```
 //!
-//! Where no controller lives, [`break_glass`] runs the role's loop in the process of a person who may do all that it does: on any
-//! system, and without what only the feature `server` has.
+//! Where no controller runs, [`break_glass`] runs the role's loop in the process of a person who has the same rights:
+//! on any operating system, and without the feature `server`.
 //!
-//! A [part](part::Part) imports nothing of another: what they share is beside them.
+//! A [part](part::Part) imports nothing from another part: what parts share is in the modules beside them.
 
 pub mod args;
 pub mod break_glass;

@@ -1,7 +1,7 @@
-//! What a controller is made of: parts that do not know of each other.
+//! The controller consists of parts that do not know each other.
 //!
-//! Each has a folder of its own, watches what only it goes by, and does its work while this replica leads. A new one is added to
-//! the list in [`run`](crate::run).
+//! Each part has its own folder and its own watches, and works while this replica leads. Add a new one to the list in
+//! [`run`](crate::run).
 
 use std::convert::Infallible;
 
@@ -15,10 +15,10 @@ use crate::role_lock::RoleLock;
 
 /// A part of the controller.
 pub trait Part: Send + Sync {
-    /// Waits until it has seen once all that it goes by. On every replica.
+    /// Waits until its caches have synced. Runs on every replica.
     fn synced(&self) -> BoxFuture<'_, ()>;
 
-    /// Its work. On the leader only; dropping it stops all of it.
+    /// Its work. Runs on the leader only; dropping it stops all of it.
     fn lead(&self) -> BoxFuture<'_, Infallible>;
 }
 

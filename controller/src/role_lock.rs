@@ -1,21 +1,21 @@
-//! One at a time: either the effective roles move, or somebody writes on the strength of what they are.
+//! Mutual exclusion between changing the effective roles and writing objects on the basis of them.
 //!
-//! A sweep under roles that have changed meanwhile is worse than none: it would make passive what has just been restored.
-//! The loop stops its own sweep before it labels namespaces; whoever else sweeps does so [under the lock](RoleLock::within),
-//! and is dropped as soon as the roles are to move.
+//! A sweep under stale roles does harm: it would make passive what has just been restored. The loop stops its own sweep
+//! before it labels namespaces. Everything else that sweeps does so [under the lock](RoleLock::within), and is dropped
+//! as soon as the roles are about to change.
 
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-/// Shared by the loop and by those who sweep beside it.
+/// Shared by the loop and by everything that sweeps beside it.
 #[derive(Clone, Debug)]
 pub struct RoleLock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     lock: Mutex<()>,
-    /// How many are waiting to move the roles.
+    /// How many wait to change the roles.
     waiting: watch::Sender<usize>,
 }
 
@@ -29,14 +29,14 @@ impl Default for RoleLock {
 }
 
 impl RoleLock {
-    /// Waits until nobody relies on the roles any more. They may move until the guard is dropped.
+    /// Waits until nothing relies on the roles any more. They may change until the guard is dropped.
     pub async fn moving(&self) -> MutexGuard<'_, ()> {
         self.0.waiting.send_modify(|waiting| *waiting += 1);
         let _over = Waiting(&self.0.waiting);
         self.0.lock.lock().await
     }
 
-    /// Runs work that relies on the roles staying as they are; `None` where it was dropped because they are to move.
+    /// Runs work that relies on unchanged roles; `None` if it was dropped because the roles are about to change.
     pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut waiting = self.0.waiting.subscribe();
         let _still = self.0.lock.lock().await;
@@ -48,7 +48,7 @@ impl RoleLock {
     }
 }
 
-/// Counts down also where the waiting itself is dropped.
+/// Counts down even if the wait itself is dropped.
 struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl Drop for Waiting<'_> {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_relies_on_the_roles_is_dropped_when_they_are_to_move() {
+    async fn work_that_relies_on_the_roles_is_dropped_before_they_change() {
         let role_lock = RoleLock::default();
         let started = tokio::sync::Notify::new();
         let work = role_lock.within(async {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_relies_on_roles_that_are_moving() {
+    async fn work_waits_while_the_roles_change() {
         let role_lock = RoleLock::default();
         let moving = role_lock.moving().await;
         let mut work = std::pin::pin!(role_lock.within(ready(7)));

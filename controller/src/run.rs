@@ -30,7 +30,7 @@ use crate::rules::RulesPart;
 use crate::site::part::SitePart;
 use crate::timeouts::TIMEOUTS;
 
-/// How long a process that is told to stop tries to give the Lease back. A pod is given 30 s in all.
+/// How long a stopping process tries to release the Lease. A pod has 30 s in all.
 const VACATE_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum RunError {
     Watch,
 }
 
-/// Set once the caches have been filled, cleared while shutting down.
+/// Set once the caches have synced, cleared while shutting down.
 #[derive(Clone, Debug, Default)]
 struct Readiness(Arc<AtomicBool>);
 
@@ -62,7 +62,7 @@ impl Readiness {
     }
 }
 
-/// What the admin port shows.
+/// The state behind the admin port.
 #[derive(Clone, Debug)]
 struct Shown {
     metrics: Metrics,
@@ -83,7 +83,7 @@ impl Process for Shown {
     }
 }
 
-/// Runs until SIGTERM or SIGINT, or until a part that everything rests on fails.
+/// Runs until SIGTERM or SIGINT, or until something essential fails.
 pub async fn run(args: Args) -> Result<(), RunError> {
     let clients = Clients::infer(&TIMEOUTS)
         .await
@@ -143,8 +143,8 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         Timestamp::now,
     );
     let shown = show_leading(elector.leading(), &metrics);
-    // A replica that loses the lead goes on as a follower: its work is a future, dropped with all that was under way, and
-    // what it knew is in the cluster.
+    // A replica that loses the lead continues as a follower: its work is a future that is dropped with everything in
+    // progress, and all state is in the cluster.
     let mut elected = pin!(elector.run(&stop, || lead(&parts)));
     let ended = tokio::select! {
         stopped = stopped() => stopped.map_err(RunError::Signal),
@@ -165,7 +165,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     ended
 }
 
-/// Keeps the metrics to what is so: a follower does not speak for the site.
+/// Updates the leader metric; a follower reports nothing about the site.
 async fn show_leading(mut leading: watch::Receiver<bool>, metrics: &Metrics) -> Infallible {
     loop {
         let leads = *leading.borrow_and_update();
@@ -193,7 +193,7 @@ async fn stopped() -> Result<(), std::io::Error> {
     Ok(())
 }
 
-/// What only the leader does. All parts are polled by one task: who loses the lead drops all their work at once.
+/// The leader's work. One task polls all parts, so losing the lead drops all their work at once.
 async fn lead(parts: &[Box<dyn Part>]) -> Infallible {
     let work = parts.iter().map(|part| part.lead());
     let (never, ..) = select_all(work).await;

@@ -1,4 +1,4 @@
-//! What no rule reaches among 10,000 pods, whose ReplicaSets are looked up in an index, beside a scan of all of them for every
+//! Finds what no rule reaches among 10,000 pods: an index of the ReplicaSets against a scan of all of them for every
 //! pod.
 //!
 //! Both run in the same process on the same objects and must find the same; `cargo bench` fails when the index is not
@@ -24,7 +24,7 @@ fn main() {
     let (pods, sets) = (pods(), replica_sets());
     let rules = RuleSet::built_in();
     let found = uncovered(&pods, &[], &sets, &rules);
-    // `cargo test --benches` only wants to know that it runs.
+    // `cargo test --benches` only checks that it runs.
     let only_tried = std::env::args().any(|argument| argument == "--test");
 
     let mut criterion = Criterion::default().configure_from_args();
@@ -66,7 +66,7 @@ fn best_of(times: usize, work: impl Fn() -> usize) -> (Duration, usize) {
     (0..times).map(|_| run()).min().expect("at least once")
 }
 
-/// How many pods are under a controller without a rule, by looking through all sets for each of them.
+/// How many pods are under a controller without a rule, found by a scan of all sets for each pod.
 fn scan(pods: &[Value], sets: &[Value], rules: &RuleSet) -> usize {
     let controller = |object: &Value| object["metadata"]["ownerReferences"][0].clone();
     pods.iter()
@@ -95,7 +95,7 @@ fn pods() -> Vec<Value> {
     (0..PODS).map(pod).collect()
 }
 
-/// One workload in a hundred is of a kind that no rule is about.
+/// One workload in a hundred is of a kind without a rule.
 fn replica_sets() -> Vec<Value> {
     let set = |i: usize| {
         let (workload, old) = (i / SETS, i % SETS);

@@ -10,8 +10,8 @@
 //!   Site + namespaces + enforcers ──► transition::decide() ──► the controller's next act
 //! ```
 //!
-//! One function, [`admission::rewrite::rewrite`], decides what an object must look like under a role. The webhook runs it on every
-//! write, the sweeper on every stored object, `plan` on a copy: what is previewed is what happens.
+//! One function, [`admission::rewrite::rewrite`], decides the desired state of an object under a role. The webhook runs
+//! it on every write, the sweeper on every stored object, `plan` on a copy: the preview is what happens.
 
 pub mod admission;
 pub mod api;

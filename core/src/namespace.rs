@@ -1,7 +1,7 @@
-//! The effective state of a Namespace: the one source that enforcement reads.
+//! The effective state of a Namespace: the only source that enforcement reads.
 //!
-//! It lives in the Namespace's own labels and annotations, so that the webhook's cache, the API server's
-//! `namespaceObject` and a person with kubectl see the same thing, and so that it outlives the Site and its CRD.
+//! It is stored in the Namespace's own labels and annotations, so that the webhook's cache, the API server's
+//! `namespaceObject` and a person with kubectl see the same state, and so that it survives the Site and its CRD.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::rules::rule::{Reach, Rule};
 pub enum Enforcement {
     /// Every ruled kind.
     Enabled,
-    /// Only what the objects annotation names.
+    /// Only the objects that the annotation names.
     Policy,
 }
 
@@ -46,18 +46,18 @@ impl FromStr for Enforcement {
     }
 }
 
-/// What a single object is, apart from its namespace.
+/// The role of a single object, if it differs from its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectRole {
-    /// No rule reaches it, as long as it carries the exempt label.
+    /// No rule reaches it while it carries the exempt label.
     Exempt,
-    /// It was exempt, and is deleted. One of its name that is created with the exempt label is exempt again.
+    /// It was exempt, and is deleted. A new object of its name with the exempt label is exempt again.
     ExemptIfLabelled,
     /// It follows its layer: how a policy names an object in a namespace enrolled as `policy`.
     Site,
     Primary,
     Secondary,
-    /// Passive, whatever its layer is: what installed it is gone, see [`crate::origin`].
+    /// Passive, whatever the role of its layer: its installer is gone, see [`crate::origin`].
     Orphaned,
 }
 
@@ -74,15 +74,15 @@ impl ObjectRole {
     }
 }
 
-/// Whether an object carries the exempt label, `failover.dev/enforce: disabled`. An exemption is one of a name, and counts for
-/// the object that carries the label: another one of that name may be created without it.
+/// Whether an object carries the exempt label, `failover.dev/enforce: disabled`. An exemption belongs to a name, and
+/// applies only to an object with the label: a new object of that name may come without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExemptLabel {
     Present,
     Absent,
-    /// A Scale shows no labels of its object.
+    /// A Scale does not show the labels of its object.
     Unseen,
-    /// Of a volume that exists, see [`Self::kept`].
+    /// Of an existing volume, see [`Self::kept`].
     Lost,
 }
 
@@ -96,13 +96,13 @@ impl ExemptLabel {
         }
     }
 
-    /// Of an object as it is stored.
+    /// Of a stored object.
     pub fn of(rule: &Rule, object: &Value) -> Self {
         Self::of_value(object["metadata"]["labels"][ENFORCE_LABEL].as_str()).kept(rule)
     }
 
-    /// Of an object that exists. A workload closes as soon as it loses the label. A volume may be in use: its exemption ends only
-    /// when the controller has seen that nothing uses it, and takes the entry off.
+    /// Of an existing object. A workload becomes passive as soon as it loses the label. A volume may be in use: its
+    /// exemption ends only when the controller has found that nothing uses it, and removes the entry.
     #[must_use]
     pub fn kept(self, rule: &Rule) -> Self {
         match self {
@@ -112,12 +112,12 @@ impl ExemptLabel {
     }
 }
 
-/// How enforcement takes an object, all that its Namespace says considered.
+/// How enforcement treats an object, from everything that its Namespace says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectStanding {
-    /// It is not rewritten, and not held back either: exempt, or not reached by any rule here.
+    /// It is not rewritten, and may become more active: exempt, or not reached by any rule here.
     Free,
-    /// Its layer's role is not known: it is not rewritten, and may not become more active either.
+    /// Its layer's role is not known: it is not rewritten, and may not become more active.
     Unknown,
     Ruled(Role),
 }
@@ -191,19 +191,19 @@ impl fmt::Display for ObjectRoles {
     }
 }
 
-/// Everything that enforcement knows of a namespace.
+/// Everything that enforcement reads of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceState {
     /// `None`: not enrolled.
     pub enforcement: Option<Enforcement>,
-    /// Effective roles; a layer that is `None` is not yet known, and nothing of it is rewritten.
+    /// Effective roles; a layer that is `None` is not known yet, and nothing of it is rewritten.
     pub roles: Roles,
     pub objects: ObjectRoles,
     /// Name of the site, for messages.
     pub site: Option<String>,
-    /// Number of the last change of roles written here.
+    /// The revision of the roles written here.
     pub revision: Option<i64>,
-    /// When and by whom it was unenrolled. Means nothing on a namespace that is enrolled, where it is taken off.
+    /// When and by whom it was unenrolled. Without meaning on an enrolled namespace, from which it is removed.
     pub unenrolled: Option<String>,
 }
 
@@ -214,8 +214,7 @@ pub struct EnrolledNamespace {
     pub state: NamespaceState,
 }
 
-/// A label or annotation that does not say what it should. The rest of the state is used; the part in question counts as
-/// absent.
+/// An invalid label or annotation. The other parts of the state are used; the invalid part counts as absent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NamespaceProblem {
     #[error("label {label} is {value:?}: use {expected}")]
@@ -233,7 +232,7 @@ pub enum NamespaceProblem {
 }
 
 impl NamespaceState {
-    /// Reads the state from a Namespace's labels and annotations. Never fails: see [`NamespaceProblem`].
+    /// Parses the state from a Namespace's labels and annotations. Never fails: see [`NamespaceProblem`].
     pub fn parse(
         labels: Option<&BTreeMap<String, String>>,
         annotations: Option<&BTreeMap<String, String>>,
@@ -290,7 +289,7 @@ impl NamespaceState {
         )
     }
 
-    /// The labels that this state is written as, and the ones it must not have (`None`).
+    /// The labels of this state, and the ones that must be absent (`None`).
     pub fn labels(&self) -> BTreeMap<&'static str, Option<String>> {
         let mut labels: BTreeMap<_, _> = Layer::ALL
             .iter()
@@ -308,7 +307,7 @@ impl NamespaceState {
         labels
     }
 
-    /// The annotations that this state is written as, and the ones it must not have (`None`).
+    /// The annotations of this state, and the ones that must be absent (`None`).
     pub fn annotations(&self) -> BTreeMap<&'static str, Option<String>> {
         BTreeMap::from([
             (
@@ -321,7 +320,7 @@ impl NamespaceState {
         ])
     }
 
-    /// The role under which an object stands, or `None` where no rule reaches it or its layer's role is not known.
+    /// The role of an object; `None` if no rule reaches it or its layer's role is not known.
     pub fn role_for(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Option<Role> {
         match self.standing(rule, name, label) {
             ObjectStanding::Ruled(role) => Some(role),
@@ -329,13 +328,13 @@ impl NamespaceState {
         }
     }
 
-    /// How an object stands.
+    /// How enforcement treats an object.
     pub fn standing(&self, rule: &Rule, name: &str, label: ExemptLabel) -> ObjectStanding {
         self.standing_as(rule, self.entry_for(rule, name, label))
     }
 
-    /// What [`Self::objects`] says of an object. Without its label one that is named as exempt follows the site: the name may be
-    /// that of an object which is gone.
+    /// The entry of an object in [`Self::objects`]. An object without the label whose entry says exempt follows the
+    /// site: the entry may be for a deleted object of the same name.
     fn entry_for(&self, rule: &Rule, name: &str, label: ExemptLabel) -> Option<ObjectRole> {
         let entry = self.objects.get(&rule.resource, name)?;
         Some(match (entry, label) {
@@ -353,7 +352,7 @@ impl NamespaceState {
         })
     }
 
-    /// Whether what is said of an object depends on its label.
+    /// Whether the role of an object depends on its label.
     pub fn asks_for_label(&self, rule: &Rule, name: &str) -> bool {
         let entry = self.objects.get(&rule.resource, name);
         matches!(
@@ -362,7 +361,7 @@ impl NamespaceState {
         )
     }
 
-    /// How an object would stand if this were what [`Self::objects`] says of it.
+    /// How enforcement would treat an object with this entry in [`Self::objects`].
     pub fn standing_as(&self, rule: &Rule, entry: Option<ObjectRole>) -> ObjectStanding {
         let Some(enforcement) = self.enforcement else {
             return ObjectStanding::Free;
@@ -386,8 +385,8 @@ impl NamespaceState {
         }
     }
 
-    /// Whether an object takes the role that its layer has, and so moves with it: it is neither exempt nor given a role of its
-    /// own. One that is orphaned stands by with its layer, and is left behind only where that becomes primary.
+    /// Whether an object has the role of its layer, and so changes with it: it is neither exempt nor has a role of its
+    /// own. An orphaned object is secondary with its layer, and does not follow it to primary.
     pub fn follows_layer(&self, rule: &Rule, name: &str, label: ExemptLabel) -> bool {
         match self.entry_for(rule, name, label) {
             Some(ObjectRole::Site | ObjectRole::Orphaned | ObjectRole::ExemptIfLabelled) => {
@@ -398,9 +397,9 @@ impl NamespaceState {
         }
     }
 
-    /// Whether an object that enforcement has let go is to get back what was recorded of it: one that is exempt, wherever,
-    /// since nothing else will ever restore it, but not a volume that has lost the label; one that is merely not reached any more,
-    /// while its layer is primary.
+    /// Whether the originals of an object that is no longer enforced must be restored. An exempt object: always,
+    /// because nothing else will ever restore it, unless it is a volume that has lost the label. An object that is
+    /// merely no longer reached: while its layer is primary.
     pub fn lets_go(&self, rule: &Rule, name: &str, label: ExemptLabel) -> bool {
         let is_exempt = label != ExemptLabel::Lost
             && self.entry_for(rule, name, label) == Some(ObjectRole::Exempt);
@@ -426,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_parses_to_the_same_state() {
+    fn a_printed_state_parses_to_the_same_state() {
         let mut state = NamespaceState {
             enforcement: Some(Enforcement::Policy),
             roles: Roles {
@@ -456,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_cannot_be_read_counts_as_absent_and_is_reported() {
+    fn an_invalid_part_counts_as_absent_and_is_reported() {
         let labels = map(&[
             (ENFORCE_LABEL, "enabled"),
             ("failover.dev/workloads", "banana"),
@@ -486,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn single_objects_can_stand_apart_from_their_namespace() {
+    fn single_objects_can_have_another_role_than_their_namespace() {
         let rules = crate::RuleSet::built_in();
         let deployment = rules.find("apps", "deployments").unwrap();
         let kustomization = rules

@@ -1,4 +1,4 @@
-//! How an object is named: in the annotation of its Namespace, and to a person.
+//! The names of an object: in the annotation of its Namespace, and for a person.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// An object, as a person names it.
+/// An object as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     pub namespace: String,

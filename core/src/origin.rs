@@ -1,16 +1,16 @@
-//! What installed an object, and whether that is still there.
+//! The installer of an object, and whether it still exists.
 //!
-//! Flux does not uninstall what a suspended HelmRelease has installed when that is deleted, nor prune what a suspended
-//! Kustomization has applied. So when an application is removed from Git while its site stands by, its workloads stay, with
-//! their records, and a promotion would start what nobody wants any more. Flux labels what it installs:
+//! When a suspended HelmRelease is deleted, Flux does not uninstall its objects, nor does it prune those of a suspended
+//! Kustomization. So when an application is removed from Git while its site is secondary, its workloads stay, with
+//! their records, and a promotion would start workloads that nobody wants any more. Flux labels what it installs:
 //!
 //! ```text
 //!   Deployment web   helm.toolkit.fluxcd.io/name: web, /namespace: shop ──► HelmRelease shop/web: is there?
 //!   HelmRelease web  kustomize.toolkit.fluxcd.io/name: apps, ...         ──► Kustomization flux-system/apps
 //! ```
 //!
-//! Only what enforcement suspends counts: a HelmRelease of a namespace that is not enrolled is reconciled here, or lives in
-//! another cluster and installs from there. What was installed without Flux carries no such label.
+//! Only installers that enforcement suspends count: a HelmRelease of a namespace that is not enrolled is reconciled
+//! here, or belongs to another cluster and installs from there. Objects installed without Flux have no such label.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -20,23 +20,23 @@ use crate::role::Layer;
 use crate::rules::rule::Rule;
 use crate::rules::set::RuleSet;
 
-/// Annotations of Helm, also on what was installed without Flux.
+/// Annotations of Helm, also on objects installed without Flux.
 const RELEASE_NAME: &str = "meta.helm.sh/release-name";
 const RELEASE_NAMESPACE: &str = "meta.helm.sh/release-namespace";
 
-/// What an object's labels say installed it.
+/// The installer of an object, according to its labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The HelmRelease or Kustomization.
     pub owner: ObjectKey,
-    /// API group of that, and the prefix of the labels.
+    /// Its API group, and the prefix of the labels.
     pub group: &'static str,
     pub kind: &'static str,
     /// Namespace and name of the Helm release.
     pub release: Option<(String, String)>,
 }
 
-/// The kinds that install others, and how they label what they install.
+/// The kinds that install others.
 pub const INSTALLERS: [(&str, &str, &str); 2] = [
     ("helm.toolkit.fluxcd.io", "HelmRelease", "helmreleases"),
     (
@@ -47,7 +47,7 @@ pub const INSTALLERS: [(&str, &str, &str); 2] = [
 ];
 
 impl Origin {
-    /// Reads it from an object's metadata.
+    /// Parses it from an object's metadata.
     pub fn of(
         labels: &BTreeMap<String, String>,
         annotations: &BTreeMap<String, String>,
@@ -71,33 +71,33 @@ impl Origin {
     }
 }
 
-/// Everything that is known of what installed what.
+/// All known installers and their objects.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     /// Objects of ruled kinds whose labels name an origin.
     pub installed: BTreeMap<ObjectKey, Origin>,
-    /// HelmReleases and Kustomizations that there are.
+    /// The existing HelmReleases and Kustomizations.
     pub existing: BTreeSet<ObjectKey>,
-    /// Plurals of the kinds that are served and were listed; of others nothing is known.
+    /// Plurals of the kinds that are served and were listed; the others are unknown.
     pub listed: BTreeSet<String>,
 }
 
-/// How an object stands to what installed it.
+/// Whether the installer of an object still exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Installed<'a> {
-    /// Its owner is there, or it has none that enforcement suspends.
+    /// Its owner exists, or it has none that enforcement suspends.
     Kept,
     Orphaned {
         origin: &'a Origin,
-        /// The owner that is gone: its own, or that of its owner.
+        /// The missing owner: its own, or that of its owner.
         gone: &'a Origin,
     },
     Unknown,
 }
 
 impl Origins {
-    /// Whether enforcement leaves an object of this rule passive once its owner is gone. Volumes follow their site: what is
-    /// on them may be all that is left.
+    /// Whether enforcement keeps an object of this rule passive once its owner is gone. Volumes follow their site:
+    /// their data may be the only copy left.
     pub fn concerns(rule: &Rule) -> bool {
         rule.layer != Layer::Volumes
     }
@@ -137,7 +137,7 @@ impl Origins {
                 gone: origin,
             };
         }
-        // A release may have been installed by another one that is gone.
+        // Another release, which is gone, may have installed this one.
         match self.follow(owner, namespaces, rules, seen) {
             Installed::Orphaned { gone, .. } => Installed::Orphaned { origin, gone },
             other => other,
@@ -145,7 +145,7 @@ impl Origins {
     }
 }
 
-/// Whether enforcement rules such an owner where it is, or would be, and so suspends it while the site stands by.
+/// Whether enforcement rules such an owner in its namespace, or would, and so suspends it while the site is secondary.
 fn is_suspended_here(origin: &Origin, namespaces: &[EnrolledNamespace], rules: &RuleSet) -> bool {
     let owner = &origin.owner;
     let namespace = namespaces.iter().find(|n| n.name == owner.namespace);

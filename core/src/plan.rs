@@ -1,4 +1,4 @@
-//! What a role would change, before it does: [`plan_object`] runs the same function as the webhook on a copy.
+//! The changes that a role would make: [`plan_object`] runs the same function as the webhook on a copy.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::object::ObjectRef;
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
 
-/// What happens to one object.
+/// The planned change of one object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     pub object: ObjectRef,
@@ -17,13 +17,13 @@ pub struct Item {
     pub layer: Layer,
     pub role: Role,
     pub rewrite: Rewrite,
-    /// The object as it will be.
+    /// The object after the change.
     pub after: Value,
 }
 
-/// The role by which a stored object is judged; `None` where enforcement does not concern it. What enforcement has let go
-/// is primary for as long as it carries a record of ours, or a
-/// field of it is the controller's: nobody else would restore it from that, or give it back.
+/// The role that a stored object must conform to; `None` if enforcement does not concern it. A released object is
+/// primary while it carries a record of ours, or the controller owns a field of it: nobody else would restore it, or
+/// give the field back.
 pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Role> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if !rule.reaches(object) {
@@ -41,7 +41,7 @@ pub fn role_of(rule: &Rule, state: &NamespaceState, object: &Value) -> Option<Ro
     }
 }
 
-/// What a role does to a stored object; `None` where it changes nothing and there is nothing to say.
+/// The effect of a role on a stored object; `None` if it changes nothing and there is no note.
 pub fn plan_object(
     rule: &Rule,
     role: Role,
@@ -98,9 +98,9 @@ mod tests {
         false,
         None
     )]
-    #[case::named_no_more(Enforcement::Policy, Role::Primary, None, true, Some(Role::Primary))]
+    #[case::no_longer_named(Enforcement::Policy, Role::Primary, None, true, Some(Role::Primary))]
     #[case::not_reached_on_a_secondary(Enforcement::Policy, Role::Secondary, None, true, None)]
-    fn what_is_let_go_gets_back_what_was_recorded(
+    fn a_released_object_gets_its_recorded_values_back(
         #[case] enforcement: Enforcement,
         #[case] role: Role,
         #[case] entry: Option<ObjectRole>,

@@ -24,7 +24,7 @@ impl Role {
         }
     }
 
-    /// The role on the other side of a transition.
+    /// The other role.
     #[must_use]
     pub fn opposite(self) -> Self {
         match self {
@@ -150,7 +150,7 @@ impl Roles {
         Layer::ALL.iter().any(|layer| self.of(*layer) == Some(role))
     }
 
-    /// The role that all layers share, if they do.
+    /// The role of all layers, if they share one.
     pub fn uniform(&self) -> Option<Role> {
         let first = self.volumes?;
         Layer::ALL
@@ -179,13 +179,13 @@ impl Roles {
 pub struct Epoch(#[schemars(range(min = 0))] pub i64);
 
 impl Epoch {
-    /// The epoch that a new claim takes.
+    /// The epoch of a new claim.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// Whether nothing has ever been claimed.
+    /// Whether no claim has ever been made.
     pub fn is_zero(&self) -> bool {
         self.0 == 0
     }

@@ -23,12 +23,12 @@ pub trait Process: Clone + Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
 }
 
-/// The routes, apart from serving them, so that tests need no socket.
+/// The routes, separate from the server, so that tests need no socket.
 pub fn router<P: Process>(process: P) -> Router {
     Router::new()
         .route("/metrics", get(metrics::<P>))
-        // The process ends when a part of it fails, so answering at all is being alive. Nothing outside is asked: an API
-        // server that is away must not restart us.
+        // The process ends when one of its parts fails, so any answer means that it is alive. The API server is not
+        // asked: if it is unavailable, that must not restart us.
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(ready::<P>))
         .with_state(process)

@@ -1,7 +1,7 @@
 //! Clients for the API server, with every timeout set.
 //!
-//! kube's defaults retry each request up to fifteen times and never give up reading; both hide an API server that is gone.
-//! Here a request fails in bounded time, is retried by the caller who knows whether that is safe, and is logged.
+//! kube's defaults retry each request up to fifteen times and never give up reading; both hide an unavailable API
+//! server. Here a request fails in bounded time and is logged. The caller, who knows whether that is safe, retries it.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Timeouts {
     pub write: Duration,
     /// Until the answer to a request arrives; watches are not requests.
     pub read: Duration,
-    /// How long one watch request is held open. A bookmark or the end of the request arrives within that time, so silence
+    /// How long one watch request stays open. A bookmark or the end of the request arrives within that time, so silence
     /// for longer means that the connection is dead.
     pub watch: Duration,
     /// On top of that, for a first list from a loaded API server.

@@ -1,9 +1,9 @@
-//! An error with everything behind it, in one line.
+//! An error with all its causes, in one line.
 
 use std::error::Error;
 
-/// `outer: cause: cause of the cause`. A cause that the text before it quotes already is not repeated: kube and hyper do
-/// both.
+/// `outer: cause: cause of the cause`. A cause that the text before it already quotes is not repeated: kube and hyper
+/// quote theirs.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     for cause in chain(error).skip(1) {
@@ -16,14 +16,14 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The innermost cause: mostly the one that says something to a person.
+/// The innermost cause: usually the one that helps a person.
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error)
         .last()
         .map_or_else(String::new, ToString::to_string)
 }
 
-/// The error and what is behind it, outermost first.
+/// The error and its causes, outermost first.
 pub fn chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn every_cause_is_reported_once() {
         let layer = |text, source: Option<Layer>| Layer {
             text,
             source: source.map(Box::new),

@@ -1,4 +1,4 @@
-//! What all programs stand on.
+//! What all programs share.
 //!
 //! ```text
 //!   clients ──► kube        one API server: connections, discovery, objects, retries
@@ -6,7 +6,7 @@
 //!      └─────► leader       which of several processes works
 //!
 //!   admin, logs             what a process reports about itself
-//!   error_chain, off_task   how it reports errors, and computes without holding up others
+//!   error_chain, off_task   how it reports errors, and computes without blocking others
 //! ```
 
 #[cfg(feature = "server")]

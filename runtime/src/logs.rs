@@ -1,4 +1,4 @@
-//! Log lines on standard error: JSON for machines, text for people. Object bodies never get into them.
+//! Log lines on standard error: JSON for machines, text for people. Object bodies are never logged.
 
 use std::io::IsTerminal as _;
 
@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// kube logs the whole text of an answer it cannot parse, which may be a Secret; and each connection that fails, without
-/// saying what for. Both come back as errors, and are logged by the caller.
+/// kube logs the whole text of an answer it cannot parse, which may be a Secret; and each failed connection, without
+/// its purpose. Both also come back as errors, and the caller logs them.
 const NOT_FROM_KUBE: &str = "kube_client::client=off";
 
 /// How logs are written.
@@ -45,11 +45,11 @@ pub struct LogLevelError {
     source: ParseError,
 }
 
-/// Begins to write logs, once per process.
+/// Installs the logger, once per process.
 ///
 /// # Errors
 ///
-/// The level is none.
+/// The level is invalid.
 pub fn init(args: &LogArgs) -> Result<(), LogLevelError> {
     let LogArgs {
         log_format,

@@ -1,16 +1,16 @@
-//! Work that computes for longer than a task may be held.
+//! Work that computes for longer than a task may block.
 //!
-//! The loop, and the renewal of the Lease that lets it lead, share one task. What takes tens of milliseconds on a big cluster is
-//! done on a thread of its own meanwhile.
+//! The loop and the renewal of its Lease share one task. Work that takes tens of milliseconds on a big cluster runs on
+//! its own thread instead.
 
-/// Runs `work` on a thread for such work, and waits for it without holding the task. Where the waiting is dropped, the work
-/// still runs to its end: it must not write anything.
+/// Runs `work` on a blocking thread and waits for it without blocking the task. If the wait is dropped, the work still
+/// runs to its end: it must not write anything.
 pub async fn off_task<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Nobody aborts it; the runtime is shutting down, and so is whoever waits.
+            // Nobody aborts it, so the runtime is shutting down, and the waiting task with it.
             Err(_) => std::future::pending().await,
         },
     }

@@ -1,4 +1,4 @@
-//! Which API servers are believed, over real handshakes: the client of all our programs against a TLS server.
+//! Which server certificates are accepted, over real handshakes: the client of all our programs against a TLS server.
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong in a test ends it")]
 
@@ -63,7 +63,7 @@ fn self_signed(parameters: &CertificateParams) -> Pair {
     Pair { certificate, key }
 }
 
-/// By an authority that nobody knows but by this.
+/// Signed by a new authority, which is returned too.
 fn signed(parameters: &CertificateParams) -> (Pair, Pair) {
     let of_issuer = authority(CertificateParams::default());
     let issuer = self_signed(&of_issuer);
@@ -86,7 +86,7 @@ async fn serve(pair: &Pair) -> u16 {
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else {
-            return; // the client does not believe it
+            return; // the client refuses it
         };
         let _ = stream.read(&mut [0; 4096]).await;
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
@@ -142,7 +142,7 @@ async fn a_leaf_that_is_given_as_authority_is_accepted_without_its_issuer() {
 }
 
 #[tokio::test]
-async fn what_an_authority_signed_is_accepted_as_ever_beside_what_cannot_be_read() {
+async fn a_signed_certificate_is_accepted_beside_an_unreadable_authority() {
     let (leaf, issuer) = signed(&parameters(HOST));
     let port = serve(&leaf).await;
     let config = config(port, &[CertificateDer::from(vec![1, 2, 3]), issuer.der()]);
@@ -169,7 +169,7 @@ async fn another_certificate_of_the_same_names_is_refused() {
     assert_eq!(refused, CertificateError::UnknownIssuer);
 }
 
-/// It has the certificate, which everybody can have, and not the key.
+/// It has the certificate, which is public, but not the key.
 #[tokio::test]
 async fn a_server_without_the_key_of_its_certificate_is_refused() {
     let pair = self_signed(&authority(parameters(HOST)));
@@ -177,7 +177,7 @@ async fn a_server_without_the_key_of_its_certificate_is_refused() {
         certificate: pair.certificate.clone(),
         key: KeyPair::generate().unwrap(),
     };
-    // rustls will not serve such a pair unless it is told to.
+    // rustls does not serve such a pair by default.
     let key = rustls::crypto::ring::sign::any_supported_type(&PrivateKeyDer::Pkcs8(
         impostor.key.serialize_der().into(),
     ))
@@ -220,7 +220,7 @@ async fn a_certificate_that_is_its_own_authority_still_has_to_be_valid(
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_no_matter_of_certificates() {
+async fn an_unreachable_server_is_not_a_certificate_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);

@@ -1,4 +1,4 @@
-//! What one review costs, from the bytes that arrive to the bytes that leave, beside a typed round trip of the same bytes.
+//! The cost of one review, from request bytes to response bytes, compared with a typed round trip of the same bytes.
 //!
 //! * `ours` reads the review, decides and writes the answer.
 //! * `typed` is what a webhook does that is written with kube's types: `AdmissionReview<DynamicObject>` is read, the object
@@ -54,13 +54,13 @@ fn main() {
     group.finish();
     criterion.final_summary();
 
-    // `cargo test --benches` only wants to know that it runs.
+    // `cargo test --benches` only checks that it runs.
     if !std::env::args().any(|argument| argument == "--test") {
         compare(&store, &reviews);
     }
 }
 
-/// Takes turns, so that whatever else the machine does falls on all alike.
+/// Alternates between the variants, so that other load on the machine affects all alike.
 #[expect(
     clippy::print_stdout,
     reason = "a benchmark reports on its standard output"
@@ -146,7 +146,7 @@ fn answer(body: &[u8], patch: impl Fn(&DynamicObject) -> Patch) -> Vec<u8> {
     serde_json::to_vec(&answer.into_review()).expect("an answer is JSON")
 }
 
-/// What is measured must be the real thing: an answer that forces the Deployment to 0.
+/// Checks that the real thing is measured: an answer that forces the Deployment to 0.
 fn check(store: &Store, body: &[u8]) {
     let answer: Value = serde_json::from_slice(&ours(store, body)).expect("an answer is JSON");
     assert_eq!(answer["response"]["allowed"], true, "{answer}");

@@ -20,7 +20,7 @@ pub struct Args {
     pub log: LogArgs,
 }
 
-/// What is served where.
+/// What to serve, and where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Serving {
     /// Address of the TLS port that the API server calls
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pods_name_is_all_that_must_be_given() {
+    fn only_the_pod_name_is_required() {
         let args = Args::try_parse_from(["failover-webhook", "--name", "a"]).unwrap();
         assert_eq!(args.serving.bind, "0.0.0.0:8443".parse().unwrap());
         assert_eq!(args.serving.admin_bind, "0.0.0.0:8080".parse().unwrap());

@@ -5,8 +5,8 @@
 //!   up to BODY_LIMIT ─► one of LARGE_AT_ONCE ─► read     (28 MiB)
 //! ```
 //!
-//! So what everybody sends never waits for what hardly anybody sends, and all of it together stays well below what the
-//! shipped Deployment allows a replica.
+//! So ordinary reviews never wait for rare large ones, and the total stays well below the memory limit of the shipped
+//! Deployment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +16,23 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// The largest review that is read: an object and an old one of the API server's limit of 3 MiB each, and the rest.
+/// The largest review that is read: an object and an old object of the API server's limit of 3 MiB each, and the other
+/// fields.
 pub const BODY_LIMIT: usize = 7 * 1024 * 1024;
 
-/// How long a body may take to arrive. The API server itself gives up after 1 s; this is for those who are not it.
+/// How long a body may take to arrive. The API server itself gives up after 1 s; this bounds other clients.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reviews of ordinary objects are a tenth of this.
 const SMALL: usize = 128 * 1024;
 
-/// More at once would be no faster: a decision on a large object is the work of a whole core.
+/// More at once would be no faster: a decision on a large object keeps a whole core busy.
 const LARGE_AT_ONCE: usize = 4;
 
-/// How long a large body waits for its turn: the API server would not wait for longer.
-const TURN: Duration = Duration::from_secs(1);
+/// How long a large body waits for a permit: the API server would not wait longer.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why there is no body.
+/// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("a review may have at most {} MiB", BODY_LIMIT >> 20)]
@@ -48,11 +49,11 @@ pub enum BodyError {
 #[derive(Clone, Debug)]
 pub struct Bodies(Arc<Semaphore>);
 
-/// A body, and with it the room that it takes.
+/// A body, with the permit for the memory that it takes.
 #[derive(Debug)]
 pub struct BoundedBody {
     pub bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Bodies {
@@ -64,26 +65,30 @@ impl Default for Bodies {
 impl Bodies {
     pub async fn read(&self, body: Body) -> Result<BoundedBody, BodyError> {
         let size = body.size_hint();
-        // Said before a byte is read, where the sender says how much there is.
+        // Refused before a byte is read, if the sender declares the length.
         if size.lower() > BODY_LIMIT as u64 {
             return Err(BodyError::TooLarge);
         }
         let is_small = size.upper().is_some_and(|most| most <= SMALL as u64);
-        let room = if is_small {
+        let permit = if is_small {
             None
         } else {
-            let turn = timeout(TURN, self.0.clone().acquire_owned());
-            let turn = turn.await.map_err(|_| BodyError::Busy)?;
-            Some(turn.expect("never closed"))
+            let permit = timeout(PERMIT_TIMEOUT, self.0.clone().acquire_owned());
+            let permit = permit.await.map_err(|_| BodyError::Busy)?;
+            Some(permit.expect("never closed"))
         };
         let bytes = timeout(BODY_TIMEOUT, collect(body))
             .await
             .map_err(|_| BodyError::Late)??;
-        Ok(BoundedBody { bytes, _room: room })
+        Ok(BoundedBody {
+            bytes,
+            _permit: permit,
+        })
     }
 }
 
-/// Into one buffer of the right size from the start, where that is known: joined in the end, all of it would be there twice.
+/// Reads into one buffer, of the right size from the start if the length is known: joining the pieces at the end would
+/// need twice the memory.
 async fn collect(mut body: Body) -> Result<Vec<u8>, BodyError> {
     let size = usize::try_from(body.size_hint().lower()).unwrap_or(BODY_LIMIT);
     let mut bytes = Vec::with_capacity(size.min(BODY_LIMIT));
@@ -106,32 +111,32 @@ mod tests {
 
     use super::*;
 
-    /// Of a length that nobody knows, and which never ends.
+    /// A body of unknown length that never ends.
     fn endless() -> Body {
         let beginning = stream::iter([Ok::<_, Infallible>("{")]);
         Body::from_stream(beginning.chain(stream::pending()))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_ones_wait_for_their_turn_and_small_ones_do_not() {
+    async fn large_bodies_wait_for_a_permit_and_small_ones_do_not() {
         let bodies = Bodies::default();
         let large = || bodies.read(Body::from(vec![b' '; SMALL + 1]));
-        let mut held = Vec::new();
+        let mut permits = Vec::new();
         for _ in 0..LARGE_AT_ONCE {
-            held.push(large().await.unwrap());
+            permits.push(large().await.unwrap());
         }
         assert!(matches!(large().await, Err(BodyError::Busy)));
         bodies.read(Body::from(vec![b' '; SMALL])).await.unwrap();
 
-        let (turn, ()) = tokio::join!(large(), async {
-            tokio::time::sleep(TURN / 2).await;
-            held.pop();
+        let (permit, ()) = tokio::join!(large(), async {
+            tokio::time::sleep(PERMIT_TIMEOUT / 2).await;
+            permits.pop();
         });
-        assert_eq!(turn.unwrap().bytes.len(), SMALL + 1);
+        assert_eq!(permit.unwrap().bytes.len(), SMALL + 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_that_is_not_used_passes_on() {
+    async fn a_permit_is_released_when_its_body_times_out() {
         let bodies = Bodies::default();
         let stuck = (0..LARGE_AT_ONCE).map(|_| bodies.read(endless()));
         for ended in futures::future::join_all(stuck).await {

@@ -1,4 +1,4 @@
-//! From the bytes of a review to the bytes of the answer, for everything but where they come from and go to.
+//! Decides about the bytes of a review and returns the bytes of the answer, without any I/O.
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
@@ -16,8 +16,8 @@ use crate::outcome::ReviewOutcome;
 use crate::review::{AdmissionRequest, Review, Unreadable, Verdict};
 use crate::store::Store;
 
-/// A review that cannot be answered: there is no uid to echo. The API server treats any status but 200 as a webhook that
-/// failed, and so under `Ignore` stores the object; it never sends any of these.
+/// A review that cannot be answered, because there is no uid to echo. The API server never sends one. It treats any
+/// status but 200 as a failed webhook, and under `Ignore` it would store the object.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReview {
     #[error("the body is not text in UTF-8: {0}")]
@@ -32,7 +32,7 @@ pub enum BadReview {
     NoUid,
 }
 
-/// A decision, with what is counted and logged about it.
+/// A decision, with its data for metrics and the log.
 #[derive(Debug)]
 pub struct Decision<'a> {
     pub uid: Cow<'a, str>,
@@ -47,7 +47,7 @@ pub async fn decide<'a>(body: &'a [u8], store: &Store) -> Result<Decision<'a>, B
     let review = match Review::parse(body) {
         Ok(review) => review,
         Err(Unreadable::Unanswerable(error)) => return Err(BadReview::NotJson(error)),
-        // What cannot be understood must not be stored as if it had been.
+        // A request that cannot be read must not be stored unchanged.
         Err(Unreadable::Request(uid, error)) => {
             let message = format!("kubectl-failover cannot read the admission request: {error}");
             return Ok(Decision {
@@ -89,10 +89,10 @@ async fn judge(
     let operation = match &*request.operation {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
-        // Deleting and connecting store nothing.
+        // DELETE and CONNECT store nothing.
         _ => return UNCHANGED,
     };
-    // A question about a change that is to come: the object is sent as it will be.
+    // A dry run of a planned change: the object is sent as it will be.
     if request.dry_run == Some(true) && field_manager(request) == Some(PREVIEW_MANAGER) {
         return UNCHANGED;
     }
@@ -123,8 +123,8 @@ async fn judge(
         });
     };
     let namespace = request.namespace.as_deref().unwrap_or_default();
-    // A cluster-scoped object is in no namespace. The others are excluded by the webhook's configuration already; should
-    // somebody widen that, the cluster must still come up without us.
+    // A cluster-scoped object is in no namespace. The webhook's configuration already excludes the namespaces that may
+    // not enrol; if somebody widens it, the cluster must still come up without us.
     if namespace.is_empty() || !may_enrol(namespace) {
         return UNCHANGED;
     }
@@ -150,9 +150,10 @@ fn field_manager<'a>(request: &'a AdmissionRequest<'_>) -> Option<&'a str> {
     request.options.as_ref()?.field_manager.as_deref()
 }
 
-/// The API server asks only about enrolled namespaces, so this one is enrolled (or has just ceased to be), and the cache
-/// has not heard of it within its moment of grace. On a site that has settled on primary nothing would be forced in it. On
-/// any other, storing the object as it is could start it; refusing makes the writer try again, by when the cache knows.
+/// The API server asks only about enrolled namespaces, so this one is enrolled (or has just been unenrolled), and the
+/// cache did not learn of it within the grace period. On a site that has settled on primary nothing would be forced in
+/// it. On any other site, storing the object unchanged could start it; after a refusal the writer tries again, and by
+/// then the cache knows the namespace.
 fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, ReviewOutcome) {
     let verdict = match store.settled().as_ref() {
         Some(settled) if settled.roles.uniform() == Some(Role::Primary) => Verdict::Unchanged,
@@ -165,8 +166,8 @@ fn unknown_namespace(namespace: &str, store: &Store) -> (Verdict, ReviewOutcome)
     (verdict, ReviewOutcome::UnknownNamespace)
 }
 
-/// Runs a decision. A fault of ours must neither start what has to be passive nor take a primary's writes hostage: only
-/// where something `may_be_forced` is the write refused.
+/// Runs a decision. A panic must neither start what has to be passive nor block a primary's writes: the write is
+/// refused only if something `may_be_forced`.
 fn guarded(
     request: &AdmissionRequest<'_>,
     site: Option<&str>,
@@ -249,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_of_ours_refuses_only_where_something_may_be_forced() {
+    fn a_panic_refuses_a_write_only_if_something_may_be_forced() {
         let review = json!({ "uid": "u", "resource": { "resource": "deployments" }, "name": "web", "operation": "CREATE" });
         let text = review.to_string();
         let request: AdmissionRequest<'_> = serde_json::from_str(&text).unwrap();

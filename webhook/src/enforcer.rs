@@ -1,4 +1,4 @@
-//! The own Lease, through which the controller learns that this replica lives and what it has seen.
+//! The replica's own Lease: it shows the controller that this replica is alive and which revision it has observed.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,16 @@ use crate::store::{SeenRevision, Store};
 /// How often the Lease is renewed while nothing changes.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether there is anything to report yet.
+/// How often readiness is checked until there is something to report.
 const UNREADY: Duration = Duration::from_millis(100);
 
 /// How long one renewal may take in all.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How soon after a failure it is tried again.
+/// How soon a failed renewal is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-// One lost renewal is made up for before answers stop.
+// After one lost renewal the next one succeeds before answers stop.
 const _: () = assert!(
     EVERY.as_secs() + TIMEOUT.as_secs() + RETRY.as_secs() + TIMEOUT.as_secs()
         <= CONTACT_LIMIT.as_secs()
@@ -33,7 +33,7 @@ const _: () = assert!(
 
 const FIELD_MANAGER: &str = "failover-webhook";
 
-/// Reports until it is told to stop, then takes the Lease away: what is shut down in good order need not be waited for.
+/// Reports until it is stopped, then deletes the Lease: nobody needs to wait for a replica that has shut down cleanly.
 #[expect(missing_debug_implementations, reason = "a Client has none")]
 pub struct Enforcer {
     pub client: Client,
@@ -49,8 +49,8 @@ impl Enforcer {
         let mut changes = self.store.changes();
         let mut failing = false;
         while !stop.is_cancelled() {
-            // A Lease says "I enforce what I have seen". Before the caches are filled it would report "no namespaces", and
-            // without a certificate nobody gets an answer: then there is no Lease, or it runs out.
+            // A Lease says "I enforce what I have observed". Before the caches have synced it would report "no
+            // namespaces", and without a certificate nobody gets an answer: then there is no Lease, or it expires.
             if self.readiness.can_enforce().is_err() {
                 tokio::select! {
                     () = tokio::time::sleep(UNREADY) => {}
@@ -83,7 +83,7 @@ impl Enforcer {
                 }
             };
             let changed = async {
-                // At once when what is seen changes; other news of namespaces can wait.
+                // At once when the observed revision changes; other changes of namespaces can wait.
                 while changes.changed().await.is_ok() {
                     if self.store.seen() != seen {
                         return;
@@ -97,15 +97,15 @@ impl Enforcer {
                 () = stop.cancelled() => {}
             }
         }
-        self.give_back(&leases).await;
+        self.release(&leases).await;
     }
 
-    async fn give_back(&self, leases: &Api<Lease>) {
+    async fn release(&self, leases: &Api<Lease>) {
         let params = DeleteParams::default();
         let deletion = leases.delete(&self.name, &params);
         let error = match tokio::time::timeout(TIMEOUT, deletion).await {
             Ok(Ok(_)) => return,
-            // Never made, as by a replica that was not ready once.
+            // Never created, as by a replica that was never ready.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return,
             Ok(Err(error)) => causes(&error),
             Err(late) => late.to_string(),
@@ -135,7 +135,7 @@ impl Enforcer {
                 "renewTime": k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(jiff::Timestamp::now()),
             },
         });
-        // Creates it where it is not there; nobody else writes it.
+        // Creates the Lease if it does not exist; nobody else writes it.
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&lease);
         let renewal = leases.patch(&self.name, &params, &patch);

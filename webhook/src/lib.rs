@@ -8,8 +8,8 @@
 //!              ◄─enforcer (own Lease: what the store has seen)
 //! ```
 //!
-//! A request is answered from memory alone. What the memory needs is followed by watches; that it still follows is shown
-//! by the own Lease, and when it cannot be shown no answer is given.
+//! A request is answered from memory alone. Watches keep that memory up to date; the own Lease proves it, and without
+//! that proof no answer is given.
 
 pub mod args;
 pub mod body;

@@ -6,7 +6,7 @@ use failover_webhook::run::run;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // Before anything makes a TLS configuration: the one provider of this process.
+    // Before anything creates a TLS configuration: the only provider of this process.
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("nothing has installed another one yet");

@@ -1,4 +1,4 @@
-//! What is counted, by Prometheus' conventions. Label values are bounded: a resource that no rule knows counts as `other`.
+//! Metrics by Prometheus' conventions. Label values are bounded: a resource without a rule counts as `other`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -23,7 +23,7 @@ struct RequestLabels {
     outcome: ReviewOutcome,
 }
 
-/// The registry and what is in it. Cheap to clone.
+/// The registry and its metrics. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 

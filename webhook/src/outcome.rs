@@ -10,9 +10,9 @@ pub enum ReviewOutcome {
     Unchanged,
     Changed,
     Denied,
-    /// The cache does not know the namespace: refused, or on a primary site let through.
+    /// The cache does not know the namespace: refused, or on a primary site allowed.
     UnknownNamespace,
-    /// A decision panicked: refused, or on a primary site let through.
+    /// A decision panicked: refused, or on a primary site allowed.
     Fault,
     /// Not a review that can be answered.
     BadRequest,
@@ -34,7 +34,7 @@ impl EncodeLabelValue for ReviewOutcome {
     }
 }
 
-/// What a decision was about, without any of the object.
+/// The subject of a decision, without the object's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     pub namespace: String,
@@ -42,6 +42,6 @@ pub struct About {
     pub resource: String,
     pub name: String,
     pub operation: String,
-    /// Whether a rule knows the resource: only such names are counted one by one.
+    /// Whether a rule covers the resource: only such names are counted one by one.
     pub is_ruled: bool,
 }

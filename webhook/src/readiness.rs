@@ -1,21 +1,21 @@
 //! Whether answers can be relied upon: a valid certificate, synced watches, and contact with the API server.
 //!
-//! Contact is what the own Lease shows. The controller takes a replica whose Lease is not renewed for its duration for
-//! dead, and no longer waits for it to see a change of roles. So a replica that cannot renew must stop answering before
-//! that: with a cache that no longer follows it would let through what a newer role forbids.
+//! Contact is proven by the own Lease. The controller counts a replica as dead once its Lease has not been renewed for
+//! its duration, and no longer waits for it to observe a change of roles. So a replica that cannot renew must stop
+//! answering before that: with a stale cache it would allow what a newer role forbids.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long the Lease lives for the controller.
+/// How long the Lease is valid for the controller.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// How long after the last renewal answers are still given. A write that is let through in the last moment is stored up to
-/// a second later, when the API server has called the other webhooks too: still before the Lease counts as expired. One
+/// How long answers are given after the last renewal. A write that is allowed at the last moment is stored up to a
+/// second later, when the API server has called the other webhooks too: still before the Lease counts as expired. One
 /// renewal may be lost without a gap (see [`crate::enforcer`]).
 pub const CONTACT_LIMIT: Duration = Duration::from_secs(12);
 
-/// Shared by those who report and those who ask. Cheap to clone.
+/// Shared by the parts that report and the requests that ask. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<State>>);
 
@@ -106,7 +106,7 @@ impl Readiness {
         self.with(|state| state.draining)
     }
 
-    /// Whether answers could be given, were there contact: what the Lease claims, by whose renewal contact is judged.
+    /// Whether answers could be given if there were contact. The Lease claims this; its renewal is what proves contact.
     pub fn can_enforce(&self) -> Result<(), NotReady> {
         self.with(|state| state.can_enforce(jiff::Timestamp::now().as_second()))
     }
@@ -116,7 +116,7 @@ impl Readiness {
         self.check_at(Instant::now(), jiff::Timestamp::now().as_second(), true)
     }
 
-    /// Whether a request that came all the same can be answered: while draining it is.
+    /// Whether a request that arrives can be answered: while draining it is.
     pub fn can_answer(&self) -> Result<(), NotReady> {
         self.check_at(Instant::now(), jiff::Timestamp::now().as_second(), false)
     }
@@ -157,7 +157,7 @@ impl Readiness {
 pub(crate) mod tests {
     use super::*;
 
-    /// As after a good start.
+    /// The state after a successful start.
     pub(crate) fn ready() -> Readiness {
         let readiness = Readiness::default();
         readiness.certificate_valid_until(i64::MAX);
@@ -169,7 +169,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn says_what_is_missing_until_nothing_is() {
+    fn reports_what_is_missing_until_everything_is_there() {
         let now = Instant::now();
         let readiness = Readiness::default();
         let check = || readiness.check_at(now, 100, true);
@@ -218,7 +218,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn while_draining_takes_no_new_work_but_answers_what_comes() {
+    fn while_draining_it_is_not_ready_but_still_answers() {
         let readiness = ready();
         readiness.drain();
         assert_eq!(readiness.check(), Err(NotReady::Draining));

@@ -1,8 +1,8 @@
-//! The admission review, read and written without building what is in it.
+//! The admission review, parsed and serialized without deserializing its objects.
 //!
-//! An API server sends up to 6 MiB of objects of which a decision concerns a handful of places. So the review is parsed
-//! into borrowed structs in which the objects stay raw text; a typed round trip costs several times as much
-//! (`cargo bench -p failover-webhook`), and fails on objects nested deeper than serde_json's limit, which the API server
+//! An API server sends up to 6 MiB of objects, and a decision needs only a few fields of them. So the review is parsed
+//! into borrowed structs in which the objects stay raw text. A typed round trip costs several times as much (`cargo
+//! bench -p failover-webhook`), and fails on objects nested deeper than serde_json's limit, which the API server
 //! accepts.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// What an `admission.k8s.io/v1 AdmissionReview` asks.
+/// A parsed `admission.k8s.io/v1 AdmissionReview`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Review<'a> {
@@ -27,15 +27,15 @@ pub struct Review<'a> {
 /// Why there is no [`Review`].
 #[derive(Debug)]
 pub enum Unreadable<'a> {
-    /// There is nobody to answer.
+    /// There is no uid to answer under.
     Unanswerable(serde_json::Error),
-    /// The request is not what it should be, but it says whose it is.
+    /// The request is invalid, but has a uid.
     Request(Cow<'a, str>, serde_json::Error),
 }
 
 impl<'a> Review<'a> {
-    /// Reads a review in one pass. Where that fails, a second one looks for the uid alone, so that whoever asked gets an
-    /// answer to whatever the rest says.
+    /// Parses a review in one pass. If that fails, a second pass reads only the uid, so that the caller gets an answer
+    /// even if the other fields are invalid.
     pub fn parse(body: &'a str) -> Result<Self, Unreadable<'a>> {
         #[derive(Deserialize)]
         struct Envelope<'a> {
@@ -56,7 +56,7 @@ impl<'a> Review<'a> {
     }
 }
 
-/// The request of a review, as it is sent.
+/// The request of a review.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdmissionRequest<'a> {
@@ -78,7 +78,7 @@ pub struct AdmissionRequest<'a> {
     pub old_object: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub options: Option<Options<'a>>,
-    /// Nothing is stored.
+    /// Nothing will be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
 }
@@ -91,7 +91,7 @@ pub struct Resource<'a> {
     pub resource: Cow<'a, str>,
 }
 
-/// Of CreateOptions, UpdateOptions or PatchOptions, what tells who writes.
+/// The part of CreateOptions, UpdateOptions or PatchOptions that identifies the writer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Options<'a> {
@@ -106,7 +106,7 @@ pub enum Verdict {
     Unchanged,
     /// The object may be stored with this change.
     Changed { patch: Patch, warnings: Vec<String> },
-    /// The object must not be stored. 403, never 422: for Flux with `force: true` that means "delete and create anew".
+    /// The object must not be stored. 403, never 422: for Flux with `force: true` that means "delete and recreate".
     Denied { message: String },
 }
 

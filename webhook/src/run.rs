@@ -1,4 +1,4 @@
-//! The process: everything started, and ended in the order that loses no request.
+//! The process: starts everything, and stops it in the order that loses no request.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub async fn run(args: Args) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no handler for SIGINT")?;
 
-    // Bound first, so that a port in use is an error at once and the log says where to ask.
+    // Bound first, so that a port in use is an error at once and the log shows the addresses.
     let limits = Limits {
         farewell: BODY_TIMEOUT + Duration::from_secs(1),
         ..Limits::default()
@@ -101,13 +101,14 @@ pub async fn run(args: Args) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        // None of them ends by itself. Without one of them the answers would rest on nothing; another process starts anew.
+        // None of these tasks ends by itself. Without one of them answers are not reliable, so the process ends and is
+        // restarted.
         ended = parts.join_next() => bail!("a task of the process ended unexpectedly: {ended:?}"),
         ended = &mut reporting => bail!("reporting ended: {ended:?}"),
         ended = &mut serving => bail!("serving ended: {ended:?}"),
     }
-    // Not ready any more, but answering: API servers keep connections, and some still send requests to a pod that is
-    // going. The webhook configuration is left alone; it belongs to the other replicas as well.
+    // Not ready any more, but still answering: API servers keep connections, and some still send requests to a
+    // terminating pod. The webhook configuration is left alone; it belongs to the other replicas as well.
     tracing::info!(seconds = drain.as_secs(), "shutting down: draining");
     app.readiness.drain();
     tokio::time::sleep(drain).await;

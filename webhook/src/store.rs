@@ -1,4 +1,4 @@
-//! What a decision is made from: filled by the watches, read by every request without waiting.
+//! The inputs of decisions: filled by the watches, read by every request without waiting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -9,9 +9,9 @@ use failover_core::admission::namespace::{Registry, Settled};
 use failover_core::{NamespaceState, RuleSet};
 use tokio::sync::watch;
 
-/// How long a request waits for a Namespace that the cache does not have yet. The API server asks only about enrolled
-/// namespaces, so a missing one is news that is under way; the answer must still come within the webhook's 1 s.
-const NEWS_UNDER_WAY: Duration = Duration::from_millis(300);
+/// How long a request waits for a Namespace that is not in the cache yet. The API server asks only about enrolled
+/// namespaces, so the watch event of a missing one is on its way; the answer must still come within the webhook's 1 s.
+const NAMESPACE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The cache. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ struct Inner {
     rules: ArcSwap<RuleSet>,
     settled: ArcSwap<Option<Settled>>,
     registry: ArcSwap<Registry>,
-    /// Counts the changes of namespaces, for those who wait for one.
+    /// Counts the changes of namespaces, for tasks that wait for one.
     changes: watch::Sender<u64>,
 }
 
@@ -75,7 +75,7 @@ impl Store {
         self.read().get(name).cloned()
     }
 
-    /// As [`Store::namespace`], waiting a moment for one that is not there yet.
+    /// As [`Store::namespace`], but waits a moment for one that is not there yet.
     pub async fn namespace_soon(&self, name: &str) -> Option<Arc<NamespaceState>> {
         if let Some(state) = self.namespace(name) {
             return Some(state);
@@ -91,7 +91,7 @@ impl Store {
                 }
             }
         };
-        tokio::time::timeout(NEWS_UNDER_WAY, appears)
+        tokio::time::timeout(NAMESPACE_TIMEOUT, appears)
             .await
             .ok()
             .flatten()
@@ -107,16 +107,16 @@ impl Store {
         self.0.changes.send_modify(|n| *n += 1);
     }
 
-    /// Takes the place of all namespaces: what a fresh list brought.
+    /// Replaces all namespaces with those of a new list.
     pub fn replace_namespaces(&self, all: BTreeMap<String, Arc<NamespaceState>>) {
         *self.write() = all;
         self.0.changes.send_modify(|n| *n += 1);
     }
 
-    /// What has been seen by now.
+    /// What has been observed so far.
     pub fn seen(&self) -> SeenRevision {
         let namespaces = self.read();
-        // A namespace without a revision has not been labelled yet: nothing has been seen of it.
+        // A namespace without a revision has not been labelled yet: no revision has been observed for it.
         let revision = namespaces
             .values()
             .map(|state| state.revision.unwrap_or(0))
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reported_is_the_revision_that_every_namespace_has_reached() {
+    fn the_reported_revision_is_the_lowest_of_all_namespaces() {
         let store = Store::default();
         let seen = || {
             let SeenRevision {
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(seen(), (6, 2));
         store.put_namespace("b".into(), at(Some(7)));
         assert_eq!(seen(), (7, 2));
-        // Enrolled a moment ago, and not labelled yet.
+        // Just enrolled, and not labelled yet.
         store.put_namespace("c".into(), at(None));
         assert_eq!(seen(), (0, 3));
         store.remove_namespace("c");

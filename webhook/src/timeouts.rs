@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use failover_runtime::clients::Timeouts;
 
-/// Short: a webhook that does not notice that it is cut off answers from a cache that no longer follows, and a change of roles waits
-/// for it. To resume a watch is cheap.
+/// Short: a webhook that does not notice that it is cut off answers from a stale cache, and transitions wait for it.
+/// Resuming a watch is cheap.
 pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(3),
     write: Duration::from_secs(3),

@@ -1,8 +1,8 @@
 //! The serving certificate, read from a folder.
 //!
-//! kubelet swaps a mounted Secret by renaming a symlink, which watches of the files miss; so the folder is polled by
-//! content. A pair that is not sound (half written, key of another certificate, expired) is not taken: the last good one
-//! serves on, and the log says so once for each distinct failure.
+//! kubelet swaps a mounted Secret by renaming a symlink, which file watches miss; so the folder is polled by content.
+//! An invalid pair (half written, key of another certificate, expired) is not loaded: the last valid one stays in use,
+//! and the log reports each distinct failure once.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::readiness::Readiness;
 /// How often the folder is checked: two small files.
 const POLL: Duration = Duration::from_secs(2);
 
-/// The same while there is nothing to serve with.
+/// How often it is checked while there is no certificate yet.
 const POLL_FIRST: Duration = Duration::from_millis(100);
 
 fn read(folder: &Path) -> Result<Pair, PairError> {
@@ -47,7 +47,7 @@ impl Follower {
     pub async fn follow(self) {
         let mut last = Last::default();
         loop {
-            self.look(&mut last, Timestamp::now());
+            self.check(&mut last, Timestamp::now());
             let pause = if self.serving.has_certificate() {
                 POLL
             } else {
@@ -57,8 +57,8 @@ impl Follower {
         }
     }
 
-    /// One look at the folder.
-    fn look(&self, last: &mut Last, now: Timestamp) {
+    /// Checks the folder once.
+    fn check(&self, last: &mut Last, now: Timestamp) {
         let loaded = read(&self.folder).and_then(|pair| {
             if last.served.as_ref() == Some(&pair) {
                 return Ok(None);
@@ -101,7 +101,7 @@ struct Last {
     failure: Option<Failure>,
 }
 
-/// What has been logged already: not the whole message, as that of a certificate out of time is new at every check.
+/// The failure that was logged last. Not its whole message: that of an expired certificate is different at every check.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
     OutOfTime(Timestamp),
@@ -166,25 +166,25 @@ mod tests {
             }
         }
 
-        fn look_at(&mut self, now: Timestamp) -> Option<Der<'static>> {
-            self.follower.look(&mut self.last, now);
+        fn check_at(&mut self, now: Timestamp) -> Option<Der<'static>> {
+            self.follower.check(&mut self.last, now);
             let served = self.follower.serving.current();
             served.map(|certified| certified.cert[0].clone())
         }
 
-        fn look(&mut self) -> Option<Der<'static>> {
-            self.look_at(Timestamp::now())
+        fn check(&mut self) -> Option<Der<'static>> {
+            self.check_at(Timestamp::now())
         }
     }
 
     #[test]
-    fn waits_for_a_first_certificate_and_takes_the_next() {
+    fn waits_for_a_first_certificate_and_loads_the_next() {
         let mut bed = Bed::new();
-        assert_eq!(bed.look(), None);
+        assert_eq!(bed.check(), None);
         assert_eq!(bed.follower.readiness.check(), Err(NotReady::Certificate));
         let (first, second) = (pair(), pair());
         write(bed.folder.path(), &first);
-        assert_eq!(bed.look(), Some(leaf(&first)));
+        assert_eq!(bed.check(), Some(leaf(&first)));
         assert_eq!(bed.follower.readiness.check(), Err(NotReady::Watches));
         let expiry = Certificate::check(&first, Timestamp::now()).unwrap();
         let metric = format!(
@@ -194,15 +194,15 @@ mod tests {
         let metrics = bed.follower.metrics.encode().unwrap();
         assert!(metrics.contains(&metric), "{metrics}");
         write(bed.folder.path(), &second);
-        assert_eq!(bed.look(), Some(leaf(&second)));
+        assert_eq!(bed.check(), Some(leaf(&second)));
     }
 
     #[test]
-    fn keeps_the_last_good_one_when_the_next_is_not_sound() {
+    fn keeps_the_last_valid_pair_when_the_next_is_invalid() {
         let mut bed = Bed::new();
         let (good, other) = (pair(), pair());
         write(bed.folder.path(), &good);
-        bed.look();
+        bed.check();
         for (certificate, key) in [
             (other.certificate.as_str(), good.key.as_str()),
             ("", good.key.as_str()),
@@ -211,17 +211,17 @@ mod tests {
         ] {
             std::fs::write(bed.folder.path().join("tls.crt"), certificate).unwrap();
             std::fs::write(bed.folder.path().join("tls.key"), key).unwrap();
-            assert_eq!(bed.look(), Some(leaf(&good)));
+            assert_eq!(bed.check(), Some(leaf(&good)));
             assert!(bed.last.failure.is_some(), "{certificate} {key}");
         }
         std::fs::remove_file(bed.folder.path().join("tls.key")).unwrap();
-        assert_eq!(bed.look(), Some(leaf(&good)));
+        assert_eq!(bed.check(), Some(leaf(&good)));
         write(bed.folder.path(), &other);
-        assert_eq!(bed.look(), Some(leaf(&other)));
+        assert_eq!(bed.check(), Some(leaf(&other)));
         assert_eq!(bed.last.failure, None);
     }
 
-    /// What is logged meanwhile.
+    /// Returns what is logged while `act` runs.
     fn logged(act: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_one_is_not_taken_and_each_failure_is_told_once() {
+    fn an_expired_certificate_is_not_loaded_and_each_failure_is_logged_once() {
         let mut bed = Bed::new();
         let pair = pair();
         write(bed.folder.path(), &pair);
@@ -254,17 +254,17 @@ mod tests {
             for seconds in 0..3 {
                 // Nothing changes but the time in the message.
                 let now = later + jiff::SignedDuration::from_secs(seconds);
-                assert_eq!(bed.look_at(now), None);
+                assert_eq!(bed.check_at(now), None);
             }
             std::fs::remove_file(bed.folder.path().join("tls.key")).unwrap();
             for _ in 0..3 {
-                assert_eq!(bed.look_at(later), None);
+                assert_eq!(bed.check_at(later), None);
             }
         });
         assert_eq!(lines.lines().count(), 2, "{lines}");
-        let told: Vec<&str> = lines.lines().collect();
+        let logged: Vec<&str> = lines.lines().collect();
         assert!(
-            told[0].contains("and it is") && told[1].contains("tls.key"),
+            logged[0].contains("and it is") && logged[1].contains("tls.key"),
             "{lines}"
         );
         assert!(!lines.contains("PRIVATE"), "{lines}");

@@ -1,4 +1,4 @@
-//! `cargo xtask`: what the project does for itself. Nothing of it is shipped.
+//! `cargo xtask`: tasks for developing the project. None of it is shipped.
 //!
 //! ```text
 //!   krew       the plugin's binary ──► release archive, and the krew manifest that names and checksums it

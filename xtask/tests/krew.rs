@@ -1,4 +1,4 @@
-//! `xtask krew` as a release runs it. That krew itself takes the result is tested with the real krew in `tests/`.
+//! `xtask krew` as a release runs it. The tests in `tests/` check with the real krew that krew accepts the result.
 
 #![allow(
     clippy::unwrap_used,
@@ -87,7 +87,7 @@ fn the_manifest_has_the_version_and_the_checksum_of_the_archive_beside_it() {
 }
 
 #[test]
-fn packed_twice_it_is_the_same_to_the_byte() {
+fn packing_twice_gives_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let binary = dir.path().join("plugin");
     executable(62, &binary);
@@ -101,14 +101,14 @@ fn packed_twice_it_is_the_same_to_the_byte() {
         )
     };
     let first = pack("first");
-    // Another time and mode of the source file must not show.
+    // The source file's modification time must not matter.
     let file = fs::File::options().append(true).open(&binary).unwrap();
     file.set_modified(std::time::UNIX_EPOCH).unwrap();
     assert!(first == pack("second"));
 }
 
 #[test]
-fn one_run_per_platform_ends_with_a_manifest_of_them_all() {
+fn one_run_per_platform_gives_a_manifest_of_all() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     for (name, machine) in [("arm64", 183), ("amd64", 62)] {
@@ -131,7 +131,7 @@ fn one_run_per_platform_ends_with_a_manifest_of_them_all() {
 }
 
 #[test]
-fn what_is_no_binary_is_refused_with_its_name_and_nothing_is_written() {
+fn a_file_that_is_not_a_binary_is_refused_by_name_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let (script, out) = (dir.path().join("plugin.sh"), dir.path().join("out"));
     fs::write(&script, "#!/bin/sh\n").unwrap();

@@ -1,16 +1,16 @@
-//! What to do next about the certificates: a pure decision, repeated until there is nothing left to do.
+//! What to do next about the certificates: a pure decision, repeated until nothing is left to do.
 //!
 //! ```text
 //!   new authority, the old one kept beside it
 //!        ► both published in the webhook configuration
-//!        ► SETTLE: every API server has seen that
+//!        ► SETTLE: every API server has observed that
 //!        ► new leaf
 //!        ► OVERLAP: every replica serves it
 //!        ► old authority dropped ► the new one published alone
 //! ```
 //!
-//! The order makes sure that whatever a replica serves is trusted by what is published, at every moment and whatever crash
-//! comes between two acts. Each act is idempotent and is decided from what is stored and published alone.
+//! The order ensures that the published bundle always trusts what a replica serves, even if a crash separates two acts.
+//! Each act is idempotent and is decided only from what is stored and published.
 
 use std::collections::BTreeSet;
 
@@ -22,20 +22,20 @@ use crate::name::Name;
 use crate::parsed::Parsed;
 use crate::verify::{VerifyError, verify, verify_authority};
 
-/// How long a bundle must have been published before a leaf is issued that only the new one trusts. API servers follow the
-/// webhook configuration by a watch, which takes well under a second; this is for one that is slow.
+/// How long a bundle must have been published before a leaf is issued that only the new bundle trusts. API servers
+/// watch the webhook configuration, which takes well under a second; this allows for a slow one.
 pub const SETTLE: SignedDuration = SignedDuration::from_secs(10);
 
-/// How long old and new authority are trusted side by side after a new leaf was issued. kubelet takes up to about two
-/// minutes to swap a mounted Secret; a replica that could not be reached for longer than an hour is another matter.
+/// How long the old and the new authority are trusted side by side after a new leaf was issued. kubelet takes up to
+/// about two minutes to swap a mounted Secret. A replica that is unreachable for longer than an hour is not covered.
 pub const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the Secret holds. Any part may be missing or garbage.
+/// The content of the Secret. Any part may be missing or invalid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     pub authority: Option<Pair>,
     pub leaf: Option<Pair>,
-    /// Authorities of before, in PEM, while they are still trusted.
+    /// The previous authorities, in PEM, while they are still trusted.
     pub previous: Option<String>,
 }
 
@@ -45,9 +45,9 @@ pub struct Situation<'a> {
     pub stored: &'a Stored,
     /// The names under which the webhook is called.
     pub names: &'a BTreeSet<Name>,
-    /// `caBundle` of the webhook configuration, in PEM; empty where there is none.
+    /// `caBundle` of the webhook configuration, in PEM; empty if there is none.
     pub published: &'a str,
-    /// For how long it is known to have been what it is. A controller that has just started knows of no time at all.
+    /// For how long it is known to be unchanged. A controller that has just started begins at zero.
     pub published_for: SignedDuration,
     pub now: Timestamp,
 }
@@ -55,19 +55,19 @@ pub struct Situation<'a> {
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Make a new authority; keep these, in PEM, as the previous ones. The leaf is left as it is.
+    /// Issue a new authority; keep these, in PEM, as the previous ones. The leaf stays unchanged.
     NewAuthority { why: Why, previous: Option<String> },
     /// Write this into the webhook configuration.
     Publish { bundle: String },
-    /// Issue a leaf by the stored authority.
+    /// Issue a leaf with the stored authority.
     NewLeaf { why: Why },
-    /// Forget the previous authorities.
+    /// Remove the previous authorities.
     DropPrevious,
-    /// Nothing before this time.
+    /// Do nothing before this time.
     Wait { until: Timestamp },
 }
 
-/// Why something new is made.
+/// Why a new certificate is issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     #[error("there is none")]
@@ -99,15 +99,15 @@ pub fn decide(situation: &Situation<'_>) -> Act {
     alone.add(authority.clone());
 
     let leaf = usable_leaf(stored, names, &alone, now);
-    // Until every replica has had time to take the present authority's leaf, some serve one that only an older authority
-    // vouches for.
+    // Until every replica has had time to load the current authority's leaf, some serve a leaf that only an older
+    // authority has signed.
     let replaced_at = leaf.as_ref().ok().map(|leaf| leaf.issued_at() + OVERLAP);
     let is_replaced = replaced_at.is_some_and(|at| now >= at);
     if is_replaced && stored.previous.is_some() {
         return Act::DropPrevious;
     }
-    // What is published and is not ours is treated alike: it may vouch for a leaf that was stored here before somebody put
-    // back an older Secret.
+    // Published authorities that are not ours are treated alike: one may have signed a leaf that was stored here before
+    // somebody restored an older Secret.
     let wanted = if is_replaced && published_for >= OVERLAP && published.contains(&authority) {
         alone
     } else {
@@ -139,7 +139,7 @@ pub fn decide(situation: &Situation<'_>) -> Act {
         Ok(_) => Why::Due,
         Err(why) => why,
     };
-    // With nothing older published there is nothing that an API server could still be going by.
+    // If nothing older is published, no API server can still use an older bundle.
     if wanted.len() > 1 && published_for < SETTLE {
         return Act::Wait {
             until: now + (SETTLE - published_for),
@@ -148,7 +148,7 @@ pub fn decide(situation: &Situation<'_>) -> Act {
     Act::NewLeaf { why }
 }
 
-/// When the stored authority and leaf expire, of those that can be read.
+/// When the stored authority and leaf expire, as far as they can be read.
 pub fn expiry(stored: &Stored) -> Expiry {
     let of = |pair: Option<&Pair>| {
         let parsed = Parsed::from_pem(&pair?.certificate).ok()?;
@@ -167,8 +167,8 @@ pub struct Expiry {
     pub leaf: Option<Timestamp>,
 }
 
-/// All that may vouch for what replicas serve is kept. Even what has expired, or is not valid yet: it may be our own clock
-/// that is wrong, and in a bundle it does no harm.
+/// Keeps every authority that may have signed what replicas serve. Even one that has expired, or is not valid yet: our
+/// own clock may be wrong, and in a bundle it does no harm.
 fn new_authority(stored: &Stored, previous: Bundle, published: &Bundle, why: Why) -> Act {
     let mut kept = previous;
     if let Some(pair) = &stored.authority {

@@ -1,4 +1,4 @@
-//! Whether a pair can serve, or sign: each thing that can be wrong, by its name.
+//! Whether a pair can serve, or sign. Each possible fault has its own error.
 
 use std::collections::BTreeSet;
 
@@ -32,8 +32,8 @@ pub enum VerifyError {
     Untrusted,
 }
 
-/// Checks that a pair belongs together, is valid now, is for a server by all of `names`, and was signed by one of `trusted`
-/// that is valid itself.
+/// Checks that a pair belongs together, is valid now, is a server certificate for all of `names`, and was signed by one
+/// of `trusted` that is valid itself.
 pub(crate) fn verify(
     pair: &Pair,
     names: &BTreeSet<Name>,

@@ -17,7 +17,7 @@ fn names() -> BTreeSet<Name> {
     [dns("hook.ours.svc"), Name::Ip("::1".parse().unwrap())].into()
 }
 
-/// An authority, a leaf of it, and everything that a check is made with.
+/// An authority, its leaf, and all other inputs of a check.
 struct Case {
     authority: Pair,
     leaf: Pair,
@@ -85,7 +85,7 @@ impl Case {
     |c: &mut Case| c.trusted = Bundle::parse(&c.leaf.certificate),
     Err(VerifyError::Untrusted)
 )]
-fn each_thing_that_can_be_wrong_has_its_name(
+fn each_fault_has_its_own_error(
     #[case] spoil: fn(&mut Case),
     #[case] expected: Result<(), VerifyError>,
 ) {
@@ -96,10 +96,10 @@ fn each_thing_that_can_be_wrong_has_its_name(
 }
 
 #[test]
-fn an_authority_that_has_expired_vouches_for_nothing() {
+fn a_leaf_of_an_expired_authority_is_refused() {
     let mut case = Case::good();
     case.now += AUTHORITY_LIFETIME;
-    // The leaf's own end is checked first, so it is the authority's that counts here only for one as old as it.
+    // The leaf's own expiry is checked first, and a leaf never outlives its authority, so both expire together.
     case.leaf = issue_leaf(&case.authority, &names(), case.now - CLOCK_SKEW).unwrap();
     let checked = verify(&case.leaf, &case.names, &case.trusted, case.now);
     assert_eq!(
@@ -121,7 +121,7 @@ fn a_leaf_cannot_be_used_as_an_authority() {
 }
 
 #[test]
-fn a_name_that_is_none_is_refused_and_shown() {
+fn an_invalid_name_is_refused_and_shown() {
     let authority = issue_authority(now()).unwrap();
     let error = issue_leaf(&authority, &[dns("bücher")].into(), now()).unwrap_err();
     assert_eq!(error.to_string(), "\"bücher\" is not a DNS name");
@@ -136,9 +136,9 @@ fn debug_shows_no_key() {
     assert!(!shown.contains(secret), "{shown}");
 }
 
-/// What Go's verifier looks at: RFC 5280, 4.2.1.
+/// The extensions that Go's verifier checks: RFC 5280, 4.2.1.
 #[test]
-fn certificates_say_what_they_are_for_and_who_signed_them() {
+fn certificates_carry_their_usage_and_issuer() {
     let case = Case::good();
     let authority = Parsed::from_pem(&case.authority.certificate).unwrap();
     let leaf = Parsed::from_pem(&case.leaf.certificate).unwrap();
@@ -201,7 +201,7 @@ fn no_two_certificates_share_a_serial_number_and_no_two_authorities_a_name() {
 }
 
 #[test]
-fn a_bundle_holds_each_authority_once_whatever_stands_between_them() {
+fn a_bundle_has_each_authority_once_and_skips_other_text() {
     let (a, b) = (
         issue_authority(now()).unwrap().certificate,
         issue_authority(now()).unwrap().certificate,

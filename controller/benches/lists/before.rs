@@ -1,4 +1,4 @@
-//! What the look of the step `guards` used to do.
+//! How the step `guards` used to check.
 
 use failover_core::RuleSet;
 use http_body_util::BodyExt as _;
@@ -20,7 +20,7 @@ pub(crate) async fn check(cluster: Cluster) {
     assert_eq!(uncovered(&pods, &sets), 0);
 }
 
-/// Whole pages of one namespace, stripped in the end.
+/// Reads all pages of one namespace and strips the objects at the end.
 async fn all(client: &Client, path: &str) -> Vec<Value> {
     let request = Request::new(path);
     let mut all = Vec::new();
@@ -66,7 +66,7 @@ async fn all(client: &Client, path: &str) -> Vec<Value> {
     all
 }
 
-/// Looks through all sets for every pod, on the task itself.
+/// Searches all sets for every pod, on the task itself.
 fn uncovered(pods: &[Value], sets: &[Value]) -> usize {
     let rules = RuleSet::built_in();
     let controller = |object: &Value| object["metadata"]["ownerReferences"][0].clone();

@@ -1,4 +1,4 @@
-//! An API server of a few lines: 10,000 pods under 3,333 Deployments, as an API server lists them.
+//! A fake API server: 10,000 pods under 3,333 Deployments, as an API server lists them.
 
 use http::{Request, Response};
 use kube::Client;
@@ -9,7 +9,7 @@ use tower::{BoxError, service_fn};
 pub(crate) const PODS: usize = 10_000;
 const PODS_OF_EACH: usize = 3;
 const WORKLOADS: usize = PODS.div_ceil(PODS_OF_EACH);
-/// One that has the pods, and old ones at 0.
+/// One that owns the pods, and old ones at 0.
 const SETS_OF_EACH: usize = 3;
 
 /// All of it is in one namespace.
@@ -17,14 +17,14 @@ pub(crate) const NAMESPACE: &str = "shop";
 
 #[derive(Clone, Copy)]
 pub(crate) struct Cluster {
-    /// Tokens of paged lists are too old as soon as they are used.
+    /// Continue tokens have expired by the time they are used.
     pub(crate) expires: bool,
 }
 
 impl Cluster {
     pub(crate) fn client(self) -> Client {
         let service = service_fn(move |request: Request<Body>| async move {
-            // On a thread of its own: what holds the task is to be the look alone.
+            // On a thread of its own: only the check itself may block the task.
             let answer = tokio::task::spawn_blocking(move || {
                 let uri = request.uri();
                 self.answer(uri.path(), uri.query().unwrap_or_default())
@@ -75,7 +75,7 @@ impl Cluster {
         } else {
             String::new()
         };
-        // One after the other: the server's own memory is not what is measured.
+        // Written one by one: the server's own memory is not what is measured.
         let mut body = format!(r#"{{"metadata":{{"continue":"{token}"}},"items":["#).into_bytes();
         for i in from..next {
             if i > from {

@@ -1,12 +1,13 @@
-//! What it takes to look at 10,000 pods: memory at most, and for how long the task is held that renews the leader's Lease.
+//! The cost of checking 10,000 pods: peak memory, and how long the check blocks the task that renews the leader's
+//! Lease.
 //!
-//! * `before` parses pages of everything, strips what is kept once all of it is there, and looks through all ReplicaSets for
-//!   every pod: what the look of the step `guards` used to do.
-//! * `guards` and `podsGone` are the looks of those steps as they are.
+//! * `before` parses pages of everything, strips what is kept once all of it is there, and searches all ReplicaSets for
+//!   every pod: how the step `guards` used to check.
+//! * `guards` and `podsGone` are the current checks of those steps.
 //! * `one piece` is `guards` where the token of every paged list expires: the lists come whole.
 //!
-//! Each runs in a process of its own, over the same API server of a few lines in that very process, whose pages count, too.
-//! `cargo bench` fails when a look comes near the memory limit that is shipped with the controller.
+//! Each runs in its own process, with the same fake API server in that process, whose pages count, too.
+//! `cargo bench` fails when a check comes near the memory limit that is shipped with the controller.
 
 mod before;
 mod cluster;
@@ -25,10 +26,10 @@ use jiff::Timestamp;
 use cluster::{Cluster, NAMESPACE, PODS};
 use measured::{Measured, measured};
 
-/// Of the shipped limit: the rest is for the watches of a cluster of that size.
+/// Share of the shipped limit: the remainder is for the watches of a cluster of that size.
 const AT_MOST: f64 = 0.6;
 
-/// Which of them a process is to run.
+/// The variant that a process is to run.
 const VARIANT: &str = "FAILOVER_BENCH_LISTS";
 
 const VARIANTS: [&str; 4] = ["before", "guards", "podsGone", "one piece"];
@@ -42,7 +43,7 @@ fn main() {
         println!("{}", run(&variant));
         return;
     }
-    // `cargo test --benches` only wants to know that it builds: the least of them takes seconds.
+    // `cargo test --benches` only checks that it builds: even the fastest variant takes seconds.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -53,16 +54,16 @@ fn main() {
     );
     println!(
         "{:<10} {:>12} {:>10} {:>20}",
-        "", "memory, MiB", "took, s", "task held, ms"
+        "", "memory, MiB", "took, s", "task blocked, ms"
     );
     let mut over = Vec::new();
     for variant in VARIANTS {
         let Measured {
             peak_mib,
             seconds,
-            held_ms,
+            blocked_ms,
         } = in_own_process(variant);
-        println!("{variant:<10} {peak_mib:>12.0} {seconds:>10.1} {held_ms:>20.0}");
+        println!("{variant:<10} {peak_mib:>12.0} {seconds:>10.1} {blocked_ms:>20.0}");
         if variant != "before" && peak_mib > limit * AT_MOST {
             over.push(variant);
         }
@@ -79,10 +80,11 @@ fn in_own_process(variant: &str) -> Measured {
         .env(VARIANT, variant)
         .output()
         .expect("it can be run again");
-    let told = String::from_utf8_lossy(&output.stdout);
-    told.trim()
+    let reported = String::from_utf8_lossy(&output.stdout);
+    reported
+        .trim()
         .parse()
-        .unwrap_or_else(|why| panic!("{variant}: {why}: {told}{output:?}"))
+        .unwrap_or_else(|why| panic!("{variant}: {why}: {reported}{output:?}"))
 }
 
 /// In MiB.

@@ -5,19 +5,19 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Its text is three numbers.
+/// Displayed as three numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
-    /// Resident at most, in MiB.
+    /// Peak resident memory, in MiB.
     pub peak_mib: f64,
     pub seconds: f64,
-    /// The longest that nothing else on the task had its turn, in ms.
-    pub held_ms: f64,
+    /// The longest time that the work blocked the task, in ms.
+    pub blocked_ms: f64,
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.peak_mib, self.seconds, self.held_ms)
+        write!(f, "{} {} {}", self.peak_mib, self.seconds, self.blocked_ms)
     }
 }
 
@@ -27,17 +27,17 @@ impl FromStr for Measured {
     fn from_str(text: &str) -> Result<Self, String> {
         let numbers: Result<Vec<f64>, _> = text.split(' ').map(str::parse).collect();
         match numbers.as_deref() {
-            Ok(&[peak_mib, seconds, held_ms]) => Ok(Self {
+            Ok(&[peak_mib, seconds, blocked_ms]) => Ok(Self {
                 peak_mib,
                 seconds,
-                held_ms,
+                blocked_ms,
             }),
             _ => Err("not three numbers".to_owned()),
         }
     }
 }
 
-/// Does the work, and beside it, on the same task, nothing but to see how long it has to wait for its turn.
+/// Runs the work, and beside it, on the same task, a timer that measures how long it has to wait to be polled.
 pub(crate) fn measured(work: impl Future<Output = ()>) -> Measured {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -46,26 +46,26 @@ pub(crate) fn measured(work: impl Future<Output = ()>) -> Measured {
     let started = Instant::now();
     let longest = Cell::new(Duration::ZERO);
     let last = Cell::new(started);
-    let turn = || longest.set(longest.get().max(last.replace(Instant::now()).elapsed()));
+    let tick = || longest.set(longest.get().max(last.replace(Instant::now()).elapsed()));
     runtime.block_on(async {
-        let turns = async {
+        let ticks = async {
             loop {
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                turn();
+                tick();
             }
         };
         tokio::select! {
             biased;
             () = work => {}
-            () = turns => {}
+            () = ticks => {}
         }
-        // What held the task at the very end.
-        turn();
+        // What blocked the task at the very end.
+        tick();
     });
     Measured {
         peak_mib: peak_mib(),
         seconds: started.elapsed().as_secs_f64(),
-        held_ms: longest.get().as_secs_f64() * 1000.0,
+        blocked_ms: longest.get().as_secs_f64() * 1000.0,
     }
 }
 

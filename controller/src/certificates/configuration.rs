@@ -1,4 +1,4 @@
-//! The webhook's configuration: under which names it is called, and whom its callers trust.
+//! The webhook's configuration: under which names the API server calls it, and which CAs the API server trusts.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::ResourceExt as _;
 use serde_json::json;
 
-/// What is wrong with a configuration.
+/// Why a configuration cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ConfigurationError {
     #[error(
@@ -25,13 +25,13 @@ pub(super) enum ConfigurationError {
     NoHost(String),
 }
 
-/// What matters here of our webhook in a configuration. It has more entries there under the same address: for new Namespaces,
-/// and for the kinds of RoleRules.
+/// The part of a configuration that concerns our webhook. More of its entries have the same address: for new
+/// Namespaces, and for the kinds of RoleRules.
 #[derive(Debug)]
 pub(super) struct Webhook {
     indexes: Vec<usize>,
     pub(super) names: BTreeSet<Name>,
-    /// `caBundle`; empty where there is none, or not the same one in every entry.
+    /// `caBundle`; empty if it is missing or differs between entries.
     pub(super) bundle: String,
 }
 
@@ -66,8 +66,8 @@ impl Webhook {
         })
     }
 
-    /// The bundle alone: all else belongs to whoever installs us. The indexes are those of the version given, and the patch
-    /// applies to no other: setting the version makes the API server compare it.
+    /// Patches the bundle only: everything else belongs to the installation. The indexes are valid for the given
+    /// version only. The patch sets `resourceVersion`, so the API server refuses it on any other.
     pub(super) fn patch(
         &self,
         configuration: &MutatingWebhookConfiguration,
@@ -91,7 +91,7 @@ impl Webhook {
 fn names(config: &WebhookClientConfig) -> Result<BTreeSet<Name>, ConfigurationError> {
     if let Some(service) = &config.service {
         let (name, namespace) = (&service.name, &service.namespace);
-        // The API server asks for the first; the other is for people who look from inside the cluster.
+        // The API server verifies the first; the second is for people who connect from inside the cluster.
         return Ok(["svc", "svc.cluster.local"]
             .map(|suffix| Name::Dns(format!("{name}.{namespace}.{suffix}")))
             .into());
@@ -139,7 +139,7 @@ mod tests {
     #[case("https://127.0.0.1:8443/mutate", &["127.0.0.1"])]
     #[case("https://[::1]:8443/mutate", &["::1"])]
     #[case("https://webhook.example.com/mutate", &["webhook.example.com"])]
-    fn a_url_is_for_its_host(#[case] url: &str, #[case] expected: &[&str]) {
+    fn a_url_yields_its_host_as_the_name(#[case] url: &str, #[case] expected: &[&str]) {
         let webhook = Webhook::of(&ours(json!({ "url": url }))).unwrap();
         let names: Vec<String> = webhook.names.iter().map(ToString::to_string).collect();
         assert_eq!(names, expected);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_for_its_names_in_the_cluster() {
+    fn a_service_yields_its_cluster_dns_names() {
         let service = json!({ "service": { "name": "hook", "namespace": "ours", "port": 443 } });
         let names = Webhook::of(&ours(service)).unwrap().names;
         let expected = ["hook.ours.svc", "hook.ours.svc.cluster.local"];
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_without_our_webhook_is_an_error_that_says_what_to_do() {
+    fn a_configuration_without_our_webhook_is_an_error_with_a_hint() {
         let other = configuration(&[("other", json!({ "url": "https://a" }))]);
         for configuration in [other, MutatingWebhookConfiguration::default()] {
             let error = Webhook::of(&configuration).unwrap_err();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_bundle_is_patched_wherever_our_webhook_stands() {
+    fn only_our_bundle_is_patched_whatever_the_position_of_our_webhook() {
         let url = json!({ "url": "https://127.0.0.1/mutate" });
         let configuration = configuration(&[("other", url.clone()), ("mutate.failover.dev", url)]);
         let webhook = Webhook::of(&configuration).unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[rstest]
-    fn every_entry_of_ours_gets_the_same_bundle_and_one_without_it_counts_as_none(
+    fn all_our_entries_get_the_same_bundle_and_differing_bundles_count_as_none(
         #[values("rolerules.failover.dev", "namespaces.failover.dev")] name: &str,
     ) {
         let config =

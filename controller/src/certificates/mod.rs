@@ -6,8 +6,8 @@
 //!   configuration ──┘       (pure)                       └─► caBundle         (configuration.rs)
 //! ```
 //!
-//! Observe, decide, act: one act at a time, each on the version that it was decided on. Two leaders at once, or a person
-//! with kubectl, get a conflict and a new decision. Keys are in the Secret and nowhere else, least of all in a log.
+//! Observe, decide, act: one write at a time, each on the version that it was decided on. Two leaders at once, or a
+//! person with kubectl, cause a conflict and a new decision. Keys are in the Secret only, never in a log.
 
 mod configuration;
 mod secret;
@@ -42,20 +42,19 @@ use crate::part::{Context, Part};
 use crate::timeouts::TIMEOUTS;
 use configuration::{ConfigurationError, Webhook};
 
-/// A failed turn is taken again after a second, then ever later up to half a minute, and sooner when something changes; but
-/// never sooner than the first.
+/// Backoff after a failed reconcile: from 1 s up to 30 s. A change cuts the wait short, but never below the shortest.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-/// Whoever was faster is given so long to finish.
+/// How long to wait after a conflict, so that the other writer can finish.
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
-/// However long there is nothing to do, it is checked this often: a watch may not be allowed, and a clock may be set.
+/// Resync interval even when nothing is due: a watch may be forbidden, and the clock may be set.
 const RESYNC_EVERY: Duration = Duration::from_secs(300);
 
 const AUTHORITY: &str = "ca";
 const LEAF: &str = "leaf";
 
 #[derive(Debug, thiserror::Error)]
-enum TurnError {
+enum ReconcileError {
     #[error("cannot {verb} {object}; the certificates stay as they are")]
     Request {
         verb: &'static str,
@@ -64,7 +63,7 @@ enum TurnError {
     },
     #[error("{0} is missing: run `kubectl failover install`")]
     Missing(String),
-    /// What was decided on is out of date: not a failure, only a reason to decide again.
+    /// The decision was made on a stale version: not a failure, only a reason to decide again.
     #[error("{0} changed in the meantime")]
     Conflict(String),
     #[error(transparent)]
@@ -73,15 +72,15 @@ enum TurnError {
     Issue(#[from] IssueError),
 }
 
-/// Keeps the certificates in order for as long as it is polled. Runs on the leader only.
+/// Maintains the certificates for as long as it is polled. Runs on the leader only.
 #[derive(Clone)]
 pub struct Owner {
     pub client: Client,
-    /// For watches, which are silent for longer than a request may be.
+    /// For watches, which may be silent for longer than a request may take.
     pub watches: Client,
     pub namespace: String,
     pub metrics: Metrics,
-    /// The wall clock, for what certificates say. Waiting goes by the monotonic one.
+    /// The wall clock, for validity periods. Waiting uses the monotonic clock.
     pub now: fn() -> Timestamp,
 }
 
@@ -93,7 +92,7 @@ impl std::fmt::Debug for Owner {
     }
 }
 
-/// Without our CRDs, which the other parts wait for, the webhook still needs its certificate.
+/// The webhook needs its certificate even without our CRDs, which the other parts wait for.
 impl Part for Owner {
     fn synced(&self) -> BoxFuture<'_, ()> {
         Box::pin(ready(()))
@@ -115,19 +114,19 @@ impl Owner {
         }
     }
 
-    /// Turns until it is dropped.
+    /// Reconciles until it is dropped.
     pub async fn run(&self) -> Infallible {
         let _shown = Shown(&self.metrics);
-        let mut news = pin!(self.news());
+        let mut any_change = pin!(self.any_change());
         let mut published = Published::default();
         let mut backoff = backoff();
         loop {
-            let (shortest, longest) = match self.turn(&mut published).await {
-                Ok(rest) => {
+            let (shortest, longest) = match self.reconcile(&mut published).await {
+                Ok(idle) => {
                     backoff = self::backoff();
-                    (Duration::ZERO, rest.min(RESYNC_EVERY))
+                    (Duration::ZERO, idle.min(RESYNC_EVERY))
                 }
-                Err(error @ TurnError::Conflict(_)) => {
+                Err(error @ ReconcileError::Conflict(_)) => {
                     tracing::debug!(error = causes(&error), "reconciling the certificates again");
                     (AFTER_CONFLICT, AFTER_CONFLICT)
                 }
@@ -141,14 +140,14 @@ impl Owner {
                 }
             };
             sleep(shortest).await;
-            // Whatever it is, the next turn sees it.
-            let _ = timeout(longest.saturating_sub(shortest), news.next()).await;
+            // Whatever changed, the next reconcile reads it.
+            let _ = timeout(longest.saturating_sub(shortest), any_change.next()).await;
         }
     }
 
-    /// Something has changed. What it is, is read anew each time; metadata alone is watched, so that keys travel no more
-    /// than they must.
-    fn news(&self) -> impl Stream<Item = ()> + use<> {
+    /// Yields when one of the two objects has changed; a reconcile reads both again. Only metadata is watched, so that
+    /// keys are not sent more often than needed.
+    fn any_change(&self) -> impl Stream<Item = ()> + use<> {
         let only = |name: &str| {
             let seconds = TIMEOUTS.watch_seconds();
             watcher::Config::default()
@@ -165,8 +164,8 @@ impl Owner {
         )
     }
 
-    /// Observe, decide, act, once. Says for how long nothing is due.
-    async fn turn(&self, published: &mut Published) -> Result<Duration, TurnError> {
+    /// Observe, decide, act, once. Returns for how long nothing is due.
+    async fn reconcile(&self, published: &mut Published) -> Result<Duration, ReconcileError> {
         let configurations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let configuration =
             read(&configurations, WEBHOOK_CONFIGURATION, configuration_name).await?;
@@ -249,7 +248,7 @@ impl Owner {
         secrets: &Api<Secret>,
         secret: &Secret,
         stored: &Stored,
-    ) -> Result<(), TurnError> {
+    ) -> Result<(), ReconcileError> {
         let patch = Patch::Merge(secret::patch(secret, stored));
         let patched = secrets.patch(TLS_SECRET, &params(), &patch).await;
         patched
@@ -275,7 +274,7 @@ impl Owner {
     }
 }
 
-/// A follower does not know when certificates expire: what it knew as a leader would go stale, and raise an alarm one day.
+/// Clears the expiry metrics when leadership ends: a follower's values would go stale and raise a false alarm one day.
 struct Shown<'a>(&'a Metrics);
 
 impl Drop for Shown<'_> {
@@ -284,7 +283,8 @@ impl Drop for Shown<'_> {
     }
 }
 
-/// Since when the bundle has been what it is, by the own monotonic clock: a controller that starts knows of no time at all.
+/// Since when the bundle is unchanged, by the process's own monotonic clock. A controller that has just started begins
+/// at zero.
 #[derive(Debug, Default)]
 struct Published(Option<(String, Instant)>);
 
@@ -302,11 +302,11 @@ impl Published {
     }
 }
 
-/// The changes that a watch shows. One that fails is told of once, until it works again.
+/// The changes that a watch reports. A failing watch is logged once, until it works again.
 fn changes<K>(events: impl Stream<Item = watcher::Result<Event<K>>>) -> impl Stream<Item = ()> {
     let mut fails = false;
     events.default_backoff().filter_map(move |event| {
-        let is_news = match event {
+        let is_change = match event {
             Ok(Event::Init | Event::InitApply(_)) => false,
             Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => {
                 fails = false;
@@ -322,11 +322,11 @@ fn changes<K>(events: impl Stream<Item = watcher::Result<Event<K>>>) -> impl Str
                 false
             }
         };
-        std::future::ready(is_news.then_some(()))
+        std::future::ready(is_change.then_some(()))
     })
 }
 
-async fn read<K>(api: &Api<K>, name: &str, object: impl Fn() -> String) -> Result<K, TurnError>
+async fn read<K>(api: &Api<K>, name: &str, object: impl Fn() -> String) -> Result<K, ReconcileError>
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
@@ -334,11 +334,11 @@ where
     found.map_err(|error| failed(error, "read", object()))
 }
 
-fn failed(error: kube::Error, verb: &'static str, object: String) -> TurnError {
+fn failed(error: kube::Error, verb: &'static str, object: String) -> ReconcileError {
     match error {
-        kube::Error::Api(status) if status.code == 409 => TurnError::Conflict(object),
-        kube::Error::Api(status) if status.code == 404 => TurnError::Missing(object),
-        source => TurnError::Request {
+        kube::Error::Api(status) if status.code == 409 => ReconcileError::Conflict(object),
+        kube::Error::Api(status) if status.code == 404 => ReconcileError::Missing(object),
+        source => ReconcileError::Request {
             verb,
             object,
             source,

@@ -1,4 +1,4 @@
-//! The Secret: what it holds, and how that is changed.
+//! The content of the Secret, and patches of it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// The webhook mounts the third and the fourth only.
 const KEYS: [&str; 5] = ["ca.crt", "ca.key", "tls.crt", "tls.key", "ca-previous.crt"];
 
-/// What is there, however broken: to judge it is the decision's.
+/// The stored pairs, valid or not: `decide` judges them.
 pub(super) fn stored(secret: &Secret) -> Stored {
     let [ca, ca_key, tls, tls_key, previous] = KEYS;
     let data = secret.data.as_ref();
@@ -22,7 +22,7 @@ pub(super) fn stored(secret: &Secret) -> Stored {
     }
 }
 
-/// All five keys, so that nothing of an older state is left beside the new one, on the version that was decided on.
+/// Writes all five keys on the version that was decided on, so that nothing of an older state remains.
 pub(super) fn patch(secret: &Secret, stored: &Stored) -> Value {
     let bytes = |text: Option<&String>| text.map(|text| ByteString(text.as_bytes().to_vec()));
     let (authority, leaf) = (stored.authority.as_ref(), stored.leaf.as_ref());
@@ -39,7 +39,7 @@ pub(super) fn patch(secret: &Secret, stored: &Stored) -> Value {
     })
 }
 
-/// A certificate without its key can still be trusted, and is read; a key without its certificate is nothing.
+/// A certificate without its key can still be trusted, so it is read; a key without its certificate is ignored.
 fn pair(data: Option<&BTreeMap<String, ByteString>>, certificate: &str, key: &str) -> Option<Pair> {
     Some(Pair {
         certificate: text(data, certificate)?,
@@ -69,7 +69,7 @@ mod tests {
     #[case(None, None, None)]
     #[case(Some(of("ca")), None, None)]
     #[case(Some(of("ca")), Some(of("leaf")), Some("old"))]
-    fn what_is_written_is_read_back_and_nothing_else_is_left(
+    fn written_data_is_read_back_and_no_older_data_remains(
         #[case] authority: Option<Pair>,
         #[case] leaf: Option<Pair>,
         #[case] previous: Option<&str>,
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_read_without_its_key_and_not_the_other_way_around() {
+    fn a_certificate_is_read_without_its_key_but_not_a_key_without_its_certificate() {
         let data = |key: &str| BTreeMap::from([(key.to_owned(), ByteString(b"text".to_vec()))]);
         let with = |key: &str| {
             stored(&Secret {

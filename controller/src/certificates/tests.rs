@@ -81,7 +81,7 @@ fn owner(api: &FakeApi, changed: &Arc<Notify>) -> Owner {
     }
 }
 
-/// Runs an owner for so long, and drops it.
+/// Runs an owner for this long, and drops it.
 async fn run_for(api: &FakeApi, duration: Duration) {
     let owner = owner(api, &Arc::new(Notify::new()));
     assert!(timeout(duration, owner.run()).await.is_err());
@@ -96,7 +96,7 @@ fn bundle(api: &FakeApi) -> String {
     Webhook::of(&configuration).unwrap().bundle
 }
 
-/// What the pure decision has to say about it: nothing to do for weeks.
+/// Whether `decide` finds nothing to do for two weeks.
 fn is_in_order(api: &FakeApi) -> bool {
     let configuration = serde_json::from_value(api.get(CONFIGURATION)).unwrap();
     let webhook = Webhook::of(&configuration).unwrap();
@@ -112,7 +112,7 @@ fn is_in_order(api: &FakeApi) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_secret_is_filled_and_trusted_and_then_left_alone() {
+async fn an_empty_secret_is_filled_published_and_then_not_written_again() {
     let api = cluster();
     run_for(&api, Duration::from_secs(5)).await;
     assert_eq!(
@@ -136,9 +136,7 @@ async fn an_empty_secret_is_filled_and_trusted_and_then_left_alone() {
 #[case::key_lost(json!({ "ca.key": null }))]
 #[case::garbage(json!({ "ca.crt": "AAAA", "tls.key": "/////w==" }))]
 #[tokio::test(start_paused = true)]
-async fn a_damaged_secret_is_mended_while_replicas_go_on_serving_what_they_have(
-    #[case] damage: Value,
-) {
+async fn a_damaged_secret_is_repaired_and_the_old_bundle_stays_trusted(#[case] damage: Value) {
     let api = cluster();
     run_for(&api, Duration::from_secs(5)).await;
     let (old_bundle, mut secret) = (bundle(&api), api.get(SECRET));
@@ -151,7 +149,7 @@ async fn a_damaged_secret_is_mended_while_replicas_go_on_serving_what_they_have(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_meets_another_is_decided_again() {
+async fn a_write_conflict_leads_to_a_new_decision() {
     let api = cluster();
     let mut conflicts = 3;
     api.set_fault(move |asked, _| {
@@ -164,13 +162,13 @@ async fn a_write_that_meets_another_is_decided_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_decided_on_an_old_version_is_never_written() {
+async fn a_decision_on_a_stale_version_is_never_written() {
     let api = cluster();
     let mut meddled = false;
     api.set_fault(move |asked, objects| {
         if asked.method == "PATCH" && asked.path == CONFIGURATION && !meddled {
             meddled = true;
-            // Another webhook is put before ours: the index has changed.
+            // Another webhook is inserted before ours: the index has changed.
             let configuration = objects.get_mut(CONFIGURATION).unwrap();
             let other = configuration["webhooks"][0].clone();
             configuration["webhooks"]
@@ -190,7 +188,7 @@ async fn what_was_decided_on_an_old_version_is_never_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_controller_that_dies_after_any_write_is_followed_by_one_that_finishes() {
+async fn a_new_controller_finishes_whatever_write_the_last_one_died_after() {
     for survived in 0..3 {
         let api = cluster();
         let mut writes = 0;
@@ -208,7 +206,7 @@ async fn a_controller_that_dies_after_any_write_is_followed_by_one_that_finishes
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_names_get_another_certificate_as_soon_as_the_watch_shows_them() {
+async fn changed_names_get_a_new_certificate_as_soon_as_the_watch_reports_them() {
     let api = cluster();
     let changed = Arc::new(Notify::new());
     let owner = owner(&api, &changed);
@@ -236,12 +234,15 @@ async fn other_names_get_another_certificate_as_soon_as_the_watch_shows_them() {
 #[case(SECRET, "Secret failover-system/failover-webhook-tls")]
 #[case(CONFIGURATION, "MutatingWebhookConfiguration failover.dev")]
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_is_named_with_what_to_do(#[case] path: &str, #[case] name: &str) {
+async fn a_missing_object_is_named_with_a_hint(#[case] path: &str, #[case] name: &str) {
     let api = cluster();
     let path = path.to_owned();
     api.set_fault(move |asked, _| (asked.path == path).then(|| status(404, "not found")));
     let owner = owner(&api, &Arc::new(Notify::new()));
-    let error = owner.turn(&mut Published::default()).await.unwrap_err();
+    let error = owner
+        .reconcile(&mut Published::default())
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("{name} is missing: run `kubectl failover install`")
@@ -250,7 +251,7 @@ async fn what_is_missing_is_named_with_what_to_do(#[case] path: &str, #[case] na
 }
 
 #[tokio::test(start_paused = true)]
-async fn expiry_is_shown_while_leading_and_forgotten_after() {
+async fn expiry_metrics_exist_only_while_leading() {
     let api = cluster();
     let owner = owner(&api, &Arc::new(Notify::new()));
     let shown = {
@@ -308,8 +309,8 @@ async fn no_key_is_ever_logged_at_any_level() {
             .with_writer(log.clone())
             .finish()
     };
-    // Of a single subscriber tracing takes the word of whichever thread comes by a log statement first, and that of another
-    // test has none. With two it asks both.
+    // With a single subscriber, tracing caches the interest of whichever thread reaches a log statement first, and
+    // another test's thread has no subscriber. With two it asks both.
     let _second = tracing::Dispatch::new(subscriber());
     let guard = tracing::subscriber::set_default(subscriber());
     let api = cluster();

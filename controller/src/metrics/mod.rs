@@ -1,6 +1,6 @@
-//! What Prometheus sees of the controller.
+//! The controller's Prometheus metrics.
 
-mod walks;
+mod transitions;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub use walks::Walks;
+pub use transitions::TransitionMetrics;
 
 /// Cheap to clone: all clones count into the same registry.
 #[derive(Clone, Debug)]
@@ -25,12 +25,12 @@ pub struct Metrics {
     site_phase: Family<PhaseLabels, Gauge>,
     layer_role: Family<LayerLabels, Gauge>,
     epoch: Gauge,
-    pub walks: Walks,
+    pub transitions: TransitionMetrics,
     pub sweeps: Family<SweepLabels, Counter>,
     pub sweep_duration: Histogram,
     pub objects_rewritten: Family<WriterLabels, Counter>,
     pub nonconforming_objects: Gauge,
-    pub held_objects: Gauge,
+    pub forced_objects: Gauge,
     pub guard_refusals: Family<GuardLabels, Counter>,
     pub reconcile_errors: Counter,
     pub certificate_expiry: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
@@ -100,7 +100,7 @@ impl Metrics {
             "1 for the phase of this site",
             site_phase.clone(),
         );
-        let walks = Walks::register(&mut registry);
+        let transitions = TransitionMetrics::register(&mut registry);
         let layer_role = Family::default();
         registry.register(
             "layer_role",
@@ -135,11 +135,11 @@ impl Metrics {
             "Objects that did not conform at the end of the last sweep",
             nonconforming_objects.clone(),
         );
-        let held_objects = Gauge::default();
+        let forced_objects = Gauge::default();
         registry.register(
             "held_objects",
             "Objects that were forced passive at the end of the last sweep of all of them",
-            held_objects.clone(),
+            forced_objects.clone(),
         );
         let guard_refusals = Family::default();
         registry.register(
@@ -165,14 +165,14 @@ impl Metrics {
             leader,
             site_role,
             site_phase,
-            walks,
+            transitions,
             layer_role,
             epoch,
             sweeps,
             sweep_duration,
             objects_rewritten,
             nonconforming_objects,
-            held_objects,
+            forced_objects,
             guard_refusals,
             reconcile_errors,
             certificate_expiry,
@@ -212,7 +212,7 @@ impl Metrics {
         }
     }
 
-    /// There is no Site, or this replica does not lead: it must not go on claiming a role.
+    /// Clears the site's metrics: without a Site, or without the lead, this replica must not report a role.
     pub fn forget_site(&self) {
         self.site_role.clear();
         self.site_phase.clear();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_site_is_shown_in_its_present_role_only_and_forgotten_when_it_is_gone() {
+    fn only_the_current_role_of_a_site_is_1_and_a_deleted_site_is_forgotten() {
         let metrics = Metrics::new();
         metrics.show(&site(Role::Primary));
         metrics.show(&site(Role::Secondary));

@@ -1,26 +1,26 @@
 //! RoleRules, reconciled: what is in force of them, what they need, and what their status says.
 //!
 //! ```text
-//!   watches ──► in_force::next (core, pure) ──► status.enforced, finalizer ──► webhook, sweeper and plan go by it
+//!   watches ──► in_force::next (core, pure) ──► status.enforced, finalizer ──► read by webhook, sweeper and plan
 //!                     ▲                                  │
-//!   Namespaces ───────┤ only on a primary ◄── spend ◄────┤ looser, or deleted
+//!   Namespaces ───────┤ only on a primary ◄─ release ◄───┤ looser, or deleted
 //!                     │                                  └ tighter ──► sweep the kind at once
 //!   rights, webhook, policies ──► readiness (core, pure) ──► conditions
 //! ```
 //!
-//! What has been adopted is let go only [under the lock of the roles](crate::role_lock), with the Namespaces just read and the
-//! records of the kind spent: the roles cannot move in between.
+//! An adopted rule is released only [under the role lock](crate::role_lock), with the Namespaces just read and the
+//! restore records of the kind applied: the roles cannot change in between.
 
 mod keeper;
 mod needs;
 mod part;
-mod spend;
+mod release;
 mod write;
 
 pub use keeper::Keeper;
 pub use part::RulesPart;
 
-/// The API server's answer to one of our requests, as far as it is none.
+/// Why a reconcile of RoleRules failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     #[error(transparent)]
@@ -36,7 +36,7 @@ pub enum RulesError {
 }
 
 impl RulesError {
-    /// Decided on an old version: the next check decides anew.
+    /// Decided on a stale version: the next reconcile decides again.
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Write { source: kube::Error::Api(status), .. } if [404, 409].contains(&status.code))
     }

@@ -1,4 +1,4 @@
-//! What a rule needs besides itself.
+//! What a rule needs besides itself: rights, the webhook, and the backstop.
 
 use failover_core::rules::role_rule::readiness::Missing;
 use failover_core::rules::role_rule::rendered::{CONTROLLER_VERBS, is_asked};
@@ -12,7 +12,7 @@ use kube::api::{Api, PostParams};
 use super::RulesError;
 use crate::informers::Informers;
 
-/// Looks at what is there.
+/// Returns what is missing.
 pub(super) async fn missing(
     client: &Client,
     informers: &Informers,
@@ -36,7 +36,8 @@ pub(super) async fn missing(
     })
 }
 
-/// Whether the controller may do this to the kind in every namespace: enrolment is decided elsewhere.
+/// Whether the controller has this right on the kind in all namespaces: which of them are enrolled is decided
+/// elsewhere.
 async fn may(client: &Client, verb: &str, rule: &Rule) -> Result<bool, RulesError> {
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {

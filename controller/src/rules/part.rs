@@ -19,7 +19,7 @@ pub struct RulesPart {
 }
 
 impl RulesPart {
-    /// `changed` is woken by the watches that all parts share.
+    /// The watches that all parts share notify `changed`.
     pub fn new(context: &Context, changed: Arc<Notify>) -> Self {
         Self {
             context: context.clone(),

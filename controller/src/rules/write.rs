@@ -1,4 +1,4 @@
-//! Writing a RoleRule's status and finalizer, each on the very version it was decided on.
+//! Writes a RoleRule's status and finalizer, each on the version it was decided on.
 
 use failover_core::api::{RoleRule, RoleRuleStatus};
 use failover_core::names::{CONTROLLER_MANAGER, IN_FORCE_FINALIZER};
@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::RulesError;
 
-pub(super) fn is_held(rule: &RoleRule) -> bool {
+pub(super) fn has_finalizer(rule: &RoleRule) -> bool {
     rule.finalizers().iter().any(|f| f == IN_FORCE_FINALIZER)
 }
 
-/// Writes the status; the answer.
+/// Writes the status. Returns the stored rule.
 pub(super) async fn status(
     api: &Api<RoleRule>,
     rule: &RoleRule,
@@ -27,15 +27,15 @@ pub(super) async fn status(
         .map_err(|source| RulesError::Write { name, source })
 }
 
-/// Puts our finalizer on, or takes it off; the answer. Those of others stay.
+/// Adds or removes our finalizer and keeps all others. Returns the stored rule.
 pub(super) async fn finalizer(
     api: &Api<RoleRule>,
     rule: &RoleRule,
-    held: bool,
+    present: bool,
 ) -> Result<RoleRule, RulesError> {
     let mut finalizers = rule.finalizers().to_vec();
     finalizers.retain(|f| f != IN_FORCE_FINALIZER);
-    if held {
+    if present {
         finalizers.push(IN_FORCE_FINALIZER.to_owned());
     }
     let patch = json!({"metadata": {

@@ -1,6 +1,6 @@
-//! The sweep or the check under way, at most one of them, and what the last ones found.
+//! The running sweep or check, at most one at a time, and what the last ones found.
 //!
-//! Polled by the loop while it rests; dropped where it decides otherwise.
+//! The loop polls it while it waits, and drops it when it decides otherwise.
 
 use std::collections::BTreeMap;
 
@@ -23,29 +23,29 @@ use super::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::sweep::{SweepError, Sweeper, Swept};
 
-/// When to take the next turn, unless something changes before.
+/// When to reconcile next, unless something changes before.
 pub type Next = Instant;
 
 pub struct Background {
     pub sweeper: Sweeper,
     checker: Checker,
     metrics: Metrics,
-    /// For what is written down.
+    /// The wall clock, for what is written into objects.
     now: fn() -> Timestamp,
     report: Option<SweepReport>,
-    /// What was in force of single objects when that sweep began. An operator may have changed it since, by hand.
+    /// The object roles in force when that sweep began. An operator may have changed them by hand since.
     swept_objects: BTreeMap<String, ObjectRoles>,
-    /// The last checks.
+    /// The last check of each owner.
     checks: BTreeMap<CheckOwner, CheckReport>,
     sweeping: Option<Sweeping>,
     running_check: Option<RunningCheck>,
-    /// Sweeps have failed since the last one that did not.
+    /// Set while sweeps fail.
     failing_sweep: Option<Failing<i64>>,
-    /// The same of checks.
+    /// Set while checks fail.
     failing_checks: BTreeMap<CheckOwner, Failing<Check>>,
     /// When checks that failed were last tried.
     failed_checks: BTreeMap<CheckOwner, Timestamp>,
-    /// Runs on from one that failed to the next, which begins no sooner than `not_before`.
+    /// Shared by sweeps and checks: after a failure, the next one begins no sooner than `not_before`.
     backoff: backon::ExponentialBackoff,
     not_before: Instant,
 }
@@ -61,11 +61,11 @@ impl std::fmt::Debug for Background {
     }
 }
 
-/// A sweep that has come to its end.
+/// A finished sweep.
 #[derive(Debug)]
 pub struct Finished {
     pub swept: Swept,
-    /// Since the roles changed, or a controller took over.
+    /// Whether it is the first since the roles changed or a controller took over.
     pub first: bool,
     pub at: Timestamp,
 }
@@ -100,7 +100,7 @@ impl Background {
         self.running_check = None;
     }
 
-    /// There is no Site any more: what was found under it says nothing of the next one.
+    /// The Site is gone: what was found under it says nothing about the next one.
     pub fn forget(&mut self) {
         self.stop();
         self.report = None;
@@ -109,29 +109,29 @@ impl Background {
         self.failing_checks.clear();
     }
 
-    /// The last sweep, where it still says how the objects of these namespaces stand.
+    /// The last sweep, if it still applies to the objects of these namespaces.
     pub fn report(&self, enrolled: &[EnrolledNamespace]) -> Option<&SweepReport> {
         self.report
             .as_ref()
             .filter(|_| self.swept_objects == in_force(enrolled))
     }
 
-    /// Where sweeps fail.
+    /// The failing sweep, if sweeps fail.
     pub fn failing_sweep(&self) -> Option<&Failing<i64>> {
         self.failing_sweep.as_ref()
     }
 
-    /// Where checks fail that are made on this behalf.
+    /// The failing check of this owner, if its checks fail.
     pub fn failing_check(&self, owner: &CheckOwner) -> Option<&Failing<Check>> {
         self.failing_checks.get(owner)
     }
 
-    /// What the last check found that was made on this behalf.
+    /// The report of this owner's last check.
     pub fn check_report(&self, owner: &CheckOwner) -> Option<&CheckReport> {
         self.checks.get(owner)
     }
 
-    /// Forgets what was seen for policies that there are no more.
+    /// Forgets the checks of policies that no longer exist.
     pub fn keep_checks(&mut self, is_there: impl Fn(&str) -> bool) {
         let keep = |owner: &CheckOwner| match owner {
             CheckOwner::Policy(name) => is_there(name),
@@ -142,7 +142,7 @@ impl Background {
         self.failing_checks.retain(|owner, _| keep(owner));
     }
 
-    /// Of the checks that are wanted, the one to make: that which is under way, or which was tried longest ago.
+    /// The wanted check to run: the running one, or the one that was tried longest ago.
     pub fn next_check(&self, mut wanted: Vec<Check>) -> Option<Check> {
         let under_way = self
             .running_check
@@ -164,16 +164,15 @@ impl Background {
         self.sweeping.as_ref().map(Sweeping::shown)
     }
 
-    /// Starts the sweep that is due, or goes on with it.
+    /// Starts the sweep that is due, or continues it.
     pub fn sweep(&mut self, seen: &Snapshot, revision: i64, layers: &'static [Layer]) -> Next {
         let now = Instant::now();
-        let walks = |status: &SiteStatus| status.transition.is_some();
+        let in_transition = |status: &SiteStatus| status.transition.is_some();
         let running_check = self.running_check.as_ref();
         if running_check.is_some_and(|running_check| running_check.check.owner != CheckOwner::Site)
-            && !seen.site.status.as_ref().is_some_and(walks)
+            && !seen.site.status.as_ref().is_some_and(in_transition)
         {
-            // A settled site's sweeps come again and again. One that takes longer than what is between them must not be all
-            // that ever happens.
+            // Sweeps of a settled site recur. If one takes longer than the interval, it must not starve the checks.
             return now + PROGRESS_EVERY;
         }
         self.running_check = None;
@@ -195,7 +194,7 @@ impl Background {
         sweeping.show(now)
     }
 
-    /// Starts the check that is due, or goes on with it; `None`: until it is finished.
+    /// Starts the check that is due, or continues it. `None`: wait until it is finished.
     pub fn check(
         &mut self,
         check: Check,
@@ -218,7 +217,7 @@ impl Background {
         None
     }
 
-    /// Waits until what is under way has come to its end, and remembers what it found; for ever where nothing is.
+    /// Waits for the running sweep or check and stores its result; waits for ever if nothing runs.
     pub async fn finish(&mut self) -> Option<Finished> {
         if let Some(sweeping) = &mut self.sweeping {
             let result = sweeping.finish().await;
@@ -249,7 +248,7 @@ impl Background {
                     let failing = still_failing(before, check, now, &error);
                     self.failing_checks.insert(owner, failing);
                 }
-                self.put_off("cannot check what the step waits for", &error);
+                self.back_off("cannot check what the step waits for", &error);
             }
         }
     }
@@ -269,13 +268,13 @@ impl Background {
                 let before = self.failing_sweep.take();
                 let failing = still_failing(before, sweeping.revision, (self.now)(), &error);
                 self.failing_sweep = Some(failing);
-                self.put_off("cannot sweep all objects", &error);
+                self.back_off("cannot sweep all objects", &error);
                 None
             }
         }
     }
 
-    fn put_off(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+    fn back_off(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
         let delay = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
         self.not_before = Instant::now() + delay;
         self.metrics.reconcile_errors.inc();
@@ -311,7 +310,7 @@ impl Background {
     }
 }
 
-/// The same again, or something else that fails now.
+/// Keeps the start time if the same thing still fails.
 fn still_failing<T: PartialEq>(
     before: Option<Failing<T>>,
     of: T,

@@ -1,4 +1,4 @@
-//! Whether the API server itself holds every built-in kind.
+//! Whether the backstop is complete: the admission policies and bindings of every built-in kind exist unchanged.
 
 use failover_core::backstop;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -7,11 +7,11 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt as _};
 
-/// The versions of all policies and bindings of ours that there are.
+/// The versions of all our admission policies and bindings.
 type Versions = Vec<(String, Option<String>, Option<String>)>;
 
-/// What was found when the policies and bindings were last compared with what they are to be. They are compared again only once one
-/// of them has changed: each is as large as all that is decided on besides.
+/// The result of the last comparison of the admission policies and bindings with their desired content. They are
+/// compared again only when one of them has changed: each is as large as all other inputs of a decision together.
 #[derive(Debug, Default)]
 pub struct Backstop {
     found: Option<(Versions, bool)>,
@@ -66,7 +66,7 @@ mod tests {
     }
 
     impl Policies {
-        /// Stores everything that is to be there, changed as the test likes.
+        /// Stores all expected objects, with the test's change to each policy.
         fn store(&mut self, version: &str, change: impl Fn(&mut Value)) {
             for [mut policy, mut binding] in
                 RuleSet::built_in().iter().flat_map(backstop::all_about)

@@ -1,12 +1,11 @@
-//! Why a turn of the loop failed.
+//! Why a reconcile failed.
 
 use super::journal::status::StatusError;
 use crate::sweep::SweepError;
 
-/// Why a turn of the loop failed.
-
+/// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
-pub enum TurnError {
+pub enum ReconcileError {
     #[error(transparent)]
     Status(#[from] StatusError),
     #[error("cannot label namespace {namespace}")]
@@ -18,8 +17,8 @@ pub enum TurnError {
     Sweep(#[from] SweepError),
 }
 
-impl TurnError {
-    /// What was decided on is out of date: not a failure, only a reason to decide again.
+impl ReconcileError {
+    /// The decision was made on a stale version: not a failure, only a reason to decide again.
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Status(StatusError::Conflict) => true,

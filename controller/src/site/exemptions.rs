@@ -1,4 +1,4 @@
-//! Which objects ask to be exempt: the ruled ones that carry the label.
+//! Which objects request an exemption: those under a rule that carry the label.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::kind_watches::{Kind, KindWatches, Query};
 /// `failover.dev/enforce=disabled`
 const SELECTOR: &str = "failover.dev/enforce=disabled";
 
-/// What is known of the objects that carry the label.
+/// What is known about the objects that carry the label.
 #[derive(Clone, Debug)]
 pub struct ExemptLabels(KindWatches<()>);
 
@@ -60,8 +60,8 @@ impl ExemptLabels {
         kinds.values().flat_map(of_kind).collect()
     }
 
-    /// Whether this object still asks to be exempt, asked of the API server itself: a watch may be behind what somebody has just
-    /// written.
+    /// Asks the API server itself whether this object still requests an exemption: a watch may lag behind a recent
+    /// write.
     pub async fn confirm(&self, client: &Client, key: &ObjectKey) -> LabelAnswer {
         let Some(found) = self.0.find(client, key, "").await else {
             return LabelAnswer::Unknown;
@@ -75,7 +75,7 @@ impl ExemptLabels {
         }
     }
 
-    /// As a watch of this kind would have found.
+    /// Stores what a watch of this kind would have found.
     #[cfg(test)]
     pub(super) fn found(&self, rule: &failover_core::Rule, labelled: &[(&str, &str)]) {
         let labelled = labelled
@@ -85,14 +85,14 @@ impl ExemptLabels {
     }
 }
 
-/// What the API server says to a question.
+/// The API server's answer about one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelAnswer {
     Yes,
     No,
-    /// No, since there is no such object.
+    /// No, because the object does not exist.
     Absent,
-    /// Nothing.
+    /// No answer.
     Unknown,
 }
 
@@ -134,7 +134,7 @@ mod tests {
         clippy::zero_sized_map_values,
         reason = "of these objects nothing but the name is watched"
     )]
-    fn a_list_counts_once_it_is_whole_and_what_follows_at_once() {
+    fn a_list_counts_once_complete_and_later_events_count_at_once() {
         let labels = ExemptLabels::default();
         let rule = deployments();
         labels.found(&rule, &[("shop", "old")]);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn kinds_are_followed_as_they_come_and_forgotten_as_they_go() {
+    async fn kinds_are_watched_while_served_and_forgotten_afterwards() {
         let labels = ExemptLabels::default();
         let (client, changed) = (FakeApi::new().client(), Arc::new(Notify::new()));
         let kinds = || labels.0.kinds().keys().cloned().collect::<Vec<_>>();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_one_that_is_there_without_the_label_asks_no_more() {
+    async fn only_an_existing_object_without_the_label_ends_its_exemption() {
         let labels = ExemptLabels::default();
         let api = FakeApi::new();
         let key = ObjectKey {

@@ -1,4 +1,4 @@
-//! FailoverPolicies: each is told what became of it, and walks where it orders a state.
+//! FailoverPolicies: the status of each is reported, and one with a desired state runs its transition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,21 +27,21 @@ use super::snapshot::Snapshot;
 /// How many are written at once.
 const AT_ONCE: usize = 8;
 
-/// What is to be done for all policies.
+/// What to do for all policies.
 #[derive(Debug, Default)]
 pub struct PolicyDecisions {
-    /// Their journals come first.
+    /// Statuses to write. They contain the journals, so they come first.
     pub writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,
-    /// What their transitions wait for.
+    /// The checks that their transitions wait for.
     pub checks: Vec<Check>,
     /// When to decide again, if nothing happens before.
     pub until: Option<Timestamp>,
-    /// When to write again what could not be written.
+    /// When to retry writes that failed.
     pub not_before: Option<Instant>,
 }
 
 impl PolicyDecisions {
-    /// What is to be done for volumes that wait to close, too.
+    /// Adds what to do for volumes that wait to close.
     pub fn also(&mut self, closing: Option<Closing>) {
         match closing {
             Some(Closing::Check(check)) => self.checks.push(check),
@@ -61,7 +61,7 @@ pub fn name_of(policy: &FailoverPolicy) -> String {
     format!("{namespace}/{}", policy.name_any())
 }
 
-/// Decides for each policy, on what there is to decide on for all, and on the last check that was made for it.
+/// Decides for each policy, on the shared observation and on the last check for that policy.
 pub fn decide<'a>(
     policies: &[Arc<FailoverPolicy>],
     results: &[PolicyResult],
@@ -103,7 +103,7 @@ pub fn promoted(seen: &Snapshot, compiled: &Compiled) -> BTreeSet<ObjectKey> {
 
 type ByName<'a> = BTreeMap<(&'a str, &'a str), &'a PolicyResult>;
 
-/// What became of policies, by namespace and name.
+/// The results of policies, by namespace and name.
 fn by_name(results: &[PolicyResult]) -> ByName<'_> {
     results
         .iter()
@@ -117,12 +117,12 @@ fn of<'a>(policy: &FailoverPolicy, results: &ByName<'a>) -> Option<&'a PolicyRes
     results.get(&(namespace, name)).copied()
 }
 
-/// What became of a policy.
+/// The result of a policy.
 fn result_of<'a>(policy: &FailoverPolicy, results: &'a [PolicyResult]) -> Option<&'a PolicyResult> {
     results.iter().find(|result| result.is_of(policy))
 }
 
-/// What a check is about that is not the site's own: the objects that a policy names and that are not refused it, or volumes
+/// The scope of a check that is not the site's own: the objects that a policy names and was not refused, or volumes
 /// that wait to close.
 pub fn check_scope(seen: &Snapshot, compiled: &Compiled, check: &Check) -> CheckScope {
     if check.owner == CheckOwner::Nobody {
@@ -138,14 +138,14 @@ pub fn check_scope(seen: &Snapshot, compiled: &Compiled, check: &Check) -> Check
         .filter_map(|found| found.object.clone())
         .collect();
     let to = policy.and_then(|policy| policy.spec.desired_state);
-    let walk = policy.and_then(|policy| policy.status.as_ref()?.transition.as_ref());
+    let transition = policy.and_then(|policy| policy.status.as_ref()?.transition.as_ref());
     CheckScope {
-        held_jobs: walk.map(Transition::held_jobs).unwrap_or_default(),
+        held_jobs: transition.map(Transition::held_jobs).unwrap_or_default(),
         ..named(seen, to.unwrap_or(seen.site.spec.role), objects)
     }
 }
 
-/// What a check of these objects finds them in.
+/// The scope of just these objects, with their namespaces.
 fn named(seen: &Snapshot, to: Role, objects: BTreeSet<ObjectKey>) -> CheckScope {
     let touched: BTreeSet<&str> = objects.iter().map(|o| o.namespace.as_str()).collect();
     let touched = |namespace: &&EnrolledNamespace| touched.contains(namespace.name.as_str());
@@ -159,18 +159,18 @@ fn named(seen: &Snapshot, to: Role, objects: BTreeSet<ObjectKey>) -> CheckScope 
     }
 }
 
-/// What came of writing statuses.
+/// The results of writing statuses.
 #[derive(Debug, Default)]
 pub struct PolicyWrites {
-    /// Each policy that was written: as it was, and as the API server answered.
+    /// Each policy that was written: as it was, and as it is stored now.
     pub answers: Vec<(Arc<FailoverPolicy>, FailoverPolicy)>,
-    /// Those that have changed meanwhile, or are gone: the watch tells.
+    /// Those that have changed meanwhile or are gone: the watch will show it.
     pub conflicts: Vec<String>,
     /// Those that could not be written.
     pub failed: Vec<String>,
 }
 
-/// Writes each status on the version it was decided on. One that cannot be written holds nothing up but its own transition.
+/// Writes each status on the version it was decided on. A failed write delays only its own transition.
 pub async fn write_all(
     client: Client,
     writes: Vec<(Arc<FailoverPolicy>, FailoverPolicyStatus)>,

@@ -1,4 +1,4 @@
-//! Watched caches of what the loop decides on: those that all parts share, and its own.
+//! Watched caches that the loop decides on: the shared ones and its own.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Starts the watches. They wake `changed`, as those of `shared` do, and end when `tasks` is dropped.
+    /// Starts the watches. They notify `changed`, as those of `shared` do, and end when `tasks` is dropped.
     pub fn start(
         client: &Client,
         shared: Informers,
@@ -57,9 +57,9 @@ impl Caches {
         }
     }
 
-    /// Waits until every cache has been filled once.
+    /// Waits until every cache has synced.
     pub async fn synced(&self) {
-        // An error says that the watch has ended, which it does only with the process.
+        // An error means that the watch has ended, which happens only with the process.
         let _ = tokio::join!(
             self.shared.synced(),
             self.failover_policies.wait_until_ready(),

@@ -1,7 +1,7 @@
-//! One watch for each of some ruled kinds that are served, of the metadata of the objects that a selector selects.
+//! One metadata watch for each served kind that a query wants, limited to the objects that its selector selects.
 //!
-//! CRDs come and go, and RoleRules with them, so which kinds there are is asked now and then. What is known of a kind is
-//! kept until its watch has started once: nothing ends because we have not looked yet.
+//! CRDs and RoleRules come and go, so discovery runs periodically. A kind counts as unknown until it has been listed
+//! once: nothing ends only because a list is missing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,10 +26,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::timeouts::TIMEOUTS;
 
-/// How often it is asked which kinds are served. What is known of a CRD that has just come may be so old.
+/// How often discovery runs. A new CRD may go unnoticed for this long.
 const DISCOVER_EVERY: Duration = Duration::from_secs(30);
 
-/// What is watched, and what is kept of it.
+/// What to watch, and what to keep of it.
 #[derive(Debug)]
 pub(super) struct Query<V> {
     /// For messages.
@@ -43,7 +43,7 @@ pub(super) struct Query<V> {
 /// The metadata of an object.
 pub(super) type Metadata = PartialObjectMeta<DynamicObject>;
 
-/// What is known of the objects that are selected.
+/// What is known about the selected objects.
 #[derive(Debug)]
 pub(super) struct KindWatches<V> {
     query: Arc<Query<V>>,
@@ -58,8 +58,8 @@ pub(super) struct Kind<V> {
     pub(super) rule: Rule,
     /// `None`: not listed yet.
     pub(super) objects: Option<Names<V>>,
-    /// Ends with the kind.
-    #[expect(dead_code, reason = "held for its drop")]
+    /// The watch; ends with the kind.
+    #[expect(dead_code, reason = "kept for its drop")]
     watch: Option<AbortOnDropHandle<()>>,
 }
 
@@ -73,7 +73,7 @@ impl<V> Clone for KindWatches<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
-    /// Nothing known, and nothing watched.
+    /// Knows and watches nothing yet.
     pub(super) fn new(query: Query<V>) -> Self {
         Self {
             query: Arc::new(query),
@@ -107,7 +107,7 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
         self
     }
 
-    /// Watches just these kinds, as far as they are wanted.
+    /// Watches exactly the wanted ones of these kinds.
     pub(super) fn follow(&self, client: &Client, served: Vec<Rule>, changed: &Arc<Notify>) {
         let mut kinds = self.kinds();
         let wanted = served.into_iter().filter(|rule| (self.query.wants)(rule));
@@ -135,15 +135,15 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this object is selected, asked of the API server itself: a watch may be behind what somebody has just written.
-    /// `None` where that cannot be told.
+    /// Asks the API server itself whether this object is selected: a watch may lag behind a recent write. `None` if
+    /// that is unknown.
     pub(super) async fn ask(&self, client: &Client, key: &ObjectKey) -> Option<bool> {
         let found = self.find(client, key, self.query.selector).await?;
         Some(found.is_some())
     }
 
-    /// The object's metadata, if it is there and a selector selects it, asked of the API server itself. `None` where that cannot
-    /// be told.
+    /// Reads the object's metadata from the API server itself, if the object exists and the selector selects it. `None`
+    /// if that is unknown.
     pub(super) async fn find(
         &self,
         client: &Client,
@@ -172,7 +172,7 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
         }
     }
 
-    /// As a watch of this kind would have found.
+    /// Stores what a watch of this kind would have found.
     #[cfg(test)]
     pub(super) fn found(&self, rule: &Rule, objects: Names<V>) {
         let kind = Kind {
@@ -183,7 +183,7 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
         self.kinds().insert(name_of(rule), kind);
     }
 
-    /// Whether there is news. A list counts once it is whole.
+    /// Takes in an event. Returns whether something may have changed: a list counts once it is complete.
     pub(super) fn take_in(
         &self,
         kind: &str,
@@ -196,7 +196,7 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
         let Some(kind) = kinds.get_mut(kind) else {
             return false;
         };
-        let news = !matches!(event, Event::Init | Event::InitApply(_));
+        let changed = !matches!(event, Event::Init | Event::InitApply(_));
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(object) => {
@@ -211,7 +211,7 @@ impl<V: Clone + Send + Sync + 'static> KindWatches<V> {
                 kind.objects.get_or_insert_default().remove(&key(&object));
             }
         }
-        news
+        changed
     }
 }
 
@@ -229,7 +229,7 @@ fn resource(rule: &Rule) -> ApiResource {
     }
 }
 
-/// Follows one kind until it is dropped.
+/// Watches one kind until it is dropped.
 async fn watch<V: Clone + Send + Sync + 'static>(
     watches: KindWatches<V>,
     client: Client,

@@ -1,16 +1,16 @@
-//! The role of the site, carried out.
+//! Enforcement of the site's role.
 //!
 //! ```text
 //!   informers ───► snapshot ──► transition::decide ──► act ──► (informers)
 //!                     │            (core, pure)         │
 //!   webhook replicas ─┤                                 ├─► journal      the status, with the version it was decided on
 //!   own writes ───────┘                                 ├─► namespaces   roles onto Namespaces
-//!                                                       ├─► sweep        objects, while the loop rests
+//!                                                       ├─► sweep        objects, while the loop waits
 //!                                                       └─► checks       what a step waits for, likewise
 //! ```
 //!
-//! Nothing that matters is kept in memory: a controller that is killed anywhere is followed by one that reads the journal
-//! and goes on. What is kept (the last sweep's report, our own writes) saves time and may be lost.
+//! No essential state is kept in memory: if a controller is killed at any point, the next one reads the journal and
+//! continues. What is kept (the last sweep's report, our own writes) saves time and may be lost.
 
 pub mod background;
 pub mod backstop;

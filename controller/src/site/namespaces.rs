@@ -1,4 +1,4 @@
-//! Writing the effective roles onto Namespaces, and taking them off where a namespace has left.
+//! Writes the effective roles to Namespaces, and removes them from Namespaces that have left enforcement.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ pub type NamespaceMeta = PartialObjectMeta<Namespace>;
 /// How many namespaces are written at once.
 const AT_ONCE: usize = 8;
 
-/// What came of writing several Namespaces.
+/// The results of writing several Namespaces.
 #[derive(Debug, Default)]
 pub struct NamespaceWrites {
-    /// Each that was written: as it was, and as the API server answered.
+    /// Each Namespace that was written: as it was, and as it is stored now.
     pub answers: Vec<(Arc<NamespaceMeta>, NamespaceMeta)>,
-    /// Those that could not be.
+    /// Those that could not be written, and why.
     pub failed: Vec<(String, kube::Error)>,
 }
 
-/// Writes these states onto these Namespaces, each on the very version it was decided on. One that refuses does not keep
-/// the others from being written: they must be demoted all the same. One that is gone needs nothing.
+/// Writes these states to these Namespaces, each on the version it was decided on. A refused write does not stop the
+/// others: they must be demoted all the same. A deleted Namespace needs nothing.
 pub async fn write_all(
     client: &Client,
     writes: impl IntoIterator<Item = (Arc<NamespaceMeta>, NamespaceState)>,
@@ -67,8 +67,8 @@ pub async fn write_all(
     written
 }
 
-/// Whether a Namespace that is not enrolled any more still carries our state. One whose enrolment label is merely
-/// unreadable is left as it is: a slip of the pen must not open a standby.
+/// Whether a Namespace that is not enrolled any more still carries our state. One with an invalid enrolment label is
+/// left unchanged: a typo must not open a standby.
 pub fn is_left_behind(metadata: &ObjectMeta) -> bool {
     let enrolled = metadata
         .labels
@@ -77,7 +77,7 @@ pub fn is_left_behind(metadata: &ObjectMeta) -> bool {
     !enrolled && patch(metadata, &released(metadata)).is_some()
 }
 
-/// What a Namespace that has left keeps of ours: that it was unenrolled.
+/// What a Namespace that has left keeps of our state: that it was unenrolled.
 pub fn released(metadata: &ObjectMeta) -> NamespaceState {
     let (state, _) = NamespaceState::parse(None, metadata.annotations.as_ref());
     NamespaceState {
@@ -86,8 +86,8 @@ pub fn released(metadata: &ObjectMeta) -> NamespaceState {
     }
 }
 
-/// A Namespace that has left, as its objects are to be seen once more: no rule reaches them, and what is recorded on them is
-/// given back where their layer is primary. Not on those that stand by on their own: they may be live elsewhere.
+/// A Namespace that has left, for one last sweep: no rule applies to its objects, and restore records are applied where
+/// their layer is primary. Objects that are secondary on their own are excluded: they may be active elsewhere.
 pub fn leaving(namespace: &NamespaceMeta) -> EnrolledNamespace {
     let metadata = &namespace.metadata;
     let (state, _) = NamespaceState::parse(metadata.labels.as_ref(), metadata.annotations.as_ref());
@@ -100,7 +100,7 @@ pub fn leaving(namespace: &NamespaceMeta) -> EnrolledNamespace {
     }
 }
 
-/// A merge patch of just the keys that differ. The enrolment itself is somebody else's to write.
+/// A merge patch of only the keys that differ. The enrolment label is not ours to write.
 fn patch(current: &ObjectMeta, desired: &NamespaceState) -> Option<Value> {
     let mut wanted = desired.labels();
     wanted.remove(ENFORCE_LABEL);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_written_on_the_version_it_was_decided_on() {
+    fn only_changed_keys_are_written_on_the_version_they_were_decided_on() {
         let current = metadata(json!({
             "name": "shop", "resourceVersion": "7",
             "labels": {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_says_it_already_is_not_written() {
+    fn an_up_to_date_namespace_is_not_written() {
         let current = metadata(json!({
             "resourceVersion": "7",
             "labels": {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_enrolled_or_means_to_be_has_not_left() {
+    fn a_namespace_with_a_valid_or_misspelled_enrolment_has_not_left() {
         for enforce in ["enabled", "policy", "enabeld"] {
             let labels =
                 json!({ "failover.dev/enforce": enforce, "failover.dev/workloads": "secondary" });

@@ -1,4 +1,5 @@
-//! What installed what: the labels that Flux puts on what it installs, and the HelmReleases and Kustomizations that there are.
+//! Which HelmRelease or Kustomization installed an object: the labels that Flux sets on what it installs, and the
+//! installers that exist.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use tokio::task::JoinSet;
 use super::kind_watches::Names;
 use super::kind_watches::{Kind, KindWatches, Metadata, Query};
 
-/// Of [`INSTALLERS`].
+/// The label of each of [`INSTALLERS`].
 const SELECTORS: [&str; 2] = [
     "helm.toolkit.fluxcd.io/name",
     "kustomize.toolkit.fluxcd.io/name",
 ];
 
-/// What is known of origins.
+/// The watches of installed objects and of their installers.
 #[derive(Clone, Debug)]
 pub struct OriginWatches {
     /// Objects that carry the labels of each installer.
@@ -71,7 +72,7 @@ impl OriginWatches {
         }
     }
 
-    /// What is known now. A kind counts as listed once all that is to be known of it was.
+    /// What is known now. A kind counts as listed once all of its lists are complete.
     pub fn known(&self) -> Origins {
         let mut origins = Origins::default();
         let existing = self.existing.kinds();
@@ -80,7 +81,7 @@ impl OriginWatches {
         }
         let [helm, kustomize] = self.installed.each_ref().map(KindWatches::kinds);
         for (name, kind) in helm.iter().chain(kustomize.iter()) {
-            // What Helm says of an object is nearer to it.
+            // If an object has both labels, Helm's is closer to it.
             for (key, origin) in keys(kind) {
                 if let Some(origin) = origin {
                     origins.installed.entry(key).or_insert(origin);
@@ -100,12 +101,12 @@ impl OriginWatches {
         origins
     }
 
-    /// Whether a HelmRelease or Kustomization is there, asked of the API server itself. `true` where that cannot be told.
+    /// Asks the API server itself whether a HelmRelease or Kustomization exists. `true` if that is unknown.
     pub async fn confirm(&self, client: &Client, key: &ObjectKey) -> bool {
         self.existing.ask(client, key).await.unwrap_or(true)
     }
 
-    /// As the watches would have found: what is installed by what, and which installers there are.
+    /// Stores what the watches would have found: which installer installed what, and which installers exist.
     #[cfg(test)]
     pub(super) fn found(
         &self,

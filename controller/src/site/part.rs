@@ -18,7 +18,7 @@ pub struct SitePart {
 }
 
 impl SitePart {
-    /// Starts its watches; `changed` is woken by those that all parts share.
+    /// Starts its watches. The watches that all parts share notify `changed`.
     pub fn start(context: &Context, changed: Arc<Notify>, tasks: &mut JoinSet<()>) -> Self {
         Self {
             caches: Caches::start(

@@ -1,4 +1,4 @@
-//! Taking our state off Namespaces that have left.
+//! Removes our state from Namespaces that have left enforcement.
 
 use std::sync::Arc;
 
@@ -6,18 +6,19 @@ use failover_core::RuleSet;
 use failover_core::transition::EnrolledNamespace;
 use kube::Client;
 
-use super::error::TurnError;
+use super::error::ReconcileError;
 use super::namespaces::{self, NamespaceMeta, NamespaceWrites};
 use crate::sweep::Sweeper;
 use crate::sweep::progress::Progress;
 
-/// Gives back what is recorded on objects of these Namespaces where their layer is primary, and then takes our state off them.
+/// Applies the restore records of objects in these Namespaces where their layer is primary, and then removes our state
+/// from the Namespaces.
 pub async fn release(
     client: Client,
     sweeper: Sweeper,
     rules: RuleSet,
     released: Vec<Arc<NamespaceMeta>>,
-) -> Result<NamespaceWrites, TurnError> {
+) -> Result<NamespaceWrites, ReconcileError> {
     let leaving: Vec<EnrolledNamespace> = released.iter().map(|n| namespaces::leaving(n)).collect();
     let swept = sweeper
         .sweep(&leaving, &rules, &Progress::default())

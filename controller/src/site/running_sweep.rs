@@ -1,6 +1,6 @@
-//! A sweep under way: the loop polls it while it rests, goes on observing, and drops it when it decides otherwise.
+//! A running sweep. The loop polls it while it waits, keeps observing, and drops it when it decides otherwise.
 //!
-//! It is no task of its own, so that nothing is written any more once the loop itself is dropped, as when leadership ends.
+//! It is not a task of its own: once the loop is dropped, as when leadership ends, nothing is written any more.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -26,12 +26,12 @@ pub const PROGRESS_EVERY: Duration = Duration::from_millis(1500);
 pub struct Sweeping {
     /// The revision of the roles it enforces.
     pub revision: i64,
-    /// Those whose objects it sweeps.
+    /// The layers whose objects it sweeps.
     pub layers: &'static [Layer],
-    /// What it takes to be in force of single objects.
+    /// The object roles that it enforces.
     pub objects: BTreeMap<String, ObjectRoles>,
     progress: Arc<Progress>,
-    /// What of that is to be shown, and since when.
+    /// The progress that the status shows, and since when.
     shown: (SweepProgress, Instant),
     started: Instant,
     work: Work,
@@ -71,7 +71,7 @@ impl Sweeping {
         }
     }
 
-    /// Sweeps on until the end. Dropping this future leaves the sweep where it is.
+    /// Continues the sweep to its end. Dropping this future pauses the sweep.
     pub async fn finish(&mut self) -> Result<Swept, SweepError> {
         (&mut self.work).await
     }
@@ -81,7 +81,7 @@ impl Sweeping {
         self.shown.0
     }
 
-    /// Shows how far it has come where that is due, and returns when it is due next: now, where there is something new to show.
+    /// Updates the shown progress if that is due. Returns when it is due next: now, if there is new progress.
     pub fn show(&mut self, now: Instant) -> Instant {
         let (before, since) = self.shown;
         if now < since + PROGRESS_EVERY {
@@ -100,7 +100,7 @@ impl Sweeping {
         self.started.elapsed()
     }
 
-    /// What it reports, which goes on counting where an earlier one under the same revision left off.
+    /// Its report, which continues the count of an earlier sweep under the same revision.
     pub fn report(
         &self,
         earlier: Option<&SweepReport>,
@@ -122,7 +122,7 @@ impl Sweeping {
     }
 }
 
-/// Counts what a sweep did.
+/// Counts a sweep in the metrics.
 pub fn count(
     metrics: &Metrics,
     layers: &[Layer],
@@ -145,7 +145,7 @@ pub fn count(
     metrics.sweep_duration.observe(took.as_secs_f64());
     metrics.nonconforming_objects.set(swept.left);
     if layers == Layer::ALL {
-        metrics.held_objects.set(swept.held);
+        metrics.forced_objects.set(swept.forced);
     }
     for (by, objects) in [
         ("webhook", swept.readmitted),
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revision_counts_what_all_its_sweeps_changed() {
+    fn a_revision_counts_the_changes_of_all_its_sweeps() {
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let swept = |rewritten| Swept {
             total: 9,
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_are_counted_by_what_came_of_them() {
+    fn sweeps_are_counted_by_result() {
         let metrics = Metrics::new();
         count(
             &metrics,
@@ -203,7 +203,7 @@ mod tests {
             &metrics,
             &Layer::ALL,
             Ok(&Swept {
-                held: 4,
+                forced: 4,
                 readmitted: 2,
                 rewritten: 1,
                 left: 1,

@@ -1,4 +1,4 @@
-//! Work beside the turns of the loop: polled while it rests, dropped with it. A turn waits for none of it.
+//! Work beside the reconcile loop: polled while the loop waits, dropped with it. No reconcile waits for it.
 
 use std::pin::Pin;
 
@@ -24,7 +24,7 @@ impl<T> Slot<T> {
         self.0.is_some()
     }
 
-    /// Takes the place of what is under way.
+    /// Starts this work in place of the running one.
     pub fn start(&mut self, work: impl futures::Future<Output = T> + Send + 'static) {
         self.0 = Some(Box::pin(work));
     }
@@ -33,7 +33,7 @@ impl<T> Slot<T> {
         self.0 = None;
     }
 
-    /// Waits for the end of what is under way; for ever where nothing is. Dropping this leaves the work where it is.
+    /// Waits for the running work; for ever if there is none. Dropping this future keeps the work.
     pub async fn finish(&mut self) -> T {
         match &mut self.0 {
             Some(work) => {

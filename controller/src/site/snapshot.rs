@@ -1,4 +1,4 @@
-//! Everything the loop decides on, as it is at one moment.
+//! All inputs of the loop's decisions at one moment.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Snapshot {
     pub site: Arc<Site>,
     /// Sorted by name.
     pub enrolled: Vec<EnrolledNamespace>,
-    /// The Namespaces behind `enrolled`, by name: what is written is written on these versions.
+    /// The Namespaces behind `enrolled`, by name: writes are based on these versions.
     pub namespaces: BTreeMap<String, Arc<NamespaceMeta>>,
     /// Names of all Namespaces that are not enrolled.
     pub outside: Vec<String>,
@@ -42,14 +42,14 @@ pub struct Snapshot {
     pub rules: RuleSet,
     pub live: LiveReplicas,
     pub facts: Facts,
-    /// What is there and is in nothing of the above.
+    /// Objects that exist but cannot be read, and so are in none of the above.
     pub unreadable: Vec<Unreadable>,
     pub at: Timestamp,
 }
 
 impl Snapshot {
-    /// Namespaces that are to lose our state. One that nobody unenrolled keeps it: it may come back, and until then it shows that
-    /// it was enrolled.
+    /// Namespaces to remove our state from. One that nobody unenrolled keeps it: it may come back, and until then the
+    /// state shows that it was enrolled.
     pub fn released(&self) -> Vec<Arc<NamespaceMeta>> {
         let behind = self.left_behind.iter();
         let unenrolled = behind.filter(|n| self.unenrolled.contains(&n.name_any()));
@@ -57,17 +57,17 @@ impl Snapshot {
     }
 }
 
-/// What an observation came to.
+/// The result of an observation.
 #[derive(Debug)]
 pub enum Observed {
-    /// There is no Site, and so nothing to carry out. What enforcement there is stays as it is.
+    /// There is no Site, so nothing to enforce. Existing enforcement stays unchanged.
     NoSite,
-    /// There is one, and what it orders cannot be read. Nothing is done, and nothing of it is forgotten.
+    /// The Site exists and cannot be read. Nothing is done, and nothing known about it is forgotten.
     Unreadable,
     Snapshot(Box<Snapshot>),
 }
 
-/// Looks at the caches, and at what we have written ourselves since.
+/// Reads the caches, and our own writes since.
 #[derive(Debug)]
 pub struct Observer {
     caches: Caches,
@@ -76,8 +76,8 @@ pub struct Observer {
     own_sites: OwnWrites<Site>,
     own_namespaces: OwnWrites<NamespaceMeta>,
     own_policies: OwnWrites<FailoverPolicy>,
-    /// What has been logged and still is so: told once, not at every check.
-    told: HashSet<String>,
+    /// Problems that were logged and persist: each is logged once, not at every reconcile.
+    logged: HashSet<String>,
 }
 
 impl Observer {
@@ -89,12 +89,12 @@ impl Observer {
             own_sites: OwnWrites::default(),
             own_namespaces: OwnWrites::default(),
             own_policies: OwnWrites::default(),
-            told: HashSet::new(),
+            logged: HashSet::new(),
         }
     }
 
     pub fn observe(&mut self, now: Instant, at: Timestamp) -> Observed {
-        // Always, so that the clocks of Leases run on.
+        // Even without a Site, so that the expiry of Leases continues.
         let leases = self.caches.enforcer_leases.state();
         let live = self
             .enforcers
@@ -168,7 +168,7 @@ impl Observer {
             }
         }
         seen.enrolled.sort_by(|a, b| a.name.cmp(&b.name));
-        self.tell(problems);
+        self.log_new(problems);
         Observed::Snapshot(Box::new(seen))
     }
 
@@ -200,13 +200,13 @@ impl Observer {
         self.caches.changed().await;
     }
 
-    fn tell(&mut self, problems: Vec<String>) {
+    fn log_new(&mut self, problems: Vec<String>) {
         for problem in problems
             .iter()
-            .filter(|problem| !self.told.contains(*problem))
+            .filter(|problem| !self.logged.contains(*problem))
         {
             tracing::warn!("{problem}");
         }
-        self.told = problems.into_iter().collect();
+        self.logged = problems.into_iter().collect();
     }
 }

@@ -16,14 +16,14 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, Preconditions};
 use tokio::time::Instant;
 
-/// For a Lease that does not say; the webhook's own value.
+/// For a Lease without a duration; the webhook's own value.
 const DEFAULT_DURATION: Duration = Duration::from_secs(15);
 
 /// When each Lease was last seen to change.
 #[derive(Debug)]
 pub struct Enforcers {
     seen: HashMap<String, LastChange>,
-    /// A Lease that has been silent for this long is litter: a replica that still lives renews its own many times before.
+    /// A Lease without renewal for this long is abandoned: a live replica would have renewed it many times.
     forget_after: Duration,
 }
 
@@ -34,22 +34,22 @@ struct LastChange {
     changed_at: Timestamp,
 }
 
-/// The replicas that count, and those that have long ceased to.
+/// The live replicas, and the Leases of those that are long dead.
 #[derive(Debug, Default)]
 pub struct LiveReplicas {
     /// Sorted by name.
     pub enforcers: Vec<Enforcer>,
-    /// When the first of them no longer counts, should it stay silent.
+    /// When the first of them counts as dead unless it renews.
     pub until: Option<Instant>,
-    /// Leases to clear away.
+    /// Leases to delete.
     pub forgotten: Vec<Forgotten>,
 }
 
-/// The Lease of a replica that went without giving it back.
+/// The Lease of a replica that ended without releasing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forgotten {
     pub name: String,
-    /// The version that has not changed; a replica that comes back in the last moment has another.
+    /// The version that has not changed; a replica that comes back at the last moment has another.
     pub resource_version: Option<String>,
 }
 
@@ -61,7 +61,7 @@ impl Enforcers {
         }
     }
 
-    /// Takes in all Leases as they are now.
+    /// Observes the current Leases.
     pub fn observe<'a>(
         &mut self,
         leases: impl IntoIterator<Item = &'a Lease>,
@@ -98,15 +98,15 @@ impl Enforcers {
             }
             present.insert(name, seen);
         }
-        // A Lease that was deleted was given back on purpose.
+        // A deleted Lease was released on purpose.
         self.seen = present;
         live.enforcers.sort_by(|a, b| a.name.cmp(&b.name));
         live
     }
 }
 
-/// Removes Leases that dead replicas left. That it cannot be done harms nobody.
-pub async fn clear_away(leases: Api<Lease>, forgotten: Vec<Forgotten>) {
+/// Deletes the Leases of dead replicas. A failure does no harm.
+pub async fn delete_forgotten(leases: Api<Lease>, forgotten: Vec<Forgotten>) {
     for Forgotten {
         name,
         resource_version,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_found_at_the_start_is_given_its_time_however_old_it_says_it_is() {
+    fn a_lease_found_at_startup_gets_its_full_duration_whatever_its_renew_time() {
         let mut old = lease("a", 1, "4");
         old.spec.as_mut().unwrap().renew_time =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_given_back_is_gone_at_once_and_starts_anew() {
+    fn a_released_lease_is_gone_at_once_and_starts_again() {
         let start = Instant::now();
         let mut enforcers = Enforcers::new(FORGET_AFTER);
         enforcers.observe([&lease("a", 1, "4")], start, wall(0));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_has_been_silent_for_long_is_to_be_cleared_away() {
+    fn a_lease_without_renewal_for_long_is_due_for_deletion() {
         let start = Instant::now();
         let mut enforcers = Enforcers::new(FORGET_AFTER);
         enforcers.observe([&lease("a", 1, "4")], start, wall(0));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lease_does_not_say_counts_as_nothing_seen() {
+    fn missing_annotations_count_as_nothing_seen() {
         let bare: Lease = serde_json::from_value(json!({
             "metadata": { "name": "a", "resourceVersion": "1", "annotations": { "failover.dev/revision": "many" } }
         }))

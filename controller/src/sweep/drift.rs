@@ -1,4 +1,4 @@
-//! Listing every ruled object of every enrolled namespace, and finding those that do not conform.
+//! Lists every object under a rule in every enrolled namespace, and finds those that do not conform.
 
 use std::sync::Arc;
 
@@ -25,39 +25,39 @@ pub struct Scope {
     pub objects: Objects,
 }
 
-/// What is to be said of one object under the role it has now.
+/// The verdict on one object under its current role.
 #[derive(Debug)]
 pub enum Verdict {
     /// No rule reaches it, or its layer's role is not known.
-    Unruled,
+    NoRule,
     Conforms,
-    Strays(Rewrite),
+    Drifted(Rewrite),
     /// It does not conform, and no rewrite can change that.
-    Hopeless(String),
+    Unfixable(String),
 }
 
 /// An object that does not conform.
 #[derive(Clone, Debug)]
-pub struct Stray {
+pub struct DriftedObject {
     pub scope: Arc<Scope>,
     /// `*`: the kind could not even be listed.
     pub name: String,
-    /// Why nothing can be done about it.
-    pub hopeless: Option<String>,
+    /// Why it cannot be corrected.
+    pub unfixable: Option<String>,
 }
 
-/// All that was seen in one go.
+/// What one pass over all scopes found.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// Objects that a rule reaches.
     pub total: i64,
-    /// Those of them that it holds passive.
-    pub held: i64,
-    pub strays: Vec<Stray>,
+    /// Objects that are forced passive.
+    pub forced: i64,
+    pub drifted: Vec<DriftedObject>,
     /// Lists that were answered.
     answered: usize,
-    /// Kinds that nobody serves now. Where not one list is answered, that says something of the API server, and not of them.
-    unserved: Vec<Stray>,
+    /// Kinds that are not served now. If no list at all is answered, the problem is the API server and not these kinds.
+    unserved: Vec<DriftedObject>,
 }
 
 /// The list of one kind in one namespace failed for a reason that concerns all of them.
@@ -69,7 +69,7 @@ pub struct SurveyError {
 }
 
 impl Scope {
-    /// Every rule in every namespace in which it may reach something.
+    /// All rules in all namespaces.
     pub fn all(
         client: &Client,
         namespaces: &[EnrolledNamespace],
@@ -98,12 +98,12 @@ impl Scope {
 
     pub fn judge(&self, object: &Value) -> Verdict {
         let Some(role) = role_of(&self.rule, &self.namespace.state, object) else {
-            return Verdict::Unruled;
+            return Verdict::NoRule;
         };
         match rewrite_stored(&self.rule, role, object) {
             Ok(rewrite) if rewrite.is_empty() => Verdict::Conforms,
-            Ok(rewrite) => Verdict::Strays(rewrite),
-            Err(error) => Verdict::Hopeless(error.to_string()),
+            Ok(rewrite) => Verdict::Drifted(rewrite),
+            Err(error) => Verdict::Unfixable(error.to_string()),
         }
     }
 
@@ -126,19 +126,19 @@ impl Scope {
                 ..survey
             }),
             Err(ObjectError::Unserved(message)) => {
-                let stray = Stray {
+                let drift = DriftedObject {
                     name: "*".to_owned(),
-                    hopeless: Some(format!(
+                    unfixable: Some(format!(
                         "cannot be listed, its API is not served now: {message} (503); see kubectl get apiservices"
                     )),
                     scope: self,
                 };
                 Ok(Survey {
-                    unserved: vec![stray],
+                    unserved: vec![drift],
                     ..Survey::default()
                 })
             }
-            // The kind went out of service since it was discovered.
+            // The kind is no longer served.
             Err(ObjectError::NotFound) => Ok(Survey::default()),
             Err(ObjectError::Refused { status, message }) => {
                 let hint = if status == 403 {
@@ -146,14 +146,14 @@ impl Scope {
                 } else {
                     ""
                 };
-                let stray = Stray {
+                let drift = DriftedObject {
                     name: "*".to_owned(),
-                    hopeless: Some(format!("cannot be listed: {message} ({status}){hint}")),
+                    unfixable: Some(format!("cannot be listed: {message} ({status}){hint}")),
                     scope: self,
                 };
                 Ok(Survey {
                     total: 1,
-                    strays: vec![stray],
+                    drifted: vec![drift],
                     answered: 1,
                     ..Survey::default()
                 })
@@ -184,21 +184,21 @@ impl Scope {
             };
             for object in &page {
                 let role = role_of(&self.rule, &self.namespace.state, object);
-                survey.held += i64::from(role == Some(Role::Secondary));
-                let hopeless = match self.judge(object) {
-                    Verdict::Unruled => continue,
+                survey.forced += i64::from(role == Some(Role::Secondary));
+                let unfixable = match self.judge(object) {
+                    Verdict::NoRule => continue,
                     Verdict::Conforms => {
                         survey.total += 1;
                         continue;
                     }
-                    Verdict::Strays(_) => None,
-                    Verdict::Hopeless(why) => Some(why),
+                    Verdict::Drifted(_) => None,
+                    Verdict::Unfixable(why) => Some(why),
                 };
                 survey.total += 1;
-                survey.strays.push(Stray {
+                survey.drifted.push(DriftedObject {
                     scope: Arc::clone(self),
                     name: self.reference(object).name,
-                    hopeless,
+                    unfixable,
                 });
             }
         }
@@ -206,7 +206,7 @@ impl Scope {
     }
 }
 
-impl Stray {
+impl DriftedObject {
     /// `namespace/resource/name`
     pub fn reference(&self) -> String {
         format!(
@@ -216,15 +216,15 @@ impl Stray {
     }
 }
 
-/// Looks at all scopes. Changes nothing.
+/// Surveys all scopes. Changes nothing.
 pub async fn survey(scopes: &[Arc<Scope>]) -> Result<Survey, SurveyError> {
     let mut all: Survey = futures::stream::iter(scopes.iter().cloned())
         .map(Scope::survey)
         .buffer_unordered(LISTS_AT_ONCE)
         .try_fold(Survey::default(), async |mut all, one| {
             all.total += one.total;
-            all.held += one.held;
-            all.strays.extend(one.strays);
+            all.forced += one.forced;
+            all.drifted.extend(one.drifted);
             all.answered += one.answered;
             all.unserved.extend(one.unserved);
             Ok(all)
@@ -233,11 +233,11 @@ pub async fn survey(scopes: &[Arc<Scope>]) -> Result<Survey, SurveyError> {
     if let Some(unserved) = all.unserved.first().filter(|_| all.answered == 0) {
         return Err(SurveyError {
             what: unserved.scope.what(),
-            source: ObjectError::Unserved(unserved.hopeless.clone().unwrap_or_default()),
+            source: ObjectError::Unserved(unserved.unfixable.clone().unwrap_or_default()),
         });
     }
     all.total += i64::try_from(all.unserved.len()).unwrap_or(i64::MAX);
-    all.strays.append(&mut all.unserved);
-    all.strays.sort_by_cached_key(Stray::reference);
+    all.drifted.append(&mut all.unserved);
+    all.drifted.sort_by_cached_key(DriftedObject::reference);
     Ok(all)
 }

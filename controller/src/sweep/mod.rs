@@ -1,14 +1,14 @@
-//! Bringing every ruled object into line, and looking again until it is so.
+//! Makes every object under a rule conform, and checks again until it does.
 //!
 //! ```text
-//!   survey ──strays──► re-admit ({} merge patch) ──► conforms? by the webhook
+//!   survey ──drift───► re-admit ({} merge patch) ──► conforms? by the webhook
 //!     ▲                                          └─► does not: write the same rewrite ourselves, on that version
-//!     └───────────── until nothing strays, or nothing gets better ◄──────────────────┘
+//!     └───────────── until nothing drifts, or nothing improves ◄─────────────────────┘
 //! ```
 //!
-//! An empty patch makes the webhook apply the rule as if the owner had written the object again, and takes no ownership of
-//! any field. Where the webhook did not act (it is down, or slow), the rewrite is written from here: the same function, so
-//! the same result. A cluster that conforms is only read.
+//! An empty patch makes the webhook apply the rule as if the owner had written the object again, and takes no ownership
+//! of any field. Where the webhook did not act (it is down, or slow), the controller writes the rewrite itself: the
+//! same function, so the same result. A cluster that conforms is only read.
 
 pub mod drift;
 pub mod progress;
@@ -25,16 +25,16 @@ use failover_runtime::kube::error::ObjectError;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 
-use drift::{Scope, Stray, Survey, SurveyError, survey};
+use drift::{DriftedObject, Scope, Survey, SurveyError, survey};
 use progress::Progress;
 use remedy::{Fixed, fix};
 
-/// How often everything is gone through again while that still helps. More than two are needed only where something
-/// writes against us and the webhook is down.
-const ROUNDS: u32 = 4;
+/// How many passes are made while they still help. More than two are needed only if another writer works against us and
+/// the webhook is down.
+const MAX_PASSES: u32 = 4;
 
 /// The most objects that a report names.
-const NAMES: usize = 10;
+const MAX_NAMES: usize = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
@@ -49,15 +49,15 @@ pub enum SweepError {
 /// What a sweep found and did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Ruled objects seen by the last survey.
+    /// Objects under a rule that the last survey found.
     pub total: i64,
-    /// Those of them that are held passive.
-    pub held: i64,
-    /// Brought into line by the webhook.
+    /// Objects that are forced passive.
+    pub forced: i64,
+    /// Corrected by the webhook.
     pub readmitted: i64,
-    /// Brought into line from here.
+    /// Corrected by the controller.
     pub rewritten: i64,
-    /// The first of both, at most ten.
+    /// The first corrected objects, at most ten.
     pub names: Vec<String>,
     /// Objects that the last survey found not to conform.
     pub left: i64,
@@ -94,8 +94,7 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps these namespaces under the roles they are given with. Safe to drop at any point: every write stands for
-    /// itself.
+    /// Sweeps these namespaces under the given roles. Safe to drop at any point: every write is complete in itself.
     pub async fn sweep(
         &self,
         namespaces: &[EnrolledNamespace],
@@ -107,15 +106,15 @@ impl Sweeper {
         let mut swept = Swept::default();
         let mut reasons = HashMap::new();
         let mut seen = survey(&scopes).await?;
-        for _ in 0..ROUNDS {
-            progress.seen(seen.total, seen.total - count(&seen.strays));
+        for _ in 0..MAX_PASSES {
+            progress.seen(seen.total, seen.total - count(&seen.drifted));
             let before = swept.changed();
-            for strays in in_order(&seen.strays) {
-                for (object, fixed) in self.fix_all(strays, progress).await? {
+            for drifted in in_order(&seen.drifted) {
+                for (object, fixed) in self.fix_all(drifted, progress).await? {
                     swept.take_in(object, fixed, &mut reasons);
                 }
             }
-            if seen.strays.is_empty() {
+            if seen.drifted.is_empty() {
                 break;
             }
             seen = survey(&scopes).await?;
@@ -129,15 +128,15 @@ impl Sweeper {
 
     async fn fix_all(
         &self,
-        strays: Vec<Stray>,
+        drifted: Vec<DriftedObject>,
         progress: &Progress,
     ) -> Result<Vec<(String, Fixed)>, SweepError> {
-        futures::stream::iter(strays)
-            .map(|stray| async move {
-                let object = stray.reference();
-                let fixed = match &stray.hopeless {
+        futures::stream::iter(drifted)
+            .map(|drift| async move {
+                let object = drift.reference();
+                let fixed = match &drift.unfixable {
                     Some(why) => Fixed::Blocked(why.clone()),
-                    None => fix(&stray.scope, &stray.name).await.map_err(|source| {
+                    None => fix(&drift.scope, &drift.name).await.map_err(|source| {
                         SweepError::Write {
                             object: object.clone(),
                             source,
@@ -155,13 +154,13 @@ impl Sweeper {
     }
 }
 
-/// What others scale comes before those who may scale it: a paused KEDA ScaledObject scales a StatefulSet to 0 at once, and
-/// by then its claims must be safe.
-fn in_order(strays: &[Stray]) -> [Vec<Stray>; 2] {
-    let (scaled, others) = strays
+/// Scaled workloads come before the objects that may scale them: a paused KEDA ScaledObject scales a StatefulSet to 0
+/// at once, and by then its claims must be safe.
+fn in_order(drifted: &[DriftedObject]) -> [Vec<DriftedObject>; 2] {
+    let (scaled, others) = drifted
         .iter()
         .cloned()
-        .partition(|stray| stray.scope.rule.scale_is_unsafe());
+        .partition(|drift| drift.scope.rule.scale_is_unsafe());
     [scaled, others]
 }
 
@@ -176,25 +175,25 @@ impl Swept {
                 return;
             }
         }
-        // Changed, and so not blocked now: what is said of it later must not be an old reason.
+        // Changed, so not blocked now: a later report must not use an old reason.
         reasons.remove(&object);
-        if self.names.len() < NAMES && !self.names.contains(&object) {
+        if self.names.len() < MAX_NAMES && !self.names.contains(&object) {
             self.names.push(object);
         }
     }
 
     fn conclude(&mut self, seen: &Survey, reasons: &HashMap<String, String>) {
         self.total = seen.total;
-        self.held = seen.held;
-        self.left = count(&seen.strays);
+        self.forced = seen.forced;
+        self.left = count(&seen.drifted);
         self.blocked = seen
-            .strays
+            .drifted
             .iter()
             .take(BLOCKED_LIMIT)
-            .map(|stray| {
-                let object = stray.reference();
-                let message = stray
-                    .hopeless
+            .map(|drift| {
+                let object = drift.reference();
+                let message = drift
+                    .unfixable
                     .clone()
                     .or_else(|| reasons.get(&object).cloned())
                     .unwrap_or_else(|| "is changed back after each sweep: find its writer, and check that the webhook runs".to_owned());

@@ -1,4 +1,4 @@
-//! How far a sweep has come.
+//! The progress of a sweep.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn never_more_is_done_than_there_is() {
+    fn done_never_exceeds_total() {
         let progress = Progress::default();
         progress.seen(2, 1);
         progress.one_done();

@@ -1,4 +1,4 @@
-//! Bringing one object into line.
+//! Makes one object conform.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use serde_json::{Value, json};
 
 use super::drift::{Scope, Verdict};
 
-/// How often an object that changes under our hands is decided anew.
+/// How often an object that changes in the meantime is decided again.
 const TRIES: u32 = 5;
 
 /// How long a webhook replica that lags behind is given to catch up.
 const CATCH_UP: Duration = Duration::from_millis(300);
 
-/// What became of one object.
+/// The outcome for one object.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fixed {
-    /// The webhook did it.
+    /// The webhook corrected it.
     Readmitted,
-    /// We did.
+    /// The controller corrected it.
     Rewritten,
-    /// Gone, or no longer ruled: nothing to do.
+    /// The object is gone, or no rule reaches it any more: nothing to do.
     Moot,
     Blocked(String),
 }
 
-/// Brings one object into line. An error concerns the API server as a whole, not this object.
+/// Makes one object conform. An error concerns the API server as a whole, not this object.
 pub async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
     let readmitted = patiently(|| scope.objects.readmit(name)).await;
     let mut object = match or_read(scope, name, readmitted).await {
@@ -40,9 +40,9 @@ pub async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
     for _ in 0..TRIES {
         let rewrite = match scope.judge(&object) {
             Verdict::Conforms => return Ok(done),
-            Verdict::Unruled => return Ok(Fixed::Moot),
-            Verdict::Hopeless(why) => return Ok(Fixed::Blocked(why)),
-            Verdict::Strays(rewrite) => rewrite,
+            Verdict::NoRule => return Ok(Fixed::Moot),
+            Verdict::Unfixable(why) => return Ok(Fixed::Blocked(why)),
+            Verdict::Drifted(rewrite) => rewrite,
         };
         // The webhook did not act.
         let written = patiently(|| {
@@ -59,20 +59,20 @@ pub async fn fix(scope: &Scope, name: &str) -> Result<Fixed, ObjectError> {
         let lost = !overtaken && lacks(&records, &answer);
         object = answer;
         if overtaken {
-            // If it conforms now, that was somebody else.
+            // If it conforms now, somebody else corrected it.
             done = Fixed::Moot;
         } else if lost {
-            object = match give_back(scope, name, &rewrite, &records, &object).await {
+            object = match restore_originals(scope, name, &rewrite, &records, &object).await {
                 Ok(object) => object,
                 Err(error) => return Ok(Fixed::Blocked(lost_for_good(&rewrite, &error))),
             };
             done = Fixed::Readmitted;
         } else if !rewrite.only_gives_back()
-            && matches!(scope.judge(&object), Verdict::Strays(next) if next.only_gives_back())
+            && matches!(scope.judge(&object), Verdict::Drifted(next) if next.only_gives_back())
         {
-            // By writing the value we have become its owner once more.
+            // Writing the value has made us its owner again.
             done = Fixed::Rewritten;
-        } else if matches!(scope.judge(&object), Verdict::Strays(_)) {
+        } else if matches!(scope.judge(&object), Verdict::Drifted(_)) {
             return Ok(Fixed::Blocked(
                 "another admission webhook or admission policy changes it back".to_owned(),
             ));
@@ -111,21 +111,22 @@ fn records_of(before: &Value, rewrite: &Rewrite) -> Records {
 
 /// Whether the answer to a rewrite lacks the originals that the rewrite recorded.
 ///
-/// A webhook replica that still takes the site for primary drops a record that the stored object does not have. Replicas
-/// are waited for before a sweep, and the backstop refuses such a write; this is for where both fail, as when somebody has
-/// overridden that wait and the API server lags behind too.
+/// A webhook replica that still assumes a primary site drops a record that the stored object does not have. A sweep
+/// waits for the replicas, and the backstop refuses such a write; this covers the case that both fail, as when somebody
+/// has overridden that wait and the API server lags behind too.
 fn lacks(records: &Records, object: &Value) -> bool {
     records
         .iter()
         .any(|(key, _)| object["metadata"]["annotations"][key].is_null())
 }
 
-/// Puts the originals back where they were, after a while. A webhook that has caught up records them in that same write;
-/// otherwise the object strays again, and is decided anew.
+/// Writes the original values back, after a delay. A webhook that has caught up records them in that same write;
+/// otherwise the object drifts again, and is decided again.
 ///
-/// Where nobody rewrites them, the backstop refuses originals on a standby. Then the record alone is written: it stays if
-/// the webhook is gone by now, and is dropped once more by one that still lags, which is waited for.
-async fn give_back(
+/// If nothing rewrites them, the backstop refuses original values on a standby. Then only the record is written: it
+/// stays if the webhook is gone by now. A webhook that still lags drops it again, and the loop waits for it to catch
+/// up.
+async fn restore_originals(
     scope: &Scope,
     name: &str,
     rewrite: &Rewrite,
@@ -181,7 +182,7 @@ fn originals(rewrite: &Rewrite) -> Value {
         .collect()
 }
 
-/// The records alone, as operations of a patch on the object as it is now.
+/// Only the records, as operations of a patch on the current object.
 fn records_alone(records: &Records, object: &Value) -> Value {
     let parent = object["metadata"]["annotations"]
         .is_null()
@@ -207,7 +208,7 @@ fn lost_for_good(rewrite: &Rewrite, error: &ObjectError) -> String {
     )
 }
 
-/// The written object or, where somebody else was faster, the one they wrote; and whether that was so.
+/// The written object or, after a conflict, the current one; and whether there was a conflict.
 async fn or_read(
     scope: &Scope,
     name: &str,
@@ -219,7 +220,7 @@ async fn or_read(
     }
 }
 
-/// Whether a failure is this object's own, or that of everything there is.
+/// Separates a failure of this object from one of the API server as a whole.
 fn give_up(error: ObjectError) -> Result<Fixed, ObjectError> {
     match error {
         ObjectError::NotFound => Ok(Fixed::Moot),
@@ -238,7 +239,7 @@ fn give_up(error: ObjectError) -> Result<Fixed, ObjectError> {
         ObjectError::Conflict | ObjectError::Expired => Ok(Fixed::Blocked(
             "it changes faster than it can be written: find its writer".to_owned(),
         )),
-        // Its kind has just been listed: it is not one API that is away.
+        // Its kind has just been listed, so more is unavailable than this one API.
         ObjectError::Busy { .. } | ObjectError::Unserved(_) | ObjectError::Unavailable(_) => {
             Err(error)
         }

@@ -1,4 +1,4 @@
-//! The fake API server with the webhook's decision where it is "alive", and a backstop where it is set.
+//! The fake API server, with the webhook's decision while it is alive, and a backstop where one is set.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -26,7 +26,7 @@ impl Deref for FakeApi {
 
 struct Admission {
     webhook_alive: bool,
-    /// What the webhook takes a Namespace's labels for, so many times more.
+    /// The stale labels that the webhook sees on every Namespace, and for how many more decisions.
     webhook_lags: Option<(u32, BTreeMap<String, String>)>,
     webhook_dies_after_lagging: bool,
     backstop: bool,
@@ -45,7 +45,7 @@ impl FakeApi {
         };
         let admission = Arc::clone(&fake.admission);
         fake.api.set_admission(move |asked, store, old, new| {
-            // Asked before anything moves: what is to be written is rewritten already.
+            // A dry run before anything moves: the write is rewritten already.
             if asked.query.contains("fieldManager=failover-preview") {
                 return Admitted::Unchanged;
             }
@@ -63,12 +63,12 @@ impl FakeApi {
         self.admission().webhook_lags = Some((decisions, labels));
     }
 
-    /// And answers no more after those.
+    /// After those decisions the webhook no longer answers.
     pub(crate) fn set_webhook_dying_after_lagging(&self) {
         self.admission().webhook_dies_after_lagging = true;
     }
 
-    /// No count may be raised, whatever the webhook says.
+    /// Refuses to raise replicas, whatever the webhook answers.
     pub(crate) fn set_backstop(&self) {
         self.admission().backstop = true;
     }

@@ -1,4 +1,4 @@
-//! A cluster of a few lines for tests of the loop: an API server, and caches that lag behind it as watches do.
+//! A fake cluster for tests of the loop: an API server, and caches that lag behind it as watches do.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,20 +46,20 @@ pub(crate) fn wall() -> Timestamp {
     Timestamp::from_second(1_700_000_000).unwrap() + since
 }
 
-/// How far the caches are behind.
+/// How far the caches lag behind.
 pub(crate) const LAG: Duration = Duration::from_millis(30);
 
 /// An API server, and caches that follow it.
 pub(crate) struct Bed {
     pub(crate) api: FakeApi,
     pub(crate) caches: Caches,
-    /// Woken by the caches that parts share, for those who look after RoleRules.
+    /// Notified by the shared caches, for the RoleRule keeper.
     pub(crate) rules_changed: Arc<Notify>,
     pub(crate) metrics: Metrics,
     /// The watch of FailoverPolicies hangs.
     pub(crate) policies_hang: Arc<AtomicBool>,
     /// Ends with the bed.
-    #[expect(dead_code, reason = "held for its drop")]
+    #[expect(dead_code, reason = "kept for its drop")]
     pub(crate) feed: AbortOnDropHandle<()>,
 }
 
@@ -79,7 +79,8 @@ impl Bed {
         }
     }
 
-    /// A site in this role with the enrolled namespace `shop` and a Deployment of three in it; nothing done yet.
+    /// A site in this role with the enrolled namespace `shop` and a Deployment of three replicas in it; nothing
+    /// reconciled yet.
     pub(crate) async fn new(role: &str) -> Self {
         let bed = Self::empty();
         let api = &bed.api;
@@ -94,7 +95,7 @@ impl Bed {
             SHOP,
             json!({ "metadata": { "labels": { "failover.dev/enforce": "enabled", "team": "a" } } }),
         );
-        // Up as soon as it is wanted, gone as soon as it is not.
+        // Its status counts as available when it is scaled up, and as gone when it is scaled down.
         api.put(
             WEB,
             json!({ "metadata": {}, "spec": { "replicas": 3 }, "status": { "observedGeneration": 1, "availableReplicas": 3 } }),
@@ -124,7 +125,7 @@ impl Bed {
         AbortOnDropHandle::new(tokio::spawn(async move { match reconciler.run().await {} }))
     }
 
-    /// Orders a role, as the CLI does.
+    /// Requests a role, as the CLI does.
     pub(crate) fn order(&self, id: &str, role: &str, overrides: &[&str]) {
         let mut site = self.api.get(SITE);
         let epoch = site["spec"]["epoch"].as_i64().unwrap() + 1;
@@ -139,12 +140,16 @@ impl Bed {
         serde_json::from_value(self.api.get(SITE)["status"].clone()).unwrap_or_default()
     }
 
-    /// Waits until the status is so; fails after ten minutes of the test's own time.
-    pub(crate) async fn until(&self, what: &str, so: impl Fn(&SiteStatus) -> bool) -> SiteStatus {
+    /// Waits until the status matches; fails after ten minutes of the test's own time.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        is_met: impl Fn(&SiteStatus) -> bool,
+    ) -> SiteStatus {
         let deadline = Instant::now() + Duration::from_secs(600);
         loop {
             let status = self.status();
-            if so(&status) {
+            if is_met(&status) {
                 return status;
             }
             assert!(Instant::now() < deadline, "never {what}: {status:#?}");
@@ -182,7 +187,7 @@ pub(crate) fn is_ready(status: &SiteStatus) -> bool {
             .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// Caches that learn of every change a little later.
+/// Caches that show every change a little later.
 pub(crate) fn follow(
     api: &FakeApi,
     policies_hang: Arc<AtomicBool>,

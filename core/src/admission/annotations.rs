@@ -1,5 +1,5 @@
-//! The room that an object has for annotations. What exceeds it is refused with 422, which Flux with `force: true` takes for
-//! "delete it and create it anew": so a change of ours must never be what exceeds it.
+//! The room that an object has for annotations. The API server refuses an object that exceeds it with 422, and Flux
+//! with `force: true` then deletes the object and creates it anew. So a change of ours must never exceed it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use crate::json::view::View;
 
-/// The most bytes that keys and values of an object's annotations may have together (`TotalAnnotationSizeLimitB` in
+/// The limit of the total size of an object's annotations, keys and values, in bytes (`TotalAnnotationSizeLimitB` in
 /// `k8s.io/apimachinery/pkg/api/validation`).
 pub const LIMIT: usize = 256 * 1024;
 
-/// The size of the annotations after a patch, where it is the patch that makes them too large.
+/// The size of the annotations after a patch, if the patch makes them too large.
 pub(crate) fn overflow(view: &View<'_>, patch: &Patch) -> Option<usize> {
     let added: Vec<(String, &str)> = patch.0.iter().filter_map(added).collect();
     if added.is_empty() {
@@ -42,7 +42,7 @@ fn size(annotations: &BTreeMap<Cow<'_, str>, Cow<'_, str>>) -> usize {
         .sum()
 }
 
-/// `None` where they are no texts: the API server does not take such an object, whatever is added to it.
+/// `None` if a value is not a string: the API server refuses such an object anyway.
 fn annotations(object: &str) -> Option<BTreeMap<Cow<'_, str>, Cow<'_, str>>> {
     #[derive(Deserialize)]
     struct Object<'a> {
@@ -70,7 +70,7 @@ fn added(operation: &PatchOperation) -> Option<(String, &str)> {
     }
 }
 
-/// The annotation that a path of a patch is about.
+/// The annotation that a path of a patch changes.
 fn key_of(path: &str) -> Option<String> {
     let key = path.strip_prefix("/metadata/annotations/")?;
     Some(key.replace("~1", "/").replace("~0", "~"))
@@ -91,7 +91,7 @@ mod tests {
     #[rstest]
     #[case::exactly_full(9, None)]
     #[case::one_too_many(8, Some(LIMIT + 1))]
-    fn a_patch_that_exceeds_the_room_is_found(
+    fn a_patch_that_exceeds_the_limit_is_found(
         #[case] room: usize,
         #[case] expected: Option<usize>,
     ) {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_already_is_no_matter_of_the_patch() {
+    fn annotations_that_are_too_large_before_the_patch_are_not_reported() {
         let object = json!({"metadata": {"annotations": {"a": "x".repeat(LIMIT)}}}).to_string();
         let view = View::parse(&object, []).unwrap();
         let patch: Patch = serde_json::from_value(
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_or_removed_makes_room() {
+    fn a_replaced_or_removed_annotation_makes_room() {
         let object = with_room(0);
         let view = View::parse(&object, []).unwrap();
         let patch: Patch = serde_json::from_value(json!([

@@ -14,7 +14,7 @@ use crate::namespace::{ExemptLabel, NamespaceState};
 use crate::rules::rule::Rule;
 pub use operation::Operation;
 
-/// What of an admission request a decision depends on, borrowed from the review.
+/// The parts of an admission request that a decision depends on, borrowed from the review.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The rule of the object's kind.
@@ -31,7 +31,7 @@ pub struct Request<'a> {
     pub old_object: Option<&'a str>,
 }
 
-/// Decides about one request from the state of its namespace alone: no look-up, no clock.
+/// Decides about one request from the state of its namespace alone: no API call, no clock.
 pub fn admit(namespace: &NamespaceState, request: &Request<'_>) -> Result<Rewrite, RewriteError> {
     let rule = request.rule;
     let created_name;
@@ -66,7 +66,7 @@ pub fn admit(namespace: &NamespaceState, request: &Request<'_>) -> Result<Rewrit
     }
 }
 
-/// The exempt label of the object as it will be stored, looked for only where something depends on it.
+/// The exempt label of the object as it will be stored. Read only if the decision depends on it.
 fn exempt_label(
     namespace: &NamespaceState,
     request: &Request<'_>,
@@ -129,7 +129,7 @@ mod tests {
         object["spec"]["replicas"] == 3 || object["spec"]["suspend"] == false
     }
 
-    /// As it is stored.
+    /// The object as it is stored.
     fn admitted(
         state: &NamespaceState,
         resource: &str,
@@ -156,7 +156,7 @@ mod tests {
         let rewrite = admit(state, &request).unwrap();
         let mut stored = object.clone();
         json_patch::patch(&mut stored, &rewrite.patch).unwrap();
-        // What the sweeper and `plan` make of it is nothing.
+        // The sweeper and `plan` have nothing to change.
         if let Some(role) = role_of(rule, state, &stored) {
             assert!(rewrite_stored(rule, role, &stored).unwrap().is_empty());
         }
@@ -174,14 +174,15 @@ mod tests {
         let created = admitted(&state, resource, &object(resource, labelled), None);
         assert_eq!(is_active(&created), labelled);
 
-        // One that loses the label, as by a commit, closes in that same write; one that keeps it stays.
+        // An object that loses the label, for example by a commit, becomes passive in the same write. One that keeps it
+        // stays active.
         let before = object(resource, true);
         let after = object(resource, labelled);
         let updated = admitted(&state, resource, &after, Some(&before));
         assert_eq!(is_active(&updated), labelled);
     }
 
-    /// It may be in use. One that is created without the label is another one.
+    /// It may be in use. An object that is created without the label is a new object.
     #[test]
     fn a_volume_that_loses_its_label_is_not_demoted_before_its_exemption_ends() {
         let mut state = standby(Enforcement::Enabled, None);
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(updated["spec"]["replicationState"], "primary");
         let created = admitted(&state, "volumereplications", &bare, None);
         assert_eq!(created["spec"]["replicationState"], "secondary");
-        // Nor does a sweep.
+        // A sweep does not demote it either.
         let rules = RuleSet::built_in();
         let rule = rules
             .iter()
@@ -203,11 +204,11 @@ mod tests {
         assert_eq!(role_of(rule, &state, &bare), None);
     }
 
-    /// Who labels an object of another name asks for an exemption; nothing is in force of it.
+    /// A label on an object of another name asks for an exemption that is not in force.
     #[rstest]
     #[case::another_name(Some("web-2"))]
     #[case::generated(None)]
-    fn a_label_alone_opens_nothing(#[case] name: Option<&str>) {
+    fn a_label_alone_exempts_nothing(#[case] name: Option<&str>) {
         let state = standby(Enforcement::Enabled, Some(ObjectRole::ExemptIfLabelled));
         let mut job = object("jobs", true);
         match name {
@@ -220,12 +221,12 @@ mod tests {
         assert!(!is_active(&admitted(&state, "jobs", &job, None)));
     }
 
-    /// A Scale shows no labels: through it only what is known to be exempt may grow.
+    /// A Scale shows no labels: through it only a known exempt object may grow.
     #[rstest]
     #[case(Some(ObjectRole::Exempt), 4)]
     #[case(Some(ObjectRole::ExemptIfLabelled), 0)]
     #[case(None, 0)]
-    fn a_scale_of_what_may_be_another_object_is_forced(
+    fn a_scale_of_a_possibly_different_object_is_forced(
         #[case] entry: Option<ObjectRole>,
         #[case] replicas: i64,
     ) {

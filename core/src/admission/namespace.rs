@@ -1,11 +1,11 @@
-//! A Namespace that is created with the enrolment label gets the site's roles in that same write; and one that comes without it,
-//! under a name that the site remembers as enrolled, gets the label, too.
+//! A Namespace that is created with the enrolment label gets the site's roles in the same write. A Namespace that is
+//! created without the label, under a name that the site remembers as enrolled, gets the label too.
 //!
-//! So a Namespace that was deleted does not come back outside enforcement; and creating one that is there ends in AlreadyExists,
-//! which Helm's `--create-namespace` goes by: a policy that refused it would answer first.
+//! So a deleted Namespace does not come back outside enforcement. Creating an existing one still ends in AlreadyExists,
+//! which Helm's `--create-namespace` depends on: an admission policy that refused it would answer first.
 //!
-//! Otherwise Flux's first apply into it would race with the controller: refused by the policy, or let through before the
-//! role is known. And a manifest in Git must not bring roles or exemptions of its own choosing.
+//! Otherwise Flux's first apply into the Namespace would race with the controller: the backstop would refuse it, or it
+//! would pass before the role is known. A manifest in Git must not set roles or exemptions of its own.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::namespace::{Enforcement, may_enrol};
 use crate::role::{Layer, Role, Roles};
 use crate::transition::remembered;
 
-/// What a site has settled on: no transition is under way.
+/// The roles of a site without a transition under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub site: String,
@@ -48,7 +48,7 @@ impl Settled {
     }
 }
 
-/// The names that the site remembers as enrolled, and how they were.
+/// The names that the site remembers as enrolled, and their enforcement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry(BTreeMap<String, Enforcement>);
 
@@ -69,20 +69,20 @@ impl Registry {
         Self(names.collect())
     }
 
-    /// `None`: nothing is remembered of it.
+    /// `None`: the name is not remembered.
     pub fn enforcement(&self, name: &str) -> Option<Enforcement> {
         self.0.get(name).copied()
     }
 }
 
-/// Whether there is anything to do about a Namespace that is being created: seen without reading it, so that no fault in
-/// that can concern others.
+/// Whether a Namespace that is being created needs a change. Decided without parsing it, so that an invalid one cannot
+/// affect others.
 pub fn concerns(registry: &Registry, name: &str, object: &str) -> bool {
     registry.enforcement(name).is_some() || object.contains(ENFORCE_LABEL)
 }
 
-/// What a Namespace that is being created must look like. With nothing settled its roles stay unknown: nothing is
-/// rewritten in it until the controller has labelled it.
+/// What a Namespace that is being created must look like. Without settled roles its roles stay unknown: nothing in it
+/// is rewritten until the controller has labelled it.
 pub fn admit_namespace(
     settled: Option<&Settled>,
     registry: &Registry,
@@ -112,7 +112,7 @@ pub fn admit_namespace(
         .collect();
     let enrolment = Pointer::of(&["metadata", "labels", ENFORCE_LABEL]);
     let pointers = wanted.iter().map(|(pointer, _)| pointer);
-    // First, as what a warning names first.
+    // The label comes first: a warning names the first change.
     let pointers: Vec<&Pointer> = [&enrolment].into_iter().chain(pointers).collect();
     let view = View::parse(object, pointers.iter().copied()).map_err(RewriteError::NotJson)?;
 
@@ -187,10 +187,10 @@ mod tests {
     #[case("known", None, "enabled")]
     #[case("lost", None, "enabled")]
     #[case("gone", None, "enabled")]
-    #[case::it_was_enrolled_so("flux", None, "policy")]
-    #[case::it_says_so("gone", Some("policy"), "policy")]
-    #[case::that_is_no_enrolment("gone", Some("disabled"), "enabled")]
-    fn one_of_a_name_that_is_remembered_comes_back_enrolled(
+    #[case::remembered_as_policy("flux", None, "policy")]
+    #[case::own_label("gone", Some("policy"), "policy")]
+    #[case::invalid_label("gone", Some("disabled"), "enabled")]
+    fn a_namespace_with_a_remembered_name_comes_back_enrolled(
         #[case] name: &str,
         #[case] label: Option<&str>,
         #[case] expected: &str,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_name_that_is_generated_is_no_other() {
+    fn a_generated_name_is_not_a_remembered_name() {
         let namespace = json!({"metadata": {"generateName": "gone"}});
         assert!(!concerns(&registry(), "", &namespace.to_string()));
         assert_eq!(admitted(Some(&settled()), namespace.clone()), namespace);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn gets_the_roles_that_the_site_has_settled_on() {
+    fn a_new_namespace_gets_the_settled_roles() {
         let namespace = json!({"metadata": {"name": "shop", "labels": {ENFORCE_LABEL: "enabled"}}});
         assert_eq!(
             admitted(Some(&settled()), namespace),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn brings_no_roles_or_exemptions_of_its_own() {
+    fn a_new_namespace_cannot_bring_roles_or_exemptions() {
         let namespace = json!({"metadata": {
             "name": "shop",
             "labels": {ENFORCE_LABEL: "enabled", "failover.dev/workloads": "primary"},
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn one_without_room_for_its_roles_is_refused_and_not_made_invalid() {
+    fn a_namespace_without_room_for_its_roles_is_refused() {
         let padding = "y".repeat(crate::admission::annotations::LIMIT - 1);
         let namespace = json!({"metadata": {
             "name": "shop", "labels": {ENFORCE_LABEL: "enabled"}, "annotations": {"x": padding},
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_or_never_enrolled_is_left_alone() {
+    fn a_namespace_that_is_not_or_never_enrolled_is_unchanged() {
         for metadata in [
             json!({"name": "shop"}),
             json!({"name": "kube-public"}),

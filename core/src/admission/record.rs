@@ -1,11 +1,11 @@
-//! The record: the original values of what is forced, kept in the object's own annotation.
+//! The record: the original values of forced fields, kept in the object's own annotation.
 //!
-//! `failover.dev/restore: {"/spec/replicas":3}` — compact JSON, pointers sorted. `null` says that the field was absent and
-//! is restored by removing it. A `null` at a place above a field says that this parent was absent too: it was created for
-//! the field and goes with it, unless something else has moved in meanwhile.
+//! `failover.dev/restore: {"/spec/replicas":3}` — compact JSON, pointers sorted. `null` means that the field was absent
+//! and is restored by removal. A `null` for a parent of a field means that the parent was absent too: it was created
+//! for the field and is removed with it, unless it holds something else by then.
 //!
-//! A record is only ever read through [`Record::parse`], which keeps what a rule could have written and nothing else. So
-//! whoever writes the annotation can choose among values of the right type for the rule's own fields, and no more.
+//! A record is only ever read through [`Record::parse`], which keeps what a rule could have written and nothing else.
+//! So the writer of the annotation can choose among values of the right type for the rule's own fields, and no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub struct Record {
     created: BTreeSet<Pointer>,
 }
 
-/// Why a record, or a part of it, is not used.
+/// Why a record, or a part of it, is ignored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordProblem {
     #[error("it is not a JSON object of pointers")]
@@ -37,7 +37,7 @@ pub enum RecordProblem {
 }
 
 impl Record {
-    /// Reads a record, keeping what the rule's fields allow and reporting the rest.
+    /// Parses a record, keeps the entries that the rule's fields allow and reports the others.
     pub fn parse(text: &str, fields: &[&Field]) -> (Self, Vec<RecordProblem>) {
         let Ok(entries) = serde_json::from_str::<BTreeMap<String, Value>>(text) else {
             return (Self::default(), vec![RecordProblem::NotAnObject]);
@@ -79,7 +79,7 @@ impl Record {
         self.values.is_empty()
     }
 
-    /// What is recorded for a field: `Some(None)` is "was absent".
+    /// The recorded value of a field: `Some(None)` means "was absent".
     pub fn get(&self, pointer: &Pointer) -> Option<Option<&Value>> {
         self.values.get(pointer).map(Option::as_ref)
     }
@@ -106,7 +106,7 @@ impl Record {
         self.normalise();
     }
 
-    /// Takes over the entry of another record, if it has one.
+    /// Copies the entry of another record, if it has one.
     pub fn copy_from(&mut self, other: &Self, pointer: &Pointer) -> bool {
         let Some(value) = other.values.get(pointer) else {
             return false;
@@ -137,7 +137,8 @@ impl Record {
         Some(serde_json::to_string(&entries).expect("a map of strings to JSON values is JSON"))
     }
 
-    /// Keeps of the created parents what means something: those with an absent field below, and of nested ones the topmost.
+    /// Keeps only the created parents that have a meaning: those with an absent field below, and of nested ones the
+    /// topmost.
     fn normalise(&mut self) {
         let (values, all) = (&self.values, self.created.clone());
         self.created.retain(|created| {
@@ -150,12 +151,12 @@ impl Record {
 }
 
 /// Whether `parent` may be removed together with a field below it. The parents of annotations and labels are not
-/// recorded: the API server itself drops these maps when they are empty (`omitempty` in ObjectMeta).
+/// recorded: the API server drops these maps itself when they are empty (`omitempty` in ObjectMeta).
 pub(crate) fn is_removable_parent(parent: &Pointer, field: &Pointer) -> bool {
     parent.is_ancestor_of(field) && parent.segment(0) != Some("metadata")
 }
 
-/// Enough of a foreign text to recognise it in a message.
+/// Shortens foreign text so that it is still recognisable in a message.
 fn shorten(text: &str) -> String {
     let clean: String = text
         .chars()
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_compact_and_sorted_and_reads_it_back() {
+    fn a_record_is_compact_and_sorted_and_round_trips() {
         let fields = fields("virtualservices");
         let mut record = Record::default();
         record.insert(
@@ -216,7 +217,7 @@ mod tests {
     #[case(r#"{"/metadata":null}"#)]
     #[case(r#"{"/metadata/annotations":null}"#)]
     #[case(r#"{"spec/replicas":3}"#)]
-    fn keeps_nothing_that_the_rule_could_not_have_written(#[case] text: &str) {
+    fn entries_that_the_rule_cannot_have_written_are_dropped(#[case] text: &str) {
         let (record, problems) = parse(text, &fields("deployments"));
         assert_eq!(record, Record::default());
         assert_eq!(problems.len(), 1, "{problems:?}");

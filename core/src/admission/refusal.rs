@@ -1,5 +1,5 @@
-//! Who refuses a write, read from the API server's answer. It says so in words only, so this is for messages, and for telling
-//! an answer about the object from one about something else.
+//! Who refuses a write, read from the API server's answer. The answer names it only in its text, so use this for
+//! messages, and to distinguish an answer about the object from an answer about something else.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ pub enum Refuser {
     Policy(String),
     /// An admission webhook.
     Webhook(String),
-    /// A webhook that has to be asked and does not answer.
+    /// A webhook that must be called and does not answer.
     SilentWebhook(String),
-    /// RBAC: who asked may not write it.
+    /// RBAC: the caller may not write the object.
     Rights,
     /// The API server finds the object invalid.
     Validation,
-    /// Something that does not say what it is, as a built-in admission plugin.
+    /// Something that does not name itself, such as a built-in admission plugin.
     Unnamed,
 }
 
@@ -40,13 +40,13 @@ impl fmt::Display for Refuser {
 pub enum Answer {
     /// It would be refused.
     Refused { by: Refuser, message: String },
-    /// Nothing is known about it: why.
+    /// Nothing is known about it, with the reason.
     NotAsked(String),
 }
 
-/// Reads an answer that is no success.
+/// Parses an error response.
 pub fn read(status: u16, message: &str) -> Answer {
-    // A webhook that may have side effects is not called in a dry run, and fails it.
+    // A webhook that may have side effects is not called in a dry run, so the dry run fails.
     if message.contains("does not support dry run") {
         return Answer::NotAsked(message.to_owned());
     }
@@ -61,7 +61,7 @@ pub fn read(status: u16, message: &str) -> Answer {
             403 if message.contains("is forbidden: User \"") => Refuser::Rights,
             403 => Refuser::Unnamed,
             422 => Refuser::Validation,
-            // 400 without a name is a request that we made wrong, and 5xx a server that cannot answer.
+            // 400 without a name is a malformed request of ours, and 5xx a server that cannot answer.
             _ => return Answer::NotAsked(format!("{message} ({status})")),
         }
     };

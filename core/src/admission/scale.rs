@@ -1,13 +1,14 @@
-//! The `/scale` subresource: a second door to a workload's replicas.
+//! The `/scale` subresource: a second way to change the replicas of a workload.
 //!
-//! What comes through it is an `autoscaling/v1 Scale` without labels or annotations of its parent, and with
-//! `spec.replicas` absent when it is 0. So nothing can be recorded here: the parent's record stays as it is. And so a parent
-//! that is still active, since the sweep after a change of role has not come to it, is not made passive here: the count it
-//! had would be lost, and it would be passive on the next primary. It may only not become more active, until the sweep
-//! records what it has.
+//! The request contains an `autoscaling/v1 Scale` without labels or annotations of its parent, and without
+//! `spec.replicas` when that is 0. So nothing can be recorded here, and the parent's record stays unchanged. A parent
+//! that is still active, because the sweep after a role change has not reached it yet, is not made passive here: its
+//! count would be lost, and it would stay passive on the next primary. Its count may only not rise, until the sweep
+//! records it.
 //!
-//! Nor does a Scale show whether a lower count destroys something, as it does to the claims of a StatefulSet with
-//! `whenScaled: Delete`. The count of such a kind stands still until its safeguards are forced with it, on the object itself.
+//! A Scale does not show whether a lower count destroys data either, such as the claims of a StatefulSet with
+//! `whenScaled: Delete`. The count of such a kind is unchanged until its safeguards are forced with it, on the object
+//! itself.
 
 use json_patch::Patch;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use crate::json::view::View;
 use crate::role::Role;
 use crate::rules::rule::Rule;
 
-/// What a Scale must say under a role.
+/// Computes the desired state of a Scale under a role.
 pub(crate) fn rewrite(
     rule: &Rule,
     role: Role,
@@ -41,7 +42,7 @@ pub(crate) fn rewrite(
     let asked = view.value(0);
     let stored = old.map(parse).transpose()?.and_then(|old| old.value(0));
     let most = stored.as_ref().and_then(Value::as_u64).unwrap_or(0);
-    // A count that is no number is none of those that may be asked for.
+    // A count that is no number is never allowed.
     let count = asked
         .as_ref()
         .map_or(Some(0), Value::as_u64)
@@ -104,7 +105,7 @@ mod tests {
     #[case::passive_already(Role::Secondary, None, None, None)]
     #[case::raised_once_passive(Role::Secondary, None, Some(3), Some(0))]
     #[case::primary(Role::Primary, Some(3), None, None)]
-    fn a_count_that_may_take_data_along_does_not_fall_through_scale(
+    fn a_count_that_protects_data_does_not_fall_through_scale(
         #[case] role: Role,
         #[case] stored: Option<u64>,
         #[case] asked: Option<u64>,
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(rewrite.notes.contains(&Note::NotThroughScale), lowered);
     }
 
-    /// The count that is stored then.
+    /// The count that is stored afterwards.
     fn scaled(
         resource: &str,
         role: Role,
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_done() {
+    fn a_warning_says_what_was_changed() {
         let scale = |resource, stored: &str, asked: &str| {
             let rewrite = rewrite(&rule(resource), Role::Secondary, asked, Some(stored)).unwrap();
             rewrite.warnings(Some("east"), &format!("{resource}/web"))
@@ -147,10 +148,10 @@ mod tests {
             scale("deployments", none, three),
             ["site east is secondary: deployments/web replicas 3 -> 0 (kubectl failover status)"]
         );
-        let held = scale("statefulsets", three, none);
+        let warnings = scale("statefulsets", three, none);
         assert!(
-            held[0].chars().count() <= 120 && held[0].contains("not scaled"),
-            "{held:?}"
+            warnings[0].chars().count() <= 120 && warnings[0].contains("not scaled"),
+            "{warnings:?}"
         );
     }
 }

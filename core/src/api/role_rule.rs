@@ -201,8 +201,8 @@ pub struct RoleRuleStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A structural schema cannot say "integer, boolean or string" (no type unions), and CEL cannot see a field without a type.
-/// So values are checked when the rule is compiled, and a wrong or missing one is reported in the rule's status.
+/// A structural schema cannot say "integer, boolean or string" (no type unions), and CEL cannot read a field without a
+/// type. So values are checked when the rule is compiled, and a wrong or missing one is reported in the rule's status.
 fn scalar(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
 }

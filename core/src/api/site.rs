@@ -107,7 +107,7 @@ pub struct RoleRequest {
 }
 
 impl RoleRequest {
-    /// Which of the Jobs that have been held since they were created it lets run.
+    /// Which of the Jobs that were forced at their creation it lets run.
     pub fn held_jobs(&self) -> HeldJobs {
         HeldJobs::new(self.run_held_jobs, &self.held_jobs_to_run)
     }
@@ -212,7 +212,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// All that this version knows.
+    /// All phases that this version knows.
     pub const ALL: [Self; 5] = [
         Self::Stable,
         Self::Demoting,

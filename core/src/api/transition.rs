@@ -1,5 +1,5 @@
-//! The journal of a [`Site`](super::Site), and of a [`FailoverPolicy`](super::FailoverPolicy): the transition that is under way, and
-//! those that have ended.
+//! The journal of a [`Site`](super::Site) and of a [`FailoverPolicy`](super::FailoverPolicy): the current transition,
+//! and those that have ended.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
@@ -52,7 +52,7 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// Which of the Jobs that have been held since they were created it lets run.
+    /// Which of the Jobs that were forced at their creation it lets run.
     pub fn held_jobs(&self) -> HeldJobs {
         HeldJobs::new(self.run_held_jobs, &self.held_jobs_to_run)
     }
@@ -93,7 +93,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether a later version has written it: what it is about, or where it stands, nobody here can tell.
+    /// Whether a later version has written it: its name or its state is unknown to this version.
     pub fn is_unknown(&self) -> bool {
         matches!(self.name, StepName::Unknown(_)) || matches!(self.state, StepState::Unknown(_))
     }
@@ -190,7 +190,7 @@ pub enum StepActivity {
 }
 
 impl StepActivity {
-    /// All that this version knows.
+    /// All activities that this version knows.
     pub const ALL: [Self; 10] = [
         Self::EvaluatingGuards,
         Self::LabellingNamespaces,

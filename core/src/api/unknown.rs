@@ -1,11 +1,11 @@
 //! Reading what a later version has written.
 //!
-//! An upgrade may be taken back, and a command line tool may be older than the controller. So:
+//! An upgrade may be rolled back, and a command line tool may be older than the controller. So:
 //!
-//! - A word in a *status* that this version does not know is kept as it is: what only reports goes on, and the word is
-//!   written back unchanged. Nothing is done on the strength of it.
-//! - A word in a *spec* that this version does not know makes the object unreadable: half an order is none. Whoever reads
-//!   objects reads each by itself ([`read`]), goes on with the others, and reports what it could not read.
+//! - An unknown word in a *status* is kept: reporting continues, and the word is written back unchanged. No decision
+//!   depends on it.
+//! - An unknown word in a *spec* makes the object unreadable: a request is never carried out in part. Readers read each
+//!   object by itself ([`read`]), continue with the others, and report what they could not read.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub struct Unreadable {
     /// `Kind name`, or `Kind namespace/name`.
     pub object: String,
     pub why: String,
-    /// The namespaces whose objects it may be about.
+    /// The namespaces whose objects it may concern.
     pub namespaces: BTreeSet<String>,
 }
 
@@ -65,7 +65,7 @@ fn name_of(object: &Value) -> String {
     }
 }
 
-/// The namespaces that an object may be about, read or not: its own, and what a FailoverPolicy names.
+/// The namespaces that an object may concern, readable or not: its own, and those that a FailoverPolicy names.
 pub fn namespaces_of(object: &Value) -> BTreeSet<String> {
     let named = object["spec"]["managedResources"].as_array();
     let named = named.into_iter().flatten();
@@ -75,8 +75,8 @@ pub fn namespaces_of(object: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// Of a RoleRule that cannot be read, the rule that has been adopted: that one stays in force until it is let go, whatever
-/// the rest says. `None`: nothing of it is in force as far as this version can tell.
+/// The adopted rule of a RoleRule that cannot be read: it stays in force until it is released, whatever the rest says.
+/// `None`: this version finds no rule in force.
 pub fn adopted(object: &Value) -> Option<RoleRule> {
     let enforced = RoleRuleSpec::deserialize(&object["status"]["enforced"]).ok()?;
     Some(RoleRule {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_site_status_of_the_future_is_read_and_written_back_as_it_is() {
+    fn a_later_site_status_is_read_and_written_back_unchanged() {
         let stored = json!({
             "phase": "Draining", "layers": {}, "revision": 4,
             "transition": {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_status_of_the_future_is_read_and_written_back_as_it_is() {
+    fn a_later_policy_status_is_read_and_written_back_unchanged() {
         let stored = json!({
             "phase": "Draining",
             "resources": [{ "kind": "Deployment", "name": "web", "namespace": "shop", "reason": "Quarantined" }]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_order_is_none() {
+    fn a_spec_with_an_unknown_word_is_unreadable() {
         let site = json!({
             "metadata": { "name": "cluster" }, "spec": { "siteName": "east", "role": "observer", "epoch": 1 }
         });
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_cannot_be_read_says_about_which_namespaces_it_may_be() {
+    fn an_unreadable_policy_names_the_namespaces_that_it_may_concern() {
         let policy = json!({
             "metadata": { "namespace": "shop", "name": "db" },
             "spec": { "managedResources": [{ "kind": "Widget", "name": "a", "namespace": "billing" }, { "kind": 7 }] }
@@ -154,8 +154,8 @@ mod tests {
 
     #[rstest]
     #[case::adopted("workloads", true)]
-    #[case::not_even_that("quarantine", false)]
-    fn what_has_been_adopted_of_a_rule_stays_in_force(#[case] layer: &str, #[case] stays: bool) {
+    #[case::adopted_is_unreadable_too("quarantine", false)]
+    fn an_adopted_rule_stays_in_force(#[case] layer: &str, #[case] stays: bool) {
         let rule = |layer: &str| {
             json!({
                 "group": "example.com", "version": "v1", "kind": "Widget", "resource": "widgets", "layer": layer,

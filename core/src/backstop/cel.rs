@@ -1,4 +1,4 @@
-//! Expressions in the API server's Common Expression Language, made so that none of them can fail.
+//! Expressions in the API server's Common Expression Language, built so that none of them can fail.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ pub(super) fn literal(text: &str) -> String {
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => literal(text),
-        // Rules have scalars only, and the others are spelt as in JSON.
+        // Rules have only scalars, and the others are spelt as in JSON.
         value => value.to_string(),
     }
 }
@@ -52,8 +52,8 @@ impl Values {
         }
     }
 
-    /// What is absent is `null`; what did not exist was passive. With `scale` the field has a second door, a Scale, which
-    /// calls it `/spec/replicas` whatever the object does, and leaves it out when it is 0.
+    /// An absent value is `null`; an object that did not exist was passive. With `scale` the field can also change
+    /// through a Scale, which always names it `/spec/replicas`, and omits it when it is 0.
     pub(super) fn variables(&self, scale: bool, passive: &Value) -> [Value; 2] {
         const IN_SCALE: &str = "request.?subResource.orValue('') == 'scale'";
         let in_scale = Pointer::of(&["spec", "replicas"]);
@@ -74,8 +74,8 @@ impl Values {
         ]
     }
 
-    /// Passive now, or active before and no more so now. Integers whose passive value is 0 are ordered: more is more active.
-    /// Of other values nothing is known but whether they are passive.
+    /// Passive now, or active before and no more active now. Integers whose passive value is 0 are ordered: more is
+    /// more active. Other values are only passive or not.
     pub(super) fn not_more_active(&self, passive: &[&Value], value_type: ValueType) -> String {
         let (before, after) = (
             format!("variables.{}", self.before),
@@ -113,7 +113,7 @@ impl Values {
     }
 }
 
-/// Whether a variable has one of these values. `null`, where it is one of them, is apart: a list has one type.
+/// Whether a variable has one of these values. `null` is compared separately: a list has one type.
 fn is_one_of(variable: &str, values: &[&Value]) -> String {
     let (null, values): (Vec<&&Value>, Vec<&&Value>) = values.iter().partition(|v| v.is_null());
     let values: Vec<String> = values.into_iter().map(|value| scalar(value)).collect();
@@ -125,9 +125,9 @@ fn is_one_of(variable: &str, values: &[&Value]) -> String {
     }
 }
 
-/// The optional value at a pointer, by plain optional selection: chained `optFlatMap` is refused before Kubernetes 1.32. What
-/// stands above the last segment may be anything in a kind without a schema, and to select from what is no map is an error,
-/// so that is asked first. `metadata` always is what the API says.
+/// The optional value at a pointer, by plain optional selection: Kubernetes before 1.32 refuses chained `optFlatMap`.
+/// Above the last segment any value is possible in a kind without a schema, and selecting from a value that is no map
+/// is an error, so the type is checked first. `metadata` always has its schema.
 fn select(root: &str, pointer: &Pointer) -> String {
     let mut path = format!("dyn({root})");
     let mut are_maps = Vec::new();
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scale_says_replicas_whatever_the_object_calls_it() {
+    fn a_scale_always_names_the_field_replicas() {
         let size: Pointer = "/spec/size".parse().unwrap();
         let [_, after] = Values::of_field(0, &size).variables(true, &json!(0));
         let expression = after["expression"].as_str().unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_quoted_so_that_it_stays_text() {
+    fn strings_are_quoted() {
         assert_eq!(literal(r"it's \ here"), r"'it\'s \\ here'");
         assert_eq!(literal("a\nb"), r"'a\u000ab'");
     }

@@ -1,8 +1,8 @@
-//! What replicates a volume must not go while its role is not primary: with it goes the replication, and with that, by many
-//! a driver, the copy that the site stands by with. A commit that removes it, or a slip of the hand, is refused.
+//! An object that replicates a volume must not be deleted while its role is not primary: its deletion ends the
+//! replication, and with many drivers it deletes the standby copy. A commit that removes it, or a mistake, is refused.
 //!
-//! A person who means it annotates the object first, as with the Site, and may enforce; GitOps may not, whatever it brings.
-//! A namespace that is being deleted takes along what it holds: that is decided about the Namespace, see `state.yaml`.
+//! A person who means it annotates the object first, as with the Site, and may enforce; GitOps may not, even with the
+//! annotation. Deleting a namespace deletes its objects: that is decided for the Namespace, see `state.yaml`.
 
 use serde_json::{Value, json};
 
@@ -12,17 +12,17 @@ use crate::names::ALLOW_DELETION_ANNOTATION;
 use crate::role::Layer;
 use crate::rules::rule::Rule;
 
-/// By its ServiceAccounts, as `state.yaml` has them: who deletes tells no field manager.
+/// GitOps by its ServiceAccounts, as in `state.yaml`: a deletion has no field manager.
 const BY_GITOPS: &str = "request.userInfo.username.matches('^system:serviceaccount:[^:]+:\
                          (kustomize-controller|helm-controller|argocd-application-controller|argocd-applicationset-controller)$')";
 
-/// Deleted by a part of the cluster, and owned by a group. csi-addons does not make the group its controller
+/// A ServiceAccount deletes it, and a group owns it. csi-addons does not make the group its controller
 /// (`SetOwnerReference` in `volumegroupreplication_controller.go`).
 const GOES_WITH_ITS_GROUP: &str = "request.userInfo.username.startsWith('system:serviceaccount:') && !variables.byGitOps \
     && dyn(oldObject)[?'metadata'][?'ownerReferences'].orValue([]).exists(owner, \
     dyn(owner)[?'kind'].orValue(dyn('')) == 'VolumeGroupReplication')";
 
-/// The policy and its binding, for a rule about volumes.
+/// The policy and its binding, for a rule of the volumes layer.
 pub(super) fn policy(rule: &Rule) -> Option<[Value; 2]> {
     if rule.layer != Layer::Volumes {
         return None;
@@ -44,12 +44,12 @@ pub(super) fn policy(rule: &Rule) -> Option<[Value; 2]> {
             "dyn(oldObject)[?'metadata'][?'annotations'][?{annotation}].orValue('') == 'true'"
         ),
     ));
-    // No decision is left to make.
+    // The deletion is already decided.
     variables.push(variable(
         "goesAnyway",
         "namespaceObject.?metadata.?deletionTimestamp.hasValue() || dyn(oldObject)[?'metadata'][?'deletionTimestamp'].hasValue()",
     ));
-    // What a group has made goes with it: csi-addons takes it away itself, and the group's own deletion is what is guarded.
+    // A member is deleted with its group: csi-addons deletes it itself, and the group's own deletion is guarded.
     variables.push(variable("goesWithItsGroup", GOES_WITH_ITS_GROUP));
     let what = format!(
         " may not be deleted, as its replication would end with it: promote the site first, or annotate it with \

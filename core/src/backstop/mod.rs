@@ -1,23 +1,23 @@
-//! The last word: admission policies that the API server evaluates itself, generated from the rule table.
+//! The backstop: admission policies that the API server evaluates itself, generated from the rule table.
 //!
 //! ```text
 //!   Rule ──► policy() ──► ValidatingAdmissionPolicy ─┐
 //!        └─► binding() ─► its binding ───────────────┴─► manifests/policies/activation.yaml, or `rule apply`
 //! ```
 //!
-//! The webhook rewrites, and may be down. A policy of ours cannot be: while an object's role is not primary it refuses every
-//! write that would make the object *more active* than it was, and lets everything else through. What it goes by
-//! is what the webhook goes by: the Namespace's labels and [`OBJECTS_ANNOTATION`], read from `namespaceObject`. There is no
-//! parameter object, because a missing one refuses with 422, which makes Flux delete and create anew; every refusal here is
-//! 403 Forbidden. For the same reason no expression may fail: everything is reached by optional selection on `dyn`.
+//! The webhook rewrites, and may be down. These policies cannot be down: while an object's role is not primary they
+//! refuse every write that would make the object *more active*, and allow everything else. They read the same roles as
+//! the webhook: the Namespace's labels and [`OBJECTS_ANNOTATION`], from `namespaceObject`. There is no parameter
+//! object, because a missing one refuses with 422, which makes Flux delete and create anew; every refusal here is 403
+//! Forbidden. For the same reason no expression may fail: everything is read by optional selection on `dyn`.
 //!
-//! It also keeps a record from being lost while the webhook, which would put it back, is down: `rollout undo` and a PUT bring
-//! annotations of another time, and what is passive without a record stays so on a primary. Only that the record is still
-//! there can be asked here, not what it says, since the webhook's own changes come by the same request.
+//! They also keep a record from being lost while the webhook, which would restore it, is down: `rollout undo` and a PUT
+//! bring old annotations, and a passive object without a record stays passive on a primary. A policy can check only
+//! that the record exists, not its content, because the webhook's own changes arrive by the same request.
 //!
-//! Of the controller's own writes more is asked: what they make passive they must record.
+//! The controller's own writes have one more check: what they make passive they must record.
 //!
-//! What replicates a volume is not only kept from becoming active, but also from being deleted: see [`deletion`].
+//! An object that replicates a volume is also protected from deletion: see [`deletion`].
 //!
 //! `cargo xtask generate` writes the checked-in files.
 
@@ -34,11 +34,11 @@ use crate::rules::rule::{Active, Field, Reach, Rule};
 use crate::rules::set::RuleSet;
 use cel::{Values, literal};
 
-/// Selects everything of the backstop, built in or of a RoleRule.
+/// Selects every object of the backstop, built in or of a RoleRule.
 pub const SELECTOR: &str =
     "app.kubernetes.io/name=kubectl-failover,app.kubernetes.io/component=backstop";
 
-/// `deployments.apps.failover.dev`: what the policy about a rule's kind, and its binding, are called.
+/// `deployments.apps.failover.dev`: the name of the policy for a rule's kind, and of its binding.
 pub fn name(rule: &Rule) -> String {
     format!("{}.{GROUP}", rule.group_resource())
 }
@@ -63,7 +63,7 @@ pub fn policy(rule: &Rule) -> Value {
                 validations.push(keeps_its_record(field));
             }
             if field.active == Active::Manual {
-                validations.push(is_marked_at_birth(field));
+                validations.push(is_marked_on_create(field));
             }
             if !is_fixed(field) {
                 validations.push(brings_its_record(
@@ -87,16 +87,16 @@ pub fn policy(rule: &Rule) -> Value {
     )
 }
 
-/// What puts the policy of a rule in force.
+/// The binding that puts the policy of a rule in force.
 pub fn binding(rule: &Rule) -> Value {
     binding_of(&name(rule))
 }
 
-/// A file of `manifests/policies/` that follows from the built-in rules.
+/// A file of `manifests/policies/` that is generated from the built-in rules.
 #[derive(Clone, Debug)]
 pub struct File {
     pub name: &'static str,
-    /// What the policies in it are for, in one line.
+    /// The purpose of its policies, in one line.
     pub about: &'static str,
     /// Each policy, followed by its binding.
     pub objects: Vec<Value>,
@@ -122,7 +122,7 @@ pub fn files() -> [File; 2] {
     ]
 }
 
-/// Everything that is shipped about the kind of a rule: policies, each with its binding.
+/// All shipped policies for the kind of a rule, each with its binding.
 pub fn all_about(rule: &Rule) -> Vec<[Value; 2]> {
     let mut all = vec![[policy(rule), binding(rule)]];
     all.extend(deletion::policy(rule));
@@ -156,13 +156,14 @@ fn binding_of(name: &str) -> Value {
     })
 }
 
-/// What is missing of the built-in backstop, or not as it should be, as `policy NAME` or `binding NAME`: with nothing of
-/// that it holds by itself. The API server is asked for policies and bindings by name.
+/// The missing or changed parts of the built-in backstop, as `policy NAME` or `binding NAME`; empty means that it is in
+/// force. The API server is asked for policies and bindings by name.
 pub fn missing(
     find_policy: impl Fn(&str) -> Option<Value>,
     find_binding: impl Fn(&str) -> Option<Value>,
 ) -> Vec<String> {
-    let is_there = |found: Option<Value>, written: &Value| found.is_some_and(|f| says(written, &f));
+    let is_there =
+        |found: Option<Value>, written: &Value| found.is_some_and(|f| has_spec_of(written, &f));
     let of = |[policy, binding]: [Value; 2]| {
         let name = policy["metadata"]["name"].as_str().unwrap_or_default();
         let has_policy = is_there(find_policy(name), &policy);
@@ -177,8 +178,8 @@ pub fn missing(
     all.flat_map(of).flatten().collect()
 }
 
-/// Whether an object's spec says what it was written with and nothing else. What the API server fills in is empty.
-fn says(written: &Value, found: &Value) -> bool {
+/// Whether the spec of an object equals the written one. Empty values that the API server fills in are ignored.
+fn has_spec_of(written: &Value, found: &Value) -> bool {
     fn covers(written: &Value, found: &Value) -> bool {
         match (written, found) {
             (Value::Object(written), Value::Object(found)) => {
@@ -214,7 +215,7 @@ fn metadata(name: &str) -> Value {
     })
 }
 
-/// The namespaces that the webhook is asked about, too.
+/// The namespaces that the webhook is called for, too.
 fn enrolled() -> Value {
     json!({"matchExpressions": [
         {"key": ENFORCE_LABEL, "operator": "In", "values": ["enabled", "policy"]},
@@ -222,8 +223,8 @@ fn enrolled() -> Value {
     ]})
 }
 
-/// Every door to the fields. Some built-in kinds take changed annotations through `/status`; where nothing of the kind is
-/// possible this policy has nothing to refuse there.
+/// Every resource through which the fields can change. Some built-in kinds accept changed annotations through
+/// `/status`; for the others this policy has nothing to refuse there.
 fn resources(rule: &Rule) -> Vec<String> {
     let mut resources = vec![rule.resource.to_string()];
     if rule.scale {
@@ -236,8 +237,8 @@ fn resources(rule: &Rule) -> Vec<String> {
     resources
 }
 
-/// What the role of the object is, as [`crate::NamespaceState::role_for`] has it: `primary`, `secondary`, `unknown`, or
-/// `exempt` where no rule reaches it. `root`: which of `object` and `oldObject` is there.
+/// The role of the object, as [`crate::NamespaceState::role_for`] decides it: `primary`, `secondary`, `unknown`, or
+/// `exempt` if no rule reaches it. `root`: which of `object` and `oldObject` exists.
 fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
     let label = |key: &str| format!("namespaceObject.?metadata.?labels[?{}]", literal(key));
     let annotation =
@@ -249,11 +250,11 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
         }
     };
     let layer = label(rule.layer.label());
-    // The layer's role, or "unknown", under which activation is refused.
+    // The layer's role, or "unknown", which refuses activation.
     let layer = format!(
         "({layer}.orValue('') in ['primary', 'secondary'] ? {layer}.orValue('') : 'unknown')"
     );
-    // An exemption counts for an object with the label only; a Scale shows none.
+    // An exemption applies only to an object with the label; a Scale shows no label.
     let unseen = if rule.scale {
         " || request.?subResource.orValue('') == 'scale'"
     } else {
@@ -267,13 +268,13 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
          {named_only} && !['=site', '=exempt', '=exempt-if-labelled'].exists(entry, variables.object + entry in variables.named) ? 'exempt' : {layer}"
     );
     let role = match rule.reach {
-        // What follows a controlling owner is ruled through that. A Scale does not tell, and is held.
+        // An object with a controlling owner follows that owner. A Scale does not show the owner, and is enforced.
         Reach::Uncontrolled => format!(
             "dyn({root})[?'metadata'][?'ownerReferences'].orValue(dyn([])).exists(owner, owner[?'controller'].orValue(false) == true) ? 'exempt' : {own}"
         ),
         Reach::All | Reach::Named => own,
     };
-    // Whoever asks whether a change would be taken asks for the time after the roles have moved. Nothing is stored.
+    // A preview asks whether a change would be accepted after the roles have changed. Nothing is stored.
     let preview = literal(PREVIEW_MANAGER);
     let role = format!(
         "request.?dryRun.orValue(false) && request.?options.?fieldManager.orValue('') == {preview} ? 'exempt' : {role}"
@@ -283,7 +284,7 @@ fn role_variables(rule: &Rule, root: &str) -> Vec<Value> {
             "named",
             &format!("{}.orValue('').split(' ')", annotation(OBJECTS_ANNOTATION)),
         ),
-        // An object that is created may have no name in the request yet, and one of many that are deleted has none.
+        // An object that is created may have no name in the request yet, and an object of a collection delete has none.
         variable(
             "object",
             &format!(
@@ -311,7 +312,7 @@ fn variable(name: &str, expression: &str) -> Value {
     json!({"name": name, "expression": expression})
 }
 
-/// Everything that counts as passive, the value that is forced first; `null` is absence.
+/// All values that count as passive, the forced one first; `null` is absence.
 fn passive_values(field: &Field) -> Vec<&Value> {
     std::iter::once(&field.passive)
         .chain(&field.also_passive)
@@ -319,7 +320,7 @@ fn passive_values(field: &Field) -> Vec<&Value> {
         .collect()
 }
 
-/// One field must not be more active than it was, unless the object is primary or nothing rules it.
+/// One field must not become more active, unless the object is primary or no rule reaches it.
 fn validation(field: &Field, values: &Values) -> Value {
     json!({
         "expression": format!(
@@ -336,9 +337,9 @@ fn validation(field: &Field, values: &Values) -> Value {
     })
 }
 
-/// The first field must not become passive while a safeguard is not. A Scale does not show the safeguard: through it the
-/// count of such a kind may not fall. What is passive and unsafe already may be written otherwise, or it could not even be
-/// deleted.
+/// The first field must not become passive while a safeguard is not. A Scale does not show the safeguard: through it
+/// the count of such a kind may not fall. An object that is already passive and unsafe may be written, or it could not
+/// even be deleted.
 fn passive_only_with(rule: &Rule, safeguard: &Field) -> Value {
     let of = |wanted: &Field| {
         let i = rule.fields.iter().position(|field| field == wanted);
@@ -377,9 +378,9 @@ fn passive_only_with(rule: &Rule, safeguard: &Field) -> Value {
     })
 }
 
-/// What is created here runs only on consent, so it must be marked as held, which is the webhook's doing. Created passive
-/// while the webhook is down, it could not be told later from what has run.
-fn is_marked_at_birth(field: &Field) -> Value {
+/// An object created here runs only on consent, so the webhook must mark it as held. If it were created passive while
+/// the webhook is down, it could not be distinguished later from one that has run.
+fn is_marked_on_create(field: &Field) -> Value {
     let entry = literal(&Value::String(field.pointer.to_string()).to_string());
     let what = ": cannot be created here while the webhook is down, because a promotion would then start it: try again (kubectl failover status)";
     json!({
@@ -396,8 +397,8 @@ fn is_fixed(field: &Field) -> bool {
     matches!(field.active, Active::Fixed(_))
 }
 
-/// Whether a record of the field is kept for as long as its role is not primary. What is passive by its absence may be taken
-/// out by its writer, and its record goes with it.
+/// Whether a record of the field is kept while its role is not primary. A field that is passive by absence may be
+/// removed by its writer, together with its record.
 fn keeps_a_record(field: &Field) -> bool {
     !is_fixed(field) && !field.absent_is_passive
 }
@@ -421,7 +422,7 @@ fn record_variables() -> [Value; 2] {
     ]
 }
 
-/// A field that has a record keeps one. Our own writes may drop what cannot be read.
+/// A field that has a record keeps it. Our own writes may drop an unreadable one.
 fn keeps_its_record(field: &Field) -> Value {
     let entry = literal(&Value::String(field.pointer.to_string()).to_string());
     let ours = [CONTROLLER_MANAGER, CLI_MANAGER].map(literal).join(", ");
@@ -440,8 +441,9 @@ fn keeps_its_record(field: &Field) -> Value {
     })
 }
 
-/// What the controller makes passive is recorded in that same write, or not written: a webhook replica that still takes the
-/// site for primary drops the record, and what it said would be gone. The controller tries again until no replica does.
+/// The controller must record what it makes passive in the same write. Otherwise a webhook replica that still takes the
+/// site for primary would drop the record, and its content would be lost. The controller retries until no replica does
+/// so.
 fn brings_its_record(field: &Field, values: &Values) -> Value {
     let entry = literal(&Value::String(field.pointer.to_string()).to_string());
     let what = format!(

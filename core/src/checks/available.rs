@@ -1,4 +1,4 @@
-//! Whether what was restored is up: what a promotion waits for before it lets traffic in.
+//! Whether restored objects are up: a promotion waits for this before traffic.
 //!
 //! ```text
 //!   rule with a ready condition   True, for the current generation        HelmRelease, Kustomization, RoleRules that name one
@@ -6,8 +6,8 @@
 //!   others                        nothing to wait for                     Job, CronJob
 //! ```
 //!
-//! What nothing can bring up is not waited for, and reported instead: one object that is being deleted must not keep the
-//! traffic of a whole site.
+//! An object that nothing can bring up is not waited for, and is reported instead: one object that is being deleted
+//! must not block the traffic of a whole site.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use super::condition;
 use crate::json::pointer::Pointer;
 use crate::rules::rule::{Ready, Rule};
 
-/// Where a Deployment, or a Rollout, says which of its ReplicaSets is the present one: as soon as it has one.
+/// The annotation with which a Deployment or a Rollout names its current ReplicaSet, from its first one on.
 const REVISIONS: [(&str, &str); 2] = [
     ("Deployment", "deployment.kubernetes.io/revision"),
     ("Rollout", "rollout.argoproj.io/revision"),
@@ -24,19 +24,19 @@ const REVISIONS: [(&str, &str); 2] = [
 /// The longest part of a condition's message that is passed on.
 const LONGEST_MESSAGE: usize = 200;
 
-/// How far an object is, whose role is primary.
+/// How far an object whose role is primary has come up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Availability {
     /// There is nothing to wait for.
     Nothing,
     Up,
-    /// Not yet, and why.
+    /// Not up yet, with the reason.
     Lacking(String),
-    /// It is not waited for, and why.
+    /// Not waited for, with the reason.
     LeftOut(String),
 }
 
-/// How far an object of a rule's kind is.
+/// How far an object of a rule's kind has come up.
 pub fn of(rule: &Rule, object: &Value) -> Availability {
     if !is_expected(rule, object) {
         return Availability::Nothing;
@@ -47,7 +47,7 @@ pub fn of(rule: &Rule, object: &Value) -> Availability {
     not_up(rule, object).map_or(Availability::Up, Availability::Lacking)
 }
 
-/// Why an object that is to be active is not waited for.
+/// Why an object that should be active is not waited for.
 pub fn left_out(rule: &Rule, object: &Value) -> Option<String> {
     if !is_expected(rule, object) {
         return None;
@@ -76,7 +76,7 @@ pub fn left_out(rule: &Rule, object: &Value) -> Option<String> {
     })
 }
 
-/// Whether anything of it is to come up: not where its own manifest or record leaves it passive.
+/// Whether the object should come up: not if its own manifest or record leaves it passive.
 fn is_expected(rule: &Rule, object: &Value) -> bool {
     if matches!(&*rule.kind, "Job" | "CronJob") {
         return false;
@@ -146,7 +146,7 @@ fn not_ready(ready: &Ready, object: &Value) -> Option<String> {
     ))
 }
 
-/// What `observedGeneration` says of a status, or of a condition. Argo's Rollouts write it as text.
+/// The `observedGeneration` of a status or of a condition. Argo's Rollouts write it as text.
 fn observed(of: &Value) -> Option<i64> {
     let value = &of["observedGeneration"];
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
@@ -224,7 +224,7 @@ mod tests {
     #[case::coming(json!({"kind": "Deployment", "metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": {"observedGeneration": 3, "availableReplicas": 1}}), not_yet("1 of 2 replicas are available"))]
     #[case::none_yet(json!({"kind": "StatefulSet", "metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": {"observedGeneration": 3}}), not_yet("0 of 2 replicas are available"))]
     #[case::of_the_old_spec(json!({"kind": "Deployment", "metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": {"observedGeneration": 2, "availableReplicas": 2}}), not_yet(SEEN))]
-    #[case::never_seen(json!({"kind": "ReplicationController", "metadata": {"generation": 1}, "spec": {"replicas": 1}}), not_yet("0 of 1 replicas are available"))]
+    #[case::never_observed(json!({"kind": "ReplicationController", "metadata": {"generation": 1}, "spec": {"replicas": 1}}), not_yet("0 of 1 replicas are available"))]
     #[case::wants_nothing(json!({"kind": "Deployment", "metadata": {"generation": 3}, "spec": {"replicas": 0}}), Availability::Nothing)]
     #[case::waits_for_its_time(json!({"kind": "CronJob", "spec": {"suspend": false}}), Availability::Nothing)]
     #[case::ends_by_itself(json!({"kind": "Job", "spec": {"suspend": false, "replicas": 1}}), Availability::Nothing)]
@@ -242,7 +242,7 @@ mod tests {
     #[case::waits_for_another(json!({}), json!({"conditions": [{"type": "Ready", "status": "False", "observedGeneration": 3, "reason": "DependencyNotReady", "message": "dependency 'shop/db' is not ready"}]}), not_yet("condition Ready is False (DependencyNotReady): dependency 'shop/db' is not ready"))]
     #[case::installed(json!({}), json!({"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 3}]}), Availability::Up)]
     #[case::suspended_in_git(json!({"suspend": true}), json!({}), Availability::Nothing)]
-    fn what_flux_installs_is_up_once_flux_says_so_of_the_present_spec(
+    fn a_flux_object_is_up_once_its_ready_condition_is_current(
         #[values("HelmRelease", "Kustomization")] kind: &str,
         #[case] spec: Value,
         #[case] status: Value,
@@ -258,7 +258,7 @@ mod tests {
     #[case::of_the_old_spec(json!({"availableReplicas": 2, "observedGeneration": "2", "conditions": [{"type": "Available", "status": "True"}]}), not_yet(SEEN))]
     #[case::too_few(json!({"availableReplicas": 1, "observedGeneration": "3", "conditions": [{"type": "Available", "status": "True"}]}), not_yet("1 of 2 replicas are available"))]
     #[case::not_switched(json!({"availableReplicas": 2, "observedGeneration": "3", "conditions": [{"type": "Available", "status": "False", "reason": "AvailableReason", "message": "Rollout does not have minimum availability"}]}), not_yet("condition Available is False (AvailableReason): Rollout does not have minimum availability"))]
-    fn a_rollout_has_its_replicas_and_says_that_it_is_available(
+    fn a_rollout_needs_its_replicas_and_its_condition(
         #[case] status: Value,
         #[case] expected: Availability,
     ) {
@@ -286,7 +286,7 @@ mod tests {
     #[case::rollout_paused_before_it_had_pods("Rollout", json!({}), json!({"replicas": 2, "paused": true}), true)]
     #[case::paused_with_a_replica_set("Deployment", json!({"annotations": {"deployment.kubernetes.io/revision": "4"}}), json!({"replicas": 2, "paused": true}), false)]
     #[case::paused_rollout_with_a_replica_set("Rollout", json!({"annotations": {"rollout.argoproj.io/revision": "4"}}), json!({"replicas": 2, "paused": true}), false)]
-    fn what_nothing_brings_up_is_left_out_and_what_comes_up_is_waited_for(
+    fn an_object_that_nothing_brings_up_is_not_waited_for(
         #[case] kind: &str,
         #[case] metadata: Value,
         #[case] spec: Value,

@@ -1,4 +1,4 @@
-//! What is special about work that runs to an end: CronJobs that missed a run, Jobs that never ran.
+//! Checks of batch workloads: CronJobs that missed a run, Jobs that never ran.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub fn missed_run(cron_job: &Value, now: Timestamp) -> Option<Timestamp> {
     Schedule::parse(spec["schedule"].as_str()?, spec["timeZone"].as_str())?.missed(earliest, now)
 }
 
-/// From when on a CronJob looks for runs: when it last ran, or was created.
+/// The time from which a CronJob counts missed runs: its last run, or its creation.
 pub fn last_looked_at(cron_job: &Value) -> Option<Timestamp> {
     let last = cron_job["status"]["lastScheduleTime"].as_str();
     let created = || cron_job["metadata"]["creationTimestamp"].as_str();
@@ -35,7 +35,7 @@ pub fn is_resumed(before: &Value, after: &Value) -> bool {
     is_suspended(before) && !is_suspended(after)
 }
 
-/// Which of the Jobs that have been held since they were created may run.
+/// Which of the Jobs that were forced at their creation may run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HeldJobs {
     #[default]
@@ -72,7 +72,7 @@ impl HeldJobs {
         *self == Self::All
     }
 
-    /// Those that are named.
+    /// The named Jobs.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         let names = match self {
             Self::Named(names) => Some(names),
@@ -86,7 +86,7 @@ impl HeldJobs {
         self.is_all() || (!other.is_all() && other.named_beyond(self).is_empty())
     }
 
-    /// What this lets run and `other` does not, as far as it is named.
+    /// The named Jobs that this lets run and `other` does not.
     #[must_use]
     pub fn named_beyond(&self, other: &Self) -> Vec<&str> {
         let names = self.names().map(String::as_str);
@@ -99,7 +99,7 @@ impl HeldJobs {
             .collect()
     }
 
-    /// What either lets run.
+    /// The Jobs that either lets run.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         let names: Vec<String> = self.names().chain(other.names()).cloned().collect();
@@ -107,7 +107,7 @@ impl HeldJobs {
     }
 }
 
-/// Whether a Job has been held since it was created, and so runs only on consent. One that its own writer created suspended
+/// Whether a Job was forced at its creation, and so runs only on consent. A Job that its own writer created suspended
 /// is not: it waits for that writer.
 pub fn is_held(job: &Value) -> bool {
     let is_suspended = |suspend: &Value| *suspend == Value::Bool(true);

@@ -1,5 +1,5 @@
-//! Jobs that an installer runs around what it applies, and waits for: hooks of Helm and Argo CD. While a site stands by they
-//! are held as every Job is, and whoever waits for them waits in vain.
+//! Jobs that an installer runs around what it applies, and waits for: hooks of Helm and Argo CD. While a site is
+//! secondary they are suspended as every Job is, and the installer waits in vain.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// Whose hook this object is, if it is a Job that is one, has not ended and is kept from running.
+    /// The tool whose hook this Job is, if it is one, has not ended and is suspended.
     pub fn held(job: &Value) -> Option<Self> {
         (job["spec"]["suspend"] == Value::Bool(true) && !has_ended(job))
             .then(|| Self::of(job))
@@ -38,7 +38,7 @@ impl Hook {
         }
     }
 
-    /// What becomes of it while it is held.
+    /// The consequence while it is suspended.
     pub fn consequence(self) -> &'static str {
         match self {
             Self::Helm => {

@@ -1,6 +1,6 @@
-//! What a transition waits for between its layers, judged from objects as they are stored.
+//! The conditions that a transition waits for between its layers, decided from stored objects.
 //!
-//! Nothing here asks or remembers anything: whoever lists the objects hands them in, and gets back what is still in the way.
+//! Nothing here calls the API or keeps state: the caller lists the objects, and gets back what still blocks.
 
 pub mod available;
 pub mod batch;

@@ -1,24 +1,24 @@
-//! Whether the replication of a volume, or of a group of volumes, stands as ordered.
+//! Whether the replication of a volume, or of a group of volumes, has the ordered state.
 //!
-//! The csi-addons controller tells by conditions, each with the generation it was set for. `Completed` alone says little: it
-//! is also True of a secondary that is not in sync, of a volume that is being resynced (even one whose state is still
-//! Primary), and of an order that nobody has checked yet. So state, reason and generation are asked for together, and what
-//! contradicts them is a doubt.
+//! The csi-addons controller reports by conditions, each with its `observedGeneration`. `Completed` alone proves
+//! little: it is also True of a secondary that is not in sync, of a volume that is being resynced (even one whose state
+//! is still Primary), and of an order that nobody has checked yet. So state, reason and generation are read together,
+//! and a contradiction among them is a doubt.
 //!
-//! `Replicating` is not asked: after a failover there is nobody to replicate to. Nor is `Validated`: it goes to False together
-//! with `Completed`, and stays there when a later try succeeds.
+//! `Replicating` is not read: after a failover there is no peer to replicate to. Nor is `Validated`: it goes to False
+//! together with `Completed`, and stays False when a later attempt succeeds.
 
 use serde_json::Value;
 
 use crate::role::Role;
 
-/// The group of the kinds that say how their replication stands.
+/// The group of the kinds that report the state of their replication.
 pub const GROUP: &str = "replication.storage.openshift.io";
 
-/// Why the volume is not known to stand under `role`; `None`: it is confirmed.
+/// Why the volume is not confirmed under `role`; `None`: it is confirmed.
 pub fn doubt(object: &Value, role: Role) -> Option<String> {
     let doubt = Status::of(object).confirmed(role).err()?;
-    // What is on it counts for more than how long it takes: it is not left out as a workload is.
+    // The data on it matters more than the delay: it is not left out as a workload is.
     Some(if object["metadata"]["deletionTimestamp"].is_string() {
         format!("it is being deleted, and its driver may not change its state any more: {doubt}")
     } else {
@@ -26,30 +26,31 @@ pub fn doubt(object: &Value, role: Role) -> Option<String> {
     })
 }
 
-/// Why writing `primary` onto this volume, which makes its driver force a promotion, might lose data: it is told to be
-/// degraded; `None`: nothing says so, or `primary` is written already.
+/// Why writing `primary` onto this volume, which makes its driver force a promotion, might lose data: it is reported
+/// degraded. `None`: no condition says so, or `primary` is written already.
 pub fn degraded(object: &Value) -> Option<String> {
     let status = Status::of(object);
     let degraded = status.condition("Degraded")?;
-    (status.ordered != "primary" && degraded.status == "True").then(|| degraded.told())
+    (status.ordered != "primary" && degraded.status == "True").then(|| degraded.describe())
 }
 
-/// Why nobody can say that this volume is in sync, before `primary` is written onto it: a resync is under way, or nothing
-/// is told of it as the secondary that it is ordered to be; `None`: it is in sync for all that is told (that it is degraded
-/// is for [`degraded`] to say), or `primary` is written already.
+/// Why the volume is not known to be in sync, before `primary` is written onto it: a resync is under way, or it does
+/// not report the secondary state that was ordered. `None`: all that it reports says in sync ([`degraded`] reports
+/// whether it is degraded), or `primary` is written already.
 ///
-/// A demotion without an answer is among them. Turned round now, the csi-addons controller loses the answer: it then calls
-/// the volume promoted without having promoted it, while its driver has demoted it.
+/// This includes a demotion that its driver has not confirmed. If the demotion is reversed now, the csi-addons
+/// controller loses the answer: it then reports the volume as promoted without having promoted it, while its driver has
+/// demoted it.
 pub fn not_synced(object: &Value) -> Option<String> {
     let status = Status::of(object);
     if status.ordered == "primary" {
         return None;
     }
-    let told = status
+    let secondary = status
         .not_resyncing()
         .and_then(|()| status.completed("Secondary", "Demoted"))
         .and_then(|()| status.fresh("Degraded").map(drop));
-    told.err()
+    secondary.err()
 }
 
 struct Status<'a> {
@@ -94,7 +95,7 @@ impl<'a> Status<'a> {
         })
     }
 
-    /// The condition, if it is about the object as it is now.
+    /// The condition, if it is about the current generation.
     fn fresh(&self, kind: &'a str) -> Result<Condition<'a>, String> {
         match self.condition(kind) {
             None => Err(format!("condition {kind} is not reported yet")),
@@ -119,16 +120,16 @@ impl<'a> Status<'a> {
         }
         let degraded = self.fresh("Degraded")?;
         if degraded.status != "False" {
-            return Err(degraded.told());
+            return Err(degraded.describe());
         }
         self.not_resyncing()
     }
 
-    /// Whether the order is carried out, and this is the state since.
+    /// Whether the order is carried out and the volume has this state.
     fn completed(&self, state: &str, reason: &str) -> Result<(), String> {
         let completed = self.fresh("Completed")?;
         if completed.status != "True" || completed.reason != reason {
-            return Err(completed.told());
+            return Err(completed.describe());
         }
         if self.state != state {
             return Err(format!("its state is {:?}, not {state}", self.state));
@@ -136,17 +137,17 @@ impl<'a> Status<'a> {
         Ok(())
     }
 
-    /// Whatever generation it was told of: what was under way before may be so still. Absent where a driver does not do it.
+    /// For any generation: an earlier resync may still be running. Absent if a driver does not report it.
     fn not_resyncing(&self) -> Result<(), String> {
         match self.condition("Resyncing") {
-            Some(resyncing) if resyncing.status == "True" => Err(resyncing.told()),
+            Some(resyncing) if resyncing.status == "True" => Err(resyncing.describe()),
             _ => Ok(()),
         }
     }
 }
 
 impl Condition<'_> {
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let Self {
             kind,
             status,
@@ -173,7 +174,7 @@ mod tests {
     const P: Role = Role::Primary;
     const S: Role = Role::Secondary;
 
-    /// `C=True/Promoted@2` and so on, as recorded from the real controller.
+    /// Conditions as recorded from the real controller, such as `C=True/Promoted@2`.
     fn volume(spec: &str, generation: i64, state: &str, conditions: &[&str]) -> Value {
         let conditions: Vec<Value> = conditions
             .iter()
@@ -206,7 +207,7 @@ mod tests {
     #[case::resync_counts_as_secondary(S, volume("resync", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=False/NotResyncing@3"]), None)]
     #[case::promoted_again(P, volume("primary", 4, "Primary", &["C=True/Promoted@4", "D=False/Healthy@4", "R=False/NotResyncing@4"]), None)]
     #[case::calls_blocked(P, volume("primary", 4, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3"]), Some("observed generation 3, current generation 4"))]
-    #[case::nothing_told(P, volume("primary", 2, "", &[]), Some("not reported yet"))]
+    #[case::nothing_reported(P, volume("primary", 2, "", &[]), Some("not reported yet"))]
     #[case::promotion_failed(P, volume("primary", 2, "Unknown", &["C=False/FailedToPromote@2", "D=True/Error@2", "V=True/PrerequisiteMet@2"]), Some("FailedToPromote"))]
     #[case::demotion_failed(S, volume("secondary", 3, "Primary", &["C=False/FailedToDemote@3", "D=True/Error@3"]), Some("FailedToDemote"))]
     #[case::prerequisite_remains(P, volume("primary", 2, "Primary", &["C=True/Promoted@2", "D=False/Healthy@2", "V=False/PrerequisiteNotMet@2"]), None)]
@@ -217,8 +218,8 @@ mod tests {
     #[case::resync_is_no_promotion(P, volume("primary", 5, "Primary", &["C=True/Demoted@5", "D=False/Healthy@5"]), Some("Demoted"))]
     #[case::not_replicating_is_live(P, volume("primary", 4, "Primary", &["C=True/Promoted@4", "D=False/Healthy@4", "Rep=False/NotReplicating@4"]), None)]
     #[case::ordered_otherwise(P, volume("secondary", 4, "Primary", &["C=True/Promoted@4", "D=False/Healthy@4"]), Some("\"secondary\", not primary"))]
-    #[case::degraded_told_of_before(S, volume("secondary", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@2"]), Some("Degraded is stale: observed generation 2"))]
-    fn a_volume_is_confirmed_only_by_all_that_is_told_of_it(
+    #[case::degraded_of_an_older_generation(S, volume("secondary", 3, "Secondary", &["C=True/Demoted@3", "D=False/Healthy@2"]), Some("Degraded is stale: observed generation 2"))]
+    fn a_volume_is_confirmed_only_if_all_its_conditions_agree(
         #[case] role: Role,
         #[case] object: Value,
         #[case] says: Option<&str>,
@@ -234,16 +235,16 @@ mod tests {
     #[case::in_sync("secondary", "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=False/NotResyncing@3"], None, None)]
     #[case::in_sync_by_order("resync", "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3"], None, None)]
     #[case::degraded("secondary", "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@3"], Some("VolumeDegraded"), None)]
-    #[case::degraded_told_of_before("secondary", "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@2"], Some("VolumeDegraded"), Some("generation 2"))]
+    #[case::degraded_of_an_older_generation("secondary", "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@2"], Some("VolumeDegraded"), Some("generation 2"))]
     #[case::resyncing("secondary", "Secondary", &["C=True/Demoted@3", "D=True/VolumeDegraded@3", "R=True/ResyncTriggered@3"], Some("VolumeDegraded"), Some("ResyncTriggered"))]
     #[case::resyncing_since_before("secondary", "Secondary", &["C=True/Demoted@3", "D=False/Healthy@3", "R=True/ResyncTriggered@2"], None, Some("ResyncTriggered"))]
     #[case::resync_failed("secondary", "Secondary", &["C=False/FailedToResync@3", "D=True/Error@3", "R=False/FailedToResync@3"], Some("Error"), Some("FailedToResync"))]
     #[case::demotion_without_an_answer("secondary", "Primary", &["C=True/Promoted@2", "D=False/Healthy@2"], None, Some("generation 2"))]
     #[case::resynced_as_primary("resync", "Primary", &["C=True/Demoted@3", "D=False/Healthy@3"], None, Some("\"Primary\""))]
-    #[case::nothing_told("secondary", "", &[], None, Some("not reported yet"))]
+    #[case::nothing_reported("secondary", "", &[], None, Some("not reported yet"))]
     #[case::primary_all_along("primary", "Primary", &["C=True/Promoted@3", "D=False/Healthy@3"], None, None)]
     #[case::primary_is_written_already("primary", "Secondary", &["C=True/Demoted@2", "D=True/VolumeDegraded@2", "R=True/ResyncTriggered@2"], None, None)]
-    fn what_a_forced_promotion_might_lose_is_asked_before(
+    fn a_forced_promotion_that_might_lose_data_is_detected(
         #[case] spec: &str,
         #[case] state: &str,
         #[case] conditions: &[&str],

@@ -1,19 +1,19 @@
-//! When a guard is asked in a change of role, and which overrides are of no use to it.
+//! When a transition evaluates a guard, and which overrides it cannot use.
 
 use super::{GuardId, Hold, Overrides};
 use crate::role::Role;
 
-/// When a guard is asked.
+/// When a guard is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applicability {
-    /// Before anything moves, so that what holds can be told in advance.
+    /// Before the first layer moves, so that a block is reported in advance.
     AtTheStart,
-    /// On the way; whether it will hold then nobody knows before.
+    /// Later in the transition; whether it will block is unknown before.
     OnTheWay,
 }
 
 impl GuardId {
-    /// When a change to this role asks it; `None`: it never does.
+    /// When a transition to this role evaluates it; `None`: never.
     pub fn asked(self, to: Role) -> Option<Applicability> {
         match self {
             Self::PeerUnknown | Self::VolumeDegraded | Self::VolumeNotSynced => {
@@ -37,7 +37,7 @@ impl GuardId {
         }
     }
 
-    /// Whether it can be overridden for one object alone.
+    /// Whether it can be overridden for a single object.
     pub fn names_objects(self) -> bool {
         match self {
             Self::NotConforming
@@ -61,7 +61,7 @@ impl GuardId {
         }
     }
 
-    /// What is the matter where it holds, in a few words.
+    /// Why it blocks, in a few words.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::PeerUnknown => "it is unknown whether the other site is live",
@@ -88,7 +88,7 @@ impl GuardId {
     }
 }
 
-/// Why an override is of no use. Whoever gives one all the same is mistaken about the site.
+/// Why an override cannot be used. A user who passes one misunderstands the state of the site.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unneeded {
     #[error("{0}: this guard does not apply to a {noun}", noun = noun(*.1))]
@@ -101,7 +101,7 @@ pub enum Unneeded {
     DoesNotHoldFor(GuardId, String),
 }
 
-/// A change to this role.
+/// A transition to this role.
 fn noun(to: Role) -> &'static str {
     match to {
         Role::Primary => "promotion",
@@ -109,7 +109,7 @@ fn noun(to: Role) -> &'static str {
     }
 }
 
-/// The first override that a change to this role can have no use for, whatever the site is like.
+/// The first override that a transition to this role cannot use, in any state of the site.
 pub fn out_of_place(to: Role, overrides: &Overrides) -> Option<Unneeded> {
     overrides.iter().find_map(|(guard, object)| {
         if guard.asked(to).is_none() {
@@ -120,19 +120,19 @@ pub fn out_of_place(to: Role, overrides: &Overrides) -> Option<Unneeded> {
     })
 }
 
-/// The first override that this change has no use for: it is out of place, or of a guard that is asked at the start and is
-/// not among those that `standing` says would hold.
+/// The first override that this transition does not need: it is out of place, or its guard is evaluated at the start
+/// and is not among those that `standing` says would block.
 pub fn unneeded(to: Role, standing: &[Hold], overrides: &Overrides) -> Option<Unneeded> {
     out_of_place(to, overrides).or_else(|| {
         overrides.iter().find_map(|(guard, object)| {
-            let holds = |hold: &Hold| {
+            let blocks = |hold: &Hold| {
                 hold.guard == guard && object.is_none_or(|o| hold.object.as_deref() == Some(o))
             };
-            // Where the controller cannot check what is found by looking, it cannot know whether any of that holds.
+            // If the controller cannot check the cluster, it cannot know whether any of these guards would block.
             let unverified = guard.names_objects() && overrides.allows(GuardId::NotVerified);
             if guard.asked(to) != Some(Applicability::AtTheStart)
                 || unverified
-                || standing.iter().any(holds)
+                || standing.iter().any(blocks)
             {
                 return None;
             }
@@ -163,17 +163,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case::holds(Role::Primary, "peer-unknown", None)]
-    #[case::may_hold_on_the_way(Role::Secondary, "pods-running", None)]
-    #[case::one_object_on_the_way(Role::Secondary, "pods-running=shop/pods/web-1", None)]
-    #[case::one_object_that_holds(Role::Secondary, "uncovered-workloads=shop/pods/bare", None)]
-    #[case::all_of_those_that_hold(Role::Secondary, "uncovered-workloads", None)]
-    #[case::does_not_hold(
+    #[case::blocks(Role::Primary, "peer-unknown", None)]
+    #[case::may_block_later(Role::Secondary, "pods-running", None)]
+    #[case::one_object_that_may_block_later(Role::Secondary, "pods-running=shop/pods/web-1", None)]
+    #[case::one_object_that_blocks(Role::Secondary, "uncovered-workloads=shop/pods/bare", None)]
+    #[case::all_objects_that_block(Role::Secondary, "uncovered-workloads", None)]
+    #[case::does_not_block(
         Role::Primary,
         "no-enforcement",
         Some("no-enforcement: this guard does not block now")
     )]
-    #[case::object_does_not_hold(
+    #[case::object_does_not_block(
         Role::Secondary,
         "uncovered-workloads=shop/pods/other",
         Some("uncovered-workloads=shop/pods/other: this guard does not block that object now")
@@ -200,10 +200,10 @@ mod tests {
             "peer-unknown=a/b/c: this guard cannot be overridden for single objects, use peer-unknown"
         )
     )]
-    fn an_override_that_a_change_has_no_use_for_is_told(
+    fn an_override_that_a_transition_does_not_need_is_reported(
         #[case] to: Role,
         #[case] given: &str,
-        #[case] told: Option<&str>,
+        #[case] expected: Option<&str>,
     ) {
         let standing = standing(&[
             (GuardId::PeerUnknown, None),
@@ -211,11 +211,11 @@ mod tests {
         ]);
         let overrides = Overrides::parse(&[given]).unwrap();
         let unneeded = unneeded(to, &standing, &overrides).map(|u| u.to_string());
-        assert_eq!(unneeded.as_deref(), told);
+        assert_eq!(unneeded.as_deref(), expected);
     }
 
     #[test]
-    fn what_is_out_of_place_is_so_without_a_look_at_the_site() {
+    fn an_override_out_of_place_is_found_without_the_state_of_the_site() {
         let of = |text| out_of_place(Role::Secondary, &Overrides::parse(&[text]).unwrap());
         assert!(of("peer-unknown").is_some());
         assert!(of("no-enforcement").is_none());

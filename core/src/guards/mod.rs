@@ -1,7 +1,7 @@
-//! Guards: named checks that can hold a change of role. Each is overridden only by its name, with a reason.
+//! Guards: named checks that can block a transition. Each is overridden only by its name, with a reason.
 //!
-//! The CLI asks them before it writes anything, the controller before it moves anything; both through [`holding`], so that
-//! neither can be talked round by skipping the other.
+//! The CLI evaluates them before it writes anything, the controller before it moves anything. Both use [`holding`], so
+//! skipping one does not bypass the other.
 
 mod applicability;
 mod objects;
@@ -15,45 +15,45 @@ use crate::role::Role;
 pub use applicability::{Applicability, Unneeded, out_of_place, unneeded};
 pub use objects::{of_hopeless, of_left, of_published, of_refused, of_uncovered, of_volume};
 
-/// The name of a guard, as it is overridden.
+/// The name of a guard, as used in an override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GuardId {
-    /// A promotion: no peer is asked in this version whether it is live.
+    /// A promotion: this version does not query a peer whether it is live.
     PeerUnknown,
-    /// Neither the webhook nor a policy is configured: nothing would hold what is swept.
+    /// Neither the webhook nor a policy is configured: nothing would keep swept objects passive.
     NoEnforcement,
     /// A live webhook replica does not report the new roles.
     EnforcerSilent,
-    /// Objects do not come to conform.
+    /// Objects do not conform after a sweep.
     NotConforming,
-    /// Objects could not be swept, or what a step waits for not be checked, so nobody knows how they stand.
+    /// Objects could not be swept, or the condition of a step could not be checked, so their state is unknown.
     NotVerified,
-    /// Things run on an enrolled namespace that no rule reaches, and go on running.
+    /// Pods that no rule reaches run in an enrolled namespace, and keep running.
     UncoveredWorkloads,
-    /// external-dns goes on publishing names from objects of an enrolled namespace that no rule reaches.
+    /// external-dns keeps publishing names from objects of an enrolled namespace that no rule reaches.
     UncoveredTraffic,
-    /// A namespace has lost its enrolment label without being unenrolled: its objects would go on as they are.
+    /// A namespace has lost its enrolment label without being unenrolled: its objects would stay as they are.
     NamespaceLeft,
-    /// The API server would refuse what has to be written.
+    /// The API server would refuse a write that the transition needs.
     WriteRefused,
-    /// A volume that is to be promoted by force is degraded.
+    /// A volume that would be promoted by force is degraded.
     VolumeDegraded,
-    /// Of a volume that is to be promoted by force nobody can say that it is in sync: a resync is under way, or it is not
-    /// told to be the secondary that it was ordered to be.
+    /// A volume that would be promoted by force is not known to be in sync: a resync is under way, or it does not
+    /// report the secondary state that was ordered.
     VolumeNotSynced,
-    /// Something that could write has not ended.
+    /// A pod that could still write has not ended.
     PodsRunning,
-    /// A volume is not known to be what it was ordered to be.
+    /// A volume is not confirmed in the ordered state.
     ReplicationUnconfirmed,
-    /// What was restored is not available.
+    /// A restored workload is not available.
     WorkloadsUnavailable,
     /// A CronJob or a Job could not be updated as requested (--run-missed, --run-held-jobs).
     BatchUnsettled,
     /// Another transition is under way.
     TransitionRunning,
-    /// Enforcement would be left while the site is secondary.
+    /// Enforcement would end while the site is secondary.
     SiteSecondary,
-    /// Enforcement would be left while objects still carry restore records.
+    /// Enforcement would end while objects still have restore records.
     RecordsLeft,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Display for GuardId {
     }
 }
 
-/// A name that no guard has.
+/// The name of an unknown guard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a guard: the guards are {known}", known = GuardId::ALL.map(GuardId::as_str).join(", "))]
 pub struct UnknownGuard(pub String);
@@ -125,7 +125,7 @@ impl FromStr for GuardId {
     }
 }
 
-/// The guards that an order overrides: whole, or for one object.
+/// The guards that a request overrides: completely, or for one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides(Vec<(GuardId, Option<String>)>);
 
@@ -142,7 +142,7 @@ impl Overrides {
             .map(Self)
     }
 
-    /// Parses what can be; for what is stored already, where an unknown name overrides nothing.
+    /// Parses the known ones; for stored overrides, of which an unknown name overrides nothing.
     pub fn parse_known<S: AsRef<str>>(texts: &[S]) -> Self {
         Self(
             texts
@@ -167,7 +167,7 @@ impl Overrides {
                 .any(|(id, o)| *id == guard && o.as_deref() == Some(object))
     }
 
-    /// Whether one thing that was found is let pass.
+    /// Whether a finding is overridden.
     pub fn waives(&self, found: &Blocked) -> bool {
         found.guard.parse().is_ok_and(|guard| match &found.object {
             Some(object) => self.allows_object(guard, object),
@@ -175,8 +175,8 @@ impl Overrides {
         })
     }
 
-    /// Whether nothing that was found under a guard is left to hold it. `left` counts all; those that are not named are let
-    /// pass only with the guard as a whole.
+    /// Whether overrides cover all findings of a guard. `left` counts all findings; those that are not named are
+    /// covered only by an override of the whole guard.
     pub fn waive(&self, guard: GuardId, found: &[Blocked], left: i64) -> bool {
         let all_are_named = i64::try_from(found.len()) == Ok(left);
         left == 0
@@ -193,22 +193,22 @@ impl Overrides {
     }
 }
 
-/// What is known of the cluster when guards are asked.
+/// The facts of the cluster that guards are evaluated on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The MutatingWebhookConfiguration is there, with our webhook in it.
+    /// The MutatingWebhookConfiguration exists and contains our webhook.
     pub webhook_configured: bool,
-    /// A ValidatingAdmissionPolicy of ours is there and bound.
+    /// A ValidatingAdmissionPolicy of ours exists and is bound.
     pub policy_configured: bool,
 }
 
-/// A guard that holds.
+/// A guard that blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     pub guard: GuardId,
     /// `namespace/resource/name`, where the guard is about an object.
     pub object: Option<String>,
-    /// What is the matter.
+    /// Why it blocks.
     pub message: String,
     /// What to do about it.
     pub hint: String,
@@ -220,10 +220,10 @@ impl fmt::Display for Hold {
     }
 }
 
-/// The guards that hold a change of role before it starts, overrides taken into account.
+/// The guards that block a transition before it starts, with overrides applied.
 ///
-/// `from` is the role that is in effect now; `None` for a site whose namespaces have no role yet. Labelling such a site
-/// primary changes no object and claims nothing that is not so already, hence no peer is asked.
+/// `from` is the role in effect; `None` for a site whose namespaces have no role yet. Labelling such a site primary
+/// changes no object and makes no new claim, so no peer needs to be asked.
 pub fn holding(from: Option<Role>, to: Role, facts: &Facts, overrides: &Overrides) -> Vec<Hold> {
     standing(from, to, facts)
         .into_iter()
@@ -231,7 +231,7 @@ pub fn holding(from: Option<Role>, to: Role, facts: &Facts, overrides: &Override
         .collect()
 }
 
-/// The guards that would hold without any override: what an override is needed for.
+/// The guards that would block without any override: those that need one.
 pub fn standing(from: Option<Role>, to: Role, facts: &Facts) -> Vec<Hold> {
     let mut holds = Vec::new();
     if to == Role::Primary && from == Some(Role::Secondary) {
@@ -273,9 +273,9 @@ mod tests {
     #[case::other_override(Some(Role::Secondary), Role::Primary, SOUND, &["no-enforcement"], &[GuardId::PeerUnknown])]
     #[case::demotion_needs_no_peer(Some(Role::Primary), Role::Secondary, SOUND, &[], &[])]
     #[case::birth_as_primary(None, Role::Primary, SOUND, &[], &[])]
-    #[case::one_net_is_enough(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, ..SOUND }, &[], &[])]
-    #[case::no_net(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, policy_configured: false }, &[], &[GuardId::NoEnforcement])]
-    fn holds(
+    #[case::policy_alone_is_enough(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, ..SOUND }, &[], &[])]
+    #[case::no_enforcement(Some(Role::Primary), Role::Secondary, Facts { webhook_configured: false, policy_configured: false }, &[], &[GuardId::NoEnforcement])]
+    fn guards_that_block_a_transition(
         #[case] from: Option<Role>,
         #[case] to: Role,
         #[case] facts: Facts,
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_of_one_object_is_not_one_of_all() {
+    fn an_override_of_one_object_does_not_cover_all() {
         let overrides = Overrides::parse(&["not-conforming=shop/deployments/web"]).unwrap();
         assert!(overrides.allows_object(GuardId::NotConforming, "shop/deployments/web"));
         assert!(!overrides.allows_object(GuardId::NotConforming, "shop/deployments/api"));

@@ -1,5 +1,5 @@
-//! Guards that are asked at the start about single objects. The CLI asks them before it writes an order, the controller
-//! before it moves anything.
+//! Guards that are evaluated at the start for single objects. The CLI evaluates them before it writes a request, the
+//! controller before it moves anything.
 
 use super::{GuardId, Hold};
 use crate::admission::refusal::Refuser;
@@ -9,7 +9,7 @@ use crate::checks::uncovered::Uncovered;
 use crate::checks::uncovered::traffic::Published;
 use crate::names::{ENFORCE_LABEL, EXEMPT};
 
-/// What a demotion does not stop holds it, each by itself.
+/// Each object that a demotion does not stop blocks it.
 pub fn of_uncovered(found: &[Uncovered]) -> Vec<Hold> {
     found
         .iter()
@@ -27,7 +27,7 @@ pub fn of_uncovered(found: &[Uncovered]) -> Vec<Hold> {
         .collect()
 }
 
-/// What a standby goes on publishing holds its demotion, each object by itself.
+/// Each object whose names a standby keeps publishing blocks its demotion.
 pub fn of_published(found: &[Published]) -> Vec<Hold> {
     found
         .iter()
@@ -49,7 +49,7 @@ pub fn of_published(found: &[Published]) -> Vec<Hold> {
         .collect()
 }
 
-/// A namespace that lost its enrolment label holds a demotion: nothing in it would be made passive.
+/// A namespace that lost its enrolment label blocks a demotion: nothing in it would be made passive.
 pub fn of_left(namespaces: &[String]) -> Vec<Hold> {
     namespaces
         .iter()
@@ -68,7 +68,7 @@ pub fn of_left(namespaces: &[String]) -> Vec<Hold> {
         .collect()
 }
 
-/// What would have to be written and would be refused holds either change, each object by itself.
+/// Each object whose required write would be refused blocks a transition in either direction.
 pub fn of_refused(object: &str, by: &Refuser, message: &str) -> Hold {
     let ask = match by {
         Refuser::Policy(name) => {
@@ -92,7 +92,7 @@ pub fn of_refused(object: &str, by: &Refuser, message: &str) -> Hold {
     }
 }
 
-/// What no rewrite can bring to agree with its role would stall a change half way.
+/// An object that no rewrite can make conform would stall a transition half way.
 pub fn of_hopeless(object: &str, why: &str) -> Hold {
     Hold {
         guard: GuardId::NotConforming,
@@ -104,7 +104,8 @@ pub fn of_hopeless(object: &str, why: &str) -> Hold {
     }
 }
 
-/// What a forced promotion of this volume may lose holds it. `object` is its reference, `volume` the object as it is stored.
+/// The possible data loss of a forced promotion of this volume blocks it. `object` is its reference, `volume` the
+/// stored object.
 pub fn of_volume(object: &str, volume: &serde_json::Value) -> Vec<Hold> {
     let hold = |guard: GuardId, message: String| Hold {
         guard,
@@ -137,7 +138,7 @@ mod tests {
     use crate::object::ObjectRef;
 
     #[test]
-    fn each_thing_that_runs_on_can_be_overridden_by_itself() {
+    fn each_uncovered_object_can_be_overridden_alone() {
         let bare = Uncovered {
             object: ObjectRef {
                 namespace: "shop".into(),
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn each_object_that_is_published_says_which_rule_ends_that() {
+    fn each_published_object_names_the_rule_that_covers_it() {
         let published = |rule| Published {
             object: ObjectRef {
                 namespace: "shop".into(),
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_of_which_nothing_is_told_is_not_known_to_be_in_sync() {
+    fn a_volume_without_conditions_is_not_known_to_be_in_sync() {
         let volume =
             json!({"metadata": {"generation": 2}, "spec": {"replicationState": "secondary"}});
         let guards: Vec<GuardId> = of_volume("shop/volumereplications/db", &volume)

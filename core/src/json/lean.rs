@@ -1,8 +1,8 @@
-//! Objects of a list, without the parts that no decision about them reads.
+//! Objects of a list, without the parts that no decision reads.
 //!
-//! A page of pods is mostly managed fields, containers and their statuses. Parsed as a whole it takes many times the memory of
-//! what is kept of it, so those parts are skipped while the page is parsed, and never become values. For what is only judged:
-//! what is rewritten must be read as it is stored.
+//! A page of pods is mostly managed fields, containers and their statuses. Parsed completely it takes many times the
+//! memory of the parts that are kept, so the others are skipped while the page is parsed, and never become values. Only
+//! for objects that are checked: an object that is rewritten must be read as it is stored.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// An object of which the parts that nobody reads are left out.
+/// An object without the parts that nothing reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lean(pub Value);
 
@@ -21,10 +21,10 @@ impl<'de> Deserialize<'de> for Lean {
     }
 }
 
-/// A field that is left out, or of which some fields are.
+/// A field that is left out, completely or in part.
 struct Part {
     name: &'static str,
-    /// None: all of it.
+    /// Empty: all of it.
     fields: &'static [Part],
 }
 
@@ -36,7 +36,7 @@ const fn some(name: &'static str, fields: &'static [Part]) -> Part {
     Part { name, fields }
 }
 
-/// Of pods, of what owns pods, and of nodes.
+/// For pods, their owners, and nodes.
 const LEFT_OUT: &[Part] = &[
     some(
         "metadata",
@@ -72,7 +72,7 @@ const LEFT_OUT: &[Part] = &[
     ),
 ];
 
-/// Parses a value; where it is an object, without these fields.
+/// Parses a value; an object without these fields.
 #[derive(Clone, Copy)]
 struct Fields(&'static [Part]);
 
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_never_becomes_a_value_and_all_else_stays() {
+    fn parts_that_nothing_reads_are_left_out() {
         let pod = json!({
             "metadata": {
                 "name": "web-1", "managedFields": [{"manager": "kubelet"}],
@@ -186,12 +186,12 @@ mod tests {
     #[case::spec_of_another_kind(r#"{"spec": "text", "status": null, "metadata": [1]}"#)]
     #[case::no_object(r"[1, -2, 0.5]")]
     #[case::text(r#""\n""#)]
-    fn what_has_another_shape_stays_as_it_is(#[case] text: &str) {
+    fn a_value_of_another_shape_is_unchanged(#[case] text: &str) {
         assert_eq!(lean(text), serde_json::from_str::<Value>(text).unwrap());
     }
 
     #[test]
-    fn what_is_left_out_must_be_json_all_the_same() {
+    fn a_part_that_is_left_out_must_still_be_json() {
         let damaged = r#"{"spec": {"containers": [}}"#;
         assert!(serde_json::from_str::<Lean>(damaged).is_err());
     }

@@ -1,8 +1,8 @@
-//! Builds a JSON patch that applies: parents first, `remove` only of what is there, nothing but `add` and `remove`.
+//! Builds a JSON patch that always applies: parents first, `remove` only of existing values, only `add` and `remove`.
 //!
-//! A patch that does not apply fails the user's request even under `failurePolicy: Ignore`, hence never `replace` or
-//! `test`. The builder follows what its own operations do to the object, so that several fields below one created parent
-//! come and go together.
+//! A patch that does not apply fails the user's request even under `failurePolicy: Ignore`, so `replace` and `test` are
+//! never used. The builder tracks what its own operations do to the object, so that several fields below one created
+//! parent are created and removed together.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::json::view::{Container, View};
 #[error("{0} is not an object")]
 pub struct NotAnObject(pub Pointer);
 
-/// A patch in the making, and what the object looks like after it.
+/// A patch under construction, and the object's shape after it.
 #[derive(Debug)]
 pub(crate) struct PatchBuilder {
     operations: Vec<PatchOperation>,
@@ -27,8 +27,8 @@ pub(crate) struct PatchBuilder {
 }
 
 impl PatchBuilder {
-    /// Starts from a view that was taken with `pointers`, in this order. `annotations` are further annotations that may be
-    /// written or removed, and whether each is there.
+    /// Starts from a view that was taken with `pointers`, in this order. `annotations` are further annotations that may
+    /// be written or removed, and whether each exists.
     pub(crate) fn new(
         view: &View<'_>,
         pointers: &[&Pointer],
@@ -76,8 +76,9 @@ impl PatchBuilder {
         Ok(())
     }
 
-    /// Removes a value, if it is there, and with it every parent from `topmost` down that would be left empty. The maps of
-    /// annotations and labels always go when they are empty, as they do in the API server (`omitempty` in ObjectMeta).
+    /// Removes a value, if it exists, and with it every parent from `topmost` down that would be left empty. The maps
+    /// of annotations and labels are always removed when they are empty, as in the API server (`omitempty` in
+    /// ObjectMeta).
     pub(crate) fn remove(&mut self, pointer: &Pointer, topmost: Option<&Pointer>) {
         if self.present.get(pointer) != Some(&true) {
             return;
@@ -111,7 +112,7 @@ impl PatchBuilder {
         self.containers.get(pointer).copied().unwrap_or_default()
     }
 
-    /// Follows the number of members of the parent of `pointer`.
+    /// Tracks the number of members of the parent of `pointer`.
     fn grow(&mut self, pointer: &Pointer, by: isize) {
         if pointer.len() < 2 {
             return; // the object itself is never removed

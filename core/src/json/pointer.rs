@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest pointer a rule may have. Real ones have two or three segments; the bound keeps the transition over an object, and
-/// the policy expression made of it, small.
+/// The longest pointer a rule may have. Real ones have two or three segments; the limit keeps the traversal of an
+/// object, and the policy expression generated from it, small.
 pub const MAX_SEGMENTS: usize = 6;
 
 /// A JSON pointer (RFC 6901) into an object: at least one segment, at most [`MAX_SEGMENTS`], none of them an array index.
 ///
-/// Segments are kept unescaped; `~` and `/` are escaped whenever the pointer is printed, so `external-dns.../controller`
-/// cannot be taken for two segments.
+/// Segments are stored unescaped; `~` and `/` are escaped whenever the pointer is printed, so
+/// `external-dns.../controller` cannot be mistaken for two segments.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pointer(Vec<Cow<'static, str>>);
@@ -66,7 +66,7 @@ impl Pointer {
         self.0.is_empty()
     }
 
-    /// The last segment: what a person calls the field.
+    /// The last segment: the name of the field.
     pub fn field(&self) -> &str {
         self.0.last().map_or("", AsRef::as_ref)
     }
@@ -181,7 +181,7 @@ mod tests {
     #[case("/spec/replicas", &["spec", "replicas"])]
     #[case("/metadata/annotations/external-dns.kubernetes.io~1controller", &["metadata", "annotations", "external-dns.kubernetes.io/controller"])]
     #[case("/a~0b", &["a~b"])]
-    fn prints_what_it_parsed(#[case] text: &str, #[case] segments: &[&str]) {
+    fn a_pointer_prints_as_it_was_parsed(#[case] text: &str, #[case] segments: &[&str]) {
         let pointer: Pointer = text.parse().unwrap();
         assert_eq!(pointer.segments().collect::<Vec<_>>(), segments);
         assert_eq!(pointer.to_string(), text);
@@ -197,7 +197,7 @@ mod tests {
     #[case("/spec/containers/0", PointerError::Array("/spec/containers/0".into()))]
     #[case("/spec/-", PointerError::Array("/spec/-".into()))]
     #[case("/a/b/c/d/e/f/g", PointerError::TooLong { pointer: "/a/b/c/d/e/f/g".into(), segments: 7 })]
-    fn refuses_what_a_rule_cannot_reach(#[case] text: &str, #[case] error: PointerError) {
+    fn a_pointer_that_no_rule_can_use_is_refused(#[case] text: &str, #[case] error: PointerError) {
         assert_eq!(text.parse::<Pointer>(), Err(error));
     }
 

@@ -1,8 +1,8 @@
-//! A check of a few places of a JSON object, without building the object.
+//! A view of a few fields of a JSON object, without parsing the whole object.
 //!
-//! An admission review carries up to 6 MiB of JSON of which a rule concerns a handful of places. [`View::parse`] walks the
-//! text once, keeps slices of the places asked for, and skips the rest without recursion, so that neither the size of an
-//! object nor the depth of what is foreign to us costs more than reading it.
+//! An admission review carries up to 6 MiB of JSON, and a rule concerns a handful of its fields. [`View::parse`] reads
+//! the text once, keeps slices of the requested fields, and skips the others without recursion, so that neither the
+//! size of an object nor the depth of foreign content costs more than reading it.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 use crate::json::pointer::{MAX_SEGMENTS, Pointer};
 use crate::names::{ENFORCE_LABEL, HELD_ANNOTATION, RESTORE_ANNOTATION};
 
-/// Where `kubectl apply` keeps what it last sent.
+/// The annotation in which `kubectl apply` keeps its last configuration.
 const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The places every view has, in the order of the constants below.
+/// The fields of every view, in the order of the constants below.
 static FIXED: LazyLock<[Pointer; 9]> = LazyLock::new(|| {
     [
         Pointer::of(&["metadata", "name"]),
@@ -41,7 +41,7 @@ const HELD: usize = 6;
 const LAST_APPLIED: usize = 7;
 const CREATION_TIMESTAMP: usize = 8;
 
-/// What stands at a place above a field.
+/// The value at a place above a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Container {
     /// Nothing, or `null`, which Kubernetes treats alike.
@@ -49,7 +49,7 @@ pub(crate) enum Container {
     Absent,
     /// An object with this many members.
     Object(usize),
-    /// Something that has no members.
+    /// A value without members.
     Other,
 }
 
@@ -63,25 +63,25 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Looks at the fixed places and at `pointers`, of which there may be at most 24.
+    /// Reads the fixed fields and `pointers`, of which there may be at most 24.
     pub(crate) fn parse<'p>(
         text: &'a str,
         pointers: impl IntoIterator<Item = &'p Pointer>,
     ) -> Result<Self, serde_json::Error> {
         let paths: Vec<&Pointer> = FIXED.iter().chain(pointers).collect();
-        Self::walk(text, &paths)
+        Self::read(text, &paths)
     }
 
-    /// Whether `pointer` is there at all, as a value or within one that counts as a whole. Used on `fieldsV1`, where an
-    /// empty object stands for all that is below it.
+    /// Whether `pointer` exists, as a value or inside an empty object. Used on `fieldsV1`, where an empty object covers
+    /// everything below it.
     pub(crate) fn covers(text: &'a str, pointer: &Pointer) -> bool {
-        Self::walk(text, &[pointer]).is_ok_and(|view| {
+        Self::read(text, &[pointer]).is_ok_and(|view| {
             view.leaves[0].is_some()
                 || view.containers[0][..pointer.len() - 1].contains(&Container::Object(0))
         })
     }
 
-    fn walk(text: &'a str, paths: &[&Pointer]) -> Result<Self, serde_json::Error> {
+    fn read(text: &'a str, paths: &[&Pointer]) -> Result<Self, serde_json::Error> {
         assert!(paths.len() <= 64, "a rule has at most 24 fields");
         let mut view = Self {
             text,
@@ -90,7 +90,7 @@ impl<'a> View<'a> {
         };
         let live = u64::MAX >> (64 - paths.len());
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        Walk {
+        Traversal {
             view: &mut view,
             paths,
             live,
@@ -101,10 +101,10 @@ impl<'a> View<'a> {
         Ok(view)
     }
 
-    /// The value of the `i`th pointer asked for; `null` counts as absent.
+    /// The value of the `i`th requested pointer; `null` counts as absent.
     pub(crate) fn value(&self, i: usize) -> Option<Value> {
-        // What was skipped as raw text was checked to be JSON, but not to be shallow: too deep a value is no scalar, and
-        // `Other` says just that to whoever asks for a scalar.
+        // Raw text that was skipped is valid JSON, but may be deep: a value that is too deep is no scalar, and an array
+        // is returned in its place.
         let raw = self.leaves[FIXED.len() + i]?;
         match serde_json::from_str(raw.get()) {
             Ok(Value::Null) => None,
@@ -113,12 +113,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// All of it.
+    /// The whole text.
     pub(crate) fn text(&self) -> &'a str {
         self.text
     }
 
-    /// What stands `depth` segments down the `i`th pointer asked for.
+    /// The container `depth` segments down the `i`th requested pointer.
     pub(crate) fn container(&self, i: usize, depth: usize) -> Container {
         self.containers[FIXED.len() + i][depth - 1]
     }
@@ -133,12 +133,12 @@ impl<'a> View<'a> {
         self.containers[RESTORE][0]
     }
 
-    /// The name, or what the API server makes one from.
+    /// The name, or the `generateName` that the API server makes one from.
     pub(crate) fn name(&self) -> Option<String> {
         self.own_name().or_else(|| self.string(GENERATE_NAME))
     }
 
-    /// `None` while the API server has not made one: it is no other object's name then.
+    /// `None` until the API server has generated one: it cannot be the name of another object then.
     pub(crate) fn own_name(&self) -> Option<String> {
         self.string(NAME)
     }
@@ -167,7 +167,7 @@ impl<'a> View<'a> {
         self.string(LAST_APPLIED)
     }
 
-    /// `metadata.managedFields`, unread.
+    /// `metadata.managedFields`, not parsed.
     pub(crate) fn managed_fields(&self) -> Option<&'a RawValue> {
         self.leaves[MANAGED_FIELDS]
     }
@@ -193,17 +193,17 @@ impl<'a> View<'a> {
     }
 }
 
-/// One object on the way down, with the paths (`live`, a bit each) that lead through it.
-struct Walk<'s, 'a> {
+/// One object during the traversal, with the paths (`live`, a bit each) that lead through it.
+struct Traversal<'s, 'a> {
     view: &'s mut View<'a>,
     paths: &'s [&'s Pointer],
     live: u64,
     depth: usize,
 }
 
-impl Walk<'_, '_> {
-    /// Notes what stands here, for every path that leads through it, and forgets what an earlier member of the same name
-    /// had below: the last one counts, as it does for the API server.
+impl Traversal<'_, '_> {
+    /// Records the container here for every path that leads through it, and drops what an earlier member of the same
+    /// name had below: the last one counts, as for the API server.
     fn note(&mut self, container: Container) {
         for i in bits(self.live) {
             if self.depth > 0 {
@@ -217,7 +217,7 @@ impl Walk<'_, '_> {
     }
 }
 
-impl<'a> DeserializeSeed<'a> for Walk<'_, 'a> {
+impl<'a> DeserializeSeed<'a> for Traversal<'_, 'a> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -230,7 +230,7 @@ impl<'a> DeserializeSeed<'a> for Walk<'_, 'a> {
     }
 }
 
-impl<'a> Visitor<'a> for Walk<'_, 'a> {
+impl<'a> Visitor<'a> for Traversal<'_, 'a> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,7 +256,7 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
                 .map(|i| 1 << i)
                 .sum();
             if ends == 0 {
-                map.next_value_seed(Walk {
+                map.next_value_seed(Traversal {
                     view: self.view,
                     paths: self.paths,
                     live: here,
@@ -269,14 +269,15 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
                 self.view.leaves[i] = Some(raw);
             }
             if here != ends {
-                // One path ends where another goes on.
-                let walk = Walk {
+                // One path ends here and another continues.
+                let traversal = Traversal {
                     view: self.view,
                     paths: self.paths,
                     live: here & !ends,
                     depth,
                 };
-                walk.deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+                traversal
+                    .deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
                     .map_err(serde::de::Error::custom)?;
             }
         }
@@ -325,7 +326,7 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
     }
 }
 
-/// A member's name, as the set of paths that go through it.
+/// A member's name, as the set of paths that lead through it.
 struct Key<'s> {
     paths: &'s [&'s Pointer],
     live: u64,
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_values_and_what_stands_above_them() {
+    fn a_view_finds_values_and_their_containers() {
         let pointers = pointers(&["/spec/a/b", "/spec/a/c/d", "/none/x", "/text/x"]);
         let text = r#"{"metadata":{"annotations":{"x":"y","failover.dev/restore":"{}"}},"spec":{"a":{"b":3,"z":[1,{"b":4}]}},"text":"t"}"#;
         let view = View::parse(text, &pointers).unwrap();
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_that_is_foreign_to_us_costs_no_stack() {
+    fn deep_foreign_content_needs_no_stack() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let text = format!(r#"{{"x":{deep},"spec":{{"y":{deep},"replicas":3,"suspend":{deep}}}}}"#);
         let view = View::parse(&text, &pointers(&["/spec/replicas", "/spec/suspend"])).unwrap();
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_refused() {
+    fn a_text_that_is_no_json_object_is_refused() {
         for text in [
             "",
             "[]",
@@ -433,7 +434,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_looking_up_in_the_whole_object(value in crate::admission::rewrite::generate::object()) {
+        fn a_view_agrees_with_a_lookup_in_the_whole_object(value in crate::admission::rewrite::generate::object()) {
             let rules = crate::RuleSet::built_in();
             let text = value.to_string();
             for rule in rules.iter() {

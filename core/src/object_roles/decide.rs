@@ -1,4 +1,4 @@
-//! What comes next for one object.
+//! Decides the next entry of one object.
 
 use super::requests::Ask;
 use crate::api::ManagedResourceReason;
@@ -8,17 +8,17 @@ use crate::origin::{Installed, Origin, Origins};
 use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
 
-/// An object as it stands.
+/// The current state of an object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ObjectSubject<'a> {
     pub(super) state: &'a NamespaceState,
     pub(super) rule: &'a Rule,
-    /// What is in force of it.
+    /// Its entry in force.
     pub(super) current: Option<ObjectRole>,
     pub(super) settled: bool,
     /// It is a volume that nothing uses.
     pub(super) unused: bool,
-    /// It was exempt, and is not there.
+    /// It was exempt, and does not exist.
     pub(super) absent: bool,
     pub(super) installed: Installed<'a>,
 }
@@ -26,12 +26,12 @@ pub(super) struct ObjectSubject<'a> {
 #[derive(Debug, Default)]
 pub(super) struct ObjectDecision<'a> {
     pub(super) entry: Option<ObjectRole>,
-    pub(super) held: Option<String>,
-    /// What the policies that name it are told.
+    pub(super) deferred: Option<String>,
+    /// The reason that is reported to the policies that name it.
     pub(super) refused: Option<(ManagedResourceReason, String)>,
-    /// It stays live only until nothing uses it any more.
+    /// It stays active only until nothing uses it any more.
     pub(super) closes_later: bool,
-    /// It stays passive since this is gone, and what to do about it.
+    /// It stays passive because this owner is gone, with what to do about it.
     pub(super) orphaned: Option<(&'a Origin, String)>,
 }
 
@@ -46,13 +46,18 @@ pub(super) fn next<'a>(
         && subject.is_live()
         && subject.state.standing_as(subject.rule, decided.entry)
             == ObjectStanding::Ruled(Role::Secondary);
-    // What a policy orders to be secondary closes when its transition has seen that nothing uses it.
-    let walked = ask.policies.keys().eq([&Some(Role::Secondary)]);
-    if !closes || subject.rule.layer != Layer::Volumes || walked || subject.unused || subject.absent
+    // An object that a policy orders to secondary becomes passive once the policy's transition has found that nothing
+    // uses it.
+    let ordered_to_secondary = ask.policies.keys().eq([&Some(Role::Secondary)]);
+    if !closes
+        || subject.rule.layer != Layer::Volumes
+        || ordered_to_secondary
+        || subject.unused
+        || subject.absent
     {
         return decided;
     }
-    // Only of this kind of volume a FailoverPolicy can speak.
+    // A FailoverPolicy can name only volumes of this kind.
     let by_policy = if key.resource == "volumereplications" {
         "; to demote it anyway, create a FailoverPolicy with desiredState: secondary and the override pods-running"
     } else {
@@ -64,7 +69,7 @@ pub(super) fn next<'a>(
     );
     ObjectDecision {
         entry: subject.current,
-        held: Some(why),
+        deferred: Some(why),
         refused: decided.refused,
         closes_later: true,
         orphaned: None,
@@ -106,14 +111,15 @@ impl ObjectSubject<'_> {
         )
     }
 
-    /// As if its owner had never been gone: what is not orphaned any more follows its layer, as what was never is.
+    /// As if its owner had never been gone: an object that is no longer orphaned follows its layer again.
     fn adopted(&self) -> Self {
         let current = self.current.filter(|role| *role != ObjectRole::Orphaned);
         Self { current, ..*self }
     }
 
-    /// Whether an exemption outlives its object: that may be created again, as a hook Job is. On a primary the label alone will
-    /// do, so nothing is kept there, and a standby keeps only what an operator or its time as primary has put in force.
+    /// Whether an exemption outlives its object, which may be created again, as a hook Job is. On a primary the label
+    /// alone is enough, so nothing is kept there, and a standby keeps only the exemptions that an operator or its time
+    /// as primary has put in force.
     fn may_return(&self) -> bool {
         let was_exempt = matches!(
             self.current,
@@ -123,7 +129,7 @@ impl ObjectSubject<'_> {
         was_exempt && self.absent && !label_will_do && self.is_reached()
     }
 
-    /// Whether enforcement reaches it although nothing is said of it. What it does not reach needs no exemption, and must not
+    /// Whether enforcement reaches it without an entry. An object that is not reached needs no exemption, and must not
     /// come under the role of its layer when its label is lost.
     fn is_reached(&self) -> bool {
         self.state.standing_as(self.rule, None) != ObjectStanding::Free
@@ -133,12 +139,13 @@ impl ObjectSubject<'_> {
         self.state.roles.of(self.rule.layer)
     }
 
-    /// Whether the object may go from how it stands to what `entry` makes of it without anybody's order.
+    /// Whether the object may change from its current state to that of `entry` without a request.
     fn may_become(&self, entry: Option<ObjectRole>) -> bool {
         let (before, after) = (self.standing(), self.state.standing_as(self.rule, entry));
-        // An object with a role of its own does not join the site during its transition: it would be led only if it came in time.
+        // An object with a role of its own does not join the site during a transition: the transition would move it
+        // only if it joined in time.
         let joins =
-            !self.settled && entry != self.current && self.current.is_some_and(stands_apart);
+            !self.settled && entry != self.current && self.current.is_some_and(has_own_role);
         looseness(after) < looseness(before)
             || (looseness(after) == looseness(before) && !joins)
             || (self.settled
@@ -146,7 +153,7 @@ impl ObjectSubject<'_> {
                 && before == ObjectStanding::Ruled(Role::Primary))
     }
 
-    /// The first of these that may be, else what is.
+    /// The first of these entries that is allowed, else the current one.
     fn first_of(&self, entries: &[Option<ObjectRole>]) -> Option<ObjectRole> {
         entries
             .iter()
@@ -156,7 +163,7 @@ impl ObjectSubject<'_> {
     }
 }
 
-fn stands_apart(entry: ObjectRole) -> bool {
+fn has_own_role(entry: ObjectRole) -> bool {
     entry != ObjectRole::Site
 }
 
@@ -169,8 +176,8 @@ fn looseness(standing: ObjectStanding) -> u8 {
     }
 }
 
-/// What installed it is gone, as far as that is known. Nothing that is live is made passive by it: who deletes a HelmRelease
-/// of a primary, and keeps what it has installed, means that to run on.
+/// Whether its installer is known to be gone. An active object never becomes passive by that: a user who deletes a
+/// HelmRelease of a primary, and keeps what it has installed, wants that to keep running.
 fn orphaned<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> Option<ObjectDecision<'a>> {
     let is_orphaned = subject.current == Some(ObjectRole::Orphaned);
     let may_be = matches!(subject.current, None | Some(ObjectRole::Site))
@@ -203,10 +210,10 @@ fn ways_out(origin: &Origin, gone: &Origin, rule: &Rule, key: &ObjectKey) -> Str
     )
 }
 
-/// `desiredState: secondary`, once its transition is there.
+/// `desiredState: secondary`, once its transition has reached the layer.
 fn demoted<'a>(subject: &ObjectSubject<'a>, ask: &Ask) -> ObjectDecision<'a> {
-    let stands_by = subject.standing() == ObjectStanding::Ruled(Role::Secondary);
-    let due = (stands_by && subject.settled) || ask.is_due(Role::Secondary);
+    let is_secondary = subject.standing() == ObjectStanding::Ruled(Role::Secondary);
+    let due = (is_secondary && subject.settled) || ask.is_due(Role::Secondary);
     ObjectDecision {
         entry: if due {
             Some(ObjectRole::Secondary)
@@ -217,14 +224,15 @@ fn demoted<'a>(subject: &ObjectSubject<'a>, ask: &Ask) -> ObjectDecision<'a> {
     }
 }
 
-/// `desiredState: primary`, which alone may open an object on a secondary, and does so once its transition is there.
+/// `desiredState: primary`, which alone may activate an object on a secondary, once its transition has reached the
+/// layer.
 fn promoted<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> ObjectDecision<'a> {
     let live = subject.is_live();
-    // A volume that no rule has reached may be secondary all the same: by hand, or as Git has it.
+    // A volume that no rule has reached may still be secondary: by hand, or from Git.
     let open = live
         && (subject.rule.layer != Layer::Volumes || subject.standing() != ObjectStanding::Free);
     if live || ask.fresh {
-        // What the site's own transition has moved is not taken out of it: that still waits for it.
+        // An object that the site's own transition has moved stays part of it: the transition still waits for it.
         let entry = if (open && subject.settled) || ask.is_due(Role::Primary) {
             Some(ObjectRole::Primary)
         } else {
@@ -241,13 +249,13 @@ fn promoted<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> Obje
     );
     ObjectDecision {
         entry: subject.current,
-        held: Some(why.clone()),
+        deferred: Some(why.clone()),
         refused: Some((ManagedResourceReason::Waiting, why)),
         ..ObjectDecision::default()
     }
 }
 
-/// The exempt label. It counts where an operator has put it in force, and on a primary.
+/// The exempt label. It applies if an operator has put it in force, and on a primary.
 fn exempt<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> ObjectDecision<'a> {
     let named = !ask.policies.is_empty();
     let is_exempt = matches!(
@@ -272,10 +280,10 @@ fn exempt<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> Object
     } else {
         unasked(subject, key)
     };
-    // What is not reached anyway needs no exemption.
+    // An object that is not reached needs no exemption.
     if subject.state.standing_as(subject.rule, decided.entry) != ObjectStanding::Free {
         let (object, layer) = (format!("{}/{}", key.resource, key.name), subject.rule.layer);
-        decided.held = Some(format!(
+        decided.deferred = Some(format!(
             "exemption of {object} is deferred until promotion: it takes effect once {layer} is primary; to exempt the object now, run kubectl failover exempt {object} -n {}",
             key.namespace
         ));
@@ -296,17 +304,17 @@ fn following<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> ObjectDecision
     let why = stays_secondary(key);
     ObjectDecision {
         entry,
-        held: Some(why.clone()),
+        deferred: Some(why.clone()),
         refused: Some((ManagedResourceReason::Waiting, why)),
         ..ObjectDecision::default()
     }
 }
 
-/// Nothing is asked of it (any more).
+/// Nothing asks for an entry (any more).
 fn unasked<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> ObjectDecision<'a> {
-    // Where letting it go would loosen it, it follows the site until that is primary.
+    // If removing the entry would loosen it, it follows the site until that is primary.
     let entry = subject.first_of(&[None, Some(ObjectRole::Site)]);
-    let held = match entry {
+    let deferred = match entry {
         None => None,
         Some(ObjectRole::Site) => Some(format!(
             "{}/{} is no longer named by a FailoverPolicy; it follows the site until {} is primary",
@@ -316,7 +324,7 @@ fn unasked<'a>(subject: &ObjectSubject<'a>, key: &ObjectKey) -> ObjectDecision<'
     };
     ObjectDecision {
         entry,
-        held,
+        deferred,
         ..ObjectDecision::default()
     }
 }
@@ -329,7 +337,7 @@ fn stays_secondary(key: &ObjectKey) -> String {
     )
 }
 
-/// Policies that contradict each other: what is in force stays. What nobody asks for any more does not, where it is open.
+/// Policies that contradict each other: the entry in force stays, unless it is active and nothing asks for it any more.
 fn conflict<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> ObjectDecision<'a> {
     let asked_for = match subject.current {
         Some(ObjectRole::Exempt | ObjectRole::ExemptIfLabelled) => ask.exempt,
@@ -358,7 +366,7 @@ fn conflict<'a>(subject: &ObjectSubject<'a>, ask: &Ask, key: &ObjectKey) -> Obje
     );
     ObjectDecision {
         entry,
-        held: Some(why.clone()),
+        deferred: Some(why.clone()),
         refused: Some((ManagedResourceReason::Conflict, why)),
         ..ObjectDecision::default()
     }

@@ -1,13 +1,14 @@
-//! Keeping the annotation within what an API server stores: a namespace whose annotation it refuses could not be demoted
-//! any more, and anybody who may label objects could bring that about.
+//! Limits the annotation to a size that an API server stores: a namespace whose annotation is refused could no longer
+//! be demoted, and everybody who may label objects could cause that.
 
 use crate::namespace::{ObjectRole, ObjectRoles};
 use crate::object::ObjectKey;
 
-/// Longest annotation in bytes. All annotations of an object together may have 256 KiB; this is ours.
+/// Longest annotation in bytes. All annotations of an object together may have 256 KiB; this is our share.
 pub(super) const ROOM: usize = 128 * 1024;
 
-/// Takes back what is new until the rest fits: exemptions first, and the last by name first. What is in force stays.
+/// Drops new entries until the others fit: exemptions first, and in reverse order of their names. Entries in force
+/// stay.
 pub(super) fn make_room(
     namespace: &str,
     current: &ObjectRoles,
@@ -31,18 +32,18 @@ pub(super) fn make_room(
             (role != ObjectRole::Exempt, key, entry)
         })
         .collect();
-    // Those to go first stand last.
+    // The entries to drop first come last.
     new.sort_by(|a, b| (!a.0, &a.1).cmp(&(!b.0, &b.1)));
-    let mut gone = Vec::new();
+    let mut dropped = Vec::new();
     while length > ROOM {
         let Some((_, key, entry)) = new.pop() else {
             break;
         };
         objects.remove(&key.resource, &key.name);
         length = length.saturating_sub(entry);
-        gone.push(key);
+        dropped.push(key);
     }
-    gone
+    dropped
 }
 
 pub(super) fn no_room(key: &ObjectKey) -> String {

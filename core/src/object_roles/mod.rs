@@ -1,27 +1,27 @@
-//! What is asked of single objects, or follows from what installed them, turned into what is in force: the annotation
-//! [`OBJECTS_ANNOTATION`] of each enrolled Namespace.
+//! Compiles the requests for single objects, and the effects of their installers, into the entries in force: the
+//! annotation [`OBJECTS_ANNOTATION`] of each enrolled Namespace.
 //!
 //! ```text
 //!   exempt labels on objects ─┐                               ┌─► ObjectRoles per namespace ─► webhook, policies, sweeper
 //!   FailoverPolicies ─────────┼─► compile(.., in force now) ──┼─► results per policy ────────► its status
-//!   Namespaces as they are ───┘                               └─► what is held back ─────────► status, plan
+//!   Namespaces as they are ───┘                               └─► deferred requests ─────────► status, plan
 //! ```
 //!
-//! Whoever may label an object, or commit to the repository that Flux applies, can *ask*. What is asked takes effect as
-//! soon as it makes an object more passive, and only on a settled primary where it makes it more active: no commit opens a
-//! standby. Two things open an object on a secondary all the same, and both are a person's: an exemption that an operator
-//! has put in force by hand stays for as long as the object asks for it, and a policy's `desiredState: primary` is an order
-//! (GitOps is kept from writing one by an admission policy).
+//! Everybody who may label an object, or commit to the repository that Flux applies, can *request* an entry. A request
+//! takes effect at once if it makes an object more passive, and only on a settled primary if it makes it more active:
+//! no commit activates an object on a standby. Two things still activate an object on a secondary, and both come from a
+//! person: an exemption that an operator has put in force stays while the object asks for it, and a policy's
+//! `desiredState: primary` is an order (an admission policy prevents GitOps from writing one).
 //!
-//! What a policy orders by `desiredState` is in force of an object once the policy's own transition has come to the object's layer
-//! (`crate::transition::decide_policy`): its journal, in the policy's status, says which layers those are. Until then the object
-//! stands as it stood.
+//! The `desiredState` of a policy takes effect on an object once the policy's own transition has reached the object's
+//! layer (`crate::transition::decide_policy`): its journal, in the policy's status, lists those layers. Until then the
+//! object keeps its state.
 //!
-//! What nothing orders to be live any more closes at once, but for volumes: those wait until nothing uses them
+//! An object that nothing orders to be active any more becomes passive at once. Volumes wait until nothing uses them
 //! (`crate::transition::unused_volumes`).
 //!
-//! Nothing is remembered but what the cluster says: what is in force is read from the Namespace, and which orders have been
-//! refused from the policy's own status. So it does not matter in which order things arrive, or how often this runs.
+//! All state is in the cluster: the entries in force are read from the Namespace, and refused orders from the policy's
+//! own status. So neither the order of events nor the number of runs matters.
 //!
 //! [`OBJECTS_ANNOTATION`]: crate::names::OBJECTS_ANNOTATION
 
@@ -47,7 +47,7 @@ use crate::role::{Layer, Role};
 use crate::rules::rule::Rule;
 use requests::RequestedRoles;
 
-/// Everything that is asked, and everything that decides about it.
+/// All requests, and everything that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     pub namespaces: &'a [EnrolledNamespace],
@@ -55,47 +55,48 @@ pub struct Inputs<'a> {
     pub exempt: &'a BTreeSet<ObjectKey>,
     pub policies: &'a [&'a FailoverPolicy],
     pub rules: &'a RuleSet,
-    /// Objects that were exempt and are not there now.
+    /// Objects that were exempt and do not exist now.
     pub absent: &'a BTreeSet<ObjectKey>,
-    /// The site has settled in its role. While it moves nothing is loosened: what leaves enforcement now would miss what
-    /// the move is about to do.
+    /// The site has settled in its role. During a transition nothing is loosened: an object that leaves enforcement now
+    /// would be left out of the rest of the transition.
     pub settled: bool,
-    /// Volumes that are known not to be used by anything: only these close without a transition.
+    /// Volumes that are known to be unused: only these become passive without a transition.
     pub unused: &'a BTreeSet<ObjectKey>,
-    /// What installed what.
+    /// The installers of objects.
     pub origins: &'a Origins,
 }
 
-/// What is to be in force, and what is not.
+/// The entries to put in force, and the requests that are deferred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// For each enrolled namespace.
+    /// By enrolled namespace.
     pub objects: BTreeMap<String, ObjectRoles>,
     /// Sorted by object.
     pub held: Vec<Deferred>,
-    /// Objects that stay passive since what installed them is gone; sorted by object.
+    /// Objects that stay passive because their installer is gone; sorted by object.
     pub orphaned: Vec<Deferred>,
-    /// What is gone by which an object was found orphaned just now: see that it is gone before that comes into force.
+    /// The missing installers of objects that were just found orphaned: check that they are gone before that takes
+    /// effect.
     pub missing: BTreeSet<ObjectKey>,
     /// Sorted by namespace and name.
     pub policies: Vec<PolicyResult>,
-    /// Volumes that nothing orders to be live any more, and that close once nothing uses them.
+    /// Volumes that nothing orders to be active any more, and that become passive once nothing uses them.
     pub closing: BTreeSet<ObjectKey>,
-    /// Exemptions that were in force and of which no label was given: see that there is none before they end.
+    /// Exemptions in force whose label was not found: check that it is absent before they end.
     pub unasked: BTreeSet<ObjectKey>,
-    /// Exemptions of objects that were deleted: see now and then whether one has been created without the label.
+    /// Exemptions of deleted objects: check regularly whether one has been created without the label.
     pub awaited: BTreeSet<ObjectKey>,
 }
 
-/// Something that was asked and is not in force.
+/// A request that is not in force.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deferred {
     pub object: ObjectKey,
-    /// What was asked, why it is not so, and what would make it so.
+    /// What was requested, why it is not in force, and what would put it in force.
     pub why: String,
 }
 
-/// What became of one policy.
+/// The result for one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyResult {
     pub namespace: String,
@@ -105,28 +106,28 @@ pub struct PolicyResult {
 }
 
 impl PolicyResult {
-    /// Whether it is what became of this policy.
+    /// Whether it is the result for this policy.
     pub fn is_of(&self, policy: &FailoverPolicy) -> bool {
         requests::name_of(policy) == (&self.namespace, &self.name)
     }
 }
 
-/// What became of one object that a policy names.
+/// The result for one object that a policy names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceResult {
     pub resource: ManagedResource,
-    /// `None` where its namespace or kind is not known; then nothing is known of the rest either.
+    /// `None` if its namespace or kind is not known; then the other fields are unknown too.
     pub object: Option<ObjectKey>,
-    /// What it moves with.
+    /// The layer that it changes with.
     pub layer: Option<Layer>,
-    /// How it stands now.
-    pub stands: Option<ObjectStanding>,
+    /// Its current state.
+    pub standing: Option<ObjectStanding>,
     /// The role that it will have.
     pub state: Option<Role>,
     pub refused: Option<(ManagedResourceReason, String)>,
 }
 
-/// Decides what is to be in force.
+/// Decides the entries to put in force.
 pub fn compile(inputs: &Inputs<'_>) -> Compiled {
     let namespaces = inputs.namespaces.iter().map(|n| (n.name.as_str(), n));
     let namespaces: ByName<'_> = namespaces.collect();
@@ -137,7 +138,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
         let mut objects = namespace.state.objects.clone();
         for key in keys(namespace, &asked, inputs.origins) {
             let Some(rule) = the_rule(inputs.rules, &key.resource) else {
-                // Nothing reads such an entry; it stays for the day on which its rule is back.
+                // Nothing reads such an entry; it stays until its rule is back.
                 continue;
             };
             let current = namespace.state.objects.get(&key.resource, &key.name);
@@ -182,7 +183,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
             if decided.closes_later {
                 compiled.closing.insert(key.clone());
             }
-            if let Some(why) = decided.held {
+            if let Some(why) = decided.deferred {
                 compiled.held.push(Deferred {
                     object: key.clone(),
                     why,
@@ -209,7 +210,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
     compiled
 }
 
-/// Everything in a namespace that is asked for or in force.
+/// All objects of a namespace that are requested or in force.
 fn keys(
     namespace: &EnrolledNamespace,
     asked: &RequestedRoles,
@@ -231,7 +232,7 @@ fn keys(
         .collect()
 }
 
-/// The objects of one namespace, of those that are known of all: they are next to one another.
+/// The objects of one namespace, from a sorted map of all.
 fn in_namespace<T>(
     objects: &BTreeMap<ObjectKey, T>,
     namespace: &str,
@@ -250,7 +251,7 @@ fn in_namespace<T>(
 /// Enrolled namespaces by name.
 type ByName<'a> = BTreeMap<&'a str, &'a EnrolledNamespace>;
 
-/// The rule for a plural. The annotation knows no groups, so two rules that share a plural cannot be told apart in it.
+/// The rule for a plural. The annotation has no groups, so two rules that share a plural cannot be distinguished in it.
 fn the_rule<'a>(rules: &'a RuleSet, resource: &str) -> Option<&'a Rule> {
     let mut found = rules.iter().filter(|rule| rule.resource == resource);
     let rule = found.next()?;
@@ -266,22 +267,22 @@ fn results(
     let found = |resource: &ManagedResource, key: ObjectKey| {
         let namespace = namespaces.get(key.namespace.as_str());
         let rule = the_rule(inputs.rules, &key.resource);
-        let (stands, will_stand) = namespace
+        let (standing, next) = namespace
             .zip(rule)
             .map(|(namespace, rule)| {
                 let state = &namespace.state;
                 let entry = objects
                     .get(&key.namespace)
                     .and_then(|objects| objects.get(&key.resource, &key.name));
-                let stands = state.standing(rule, &key.name, ExemptLabel::Unseen);
-                (stands, state.standing_as(rule, entry))
+                let standing = state.standing(rule, &key.name, ExemptLabel::Unseen);
+                (standing, state.standing_as(rule, entry))
             })
             .unzip();
         ResourceResult {
             resource: resource.clone(),
             layer: rule.map(|rule| rule.layer),
-            stands,
-            state: match will_stand {
+            standing,
+            state: match next {
                 Some(ObjectStanding::Ruled(role)) => Some(role),
                 Some(ObjectStanding::Free | ObjectStanding::Unknown) | None => None,
             },
@@ -300,7 +301,7 @@ fn results(
                         resource: resource.clone(),
                         object: None,
                         layer: None,
-                        stands: None,
+                        standing: None,
                         state: None,
                         refused: Some(refusal),
                     },

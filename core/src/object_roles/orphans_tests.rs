@@ -1,4 +1,4 @@
-//! What becomes of objects whose HelmRelease or Kustomization is gone.
+//! Objects whose HelmRelease or Kustomization is gone.
 
 use rstest::rstest;
 
@@ -35,7 +35,7 @@ fn origin(owner: &str) -> Origin {
     origin
 }
 
-/// What is installed, as `object <- owner`, and which owners there are.
+/// Installed objects, as `object <- owner`, and the existing owners.
 fn origins(installed: &[(&str, &str)], existing: &[&str]) -> Origins {
     Origins {
         installed: installed
@@ -99,7 +99,7 @@ fn in_force(compiled: &Compiled) -> String {
 #[case::its_release_is_back_on_a_primary(Role::Primary, "deployments/web=orphaned", &[RELEASE], "")]
 #[case::exempt_by_an_operator(Role::Secondary, "deployments/web=exempt", &[], "deployments/web=exempt")]
 #[case::demoted_by_a_policy(Role::Secondary, "deployments/web=secondary", &[], "")]
-fn what_stands_by_without_its_release_stays_passive(
+fn a_secondary_object_without_its_release_stays_passive(
     #[case] role: Role,
     #[case] before: &str,
     #[case] existing: &[&str],
@@ -113,12 +113,12 @@ fn what_stands_by_without_its_release_stays_passive(
         &[]
     };
     let compiled = compiled(&[shop], &origins, exempt);
-    // A policy that follows the site is not there any more: what it named follows anyway.
+    // An entry that follows the site is removed with its policy: the object follows the site anyway.
     assert_eq!(in_force(&compiled), after);
     let named: Vec<_> = compiled
         .orphaned
         .iter()
-        .map(|held| held.object.to_string())
+        .map(|deferred| deferred.object.to_string())
         .collect();
     let is_orphaned = after.ends_with("orphaned");
     assert_eq!(named.len(), usize::from(is_orphaned), "{named:?}");
@@ -127,7 +127,7 @@ fn what_stands_by_without_its_release_stays_passive(
 }
 
 #[test]
-fn both_ways_out_are_named() {
+fn both_remedies_are_named() {
     let shop = namespace("shop", Enforcement::Enabled, Role::Secondary, "");
     let mut origins = origins(&[("shop/deployments/web", RELEASE)], &[]);
     let origin = origins.installed.values_mut().next().unwrap();
@@ -157,7 +157,7 @@ fn only_a_release_that_is_suspended_here_leaves_orphans(
 }
 
 #[test]
-fn a_release_that_another_one_installed_goes_with_it() {
+fn a_release_is_orphaned_with_the_release_that_installed_it() {
     let shop = namespace("shop", Enforcement::Enabled, Role::Secondary, "");
     let installed = [
         ("shop/deployments/web", RELEASE),
@@ -177,7 +177,7 @@ fn a_release_that_another_one_installed_goes_with_it() {
 }
 
 #[test]
-fn what_is_not_known_changes_nothing() {
+fn an_unknown_owner_changes_nothing() {
     for before in ["", "deployments/web=orphaned"] {
         for listed in [&["deployments"][..], &["helmreleases"], &[]] {
             let shop = namespace("shop", Enforcement::Enabled, Role::Secondary, before);
@@ -189,7 +189,7 @@ fn what_is_not_known_changes_nothing() {
 }
 
 #[test]
-fn releases_that_name_each_other_come_to_an_end() {
+fn releases_that_name_each_other_terminate() {
     let shop = namespace("shop", Enforcement::Enabled, Role::Secondary, "");
     let (a, b) = ("shop/helmreleases/a", "shop/helmreleases/b");
     let compiled = compiled(&[shop], &origins(&[(a, b), (b, a)], &[a, b]), &[]);
@@ -197,7 +197,7 @@ fn releases_that_name_each_other_come_to_an_end() {
 }
 
 #[test]
-fn what_helm_installed_without_flux_has_no_origin() {
+fn an_object_installed_by_helm_without_flux_has_no_origin() {
     let annotations = [
         ("meta.helm.sh/release-name", "web"),
         ("meta.helm.sh/release-namespace", "shop"),

@@ -1,4 +1,4 @@
-//! What holds whatever is asked, by whom, and in which order.
+//! Properties of every request, in every order.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::api::{FailoverPolicySpec, ManagedKind};
 use crate::namespace::{Enforcement, NamespaceState};
 use crate::role::Roles;
 
-/// Two kinds: one that every enrolled namespace rules, one that only a policy reaches.
+/// Two kinds: one that is ruled in every enrolled namespace, and one that only a policy reaches.
 const NAMED: [(ManagedKind, &str, &str); 3] = [
     (ManagedKind::Deployment, "deployments", "web"),
     (ManagedKind::Deployment, "deployments", "api"),
@@ -38,14 +38,14 @@ impl World {
         })
     }
 
-    /// Puts in force what was compiled, and tells the policies, as the controller does.
+    /// Puts the compiled entries in force and updates the status of the policies, as the controller does.
     fn carry_out(&mut self) {
         let compiled = self.compile();
         self.namespace.state.objects = compiled.objects["shop"].clone();
         for policy in &mut self.policies {
             let mut results = compiled.policies.iter();
             let result = results.find(|result| result.is_of(policy)).unwrap();
-            tests::tell(policy, result);
+            tests::report(policy, result);
         }
     }
 
@@ -63,7 +63,7 @@ impl World {
     }
 }
 
-/// 0: closed. 1: not known. 2: live as its layer orders. 3: out of reach.
+/// 0: passive. 1: not known. 2: active as its layer orders. 3: not reached.
 fn openness(standing: ObjectStanding) -> u8 {
     match standing {
         ObjectStanding::Ruled(Role::Secondary) => 0,
@@ -100,8 +100,13 @@ fn entry() -> impl Strategy<Value = Option<ObjectRole>> {
     ]
 }
 
-/// A policy whose transition has come to these layers.
-fn policy(name: usize, state: Option<Role>, objects: &[usize], walked: &[Layer]) -> FailoverPolicy {
+/// A policy whose transition has reached these layers.
+fn policy(
+    name: usize,
+    state: Option<Role>,
+    objects: &[usize],
+    reached: &[Layer],
+) -> FailoverPolicy {
     let mut policy = FailoverPolicy {
         metadata: ObjectMeta {
             namespace: Some("shop".into()),
@@ -125,7 +130,7 @@ fn policy(name: usize, state: Option<Role>, objects: &[usize], walked: &[Layer])
         },
         status: None,
     };
-    tests::walk_to(&mut policy, walked);
+    tests::transition_to(&mut policy, reached);
     policy
 }
 
@@ -159,17 +164,17 @@ prop_compose! {
         World {
             namespace: EnrolledNamespace { name: "shop".into(), state },
             exempt: labels.into_iter().map(key).collect(),
-            policies: policies.iter().enumerate().map(|(i, (state, objects, walked))| policy(i, *state, objects, walked)).collect(),
+            policies: policies.iter().enumerate().map(|(i, (state, objects, reached))| policy(i, *state, objects, reached)).collect(),
             settled,
         }
     }
 }
 
-/// What somebody without any right to fail over can do.
+/// The actions of somebody without the right to fail over.
 #[derive(Clone, Debug)]
 enum Ask {
     Label(usize, bool),
-    /// Creates, changes or deletes a policy. Not to `primary`: that is an order, and takes the right to give it.
+    /// Creates, changes or deletes a policy. Not to `primary`: that is an order, and needs the right to give it.
     Policy(usize, Option<(Option<Role>, Vec<usize>, Vec<Layer>)>),
     Settled(bool),
 }
@@ -185,7 +190,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 impl World {
-    fn hear(&mut self, ask: &Ask) {
+    fn apply(&mut self, ask: &Ask) {
         match ask {
             Ask::Label(i, true) => {
                 self.exempt.insert(key(*i));
@@ -197,8 +202,8 @@ impl World {
                 let name = format!("policy-{i}");
                 self.policies
                     .retain(|p| p.metadata.name.as_ref() != Some(&name));
-                if let Some((state, objects, walked)) = wanted {
-                    self.policies.push(policy(*i, *state, objects, walked));
+                if let Some((state, objects, reached)) = wanted {
+                    self.policies.push(policy(*i, *state, objects, reached));
                 }
             }
             Ask::Settled(settled) => self.settled = *settled,
@@ -207,11 +212,11 @@ impl World {
 }
 
 proptest! {
-    /// From any state at all, and whatever was refused before: nothing gets more open on a layer that is not primary,
-    /// while it moves, or where the object itself stands secondary, unless exactly one state is asked for it and that is
-    /// a fresh order to be primary.
+    /// From any state, whatever was refused before: nothing gets more active on a layer that is not primary, during a
+    /// transition, or if the object itself is secondary, unless exactly one state is requested and that is a fresh
+    /// order to primary.
     #[test]
-    fn nothing_opens_but_on_a_primary_or_by_order(world in world()) {
+    fn objects_become_active_only_on_a_primary_or_by_order(world in world()) {
         let before = world.standings();
         let mut after = world.clone();
         after.carry_out();
@@ -231,21 +236,22 @@ proptest! {
         }
     }
 
-    /// On a secondary, what is open may close, and never the other way round: whatever labels and policies come and go.
-    /// A policy that orders `primary` may be there from the start, and its transition is over; it was refused then, or is in force.
+    /// On a secondary, an active object may become passive, and never the reverse, whatever labels and policies come
+    /// and go. A policy that orders `primary` may exist from the start, with its transition over; it was refused then,
+    /// or is in force.
     #[test]
-    fn no_sequence_of_requests_opens_a_secondary(
+    fn no_sequence_of_requests_activates_objects_on_a_secondary(
         mut world in world(),
         asks in proptest::collection::vec(ask(), 0..20),
     ) {
         world.namespace.state.roles = Roles::all(Role::Secondary);
         for policy in &mut world.policies {
-            tests::walk_to(policy, &Layer::ALL);
+            tests::transition_to(policy, &Layer::ALL);
         }
         world.carry_out();
         let mut before = world.standings();
         for ask in &asks {
-            world.hear(ask);
+            world.apply(ask);
             world.carry_out();
             let now = world.standings();
             for (i, (before, now)) in before.iter().zip(&now).enumerate() {
@@ -255,10 +261,10 @@ proptest! {
         }
     }
 
-    /// What an operator or an order has opened on a secondary stays so only for as long as the object, or a policy, asks; or
-    /// until the transition of one that closes it comes there.
+    /// An object that an operator or an order has activated on a secondary stays active only while the object, or a
+    /// policy, asks for it, or until the transition that demotes it reaches its layer.
     #[test]
-    fn what_is_open_on_a_secondary_is_asked_for(mut world in world()) {
+    fn an_active_object_on_a_secondary_is_requested(mut world in world()) {
         world.namespace.state.roles = Roles::all(Role::Secondary);
         world.carry_out();
         for (i, (_, resource, name)) in NAMED.iter().enumerate() {
@@ -284,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn it_comes_to_rest_at_once(mut world in world()) {
+    fn a_second_run_changes_nothing(mut world in world()) {
         world.carry_out();
         let (first, policies) = (world.compile(), world.policies.clone());
         prop_assert_eq!(&first.objects["shop"], &world.namespace.state.objects);
@@ -294,23 +300,23 @@ proptest! {
     }
 
     #[test]
-    fn the_order_in_which_policies_are_known_does_not_matter(world in world(), turn in 0usize..3) {
-        let mut turned = world.clone();
-        if !turned.policies.is_empty() {
-            let turn = turn % turned.policies.len();
-            turned.policies.rotate_left(turn);
-            turned.policies.reverse();
+    fn the_order_in_which_policies_are_known_does_not_matter(world in world(), shift in 0usize..3) {
+        let mut reordered = world.clone();
+        if !reordered.policies.is_empty() {
+            let shift = shift % reordered.policies.len();
+            reordered.policies.rotate_left(shift);
+            reordered.policies.reverse();
         }
-        prop_assert_eq!(world.compile(), turned.compile());
+        prop_assert_eq!(world.compile(), reordered.compile());
     }
 
-    /// On a settled primary in which no object was sent to stand by on its own, what is asked is what is in force.
+    /// On a settled primary without objects that were demoted on their own, every request is in force.
     #[test]
-    fn on_a_primary_it_is_as_asked(mut world in world()) {
+    fn on_a_primary_every_request_is_in_force(mut world in world()) {
         world.namespace.state.roles = Roles::all(Role::Primary);
         world.settled = true;
         for policy in &mut world.policies {
-            tests::walk_to(policy, &Layer::ALL);
+            tests::transition_to(policy, &Layer::ALL);
         }
         for (_, resource, name) in NAMED {
             let entry = world.namespace.state.objects.get(resource, name);
@@ -339,7 +345,7 @@ proptest! {
         }
     }
 
-    /// Whatever names a policy gives, the annotation says nothing of objects that it does not name.
+    /// Whatever names a policy gives, the annotation has no entries for objects that it does not name.
     #[test]
     fn names_cannot_forge_entries(name in "[-a-z0-9 =/.\n]{0,24}") {
         let mut forged = policy(0, None, &[0], &[]);
@@ -361,7 +367,7 @@ proptest! {
     }
 }
 
-/// Whether enforcement reaches an object of which nothing is said.
+/// Whether enforcement reaches an object without an entry.
 fn is_reached(state: &NamespaceState, resource: &str) -> bool {
     let rules = RuleSet::built_in();
     let rule = rules.iter().find(|rule| rule.resource == resource).unwrap();

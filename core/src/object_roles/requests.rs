@@ -1,4 +1,4 @@
-//! What is asked of each object, gathered from labels and policies.
+//! The requests for each object, collected from labels and policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,31 +10,31 @@ use crate::api::{
 use crate::object::ObjectKey;
 use crate::role::Role;
 
-/// What is asked of one object.
+/// The requests for one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ask {
     /// It carries the exempt label.
     pub(super) exempt: bool,
-    /// The policies that name it, by what they say of it: `None` is "it follows the site".
+    /// The policies that name it, by the state they ask for: `None` is "it follows the site".
     pub(super) policies: BTreeMap<Option<Role>, BTreeSet<String>>,
-    /// A policy that orders `primary` was not refused this before.
+    /// A policy that orders `primary` has not been refused before.
     pub(super) fresh: bool,
-    /// For each policy that orders a state, whether its transition has come to the object's layer.
-    walked: Vec<bool>,
+    /// For each policy that orders a state, whether its transition has reached the object's layer.
+    reached: Vec<bool>,
 }
 
 impl Ask {
-    /// Whether it is to have now what is ordered of it. It stands by as soon as one policy has it so, and is live only once all
-    /// have: what it needs may move with any of them.
+    /// Whether the ordered state is due now. The object becomes secondary as soon as one policy's transition reaches
+    /// it, and primary only once all do: its dependencies may move with any of them.
     pub(super) fn is_due(&self, ordered: Role) -> bool {
         match ordered {
-            Role::Primary => self.walked.iter().all(|walked| *walked),
-            Role::Secondary => self.walked.iter().any(|walked| *walked),
+            Role::Primary => self.reached.iter().all(|reached| *reached),
+            Role::Secondary => self.reached.iter().any(|reached| *reached),
         }
     }
 }
 
-/// What is asked of all.
+/// The requests for all objects.
 #[derive(Debug, Default)]
 pub(super) struct RequestedRoles {
     by_object: BTreeMap<ObjectKey, Ask>,
@@ -69,9 +69,11 @@ impl RequestedRoles {
                     .insert(format!("{namespace}/{name}"));
                 ask.fresh |= state == Some(Role::Primary) && !was_refused(policy, resource, &key);
                 if let (Some(state), Some(rule)) = (state, the_rule(inputs.rules, &key.resource)) {
-                    let walk = walk(policy, resource, &key).filter(|walk| walk.to == state);
-                    let ordered = walk.and_then(|walk| walk.layers.of(rule.layer));
-                    ask.walked.push(ordered == Some(state));
+                    let transition = transition(policy, resource, &key)
+                        .filter(|transition| transition.to == state);
+                    let ordered =
+                        transition.and_then(|transition| transition.layers.of(rule.layer));
+                    ask.reached.push(ordered == Some(state));
                 }
             }
         }
@@ -83,7 +85,7 @@ impl RequestedRoles {
             exempt: false,
             policies: BTreeMap::new(),
             fresh: false,
-            walked: Vec::new(),
+            reached: Vec::new(),
         };
         self.by_object.get(key).unwrap_or(&NOTHING)
     }
@@ -103,7 +105,7 @@ pub(super) fn name_of(policy: &FailoverPolicy) -> (&str, &str) {
 
 type Named = Result<ObjectKey, (ManagedResourceReason, String)>;
 
-/// The objects that a policy names, each with what it is here or why it is nothing.
+/// The objects that a policy names, each with its key, or the reason why it has none.
 pub(super) fn resources<'a>(
     inputs: &'a Inputs<'_>,
     namespaces: &'a ByName<'_>,
@@ -130,7 +132,7 @@ fn object(
                 .as_deref()
                 .is_none_or(|group| group == rule.group)
     });
-    // A name with a space or an equal sign in it would be read as another entry of the annotation.
+    // A name with a space or an equal sign would be read as another entry of the annotation.
     let rule = rule
         .filter(|rule| is_name(&named.name) && the_rule(inputs.rules, &rule.resource).is_some())
         .ok_or_else(|| {
@@ -156,46 +158,47 @@ fn object(
     })
 }
 
-/// The transition of this very version of a policy, if it is about this object: one that it did not name, or that was refused it, when
-/// it was journalled has not been waited for.
-fn walk<'a>(
+/// The transition of the current generation of a policy, if it includes this object: an object that was not named, or
+/// was refused, when the transition was recorded has not been waited for.
+fn transition<'a>(
     policy: &'a FailoverPolicy,
     named: &ManagedResource,
     key: &ObjectKey,
 ) -> Option<&'a Transition> {
     let status = policy.status.as_ref()?;
     let journalled = status.observed_generation == policy.metadata.generation
-        && told(status, named, key).is_some_and(|told| !told.is_refused());
+        && reported(status, named, key).is_some_and(|reported| !reported.is_refused());
     status.transition.as_ref().filter(|_| journalled)
 }
 
-/// What a policy has last been told of an object.
-fn told<'a>(
+/// The last reported status of an object in a policy.
+fn reported<'a>(
     status: &'a FailoverPolicyStatus,
     named: &ManagedResource,
     key: &ObjectKey,
 ) -> Option<&'a ManagedResourceStatus> {
     let mut resources = status.resources.iter();
-    resources.find(|told| {
-        (told.kind, &told.name, &told.namespace) == (named.kind, &named.name, &key.namespace)
+    resources.find(|reported| {
+        (reported.kind, &reported.name, &reported.namespace)
+            == (named.kind, &named.name, &key.namespace)
     })
 }
 
-/// Whether this very version of the policy has been told that the object does not move. What it said then is no order any
-/// more once the reason is gone: somebody else's policy being deleted must not open a standby.
+/// Whether the current generation of the policy has reported that the object does not move. That order does not come
+/// into force once the reason is gone: deleting somebody else's policy must not activate an object on a standby.
 fn was_refused(policy: &FailoverPolicy, named: &ManagedResource, key: &ObjectKey) -> bool {
     let Some(status) = &policy.status else {
         return false;
     };
-    let told = told(status, named, key).and_then(|told| told.reason);
+    let reported = reported(status, named, key).and_then(|reported| reported.reason);
     status.observed_generation == policy.metadata.generation
         && matches!(
-            told,
+            reported,
             Some(ManagedResourceReason::Conflict | ManagedResourceReason::Waiting)
         )
 }
 
-/// A DNS subdomain, as names of objects are.
+/// A DNS subdomain, as object names are.
 fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     (1..=253).contains(&name.len()) && name.chars().all(inner)

@@ -1,4 +1,4 @@
-//! One rule: which fields make the objects of a kind passive, and how they become active again.
+//! One rule: the fields that make the objects of a kind passive, and how they become active again.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::api::ValueType;
 use crate::json::pointer::Pointer;
 use crate::role::Layer;
 
-/// What makes objects of one kind passive.
+/// The rule for one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     pub group: Cow<'static, str>,
@@ -20,7 +20,7 @@ pub struct Rule {
     pub resource: Cow<'static, str>,
     pub layer: Layer,
     pub fields: Vec<Field>,
-    /// Whether `/scale` is a second door to the first field.
+    /// Whether `/scale` is another way to change the first field.
     pub scale: bool,
     pub reach: Reach,
     /// How an active object reports that it is up; `None`: by its available replicas, if it has any.
@@ -30,13 +30,13 @@ pub struct Rule {
 /// How an active object reports that it is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ready {
-    /// Type of the condition that is True then.
+    /// The type of the condition that is then True.
     pub condition: Cow<'static, str>,
     /// Objects whose field has one of these values are started by a person, and not waited for.
     pub except: Vec<(Pointer, Vec<Value>)>,
 }
 
-/// Which objects of the kind a rule is about.
+/// The objects of the kind that a rule reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     All,
@@ -53,26 +53,26 @@ pub struct Field {
     pub value_type: ValueType,
     /// The value that is forced.
     pub passive: Value,
-    /// Other values that are passive too and are left alone, as `resync` is of a VolumeReplication.
+    /// Other values that are passive too and are left unchanged, such as `resync` of a VolumeReplication.
     pub also_passive: Vec<Value>,
     /// Whether an absent field is passive too. Otherwise absence is the API's default, which is active.
     pub absent_is_passive: bool,
     pub active: Active,
-    /// Whether the field keeps the passive value of the first field from destroying something, as a StatefulSet's
-    /// `whenScaled: Retain` keeps the claims that `replicas: 0` would delete. The first field does not become passive without
-    /// it, and it becomes active again only where the first field does, or was recorded as passive.
+    /// Whether the field keeps the passive value of the first field from destroying data, as a StatefulSet's
+    /// `whenScaled: Retain` keeps the claims that `replicas: 0` would delete. The first field does not become passive
+    /// without it, and it becomes active again only if the first field does, or was recorded as passive.
     pub safeguard: bool,
 }
 
 /// How a field becomes active again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Active {
-    /// From the record; `or` where there is none.
+    /// From the record; `or` if there is none.
     Restore { or: Option<Value> },
     /// Always this value; nothing is recorded.
     Fixed(Value),
-    /// From the record, but never by itself where the object was created while its layer was not primary: what never ran
-    /// runs only on consent.
+    /// From the record, but only on consent if the object was created while its layer was not primary: an object that
+    /// never ran does not start by itself.
     Manual,
 }
 
@@ -87,17 +87,17 @@ impl Field {
 }
 
 impl Rule {
-    /// The fields without whose passive value that of the first field destroys something.
+    /// The fields that must be passive before the first one may be, because its passive value alone destroys data.
     pub fn safeguards(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(|field| field.safeguard)
     }
 
-    /// Whether an object of the kind may be scaled through `/scale` only once it is safe: a Scale shows the count alone.
+    /// Whether scaling down through `/scale` is unsafe: a Scale shows only the count, not the safeguards.
     pub fn scale_is_unsafe(&self) -> bool {
         self.scale && self.safeguards().next().is_some()
     }
 
-    /// Whether it is about this kind.
+    /// Whether it is the rule of this kind.
     pub fn is_of(&self, group: &str, resource: &str) -> bool {
         self.resource == resource && self.group == group
     }
@@ -111,8 +111,9 @@ impl Rule {
         }
     }
 
-    /// Whether this rule is about a stored object of its kind, whatever the namespace says. What follows a controlling
-    /// owner is not: it has copies of its owner's annotations, too, which mean nothing on it.
+    /// Whether this rule applies to a stored object of its kind, in any namespace. It does not apply to an object with
+    /// a controlling owner that its rule leaves to that owner: such an object has copies of its owner's annotations,
+    /// which mean nothing on it.
     pub fn reaches(&self, object: &Value) -> bool {
         let controlled = || {
             let owners = object["metadata"]["ownerReferences"].as_array();
@@ -124,7 +125,7 @@ impl Rule {
         self.reach != Reach::Uncontrolled || !controlled()
     }
 
-    /// Whether nothing of a stored object is active.
+    /// Whether all fields of a stored object are passive.
     pub fn is_passive(&self, object: &Value) -> bool {
         self.fields
             .iter()

@@ -1,6 +1,7 @@
-//! All rules in force: the built-in ones are one table, [`RuleSet::built_in`], and RoleRules come after them.
+//! All rules in force: the table of built-in rules, [`RuleSet::built_in`], followed by the RoleRules.
 //!
-//! The webhook configuration, the RBAC and the admission policies in `manifests/` name the same kinds; tests hold them against this table.
+//! The webhook configuration, the RBAC and the admission policies in `manifests/` name the same kinds; tests compare
+//! them with this table.
 
 use serde_json::json;
 
@@ -42,16 +43,16 @@ impl RuleSet {
         Self { rules }
     }
 
-    /// The built-in rules and those of RoleRules, as far as they are in force: see [`in_force`]. One that is invalid, or
-    /// about a kind that already has a rule, is left out and reported.
+    /// The built-in rules and the RoleRules in force: see [`in_force`]. A rule that is invalid, or whose kind already
+    /// has a rule, is left out and reported.
     pub fn with_role_rules<'a>(
         role_rules: impl IntoIterator<Item = &'a RoleRule>,
     ) -> (Self, Vec<(String, RuleError)>) {
         let mut set = Self::built_in();
         let mut errors = Vec::new();
         let mut sorted: Vec<_> = role_rules.into_iter().collect();
-        // Which of two rules for one kind wins must not depend on the order in which a watch delivers them; and a new one
-        // must not take the place of one that is in force, since that could loosen it.
+        // Which of two rules for one kind wins must not depend on the order of watch events; and a new one must not
+        // replace one in force, because that could loosen it.
         sorted
             .sort_by_key(|role_rule| (!in_force::is_adopted(role_rule), &role_rule.metadata.name));
         for role_rule in sorted {
@@ -72,7 +73,7 @@ impl RuleSet {
         Self { rules: vec![rule] }
     }
 
-    /// Those of these layers.
+    /// The rules of these layers.
     #[must_use]
     pub fn of_layers(&self, layers: &[Layer]) -> Self {
         let rules = self.iter().filter(|rule| layers.contains(&rule.layer));
@@ -145,22 +146,22 @@ pub(super) fn suspend(active: Active) -> Field {
     }
 }
 
-/// Scaled down under `Delete`, a StatefulSet takes its claims along, and with them the volumes.
+/// A StatefulSet that is scaled down under `Delete` deletes its claims, and with them the volumes.
 pub(super) fn claims_are_retained() -> Field {
     Field {
         pointer: Pointer::of(&["spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"]),
         value_type: ValueType::String,
         passive: json!("Retain"),
         also_passive: vec![],
-        // That is the API's default, and what a server without the field does.
+        // The API's default, and the behaviour of a server without the field.
         absent_is_passive: true,
         active: restore(),
         safeguard: true,
     }
 }
 
-/// With `autoResync` csi-addons forces a resync as soon as a volume is secondary: it throws away what this site has, before
-/// anybody has said that the other site's copy is the good one. Whoever wants that writes `resync`.
+/// With `autoResync` csi-addons forces a resync as soon as a volume is secondary: it discards the data of this site
+/// before anybody has decided that the other site's copy is the good one. A user who wants that writes `resync`.
 pub(super) fn no_forced_resync() -> Field {
     Field {
         pointer: Pointer::of(&["spec", "autoResync"]),

@@ -1,8 +1,8 @@
-//! Values that an API server takes in a field, as far as that is known of it.
+//! The values that an API server accepts in a field, as far as known.
 //!
-//! A type is not enough. On a standby the webhook overwrites what a writer asks for before the API server has validated it,
-//! and records it: what would have been refused then is refused when it is restored, by a write of Flux's that asked for
-//! nothing of the kind, and with 422.
+//! A type is not enough. On a standby the webhook overwrites the value of a writer before the API server has validated
+//! it, and records it. An invalid value would be refused only when it is restored, with 422, in a write of Flux's that
+//! did not ask for it.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ impl Field {
         }
         let path: Vec<&str> = self.pointer.segments().collect();
         match (self.value_type, path.as_slice()) {
-            // `int32`, and not negative, in every kind that has it.
+            // `int32` and not negative in every kind that has it.
             (ValueType::Integer, ["spec", "replicas"]) => value
                 .as_i64()
                 .is_some_and(|count| (0..=i64::from(i32::MAX)).contains(&count)),
@@ -34,7 +34,7 @@ impl Field {
     }
 }
 
-/// As `k8s.io/apimachinery/pkg/util/validation` has it.
+/// As in `k8s.io/apimachinery/pkg/util/validation`.
 pub(crate) fn is_label_value(text: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_alphanumeric();
     text.len() <= 63

@@ -1,4 +1,4 @@
-//! The transition of the site: [`next`] advances its journal as far as the world allows and names the act that follows.
+//! The transition of the site: [`next`] advances its journal as far as the observation allows and returns the next act.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::steps::{Task, task};
 use super::targets::{differing, objects_of, ordered, other_objects, setting_out};
 use super::{
     Act, BLOCKED_LIMIT, Check, CheckOwner, EnrolledNamespace, Observation, check_step, layer_step,
-    pause, role_in_effect, steady, walking,
+    pause, phase_of, role_in_effect, steady,
 };
 use crate::api::{
     Blocked, Outcome, Phase, SiteStatus, Step, StepActivity, StepName, StepState, Transition,
@@ -17,7 +17,7 @@ use crate::api::{
 use crate::guards::{self, GuardId, Overrides};
 use crate::role::{Role, Roles};
 
-/// Brings `status` to what is so now, and returns what to do once that is written.
+/// Updates `status` and returns the act to perform once it is written.
 pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Act {
     if let Some(pause) = pause(observation.site, observation.now) {
         status.phase = Some(Phase::Paused);
@@ -28,7 +28,7 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     }
     count_on(observation, status);
     start_if_ordered(observation, status);
-    let_go(observation, status);
+    remove_left(observation, status);
     follow_objects(observation, status);
     loop {
         if let Some(mut transition) = status.transition.take() {
@@ -45,25 +45,25 @@ pub(super) fn next(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     }
 }
 
-/// A Site that is new counts on from the one that was before it: replicas report the revisions that the Namespaces still say,
-/// and would seem to have seen what is only to be ordered.
+/// A new Site continues the revisions of the one before it: replicas report the revisions that the Namespaces still
+/// have, and would otherwise seem to have observed a revision that is only about to be ordered.
 fn count_on(observation: &Observation<'_>, status: &mut SiteStatus) {
     if status.revision == 0 {
         let said = observation
             .namespaces
             .iter()
             .filter_map(|n| n.state.revision);
-        // Whoever may write a Namespace of a primary may write any number here.
+        // Everybody who may write a Namespace of a primary may write any number here.
         let plausible = said.filter(|revision| (0..LARGEST_REVISION).contains(revision));
         status.revision = plausible.max().unwrap_or_default();
     }
 }
 
-/// No site comes so far in its life.
+/// No site reaches this revision in its lifetime.
 const LARGEST_REVISION: i64 = 1 << 40;
 
-/// Gives a change of the object roles a revision of its own, so that enforcers are waited for and a sweep
-/// follows. A namespace that has not reached the current revision gets the change with it.
+/// Gives a change of the object roles a revision of its own, so that enforcers are waited for and a sweep follows. A
+/// namespace that has not reached the current revision gets the change with it.
 fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
     let changed = observation.namespaces.iter().any(|n| {
         n.state.revision == Some(status.revision) && objects_of(observation, n) != &n.state.objects
@@ -76,7 +76,7 @@ fn follow_objects(observation: &Observation<'_>, status: &mut SiteStatus) {
     }
 }
 
-/// What a transition has waited for and verified counts no more: it goes through its steps again, from the layers as they are.
+/// The waits and verifications of a transition no longer count: it repeats its steps, from the current layers.
 fn verify_anew(transition: &mut Transition) {
     for step in &mut transition.steps {
         let task = task(step.name, transition.to);
@@ -91,7 +91,7 @@ fn verify_anew(transition: &mut Transition) {
     }
 }
 
-/// Starts a transition where the spec orders another one than is journalled or done.
+/// Starts a transition if the spec orders another one than the journal has or completed.
 fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     let spec = &observation.site.spec;
     let request = spec.request.clone().unwrap_or_default();
@@ -102,13 +102,13 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     };
     let from = role_in_effect(status, observation.namespaces);
     let settled = status.layers.uniform() == Some(spec.role);
-    let news = status.observed_request.as_ref() != Some(&id);
+    let is_new_request = status.observed_request.as_ref() != Some(&id);
     status.observed_request = Some(id.clone());
     let mut waited = vec![];
     let mut newcomers = (vec![], Roles::default());
     match &status.transition {
-        // That of newcomers goes on for as long as the site stays where they are led.
-        Some(running) if !running.namespaces.is_empty() && settled && !news => return,
+        // The takeover of namespaces continues while the site stays in the role that it is_takeover them to.
+        Some(running) if !running.namespaces.is_empty() && settled && !is_new_request => return,
         Some(running)
             if running.namespaces.is_empty() && running.to == spec.role && running.id == id =>
         {
@@ -139,29 +139,29 @@ fn start_if_ordered(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.transition = Some(transition);
 }
 
-/// Takes namespaces that have left out of the transition that takes them over. Should they come back they are led anew, from the
-/// layers as they are then.
-fn let_go(observation: &Observation<'_>, status: &mut SiteStatus) {
+/// Removes namespaces that have left from the transition that takes them over. If they come back they are taken over
+/// again, from the layers that they have then.
+fn remove_left(observation: &Observation<'_>, status: &mut SiteStatus) {
     let Some(mut transition) = status.transition.take() else {
         return;
     };
-    let leads = !transition.namespaces.is_empty();
+    let is_takeover = !transition.namespaces.is_empty();
     let is_there = |name: &String| observation.namespaces.iter().any(|n| n.name == *name);
     transition.namespaces.retain(is_there);
-    if leads && transition.namespaces.is_empty() {
+    if is_takeover && transition.namespaces.is_empty() {
         finish(observation, status, &transition, Outcome::Superseded);
     } else {
         status.transition = Some(transition);
     }
 }
 
-/// Goes through the steps of the site's transition. `None`: the last one is done.
+/// Advances the steps of the site's transition. `None`: the last one is done.
 fn advance_steps(
     observation: &Observation<'_>,
     status: &mut SiteStatus,
     transition: &mut Transition,
 ) -> Option<Act> {
-    status.phase = Some(walking(transition.to));
+    status.phase = Some(phase_of(transition.to));
     let advanced = step_loop::advance(&mut SiteSteps {
         overrides: Overrides::parse_known(&transition.overrides),
         observation,
@@ -209,7 +209,8 @@ impl step_loop::Subject for SiteSteps<'_> {
             self.transition.steps[index].revision = revision;
         }
         if index > 0 && self.transition.steps[index - 1].name == StepName::Guards {
-            // Who comes from here on waits until the transition has ended: it may be live in layers left behind.
+            // A namespace that comes later waits until the transition has ended: it may be active in layers that are
+            // already demoted.
             self.status.namespaces = setting_out(self.observation, self.status, from);
         }
     }
@@ -220,7 +221,7 @@ impl step_loop::Subject for SiteSteps<'_> {
         }
         let (observation, status) = (self.observation, &*self.status);
         let labels = if task == Task::Ask {
-            // A guard may hold for days; the object roles do not wait for it.
+            // A guard may block for days; the object roles do not wait for it.
             other_objects(observation, status)
         } else {
             differing(observation, status, Some(self.transition))
@@ -257,8 +258,8 @@ impl step_loop::Subject for SiteSteps<'_> {
 }
 
 impl SiteSteps<'_> {
-    /// Namespaces that left after the guards were evaluated: what is in them would not be made passive, and the demotion would
-    /// seem to be complete.
+    /// Blocks for namespaces that left after the guards were evaluated: their objects would not be made passive, and
+    /// the demotion would seem complete.
     fn left_behind(&self, task: Task) -> Option<StepOutcome> {
         let demotes =
             self.transition.to == Role::Secondary && self.transition.namespaces.is_empty();
@@ -286,8 +287,8 @@ impl SiteSteps<'_> {
     }
 }
 
-/// Has the namespaces say what is ordered. Where one refuses that, the transition does not go ahead: what is in it would be left
-/// behind unseen.
+/// Labels the namespaces as ordered. If one refuses that, the transition does not continue: the objects of that
+/// namespace would be left behind unnoticed.
 fn label(
     observation: &Observation<'_>,
     step: &Step,

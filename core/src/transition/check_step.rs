@@ -1,4 +1,4 @@
-//! A step that waits for the world: it checks again and again until nothing is in the way.
+//! A step that waits for a condition: it checks again and again until nothing blocks.
 
 use jiff::SignedDuration;
 
@@ -43,7 +43,8 @@ pub(super) fn go_on(
     let not_waited_for = report.not_waited_for.clone();
     let begun = begun(observation, step);
     let overdue = observation.now >= begun + deadline(observation, step.name);
-    // An override gives up waiting, it does not skip it: what ends in time by itself is never run over.
+    // An override ends the wait at its deadline, it does not skip it: a condition that is met in time is never
+    // overridden.
     let waived = overdue && overrides.waive(guard, &report.blocked, report.left);
     let passes = report.left == 0 || waived;
     if passes && is_recent(observation, report) {
@@ -71,7 +72,7 @@ pub(super) fn go_on(
     }
 }
 
-/// A wait may be long, and what moved before may stray meanwhile: what is waited for would then never come about.
+/// A wait may be long, and already changed layers may drift meanwhile: the condition would then never be met.
 fn sweep_meanwhile(observation: &Observation<'_>, status: &SiteStatus) -> Option<Act> {
     let swept = observation.sweep.is_some_and(|report| {
         report.revision == status.revision
@@ -80,7 +81,7 @@ fn sweep_meanwhile(observation: &Observation<'_>, status: &SiteStatus) -> Option
     (!swept).then(|| sweep_all(status))
 }
 
-/// The guards, and what they need to be checked first.
+/// Evaluates the guards, after the check that they need.
 pub(super) fn ask(
     observation: &Observation<'_>,
     status: &SiteStatus,
@@ -100,7 +101,7 @@ pub(super) fn ask(
         finished_at: observation.now,
     };
     let report = match unverified(observation, failing, &covers, step, overrides) {
-        // What is known without looking is asked all the same.
+        // The guards that need no check are still evaluated.
         Some(Unverified::Waived) => Some(&nothing_seen),
         Some(Unverified::Blocked(outcome)) => {
             return StepOutcome {
@@ -139,7 +140,7 @@ pub(super) fn ask(
     let total = super::step::count(&blocked);
     blocked.truncate(super::BLOCKED_LIMIT);
     let next = report.finished_at + observation.sweep_every.min(ASK_AGAIN);
-    // A guard may hold for days.
+    // A guard may block for days.
     let sweep = status
         .layers
         .uniform()
@@ -161,13 +162,13 @@ pub(super) fn ask(
     }
 }
 
-/// How long batch work may take to be written.
+/// How long the writes to batch workloads may take.
 const SETTLED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// How often guards that hold are asked again.
+/// How often guards that block are evaluated again.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// The last check, where it was made for this step, under these roles, since the step began: as far as that can be told, since
+/// The last check, if it was made for this step, under these roles, since the step began: as far as known, because
 /// another leader's clock may be ahead of ours.
 fn fresh<'a>(observation: &Observation<'a>, step: &Step, check: &Check) -> Option<&'a CheckReport> {
     let begun = begun(observation, step);
@@ -177,8 +178,8 @@ fn fresh<'a>(observation: &Observation<'a>, step: &Step, check: &Check) -> Optio
     })
 }
 
-/// How old what was seen may be to let a walk go on. It ages where a transition does not go on at once: while the site is paused, or
-/// the journal cannot be written.
+/// The maximum age of a check that lets a transition continue. A check ages if the transition does not continue at
+/// once: while the site is paused, or the journal cannot be written.
 const RECENT: SignedDuration = SignedDuration::from_secs(10);
 
 pub(super) fn is_recent(observation: &Observation<'_>, report: &CheckReport) -> bool {

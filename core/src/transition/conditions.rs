@@ -1,4 +1,4 @@
-//! What the status says in conditions: derived anew from the rest of it at every decision.
+//! The conditions of the status: derived from its other fields at every decision.
 
 use std::borrow::Cow;
 
@@ -97,7 +97,7 @@ impl Verdict {
     }
 }
 
-/// Whether every ruled object conforms, as last seen, and something holds it there.
+/// Whether every ruled object conforms, as last observed, and enforcement is configured.
 fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
     let facts = observation.facts;
     if !facts.webhook_configured && !facts.policy_configured {
@@ -148,7 +148,7 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
         .sweep
         .filter(|report| report.covers(&Layer::ALL, status))
     {
-        None => as_told(observation, status).unwrap_or_else(|| {
+        None => as_reported(observation, status).unwrap_or_else(|| {
             Verdict::no(
                 "Adopting",
                 "not every enrolled namespace has been swept yet",
@@ -177,21 +177,21 @@ fn enforced(observation: &Observation<'_>, status: &SiteStatus) -> Verdict {
     }
 }
 
-/// A controller that has just taken over has not seen for itself; what it finds unchanged is as it was told.
-fn as_told(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict> {
+/// A controller that has just become leader has not swept yet; an unchanged state keeps the reported condition.
+fn as_reported(observation: &Observation<'_>, status: &SiteStatus) -> Option<Verdict> {
     let before = observation.site.status.as_ref()?;
     let unchanged = before.transition.is_none() && before.revision == status.revision;
-    let mut told = before.conditions.iter();
-    let told = told.find(|condition| condition.type_ == condition::ENFORCED)?;
+    let mut reported = before.conditions.iter();
+    let reported = reported.find(|condition| condition.type_ == condition::ENFORCED)?;
     let unseen = observation.sweep.is_none() && observation.failing_sweep.is_none();
     (unchanged && unseen).then(|| Verdict {
-        holds: Some(told.status == "True"),
-        reason: Cow::Owned(told.reason.clone()),
-        message: told.message.clone(),
+        holds: Some(reported.status == "True"),
+        reason: Cow::Owned(reported.reason.clone()),
+        message: reported.message.clone(),
     })
 }
 
-/// How far a transition has come.
+/// The progress of a transition.
 pub(super) fn progress(transition: Option<&Transition>) -> String {
     let Some(transition) = transition else {
         return String::new();
@@ -203,7 +203,7 @@ pub(super) fn progress(transition: Option<&Transition>) -> String {
     )
 }
 
-/// What a transition is held by.
+/// What blocks a transition.
 pub(super) fn blocked(transition: Option<&Transition>) -> String {
     let Some(step) = transition.and_then(current) else {
         return String::new();
@@ -230,7 +230,7 @@ fn current(transition: &Transition) -> Option<&Step> {
     steps.find(|step| step.state != StepState::Done)
 }
 
-/// Sets a condition; the time of its last transition moves only when its status does.
+/// Sets a condition; its last transition time changes only when its status does.
 fn set(status: &mut SiteStatus, kind: &str, verdict: Verdict, generation: Option<i64>, now: &Time) {
     let value = match verdict.holds {
         Some(true) => "True",

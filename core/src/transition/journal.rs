@@ -1,4 +1,4 @@
-//! The journal of a transition: how it begins, what it says, and what of it is kept when it ends.
+//! The journal of a transition: how it begins, its entries, and what is kept of it when it ends.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -7,7 +7,7 @@ use super::{HISTORY_LIMIT, Observation, size};
 use crate::api::{HistoryEntry, Outcome, RoleRequest, Step, StepDuration, StepState, Transition};
 use crate::role::Roles;
 
-/// A transition about which nothing is said yet but what a request does.
+/// A transition with only the fields of a request.
 pub(super) fn requested(observation: &Observation<'_>, request: RoleRequest) -> Transition {
     Transition {
         requested_by: request.requested_by,
@@ -21,7 +21,7 @@ pub(super) fn requested(observation: &Observation<'_>, request: RoleRequest) -> 
     }
 }
 
-/// An order that repeats a running one, to override what holds it, does not begin its waits anew.
+/// A request that repeats a running one, to override a guard, does not restart the waits.
 pub(super) fn go_on_waiting(transition: &mut Transition, waited: &[Step]) {
     for step in &mut transition.steps {
         let waits = matches!(task(step.name, transition.to), Some(Task::Wait(_)));
@@ -38,7 +38,7 @@ pub(super) fn begin(mut transition: Transition) -> Transition {
     transition
 }
 
-/// Puts a transition into a history.
+/// Adds a transition to a history.
 pub(super) fn record(
     observation: &Observation<'_>,
     history: &mut Vec<HistoryEntry>,
@@ -77,7 +77,7 @@ pub(super) fn record(
     history.iter_mut().for_each(size::cut_past);
 }
 
-/// A transition about which nothing is said yet.
+/// A transition without any details yet.
 pub(super) fn blank(observation: &Observation<'_>) -> Transition {
     Transition {
         id: String::new(),

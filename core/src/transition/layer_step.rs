@@ -1,5 +1,5 @@
-//! A step that moves layers: label, wait for the enforcers, sweep, verify. Where it stands in that follows from what is
-//! observed, so that nothing of it needs to be remembered.
+//! A step that moves layers: label, wait for the enforcers, sweep, verify. Its progress follows from the observation,
+//! so nothing needs to be remembered.
 
 use super::step::{StepOutcome, begun, count, later, rise};
 use super::targets::{order, ordered};
@@ -9,7 +9,7 @@ use crate::api::{Blocked, SiteStatus, Step, StepActivity, Transition};
 use crate::guards::{GuardId, Overrides};
 use crate::role::Layer;
 
-/// Orders the layers; the namespaces follow once that is written. Returns the new revision, if they were not so already.
+/// Orders the layers; the namespaces are labelled once that is written. Returns the new revision, if the roles change.
 pub(super) fn enter(
     layers: &[Layer],
     observation: &Observation<'_>,
@@ -28,7 +28,7 @@ pub(super) fn enter(
     Some(status.revision)
 }
 
-/// What is left to do once the namespaces say what is ordered.
+/// The work that is left once the namespaces have the ordered labels.
 pub(super) fn go_on(
     layers: &'static [Layer],
     observation: &Observation<'_>,
@@ -40,7 +40,7 @@ pub(super) fn go_on(
         .unwrap_or_else(|| sweep(layers, observation, status, step, overrides))
 }
 
-/// Until every live enforcer has seen what is ordered; `None`: it has.
+/// Waits until every live enforcer has observed the current revision; `None`: they have.
 pub(super) fn enforcers(
     observation: &Observation<'_>,
     status: &SiteStatus,
@@ -55,7 +55,7 @@ pub(super) fn enforcers(
     let raised = status.revision_at.as_ref().map_or(observation.now, |t| t.0);
     let deadline = raised + ENFORCER_DEADLINE;
     let stalled = observation.now >= deadline;
-    // Those that are merely not there yet are not left behind.
+    // Enforcers that are still catching up are waited for, whatever the override.
     if stalled && overrides.allows(GuardId::EnforcerSilent) {
         return None;
     }
@@ -88,7 +88,7 @@ pub(super) fn enforcers(
     })
 }
 
-/// The live enforcers that have not seen the current revision in every namespace.
+/// The live enforcers that have not observed the current revision in every namespace.
 pub(super) fn silent<'a>(observation: &Observation<'a>, status: &SiteStatus) -> Vec<&'a Enforcer> {
     let enrolled = count(observation.namespaces);
     observation
@@ -98,8 +98,8 @@ pub(super) fn silent<'a>(observation: &Observation<'a>, status: &SiteStatus) -> 
         .collect()
 }
 
-/// Until a sweep of these layers under their roles has found nothing that does not conform. How the others stand does not
-/// hold it: they have their own steps.
+/// Waits until a sweep of these layers under their roles has found only conforming objects. Other layers do not block:
+/// they have their own steps.
 fn sweep(
     layers: &'static [Layer],
     observation: &Observation<'_>,
@@ -138,7 +138,8 @@ fn sweep(
         };
     };
     let (total, done) = (report.total, report.total - report.left);
-    // What has only lost a race is not left behind: it is for those that a second sweep cannot bring in line either.
+    // An object that has only lost a race is not left behind: the override is for objects that a second sweep cannot
+    // bring in line either.
     let again_in_vain = report.finished_at >= begun(observation, step) + SWEEP_RETRY
         && overrides.waive(GuardId::NotConforming, &report.blocked, report.left);
     if report.left == 0 || again_in_vain {

@@ -1,4 +1,5 @@
-//! Which namespaces the site answers for: a label alone does not say it, since whoever owns a Namespace's labels can drop it.
+//! The namespaces that belong to the site: a label alone does not decide it, because everybody who owns a Namespace's
+//! labels can drop it.
 //!
 //! ```text
 //!                    unenroll (marks its write)
@@ -18,23 +19,24 @@ use crate::api::SiteStatus;
 use crate::namespace::{Enforcement, NamespaceState};
 use crate::role::Role;
 
-/// How many names of deleted namespaces a primary remembers: previews come under new names every day, and never come back.
+/// How many names of deleted namespaces a primary remembers: previews come under new names every day, and never come
+/// back.
 pub const DELETED_REMEMBERED: usize = 1000;
 
-/// What the Namespace of a name is now.
+/// The current state of the Namespace of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     Enrolled,
-    /// Not enrolled, and let go by `unenroll`.
+    /// Not enrolled, and released by `unenroll`.
     Unenrolled,
-    /// Not enrolled, and nobody has let it go.
+    /// Not enrolled, and not released.
     Outside,
-    /// There is none.
+    /// It does not exist.
     Absent,
 }
 
 impl Presence {
-    /// Of a Namespace that is there.
+    /// The presence of an existing Namespace.
     pub fn of(state: &NamespaceState) -> Self {
         match (state.enforcement, &state.unenrolled) {
             (Some(_), _) => Self::Enrolled,
@@ -50,15 +52,15 @@ pub fn remembered(status: &SiteStatus) -> BTreeSet<&str> {
     lists.into_iter().flatten().map(String::as_str).collect()
 }
 
-/// The namespaces that have left, sorted: those that the site remembers, that are there, and that are neither enrolled nor
-/// were unenrolled.
+/// The namespaces that have left, sorted: those that the site remembers, that exist, and that are neither enrolled nor
+/// unenrolled.
 pub fn left(status: &SiteStatus, presence: impl Fn(&str) -> Presence) -> Vec<String> {
     let names = remembered(status).into_iter();
     let left = names.filter(|name| presence(name) == Presence::Outside);
     left.map(str::to_owned).collect()
 }
 
-/// Forgets a name that no Namespace has. Whether anything of it was remembered.
+/// Forgets the name of a Namespace that does not exist. Returns whether it was remembered.
 pub fn forget(status: &mut SiteStatus, name: &str) -> bool {
     let lists = [
         &mut status.namespaces,
@@ -75,7 +77,7 @@ pub fn forget(status: &mut SiteStatus, name: &str) -> bool {
     forgotten
 }
 
-/// Follows which namespaces have left, and which were deleted.
+/// Updates which namespaces have left, and which were deleted.
 pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     let enrolled: BTreeSet<&str> = observation.namespaces.iter().map(|n| &*n.name).collect();
     let outside: BTreeSet<&str> = observation.outside.iter().map(|n| &**n).collect();
@@ -93,9 +95,8 @@ pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     };
     let left = left(status, presence);
     let deleted = deleted(observation, status, presence);
-    // One that comes back is taken over anew: what it was doing meanwhile nobody knows.
-    // Deleted ones are in their own list only, unless a demotion or a promotion is under way: one that is created again in the
-    // middle of it goes on with the others.
+    // A namespace that comes back is taken over again: its state meanwhile is unknown. The deleted ones are in their own list
+    // only, unless a demotion or a promotion is running: a namespace that is created again during it goes on with the others.
     let is_moving = match status.layers.uniform() {
         Some(Role::Primary) => false,
         Some(Role::Secondary) => status.transition.is_some(),
@@ -111,7 +112,7 @@ pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.policy_only = policy_only(observation, status);
 }
 
-/// Registers those that came while nothing moves, and have the roles of the site already: should one of them lose its label
+/// Registers namespaces that came during a pause and already have the roles of the site: if one of them loses its label
 /// meanwhile, it has left.
 fn register(observation: &Observation<'_>, status: &mut SiteStatus) {
     if status.transition.is_some() || status.layers.uniform().is_none() {
@@ -128,7 +129,7 @@ fn register(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.namespaces.sort();
 }
 
-/// The names of what is enrolled as `policy`, or was when it was last seen enrolled.
+/// The names of namespaces that are enrolled as `policy`, or were when they were last enrolled.
 fn policy_only(observation: &Observation<'_>, status: &SiteStatus) -> Vec<String> {
     let enrolled: BTreeMap<&str, Option<Enforcement>> = observation
         .namespaces
@@ -137,16 +138,16 @@ fn policy_only(observation: &Observation<'_>, status: &SiteStatus) -> Vec<String
         .collect();
     let mut names = remembered(status);
     names.extend(enrolled.keys());
-    let is_so = |name: &&str| match enrolled.get(name) {
+    let is_policy_only = |name: &&str| match enrolled.get(name) {
         Some(enforcement) => *enforcement == Some(Enforcement::Policy),
         None => status.policy_only.iter().any(|known| known == name),
     };
-    let names = names.into_iter().filter(is_so);
+    let names = names.into_iter().filter(is_policy_only);
     names.map(str::to_owned).collect()
 }
 
-/// The names under which enrolled namespaces were deleted, those that went last at the end. Those that are still going count,
-/// too: what is created when they are gone must find their names here.
+/// The names under which enrolled namespaces were deleted, the last ones at the end. Terminating namespaces count too:
+/// a namespace that is created right after them must find their names here.
 fn deleted(
     observation: &Observation<'_>,
     status: &SiteStatus,
@@ -161,7 +162,7 @@ fn deleted(
     let new = all.into_iter().filter(|name| !known.contains(name));
     let names = before.chain(new).filter(|name| is_deleted(name));
     let mut deleted: Vec<String> = names.map(str::to_owned).collect();
-    // Where the site stands by, every name stays closed.
+    // While the site is secondary, no name is forgotten.
     if status.layers.uniform() == Some(Role::Primary) {
         let too_many = deleted.len().saturating_sub(DELETED_REMEMBERED);
         deleted.drain(..too_many);

@@ -5,30 +5,30 @@
 //!            ▼                                                                 │
 //!   decide(Site, namespaces, webhook replicas, facts, last sweep, now)         │
 //!            │                                                                 │
-//!            ├─► WriteStatus   journal first: nothing is done that status does │
-//!            │                 not already say                                 │
+//!            ├─► WriteStatus   journal first: every act must be in the status  │
+//!            │                 before it is performed                          │
 //!            ├─► Label         effective roles onto the namespaces             ├── act
-//!            ├─► Sweep         re-admit what does not conform, then list again │
-//!            ├─► Check         what the step waits for                         │
+//!            ├─► Sweep         re-admit nonconforming objects, then list again │
+//!            ├─► Check         the condition of the step                       │
 //!            └─► Wait          until something changes, or a time              │
 //!                                                                              │
 //!   step ► step ► ... ► history ───────────────────────────────────────────────┘
 //! ```
 //!
-//! Nothing is remembered between two decisions but what the cluster says: status, labels, Leases. So a controller that is
-//! killed anywhere, or a second one that takes over, continues where the journal stands.
+//! No state is kept between two decisions but in the cluster: status, labels, Leases. So a controller that is killed at
+//! any time, or a second one that becomes leader, continues from the journal.
 //!
-//! `steps` names the steps of a transition and what each does; `step_loop` goes through them:
+//! `steps` defines the steps of a transition and what each does; `step_loop` advances them:
 //!
 //! ```text
 //!   to secondary   guards ► traffic ► gitops ► workloads ► podsGone ► volumes ► replication
 //!   to primary     guards ► volumes ► replication ► cronJobs ► workloads + gitops ► jobs ► available ► traffic
 //!
 //!   a step that moves layers    journal ► label ► webhook replicas report ► sweep ► verify
-//!   a step that waits           check ► check again ... ► nothing is in the way
+//!   a step that waits           check ► check again ... ► nothing blocks
 //! ```
 //!
-//! Doubt stalls a transition and never turns it round: only a new order does, from the layers as they are.
+//! Doubt stalls a transition and never reverses it: only a new request does, from the current layers.
 
 mod advance;
 mod check_step;
@@ -56,7 +56,7 @@ use crate::api::{EnforcerStatus, SiteStatus};
 
 pub use crate::namespace::EnrolledNamespace;
 pub use membership::{DELETED_REMEMBERED, Presence, forget, left, remembered};
-use observation::walking;
+use observation::phase_of;
 pub use observation::{
     Act, Check, CheckOwner, CheckReport, Deadlines, Enforcer, Failing, NamespaceRefusal,
     Observation, SweepProgress, SweepReport, is_paused, pause, role_in_effect,
@@ -67,20 +67,19 @@ pub use steps::guard_of;
 pub use targets::in_transition;
 pub use unused_volumes::{Closing, closing};
 
-/// How long a live enforcer may take to report a step before the guard `enforcer-silent` holds. Twice what a Lease lives:
-/// a replica that dies in the meantime has dropped out by then.
+/// How long a live enforcer may take to report a revision before the guard `enforcer-silent` blocks. Twice the duration
+/// of a Lease: a replica that dies in the meantime no longer counts by then.
 pub const ENFORCER_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 
-/// How long sweeps, or a check, may fail in a row before the guard `not-verified` holds. Longer than a restart of the API server
-/// takes, or a change of its leader.
+/// How long sweeps, or a check, may fail in a row before the guard `not-verified` blocks. Longer than a restart of the
+/// API server, or a change of its leader, takes.
 pub const VERIFY_DEADLINE: SignedDuration = SignedDuration::from_secs(60);
 
-/// How long after a sweep that left something a new one is made.
+/// How long after a sweep that left nonconforming objects the next one starts.
 pub const SWEEP_RETRY: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long after a check that found something in the way another one is made: an eighth of the time that has been waited
-/// already, but no sooner than the first and no later than the second. What takes a moment is noticed at once, and what takes
-/// minutes is not checked all the time.
+/// How long after a check that found a blocker the next one starts: an eighth of the time waited so far, within these
+/// limits. So a short wait ends at once, and a long one is not checked all the time.
 pub const CHECK_AGAIN: (SignedDuration, SignedDuration) = (
     SignedDuration::from_millis(250),
     SignedDuration::from_secs(5),
@@ -89,7 +88,7 @@ pub const CHECK_AGAIN: (SignedDuration, SignedDuration) = (
 /// How many past transitions are kept.
 pub const HISTORY_LIMIT: usize = 20;
 
-/// The most objects that a step names as blocking it.
+/// The most objects that a step names as blockers.
 pub const BLOCKED_LIMIT: usize = 10;
 
 /// Decides what to do next.
@@ -101,7 +100,7 @@ pub fn decide(observation: &Observation<'_>) -> Act {
     let act = advance::next(observation, &mut status);
     follow_enforcers(observation, &mut status);
     conditions::update(observation, &mut status);
-    // The journal comes first: whatever is to be done must already be in the status.
+    // The journal comes first: an act must already be in the status.
     if status == before {
         act
     } else {
@@ -109,15 +108,14 @@ pub fn decide(observation: &Observation<'_>) -> Act {
     }
 }
 
-/// Follows which enforcers there are and what they have seen. When they were last seen moves on with every heartbeat, and
-/// is written only together with something else.
+/// Updates the enforcers and their revisions. Their last heartbeat is written only together with another change.
 fn follow_enforcers(observation: &Observation<'_>, status: &mut SiteStatus) {
-    let news = |e: &Enforcer| (e.name.clone(), e.revision, e.namespaces);
+    let reported = |e: &Enforcer| (e.name.clone(), e.revision, e.namespaces);
     let known = |e: &EnforcerStatus| (e.name.clone(), e.revision, e.namespaces);
     if observation
         .enforcers
         .iter()
-        .map(news)
+        .map(reported)
         .ne(status.enforcers.iter().map(known))
     {
         status.enforcers = observation

@@ -1,4 +1,4 @@
-//! What a decision depends on, and what it can decide.
+//! The inputs of a decision, and its possible results.
 
 use std::collections::BTreeMap;
 
@@ -22,20 +22,20 @@ pub struct NamespaceRefusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enforcer {
     pub name: String,
-    /// The lowest revision it has seen over all enrolled namespaces.
+    /// The lowest revision it has observed over all enrolled namespaces.
     pub revision: i64,
     pub namespaces: i64,
     pub last_seen: Timestamp,
 }
 
-/// What a sweep, and the list that verified it, found.
+/// The result of a sweep, and of the list that verified it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SweepReport {
     /// The revision of the roles it enforced.
     pub revision: i64,
-    /// Those whose objects it swept.
+    /// The layers whose objects it swept.
     pub layers: &'static [Layer],
-    /// Ruled objects seen.
+    /// Observed ruled objects.
     pub total: i64,
     /// Objects that were changed by it and by earlier sweeps under the same revision.
     pub changed: i64,
@@ -47,69 +47,69 @@ pub struct SweepReport {
 }
 
 impl SweepReport {
-    /// Whether it says how these layers stand under the present roles.
+    /// Whether it is a result for these layers under the current roles.
     pub(super) fn covers(&self, layers: &[Layer], status: &SiteStatus) -> bool {
         self.revision == status.revision && layers.iter().all(|layer| self.layers.contains(layer))
     }
 }
 
-/// How far a sweep has come that is under way.
+/// The progress of a running sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepProgress {
-    /// Objects seen.
+    /// Observed objects.
     pub total: i64,
-    /// Those of them that need nothing more.
+    /// The ones that need nothing more.
     pub done: i64,
 }
 
-/// A check of what a step waits for. Two that are equal ask the same question under the same roles.
+/// A check of the condition of a step. Two equal ones ask the same question under the same roles.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
     pub at: StepName,
-    /// The revision of the roles it is about.
+    /// The revision of the roles that it checks.
     pub revision: i64,
-    /// The transition that asks.
+    /// The id of the transition that needs it.
     pub transition: String,
     pub owner: CheckOwner,
 }
 
-/// Who wants a check.
+/// The owner of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CheckOwner {
     #[default]
     Site,
     /// `namespace/name`.
     Policy(String),
-    /// That of volumes which nothing orders to be live any more, see [`super::closing()`].
+    /// The check of volumes that nothing orders to be active any more, see [`super::closing()`].
     Nobody,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {
     pub check: Check,
     /// Objects that were checked.
     pub total: i64,
-    /// Those of them that are in the way, or guards that hold.
+    /// The ones that block, or guards that block.
     pub left: i64,
-    /// The first of those, at most [`BLOCKED_LIMIT`](super::BLOCKED_LIMIT); of what guards hold at the start all of them.
+    /// The first of those, at most [`BLOCKED_LIMIT`](super::BLOCKED_LIMIT); for guards at the start all of them.
     pub blocked: Vec<Blocked>,
     /// The first of those that are not waited for, at most [`BLOCKED_LIMIT`](super::BLOCKED_LIMIT).
     pub not_waited_for: Vec<NotWaitedFor>,
     pub finished_at: Timestamp,
 }
 
-/// Something that could not be done, however often it was tried.
+/// An operation that keeps failing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing<T> {
     pub of: T,
-    /// When it first failed of those times.
+    /// When it first failed in this series.
     pub since: Timestamp,
     /// Why it failed the last time.
     pub why: String,
 }
 
-/// How long steps wait before what is in the way counts as holding them. They go on checking.
+/// How long steps wait before they count as blocked. They continue to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     pub pods_gone: SignedDuration,
@@ -118,8 +118,8 @@ pub struct Deadlines {
 }
 
 impl Default for Deadlines {
-    /// Longer than what the wait usually takes: a pod's grace of 30 s; a first demotion's 15 s and a resync's 30 s, of the
-    /// csi-addons controller; an image that has to be pulled.
+    /// Longer than the wait usually takes: a pod's grace period of 30 s; a first demotion's 15 s and a resync's 30 s,
+    /// of the csi-addons controller; an image pull.
     fn default() -> Self {
         Self {
             pods_gone: SignedDuration::from_mins(2),
@@ -129,38 +129,39 @@ impl Default for Deadlines {
     }
 }
 
-/// Everything a decision depends on.
+/// All inputs of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
     pub site: &'a Site,
     /// Sorted by name.
     pub namespaces: &'a [EnrolledNamespace],
-    /// What is to be in force of single objects, by namespace, see [`crate::object_roles`]. One that is not named keeps what it
-    /// has.
+    /// The desired roles of single objects, by namespace, see [`crate::object_roles`]. A namespace that is not listed
+    /// keeps its entries.
     pub objects: &'a BTreeMap<String, ObjectRoles>,
-    /// Names of all other Namespaces that there are.
+    /// Names of all other existing Namespaces.
     pub outside: &'a [String],
-    /// Names of those of them that were unenrolled.
+    /// Names of those among them that were unenrolled.
     pub unenrolled: &'a [String],
     /// Names of enrolled Namespaces that are being deleted.
     pub terminating: &'a [String],
-    /// Namespaces whose roles could not be written when that was last tried.
+    /// Namespaces whose roles could not be written at the last attempt.
     pub refused: &'a BTreeMap<String, NamespaceRefusal>,
-    /// Objects of our API that this version cannot read. What they order is not known, so nothing that they may be about
-    /// is called enforced.
+    /// Objects of our API that this version cannot read. Their orders are not known, so no namespace that they may
+    /// concern is reported as enforced.
     pub unreadable: &'a [Unreadable],
     /// Live ones only.
     pub enforcers: &'a [Enforcer],
     pub facts: Facts,
     /// The last sweep that this controller has finished, if any.
     pub sweep: Option<&'a SweepReport>,
-    /// That of the sweep under way, if one is, as it was last to be shown. Every new value is written into the journal.
+    /// The progress of the running sweep, if there is one, as last reported. Every new value is written into the
+    /// journal.
     pub sweep_progress: Option<SweepProgress>,
-    /// Since then it could not: sweeps under this revision.
+    /// Set while sweeps fail, with the revision of the failing sweep.
     pub failing_sweep: Option<&'a Failing<i64>>,
     /// The last check that it has finished, if any.
     pub check: Option<&'a CheckReport>,
-    /// Since then it could not.
+    /// Set while the check fails.
     pub failing_check: Option<&'a Failing<Check>>,
     pub deadlines: Deadlines,
     /// How often a settled site is swept.
@@ -168,7 +169,7 @@ pub struct Observation<'a> {
     pub now: Timestamp,
 }
 
-/// The next thing to do. After each, observe and decide anew.
+/// The next act. After each, observe and decide again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
     /// Write the status, with the resourceVersion it was decided on.
@@ -186,8 +187,8 @@ pub enum Act {
     Wait { until: Timestamp },
 }
 
-/// The role in effect: what was ordered last, or what the namespaces say when the status is lost. One secondary layer in
-/// one namespace is enough to be secondary: coming from there is what needs guards.
+/// The role in effect: the last ordered role, or the role of the namespaces if the status is lost. One secondary layer
+/// in one namespace makes the site secondary: a transition from there needs guards.
 pub fn role_in_effect(status: &SiteStatus, namespaces: &[EnrolledNamespace]) -> Option<Role> {
     status.layers.uniform().or_else(|| {
         let roles = || {
@@ -201,7 +202,7 @@ pub fn role_in_effect(status: &SiteStatus, namespaces: &[EnrolledNamespace]) -> 
     })
 }
 
-/// The pause that the site is in at this time.
+/// The pause in effect at this time.
 pub fn pause(site: &Site, now: Timestamp) -> Option<&Pause> {
     let lasts = |pause: &&Pause| pause.until.as_ref().is_none_or(|until| until.0 > now);
     site.spec.paused.as_ref().filter(lasts)
@@ -212,8 +213,8 @@ pub fn is_paused(site: &Site, now: Timestamp) -> bool {
     pause(site, now).is_some()
 }
 
-/// The phase while a walk goes on.
-pub(super) fn walking(to: Role) -> Phase {
+/// The phase of a transition to this role.
+pub(super) fn phase_of(to: Role) -> Phase {
     match to {
         Role::Primary => Phase::Promoting,
         Role::Secondary => Phase::Demoting,

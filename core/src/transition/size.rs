@@ -1,19 +1,19 @@
-//! How large a status may become: it is stored as a whole, and etcd refuses an object of 1.5 MiB.
+//! The size limit of a status: it is stored as one object, and etcd refuses an object of 1.5 MiB.
 //!
-//! Texts come from elsewhere (a reason, the answer of somebody's webhook) and lists have as many items as somebody names, so both are
-//! cut by their size as it is written, in bytes, and what is cut is counted in their place. What is acted on is never cut: the
-//! names of namespaces, and what a transition under way overrides and lets run.
+//! Texts come from elsewhere (a reason, the answer of a webhook) and lists can have any number of items, so both are
+//! cut by their serialized size in bytes, and the cut part is counted in its place. Data that decisions use is never
+//! cut: the names of namespaces, and the overrides and permitted Jobs of a running transition.
 
 use crate::api::{Blocked, HistoryEntry};
 
-/// The most that all but the names of namespaces may take. A name is in one list, unless a transition is under way, and takes 66
-/// bytes at most: 15,000 names, enrolled or remembered, and this are less than 1.5 MiB.
+/// The most that everything but the names of namespaces may take. A name is in one list, unless a transition is running,
+/// and takes at most 66 bytes: 15,000 names, enrolled or remembered, and this are less than 1.5 MiB.
 pub const JOURNAL_LIMIT: usize = 512 * 1024;
 
-/// The most newcomers that are taken over together; more take turns.
+/// The most new namespaces that are taken over together; the others follow in turn.
 pub(super) const TAKEN_OVER_AT_ONCE: usize = 1000;
 
-/// A message of one thing that is in the way, or of one object that a policy names.
+/// The message of one blocker, or of one object that a policy names.
 pub(super) const MESSAGE: usize = 512;
 
 /// A message of a condition.
@@ -23,14 +23,14 @@ pub(super) const CONDITION: usize = 4 * 1024;
 const PAST_REASON: usize = 2 * 1024;
 const PAST_LIST: usize = 2 * 1024;
 
-/// Cuts a text to a size, as it is written.
+/// Cuts a text to a serialized size.
 pub(super) fn cut(text: &mut String, limit: usize) {
     if written(text) <= limit {
         return;
     }
     let all = text.len();
     let (mut size, mut end) = (0, 0);
-    // Room for how much is missing.
+    // Space for the note of what is missing.
     let limit = limit.saturating_sub(40);
     for (at, char) in text.char_indices() {
         size += written(char.encode_utf8(&mut [0; 4])) - 2;
@@ -44,7 +44,7 @@ pub(super) fn cut(text: &mut String, limit: usize) {
     text.push_str(&missing);
 }
 
-/// Cuts a list to a size, as it is written.
+/// Cuts a list to a serialized size.
 fn cut_list(list: &mut Vec<String>, limit: usize) {
     let size = |text: &String| written(text) + 1;
     if list.iter().map(size).sum::<usize>() <= limit {
@@ -61,7 +61,7 @@ fn cut_list(list: &mut Vec<String>, limit: usize) {
     list.push(format!("... ({} more)", all - kept));
 }
 
-/// As JSON, quotes included.
+/// The size as JSON, with quotes.
 fn written(text: &str) -> usize {
     serde_json::to_string(text).map_or(usize::MAX, |text| text.len())
 }
@@ -72,7 +72,7 @@ pub(super) fn cut_blocked(blocked: &mut [Blocked]) {
     }
 }
 
-/// What is kept of a transition that has ended.
+/// Cuts the entry of an ended transition.
 pub(super) fn cut_past(entry: &mut HistoryEntry) {
     cut(&mut entry.reason, PAST_REASON);
     cut_list(&mut entry.overrides, PAST_LIST);

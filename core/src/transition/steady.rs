@@ -1,4 +1,4 @@
-//! No transition: hold what is, take in namespaces that came, sweep now and then.
+//! No transition: enforce the roles, take over new namespaces, sweep at intervals.
 
 use super::journal::begin;
 use super::journal::blank;
@@ -10,23 +10,23 @@ use super::{Act, ENFORCER_DEADLINE, Observation, SWEEP_RETRY};
 use crate::api::{Phase, SiteStatus, Transition};
 use crate::role::{Layer, Role, Roles};
 
-/// Begins the transition of namespaces that came, from the layers as they are there. To a secondary they may come live: their
-/// volumes must not turn before their pods are gone. To a primary they come live and are only labelled, unless the transition that
-/// took them to a secondary was turned round in its middle.
-/// Those that say already what is ordered were created empty, with the roles in the same write.
+/// Begins the takeover of new namespaces, from their current layers. They may come to a secondary active: their volumes
+/// must not be demoted before their pods are gone. They come to a primary active and are only labelled, unless the
+/// transition that demoted them was reversed midway.
+/// Namespaces that already have the ordered roles were created empty, with the roles in the same write.
 pub(super) fn take_over(
     observation: &Observation<'_>,
     status: &mut SiteStatus,
 ) -> Option<Transition> {
     let to = status.layers.uniform()?;
-    let walks = |roles: &Roles| match to {
+    let needs_transition = |roles: &Roles| match to {
         Role::Secondary => *roles != status.layers,
         Role::Primary => roles.has(Role::Secondary),
     };
     let came: Vec<_> = observation
         .namespaces
         .iter()
-        .filter(|n| walks(&n.state.roles) && !status.namespaces.contains(&n.name))
+        .filter(|n| needs_transition(&n.state.roles) && !status.namespaces.contains(&n.name))
         .collect();
     let layers = came.first()?.state.roles;
     let together = came.iter().filter(|n| n.state.roles == layers);
@@ -47,7 +47,7 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     status.phase = Some(Phase::Stable);
     let came = observation.namespaces.iter().any(|namespace| {
         let registered = status.namespaces.contains(&namespace.name);
-        // Deleted and created anew: what the last sweep saw under its name is gone.
+        // Deleted and created again: the objects that the last sweep observed under its name are gone.
         let returned = namespace.state.revision.is_none()
             && observation
                 .sweep
@@ -55,7 +55,7 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
         !registered || returned
     });
     if came {
-        // A new revision, so that enforcers report that they have seen the newcomers, and the sweep counts as due.
+        // A new revision, so that enforcers report that they have observed the new namespaces, and a sweep is due.
         rise(observation, status);
     }
     status.namespaces = registry(observation, status);
@@ -84,14 +84,15 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
     }
 }
 
-/// Whether a namespace has just refused its roles. It is tried again now and then, and keeps no other from being swept.
+/// Whether a namespace has just refused its roles. It is retried at intervals, and does not keep others from being
+/// swept.
 fn refuses(observation: &Observation<'_>, name: &str) -> bool {
     let refusal = observation.refused.get(name);
     refusal.is_some_and(|refusal| observation.now < refusal.at + observation.sweep_every)
 }
 
-/// Until when a live enforcer is waited for that has not seen the current revision yet. After that the sweep goes ahead: it
-/// writes what the webhook does not.
+/// Until when to wait for a live enforcer that has not observed the current revision yet. After that the sweep starts:
+/// it writes what the webhook does not.
 fn catching_up(observation: &Observation<'_>, status: &SiteStatus) -> Option<jiff::Timestamp> {
     let until = status.revision_at.as_ref()?.0 + ENFORCER_DEADLINE;
     let behind = !silent(observation, status).is_empty();

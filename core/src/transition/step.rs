@@ -1,4 +1,4 @@
-//! What the steps of a site and of a FailoverPolicy have in common.
+//! Common parts of the steps of a site and of a FailoverPolicy.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -12,10 +12,10 @@ pub(super) fn rise(observation: &Observation<'_>, status: &mut SiteStatus) {
     status.revision_at = Some(Time(observation.now));
 }
 
-/// Where a step of a site, or of a FailoverPolicy, stands.
+/// The state of a step of a site, or of a FailoverPolicy.
 pub(super) type StepOutcome = step_loop::StepOutcome<Act>;
 
-/// A sweep of everything, under the roles that there are now.
+/// A sweep of all layers, under the current roles.
 pub(super) fn sweep_all(status: &SiteStatus) -> Act {
     Act::Sweep {
         revision: status.revision,
@@ -23,12 +23,12 @@ pub(super) fn sweep_all(status: &SiteStatus) -> Act {
     }
 }
 
-/// When a step began; one that is only about to begins now.
+/// When a step began; now, if it is only about to begin.
 pub(super) fn begun(observation: &Observation<'_>, step: &Step) -> Timestamp {
     step.started_at.as_ref().map_or(observation.now, |t| t.0)
 }
 
-/// When to look again where nothing is expected: what was observed may have missed something.
+/// When to observe again if no change is expected: an event may have been missed.
 pub(super) fn later(observation: &Observation<'_>) -> Timestamp {
     observation.now + observation.sweep_every
 }

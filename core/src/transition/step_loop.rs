@@ -1,10 +1,10 @@
-//! The loop over the steps of a journal, whoever's transition it is: that of a site, or that of a FailoverPolicy.
+//! The loop over the steps of a journal, of a site or of a FailoverPolicy.
 //!
 //! ```text
 //!   the first step that is not Done
-//!        ├─ Pending ─► begin   orders what the step moves; it comes into force once the journal is written
-//!        ├─► work              where the step stands, and what to do for it
-//!        │     ├─ an act    ─► noted as Running, or as Blocked; the act follows once that is written
+//!        ├─ Pending ─► begin   orders the roles of the step; they come into force once the journal is written
+//!        ├─► work              the state of the step, and its act
+//!        │     ├─ an act    ─► recorded as Running or Blocked; the act follows once that is written
 //!        │     └─ no act    ─► Done ─► end ─► the next step
 //!        └─ no task: a later version wrote it; the transition waits for that version, or for a new order
 //! ```
@@ -15,32 +15,32 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::size;
 use crate::api::{Blocked, NotWaitedFor, Step, StepActivity, StepState};
 
-/// Whose steps the loop goes through.
+/// The owner of the steps.
 pub(crate) trait Subject {
-    /// What a step does.
+    /// The work of a step.
     type Task: Copy;
-    /// What there may be to do for a step.
+    /// The acts that a step may need.
     type Act;
 
     fn now(&self) -> Timestamp;
 
-    /// The steps of its journal, in their order.
+    /// The steps of its journal, in order.
     fn steps(&mut self) -> &mut [Step];
 
     /// `None`: a later version has written the step.
     fn task(&self, step: &Step) -> Option<Self::Task>;
 
-    /// Begins a step that was pending. It is marked as running already.
+    /// Begins a pending step. It is marked as running already.
     fn begin(&mut self, index: usize, task: Self::Task);
 
-    /// Where a step stands that has begun.
+    /// The state of a step that has begun.
     fn work(&mut self, index: usize, task: Self::Task) -> StepOutcome<Self::Act>;
 
-    /// A step is done.
+    /// Called when a step is done.
     fn end(&mut self, _index: usize) {}
 }
 
-/// Where a step stands, and what to do for it; no act: it is done.
+/// The state of a step, and the act that it needs; no act: it is done.
 #[derive(Debug)]
 pub(crate) struct StepOutcome<Act> {
     pub total: i64,
@@ -48,7 +48,7 @@ pub(crate) struct StepOutcome<Act> {
     pub activity: Option<StepActivity>,
     pub blocked: Vec<Blocked>,
     pub not_waited_for: Vec<NotWaitedFor>,
-    /// It takes a person to get further.
+    /// A person has to act.
     pub stalled: bool,
     pub act: Option<Act>,
 }
@@ -67,22 +67,22 @@ impl<Act> Default for StepOutcome<Act> {
     }
 }
 
-/// What has come of a pass through the steps.
+/// The result of a pass through the steps.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Advanced<Act> {
     /// The last step is done.
     Done,
-    /// This is to do for a step that runs.
+    /// The act for a running step.
     Running(Act),
-    /// The same, of a step that takes a person to get further.
+    /// The act for a step that needs a person.
     Stalled(Act),
-    /// The next step is of a later version.
+    /// A later version wrote the next step.
     Unknown,
 }
 
 impl<Act> Advanced<Act> {
-    /// What is to do, and whether it takes a person to get further; `None`: the last step is done. Before a step of a later
-    /// version there is nothing to do but `wait`.
+    /// The act, and whether a person has to act; `None`: the last step is done. Before a step of a later version the
+    /// only act is `wait`.
     pub(super) fn act(self, wait: impl FnOnce() -> Act) -> Option<(Act, bool)> {
         match self {
             Self::Done => None,
@@ -93,7 +93,7 @@ impl<Act> Advanced<Act> {
     }
 }
 
-/// Goes through the steps as far as the world allows.
+/// Advances the steps as far as the observation allows.
 pub(crate) fn advance<S: Subject>(subject: &mut S) -> Advanced<S::Act> {
     loop {
         let now = subject.now();
@@ -126,7 +126,7 @@ pub(crate) fn advance<S: Subject>(subject: &mut S) -> Advanced<S::Act> {
     }
 }
 
-/// Notes in the journal where a step stands, and returns what there is to do for it; nothing: it is done.
+/// Records the state of a step in the journal, and returns its act; `None`: it is done.
 fn note<Act>(step: &mut Step, outcome: StepOutcome<Act>, now: Timestamp) -> Option<Act> {
     step.total = outcome.total;
     step.done = outcome.done;
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// Steps of which each takes one act, but for those that are done at once.
+    /// Steps that take one act each, except those that are done at once.
     struct Errands {
         steps: Vec<Step>,
         at_once: &'static [usize],
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_takes_a_person_is_blocked_until_it_gets_further() {
+    fn a_stalled_step_is_blocked_until_it_advances() {
         let mut errands = errands(&["guards"], &[]);
         errands.stalled = true;
         assert_eq!(advance(&mut errands), Advanced::Stalled(0));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_done_for_a_step_of_a_later_version_or_after_it() {
+    fn a_step_of_a_later_version_stops_the_loop() {
         let mut errands = errands(&["guards", "quiesce", "traffic"], &[0, 2]);
         assert_eq!(advance(&mut errands), Advanced::Unknown);
         assert_eq!(errands.steps[1].state, StepState::Pending);

@@ -1,17 +1,17 @@
-//! Which steps a transition has, in what order, and what each is about.
+//! The steps of a transition, their order and their tasks.
 
 use crate::api::{Mode, Step, StepName, StepState, Transition};
 use crate::guards::GuardId;
 use crate::role::{Layer, Role};
 
-/// What a step does.
+/// The task of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Ask the guards.
+    /// Evaluate the guards.
     Ask,
     /// Move layers.
     Move(&'static [Layer]),
-    /// Wait until nothing is in the way; what is holds under this guard.
+    /// Wait until nothing blocks; a blocker is reported under this guard.
     Wait(GuardId),
 }
 
@@ -21,7 +21,7 @@ pub(super) fn task(step: StepName, to: Role) -> Option<Task> {
         (StepName::Guards, _) => Task::Ask,
         (StepName::Traffic, _) => Task::Move(&[Layer::Traffic]),
         (StepName::Gitops, _) => Task::Move(&[Layer::Gitops]),
-        // What Flux applies first is what it then finds in force.
+        // Gitops moves in the same step, so that Flux's first apply finds the roles in force.
         (StepName::Workloads, Role::Primary) => Task::Move(&[Layer::Workloads, Layer::Gitops]),
         (StepName::Workloads, Role::Secondary) => Task::Move(&[Layer::Workloads]),
         (StepName::Volumes, _) => Task::Move(&[Layer::Volumes]),
@@ -34,7 +34,7 @@ pub(super) fn task(step: StepName, to: Role) -> Option<Task> {
     })
 }
 
-/// The guard under which a step holds when what it waits for cannot even be checked.
+/// The guard that a step reports when its condition cannot even be checked.
 pub fn guard_of(step: StepName, to: Role) -> GuardId {
     match (task(step, to), to) {
         (Some(Task::Wait(guard)), _) => guard,
@@ -44,7 +44,7 @@ pub fn guard_of(step: StepName, to: Role) -> GuardId {
     }
 }
 
-/// The steps of a transition, none of them begun.
+/// The steps of a transition, all pending.
 pub(super) fn steps(transition: &Transition) -> Vec<Step> {
     names(transition)
         .into_iter()
@@ -69,7 +69,7 @@ fn names(transition: &Transition) -> Vec<StepName> {
         Available, CronJobs, Gitops, Guards, Jobs, Layers, PodsGone, Replication, Traffic, Volumes,
         Workloads,
     };
-    // A new site that is live already: nothing moves but the labels.
+    // A new site that is already active: only the labels change.
     if transition.from.is_none() && transition.to == Role::Primary {
         return vec![Guards, Layers];
     }
@@ -97,7 +97,7 @@ fn names(transition: &Transition) -> Vec<StepName> {
         (Role::Primary, Mode::Unsafe) => vec![Guards, CronJobs, Layers, Jobs],
     };
     names.retain(|name| match name {
-        // Who enrolled them has seen what it means and was asked.
+        // The user who enrolled them has confirmed the consequences.
         Guards => transition.namespaces.is_empty(),
         CronJobs => !transition.run_missed,
         Jobs => !transition.held_jobs().is_none(),

@@ -1,11 +1,11 @@
-//! What the enrolled Namespaces are to say, and which they are.
+//! The desired state of the enrolled Namespaces, and which they are.
 
 use super::{EnrolledNamespace, Observation};
 use crate::api::{Site, SiteStatus, StepName, Transition};
 use crate::namespace::{NamespaceState, ObjectRoles};
 use crate::role::{Role, Roles};
 
-/// What a transition has ordered so far, of the namespaces that it is about.
+/// The roles that a transition has ordered so far, for the namespaces that it includes.
 pub(super) fn ordered(status: &SiteStatus, transition: &Transition) -> Roles {
     if transition.namespaces.is_empty() {
         status.layers
@@ -14,7 +14,7 @@ pub(super) fn ordered(status: &SiteStatus, transition: &Transition) -> Roles {
     }
 }
 
-/// Orders it.
+/// Orders roles.
 pub(super) fn order(status: &mut SiteStatus, transition: &mut Transition, roles: Roles) {
     if transition.namespaces.is_empty() {
         status.layers = roles;
@@ -23,8 +23,8 @@ pub(super) fn order(status: &mut SiteStatus, transition: &mut Transition, roles:
     }
 }
 
-/// The namespaces that do not say what is ordered of them, as they should be. While a transition is under way, one that is
-/// neither registered nor taken over by it keeps the roles it has.
+/// The namespaces that differ from their desired state, with that state. During a transition, a namespace that is
+/// neither registered nor taken over by it keeps its roles.
 pub(super) fn differing(
     observation: &Observation<'_>,
     status: &SiteStatus,
@@ -59,8 +59,8 @@ pub(super) fn differing(
         .collect()
 }
 
-/// The namespaces that a check of the transition under way is about: those that it takes over, or else all that are registered.
-/// Guards are asked before anybody is.
+/// The namespaces that a check of the running transition includes: the ones that it takes over, or else all registered
+/// ones. Guards are evaluated before any is registered.
 pub fn in_transition(
     site: &Site,
     enrolled: &[EnrolledNamespace],
@@ -70,18 +70,18 @@ pub fn in_transition(
         return vec![];
     };
     let taken_over = status.transition.as_ref().map(|t| &t.namespaces);
-    let on_it = |name: &String| match taken_over.filter(|names| !names.is_empty()) {
+    let is_included = |name: &String| match taken_over.filter(|names| !names.is_empty()) {
         Some(names) => names.contains(name),
         None => at == StepName::Guards || status.namespaces.contains(name),
     };
     enrolled
         .iter()
-        .filter(|namespace| on_it(&namespace.name))
+        .filter(|namespace| is_included(&namespace.name))
         .cloned()
         .collect()
 }
 
-/// The namespaces whose single objects are to stand otherwise, with nothing else changed.
+/// The namespaces whose object roles differ, with nothing else changed.
 pub(super) fn other_objects(
     observation: &Observation<'_>,
     status: &SiteStatus,
@@ -103,8 +103,9 @@ pub(super) fn other_objects(
         .collect()
 }
 
-/// The names of what is enrolled and, unless the site is primary, of what was when it was deleted: under such a name no
-/// Namespace comes back outside enforcement. One that is there without its label was released by somebody who may do so.
+/// The names of enrolled namespaces and, unless the site is primary, of those that were enrolled when they were
+/// deleted: under such a name no Namespace comes back outside enforcement. An existing one without the label was
+/// released by a user with the right to do so.
 pub(super) fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Vec<String> {
     let enrolled = observation.namespaces.iter().map(|n| n.name.clone());
     let mut names: Vec<String> = enrolled.collect();
@@ -120,9 +121,9 @@ pub(super) fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Ve
     names
 }
 
-/// The registry as a transition sets out from these layers. Of the namespaces that came since the last one it takes those along
-/// that are where the layers are, or live where all of these are. One that is not would find its volumes secondary under its
-/// pods, or its pods over volumes that are not primary yet.
+/// The registry when a transition starts from these layers. It includes new namespaces whose roles match the layers, or
+/// that are active while all layers are primary. Any other would get secondary volumes under its pods, or pods on
+/// volumes that are not primary yet.
 pub(super) fn setting_out(
     observation: &Observation<'_>,
     status: &SiteStatus,
@@ -140,7 +141,7 @@ pub(super) fn setting_out(
     names
 }
 
-/// What is to be in force of a namespace's single objects.
+/// The desired object roles of a namespace.
 pub(super) fn objects_of<'a>(
     observation: &Observation<'a>,
     namespace: &'a EnrolledNamespace,

@@ -1,7 +1,8 @@
-//! Volumes that nothing orders to be live any more: the policy that did is gone, or the exemption.
+//! Volumes that nothing orders to be active any more: their policy, or their exemption, is gone.
 //!
-//! Their workloads close at once, with the same change. They themselves wait until nothing uses them, as in any transition; but here
-//! is no transition, and nobody to ask: who wants them closed all the same orders it, by a policy.
+//! Their workloads become passive at once, in the same change. The volumes wait until nothing uses them, as in any
+//! transition. There is no transition here that could be overridden: a user who wants them passive anyway orders it
+//! with a policy.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +15,19 @@ use crate::api::{SiteStatus, StepName};
 use crate::object::ObjectKey;
 use crate::role::Layer;
 
-/// Whether volumes may close.
+/// Whether volumes may become passive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closing {
     /// Nothing uses these any more.
     Unused(BTreeSet<ObjectKey>),
     /// Check who uses them.
     Check(Check),
-    /// All of them are used, or their users have not been told to end yet; at the latest at this time there is more to say.
+    /// All of them are in use, or their users have not been made passive yet; decide again at this time at the latest.
     Wait { until: Timestamp },
 }
 
-/// Whether these volumes may close. `observation.check` is the last check that was made for [`CheckOwner::Nobody`].
+/// Whether these volumes may become passive. `observation.check` is the last check that was made for
+/// [`CheckOwner::Nobody`].
 pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> Closing {
     let later = Closing::Wait {
         until: observation.now + observation.sweep_every,
@@ -46,14 +48,14 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
         .check
         .filter(|report| report.check.transition == check.transition);
     if let Some(report) = last {
-        // When they are let go, the revision rises once. With any other change something may have come to use them since.
+        // Releasing them raises the revision once. After any other change something may have started to use them.
         let nothing_else = status.revision <= report.check.revision + 1;
         let unused = unused(volumes, report);
         if nothing_else && is_recent(observation, report) && !unused.is_empty() {
             return Closing::Unused(unused);
         }
     }
-    // Whoever used them has been told to end: all are swept, by the webhook or without it.
+    // Their users have been made passive: all are swept, by the webhook or without it.
     let swept = observation
         .sweep
         .is_some_and(|report| report.covers(&Layer::ALL, status));
@@ -70,7 +72,7 @@ pub fn closing(observation: &Observation<'_>, volumes: &BTreeSet<ObjectKey>) -> 
     }
 }
 
-/// Those of which nothing was found that uses them. What was found and is none of them may use any.
+/// The volumes that no finding names. If a finding names none of them, any of them may be in use.
 fn unused(volumes: &BTreeSet<ObjectKey>, report: &CheckReport) -> BTreeSet<ObjectKey> {
     let names: BTreeSet<String> = volumes.iter().map(ToString::to_string).collect();
     let found = report.blocked.iter().map(|found| found.object.as_ref());

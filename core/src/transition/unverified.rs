@@ -1,4 +1,4 @@
-//! A sweep, or a check, that fails again and again: how objects stand is not known.
+//! A sweep, or a check, that keeps failing: the state of the objects is not known.
 
 use super::step::StepOutcome;
 use super::{Failing, Observation, VERIFY_DEADLINE};
@@ -6,16 +6,16 @@ use crate::api::{Blocked, Step, StepActivity};
 use crate::guards::{Applicability, GuardId, Overrides};
 use crate::role::Role;
 
-/// Where failing for so long leaves a step.
+/// The effect of a long failure on a step.
 pub(super) enum Unverified {
-    /// A person should look.
+    /// A person has to act.
     Blocked(Box<StepOutcome>),
-    /// Somebody has said that it goes on without.
+    /// An override lets it continue without verification.
     Waived,
 }
 
-/// Whether it has failed for so long that it counts. `covers` are the guards under which what is not seen would hold: going on
-/// without having looked takes the consent to each of them, on top of that to not having looked.
+/// Whether it has failed long enough to count. `covers` are the guards that might block unnoticed: continuing without a
+/// check needs an override of each of them, in addition to `not-verified`.
 pub(super) fn unverified<T>(
     observation: &Observation<'_>,
     failing: Option<&Failing<T>>,
@@ -48,7 +48,7 @@ pub(super) fn unverified<T>(
     })))
 }
 
-/// The guards of the start that are found by looking.
+/// The guards at the start that need a check.
 pub(super) fn found_by_checking(to: Role) -> Vec<GuardId> {
     let at_the_start = |guard: &GuardId| guard.asked(to) == Some(Applicability::AtTheStart);
     let all = GuardId::ALL.into_iter();

@@ -13,7 +13,7 @@ use json_patch::Patch;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
-/// How a sound review is damaged. Places are taken modulo its length.
+/// The damage to a valid review. Places are taken modulo its length.
 #[derive(Clone, Debug, TypeGenerator)]
 enum Damage {
     Drop { at: u16, bytes: u8 },
@@ -24,7 +24,7 @@ enum Damage {
     Nest { at: u16, depth: u16 },
 }
 
-/// Values that a parser or a decision may stumble over.
+/// Values that a parser or a decision may fail on.
 const VALUES: [&str; 13] = [
     "null",
     "{}",
@@ -41,7 +41,7 @@ const VALUES: [&str; 13] = [
     r#""elsewhere""#,
 ];
 
-/// And members, which may so be there twice.
+/// Members, which may so occur twice.
 const MEMBERS: [&str; 10] = [
     r#""uid":"other""#,
     r#""operation":"UPDATE""#,
@@ -56,9 +56,9 @@ const MEMBERS: [&str; 10] = [
 ];
 
 fn seeds() -> Vec<String> {
-    let mut held = deployment(0);
-    held["metadata"]["annotations"] = json!({"failover.dev/restore": "{\"/spec/replicas\":3}"});
-    held["metadata"]["managedFields"] = json!([{
+    let mut forced = deployment(0);
+    forced["metadata"]["annotations"] = json!({"failover.dev/restore": "{\"/spec/replicas\":3}"});
+    forced["metadata"]["managedFields"] = json!([{
         "manager": "kustomize-controller", "operation": "Apply", "apiVersion": "apps/v1",
         "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}},
     }]);
@@ -73,8 +73,8 @@ fn seeds() -> Vec<String> {
     let none = Value::Null;
     vec![
         review("apps/deployments", &none, &deployment(3)),
-        review("apps/deployments", &held, &deployment(3)),
-        review("apps/deployments", &deployment(3), &held),
+        review("apps/deployments", &forced, &deployment(3)),
+        review("apps/deployments", &deployment(3), &forced),
         review("batch/cronjobs", &none, &cron_job),
         review("/namespaces", &none, &namespace),
     ]
@@ -87,7 +87,7 @@ fn deployment(replicas: i64) -> Value {
     })
 }
 
-/// As the API server asks about a write of Flux.
+/// A review as the API server sends it for a write of Flux.
 fn review(resource: &str, old: &Value, new: &Value) -> String {
     let (group, resource) = resource.split_once('/').expect("has a group");
     let review = json!({
@@ -104,7 +104,7 @@ fn review(resource: &str, old: &Value, new: &Value) -> String {
     review.to_string()
 }
 
-/// Where `shop` is held.
+/// A store in which `shop` is secondary.
 fn secondary() -> Store {
     let store = Store::default();
     let state = NamespaceState {
@@ -166,7 +166,7 @@ fn after(body: &[u8], from: usize, any: &[u8]) -> Option<usize> {
 fn review_and_decision() {
     let seeds = seeds();
     let store = AssertUnwindSafe(secondary());
-    // Waiting for a namespace that nobody has heard of takes no time.
+    // Waiting for an unknown namespace takes no time.
     let runtime = AssertUnwindSafe(
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -186,7 +186,7 @@ fn review_and_decision() {
         });
 }
 
-/// Whatever arrives: no panic, an answer to whoever asked, and never an active Deployment that is let through.
+/// For every input: no panic, an answer to the caller, and never an active Deployment that is allowed.
 async fn holds(store: &Store, body: &[u8]) {
     let Ok(decision) = decide(body, store).await else {
         return;
@@ -201,7 +201,7 @@ async fn holds(store: &Store, body: &[u8]) {
         assert_eq!(response["status"]["code"], 403, "{response}");
         return;
     }
-    // What follows asks a second reader, which stops at 128 levels and takes no single surrogates.
+    // The following checks use a second parser, which stops at 128 levels and accepts no single surrogates.
     let Ok(review) = serde_json::from_slice::<Value>(body) else {
         return;
     };

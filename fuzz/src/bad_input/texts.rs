@@ -1,4 +1,5 @@
-//! Pointers, records and namespace state from whatever text: all that is read from labels, annotations and RoleRules.
+//! Pointers, records and namespace state from any text: everything that is parsed from labels, annotations and
+//! RoleRules.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +17,7 @@ use failover_core::rules::rule::Field;
 use failover_core::rules::set::RuleSet;
 use serde_json::{Value, json};
 
-/// A part of a text: something that means something there, or any character.
+/// A part of a text: a word with a meaning, or any character.
 #[derive(Clone, Debug, TypeGenerator)]
 enum Part {
     Word(u8),
@@ -92,7 +93,7 @@ fn pointers_records_and_namespaces() {
         });
 }
 
-/// A pointer says what it was read from, stays within its bound, and finds what it names and nothing else.
+/// A pointer prints as its source, stays within its limit, and finds its field and nothing else.
 fn pointer_holds(text: &str) {
     let Ok(pointer) = text.parse::<Pointer>() else {
         return;
@@ -109,7 +110,7 @@ fn pointer_holds(text: &str) {
     assert_eq!(pointer.lookup(&json!("there")), None);
 }
 
-/// What is kept of a record is what the rule could have written: it is written and read again without loss or complaint.
+/// A record keeps only what the rule could have written: it is written and parsed again without loss or problems.
 fn record_holds(text: &str, fields: &[Field]) {
     let fields: Vec<&Field> = fields.iter().collect();
     let (record, _) = Record::parse(text, &fields);
@@ -126,7 +127,7 @@ fn record_holds(text: &str, fields: &[Field]) {
     assert!(serde_json::from_str::<BTreeMap<String, Value>>(&written).is_ok());
 }
 
-/// A Namespace that says such a thing in any of its keys is read, and what is understood of it is written and read again.
+/// A Namespace with such a text in any of its keys is parsed, and the result is written and parsed again.
 fn namespace_holds(text: &str, rules: &RuleSet) {
     let all = |keys: &[&str]| -> BTreeMap<String, String> {
         let entries = keys.iter().map(|key| ((*key).to_owned(), text.to_owned()));
@@ -137,7 +138,7 @@ fn namespace_holds(text: &str, rules: &RuleSet) {
     let annotations = all(&[OBJECTS_ANNOTATION, SITE_ANNOTATION, REVISION_ANNOTATION]);
     let (state, _) = NamespaceState::parse(Some(&labels), Some(&annotations));
     for rule in rules.iter() {
-        // Only a Namespace that is enrolled in so many words is enforced.
+        // Only a Namespace with an exact enrolment label is enforced.
         assert!(
             state.enforcement.is_some()
                 || state.role_for(rule, "web", ExemptLabel::Unseen).is_none()

@@ -1,5 +1,6 @@
-//! A client as kube makes it, but for one thing: a server certificate that the authority data itself holds is accepted, see
-//! [`crate::kube::server_certificate`]. kube has no place to say so, and its stack is small enough to be put together here.
+//! A client like kube's, with one difference: it accepts a server certificate that is itself in the authority data, see
+//! [`crate::kube::server_certificate`]. kube has no option for that, and its stack is small enough to be assembled
+//! here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -71,7 +72,8 @@ fn https<H>(config: &Config, connector: H) -> Result<HttpsConnector<H>, Error> {
         Verifier::of(config)?
     };
     if verifier.is_some() {
-        // Ours is asked instead, and leaves out what cannot be read, as kubectl does, where kube's would refuse all of it.
+        // Our verifier is used instead. Like kubectl, it skips authorities that cannot be read, where kube's would
+        // refuse all of them.
         base.root_cert = Some(Vec::new());
         base.root_cert_file = None;
     }
@@ -91,7 +93,7 @@ fn https<H>(config: &Config, connector: H) -> Result<HttpsConnector<H>, Error> {
     Ok(builder.enable_http1().wrap_connector(connector))
 }
 
-/// With the user and password of the proxy's address, which are percent-encoded there.
+/// Sets the user and password of the proxy's address, which are percent-encoded there.
 fn authorized<H>(proxy: &Uri, tunnel: Tunnel<H>) -> Tunnel<H> {
     let credentials = proxy
         .authority()

@@ -1,7 +1,7 @@
-//! Which ruled kinds this cluster serves.
+//! Which kinds of rules this cluster serves.
 //!
-//! Asked before every sweep, two requests for everything there is: a CRD that was installed or removed is noticed without
-//! a watch, and without the right to one. A kind that is not served has no objects, so its rule is inert.
+//! Runs before every sweep, with two requests for everything: an installed or removed CRD is noticed without a watch,
+//! and without the right to one. A kind that is not served has no objects, so its rule is inert.
 
 use failover_core::{Rule, RuleSet};
 use kube::Client;
@@ -11,7 +11,7 @@ use kube::client::{APIGroupDiscovery, APIVersionDiscovery};
 pub enum DiscoveryError {
     #[error("cannot ask the API server which kinds it serves")]
     Request(#[source] kube::Error),
-    /// Taking this for "no kinds" would call a cluster conforming that was never looked at.
+    /// Treating this as "no kinds" would report an unchecked cluster as conforming.
     #[error(
         "the API server's discovery does not name {0}: aggregated discovery (Kubernetes 1.27 or later) is needed"
     )]
@@ -37,7 +37,7 @@ pub async fn groups(client: &Client) -> Result<Vec<APIGroupDiscovery>, Discovery
     Ok(all)
 }
 
-/// Whether an answer can be all that is served: it names what every cluster serves.
+/// Whether an answer can be complete: it contains a kind that every cluster serves.
 pub fn is_complete(groups: &[APIGroupDiscovery]) -> bool {
     RuleSet::built_in()
         .find("apps", "deployments")
@@ -60,15 +60,15 @@ pub fn select<'a>(
         .collect()
 }
 
-/// What the API server says of a version that it could not ask about: an aggregated API that is away.
+/// How the API server marks a version that it could not query: an aggregated API that is unavailable.
 const STALE: &str = "Stale";
 
 fn of_rule(rule: &Rule, groups: &[APIGroupDiscovery]) -> Option<String> {
     version(groups, &rule.group, &rule.resource, &rule.version)
 }
 
-/// This version of a kind where it is served, else the most preferred one: the fields are the same in all of them. Where nobody
-/// can say what a group serves, its kinds count as served: listing them tells that they cannot be.
+/// This version of a kind if it is served, else the most preferred one: the fields are the same in all of them. If it
+/// is unknown what a group serves, its kinds count as served: listing them shows that they cannot be listed.
 pub fn version(
     groups: &[APIGroupDiscovery],
     group: &str,
@@ -148,7 +148,7 @@ mod tests {
         { "version": "v1alpha1", "freshness": "Current", "resources": [{ "resource": "widgets", "scope": "Namespaced" }] },
     ]), Some("v1alpha1"))]
     #[case::it_says_that_there_are_none("example.com", json!([{ "version": "v1", "freshness": "Current" }]), None)]
-    fn an_aggregated_api_that_is_away_concerns_its_own_kinds_alone(
+    fn an_unavailable_aggregated_api_affects_only_its_own_kinds(
         #[case] group: &str,
         #[case] versions: serde_json::Value,
         #[case] expected: Option<&str>,
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_served_kinds_are_swept_each_in_a_version_that_is_served() {
+    fn only_served_kinds_are_selected_each_in_a_served_version() {
         let found: Vec<_> = select(RuleSet::built_in().iter(), &groups())
             .into_iter()
             .map(|rule| format!("{} {}", rule.resource, rule.api_version()))

@@ -1,4 +1,4 @@
-//! Why a request to the API server failed, as those who asked need to know it.
+//! Why a request to the API server failed, classified by what the caller can do.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::error_chain::causes;
 
-/// The API server's answer where it is not the object.
+/// An answer of the API server that is not the object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
     /// The object, its namespace or its kind is gone.
@@ -20,16 +20,16 @@ pub enum ObjectError {
     /// The token of a paged list is too old: the list must start again.
     #[error("the list expired while it was read")]
     Expired,
-    /// The server asks for patience.
+    /// The server asks to try again later.
     #[error("the API server is busy")]
     Busy { retry_after: Option<Duration> },
-    /// Nobody serves this kind now: an aggregated API, say, whose own server is away.
+    /// This kind is not served now: an aggregated API, say, whose own server is unavailable.
     #[error("{0} (503)")]
     Unserved(String),
-    /// The server does not do this, to this object.
+    /// The server refuses this for this object.
     #[error("{message} ({status})")]
     Refused { status: u16, message: String },
-    /// The server is away, or does not know us: nothing can be done at all.
+    /// The server is unavailable, or does not accept our credentials: nothing can be done at all.
     #[error("the API server does not answer: {0}")]
     Unavailable(String),
 }
@@ -109,7 +109,7 @@ mod tests {
     #[case(403, None, ObjectError::Refused { status: 403, message: "no".into() })]
     #[case(422, None, ObjectError::Refused { status: 422, message: "no".into() })]
     #[case(500, None, ObjectError::Refused { status: 500, message: "no".into() })]
-    fn answers_are_told_apart(
+    fn answers_are_distinguished(
         #[case] status: u16,
         #[case] retry_after: Option<Duration>,
         #[case] expected: ObjectError,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_says_is_quoted_but_not_at_length() {
+    fn the_message_of_a_proxy_is_quoted_but_shortened() {
         assert_eq!(
             message(b"<html>bad gateway</html>\n"),
             "<html>bad gateway</html>"

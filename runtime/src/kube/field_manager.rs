@@ -1,8 +1,9 @@
-//! Parameters of writes under a field manager. Every write of ours names one: admission and `managedFields` tell by it who wrote.
+//! Parameters of writes with a field manager. All our writes set one: admission and `managedFields` identify the writer
+//! by it.
 
 use kube::api::{PatchParams, PostParams};
 
-/// Of a patch.
+/// For a patch.
 pub fn patch(manager: &str) -> PatchParams {
     PatchParams {
         field_manager: Some(manager.to_owned()),
@@ -10,7 +11,7 @@ pub fn patch(manager: &str) -> PatchParams {
     }
 }
 
-/// Of a create, or a replace.
+/// For a create or a replace.
 pub fn post(manager: &str) -> PostParams {
     PostParams {
         field_manager: Some(manager.to_owned()),

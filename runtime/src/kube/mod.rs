@@ -1,4 +1,5 @@
-//! The API server, as all programs ask it: connections, discovery, objects without types, retries, and one's own last writes.
+//! Access to the API server for all programs: connections, discovery, untyped objects, retries, and a process's own
+//! last writes.
 
 pub mod connect;
 pub mod discovery;

@@ -1,9 +1,9 @@
 //! The objects of one kind in one namespace, as raw JSON.
 //!
-//! Raw, because a rewrite is made on what is stored, and a round trip through types loses what the types do not know.
-//! Below kube's `Api`, because a sweep must tell apart what kube folds into one error: a conflict, a page token that has
-//! expired, a server that asks for patience (with its `Retry-After`), a refusal of this one object, and a server that is
-//! away altogether. Bodies never get into a log.
+//! Raw, because a rewrite is made on the stored object, and a typed round trip loses unknown fields. Below kube's
+//! `Api`, because a sweep must distinguish what kube folds into one error: a conflict, an expired page token, a server
+//! that asks to try again later (with its `Retry-After`), a refusal of this one object, and an unavailable server.
+//! Bodies are never logged.
 
 use failover_core::Rule;
 use failover_core::names::{CONTROLLER_MANAGER, PREVIEW_MANAGER};
@@ -24,12 +24,13 @@ use crate::off_task::off_task;
 /// Objects per page.
 pub const PAGE: u32 = 250;
 
-/// What an object of a list is parsed as: a [`Value`] as it is stored, or [`Lean`](failover_core::json::lean::Lean).
+/// The type that an object of a list is parsed as: a [`Value`] as it is stored, or
+/// [`Lean`](failover_core::json::lean::Lean).
 pub trait Item: DeserializeOwned + Send + 'static {}
 
 impl<T: DeserializeOwned + Send + 'static> Item for T {}
 
-/// Where the objects of a kind are, in one namespace or in none.
+/// The path of the objects of a kind, in one namespace or in none.
 pub fn url(api_version: &str, resource: &str, namespace: Option<&str>) -> String {
     let root = if api_version.contains('/') {
         "/apis"
@@ -40,7 +41,7 @@ pub fn url(api_version: &str, resource: &str, namespace: Option<&str>) -> String
     format!("{root}/{api_version}{within}/{resource}")
 }
 
-/// Reads and writes the objects that a rule is about in one namespace.
+/// Reads and writes the objects of one rule in one namespace.
 #[derive(Clone)]
 pub struct Objects {
     client: Client,
@@ -58,7 +59,7 @@ impl Objects {
         Self::at(client, &rule.api_version(), &rule.resource, Some(namespace))
     }
 
-    /// Those of one kind, in one namespace or in none.
+    /// The objects of one kind, in one namespace or in none.
     pub fn at(client: &Client, api_version: &str, resource: &str, namespace: Option<&str>) -> Self {
         Self {
             client: client.clone(),
@@ -89,8 +90,8 @@ impl Objects {
             .await
     }
 
-    /// Has the object admitted anew, changing nothing: the webhook applies the rule, and nobody becomes an owner of a
-    /// field.
+    /// Sends an empty patch, so that the object is admitted again: the webhook applies the rule, and nobody becomes the
+    /// owner of a field.
     pub async fn readmit(&self, name: &str) -> Result<Value, ObjectError> {
         self.send(
             self.request
@@ -99,7 +100,7 @@ impl Objects {
         .await
     }
 
-    /// Writes a rewrite that was made on the version `resource_version`, and only on that one.
+    /// Writes a rewrite that was made on `resource_version`; it applies to no other version.
     pub async fn rewrite(
         &self,
         name: &str,
@@ -111,7 +112,8 @@ impl Objects {
             .await
     }
 
-    /// Asks whether a rewrite that was made on the version `resource_version` would be taken. Nothing is stored.
+    /// Checks with a dry run whether a rewrite that was made on `resource_version` would be accepted. Nothing is
+    /// stored.
     pub async fn preview(
         &self,
         name: &str,
@@ -142,7 +144,7 @@ impl Objects {
         self.send(request).await
     }
 
-    /// Deletes an object with the grace that it asks for, provided that it is this one and no other of its name.
+    /// Deletes an object with its own grace period, provided that it has this uid.
     pub async fn delete(&self, name: &str, uid: &str) -> Result<(), ObjectError> {
         let params = DeleteParams {
             preconditions: Some(Preconditions {
@@ -186,7 +188,8 @@ impl Objects {
     }
 }
 
-/// Larger answers take long enough to parse that whoever shares the task, as the renewal of the Lease does, must not wait.
+/// Larger answers take so long to parse that other work on the task, such as the renewal of the Lease, must not wait
+/// for it.
 const PARSED_IN_PLACE: usize = 64 * 1024;
 
 async fn parsed<T: Item>(body: impl AsRef<[u8]> + Send + 'static) -> Result<T, serde_json::Error> {
@@ -200,7 +203,8 @@ fn manager() -> PatchParams {
     field_manager::patch(CONTROLLER_MANAGER)
 }
 
-/// The rewrite behind a write of the version it was made on: the API server answers 409 where that is not the present one.
+/// The rewrite, preceded by a write of the version it was made on: the API server answers 409 if that is not the
+/// current one.
 fn locked(rewrite: &json_patch::Patch, resource_version: &str) -> json_patch::Patch {
     let lock = json_patch::PatchOperation::Add(json_patch::AddOperation {
         path: json_patch::jsonptr::PointerBuf::from_tokens(["metadata", "resourceVersion"]),

@@ -1,11 +1,11 @@
-//! Reading one's own writes from a cache that learns of them later.
+//! Reading one's own writes despite a cache that lags behind.
 //!
-//! The loop decides on watched caches. Right after it has written an object, the cache still holds the version before:
-//! deciding on that would order the same write again, with a resourceVersion that is no longer current. So each answer of
-//! the API server is kept until the cache has moved past every version that our own writes have replaced.
+//! The loop decides on watched caches. Right after a write the cache still holds the previous version: a decision on
+//! that would repeat the write, with a stale resourceVersion. So each answer of the API server is kept until the cache
+//! has moved past every version that our own writes have replaced.
 //!
-//! No versions are compared for order. A write with resourceVersion X succeeds only if X was the newest, so a cache that
-//! shows neither X nor an older version of the same chain shows our write or something after it.
+//! Versions are not compared for order. A write with resourceVersion X succeeds only if X was the newest. So a cache
+//! that shows neither X nor an older version of the same chain shows our write or a later one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl<K> Default for OwnWrites<K> {
 }
 
 impl<K: ResourceExt> OwnWrites<K> {
-    /// Takes in the API server's answer to a write that was made on the version `replaced`.
+    /// Stores the API server's answer to a write that was made on the version `replaced`.
     pub fn wrote(&mut self, replaced: &str, answer: K) {
         if answer.resource_version().as_deref() == Some(replaced) {
             // The write changed nothing; the cache has this version already.
@@ -48,7 +48,7 @@ impl<K: ResourceExt> OwnWrites<K> {
         own.answer = answer;
     }
 
-    /// The newest version known: the cache's, or our own write that it has not seen yet.
+    /// The newest known version: the cache's, or our own write that the cache does not show yet.
     pub fn newest(&mut self, cached: Arc<K>) -> Arc<K> {
         let name = key(&*cached);
         let Some(own) = self.by_name.get(&name) else {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_lags_behind_a_chain_of_writes_is_not_believed() {
+    fn a_cache_that_lags_behind_a_chain_of_writes_is_not_used() {
         let mut own = OwnWrites::default();
         own.wrote("1", object("2"));
         own.wrote("2", object("5"));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_has_caught_up_is_believed_from_then_on() {
+    fn a_cache_that_has_caught_up_is_used_from_then_on() {
         let mut own = OwnWrites::default();
         own.wrote("1", object("2"));
         assert_eq!(newest(&mut own, "2"), "2");

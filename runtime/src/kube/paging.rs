@@ -1,7 +1,7 @@
-//! A list that is read page by page, whoever asks.
+//! Lists that are read page by page.
 //!
-//! A token lives for as long as the API server keeps the version that the list began with, some five minutes. Where reading takes
-//! longer, the list is read once more, in one piece, which cannot expire on the way.
+//! A continue token is valid for as long as the API server keeps the version that the list began with, some five
+//! minutes. If reading takes longer, the list is read again without pages, so that it cannot expire.
 
 use kube::api::ListParams;
 use serde::Deserialize;
@@ -26,14 +26,14 @@ struct Metadata {
 /// How far a list has been read.
 #[derive(Debug)]
 pub struct Paging {
-    /// `None`: in one piece.
+    /// `None`: without pages.
     limit: Option<u32>,
     token: Option<String>,
     is_over: bool,
 }
 
 impl Paging {
-    /// In pages of so many objects.
+    /// Reads pages of `limit` objects.
     pub fn new(limit: u32) -> Self {
         Self {
             limit: Some(limit),
@@ -42,7 +42,7 @@ impl Paging {
         }
     }
 
-    /// What to ask for next; `None`: all pages have been read.
+    /// The parameters of the next request; `None`: all pages have been read.
     pub fn next(&self) -> Option<ListParams> {
         (!self.is_over).then(|| ListParams {
             limit: self.limit,
@@ -51,14 +51,15 @@ impl Paging {
         })
     }
 
-    /// Goes on behind a page, and hands over what is on it.
+    /// Advances past a page and returns its items.
     pub fn turn<T>(&mut self, page: Page<T>) -> Vec<T> {
         self.token = page.metadata.next.filter(|token| !token.is_empty());
         self.is_over = self.token.is_none();
         page.items
     }
 
-    /// The token has expired: begins anew, in one piece. What was read before comes again. `false`: it was in one piece already.
+    /// Restarts without pages after the token has expired. Items that were read before come again. `false`: the list
+    /// was already read without pages.
     pub fn restart(&mut self) -> bool {
         self.token = None;
         self.limit.take().is_some()
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_expires_is_read_once_more_in_one_piece() {
+    fn a_list_that_expires_is_read_again_without_pages() {
         let mut paging = Paging::new(2);
         paging.turn(page("a", &[1, 2]));
         assert!(paging.restart());

@@ -1,4 +1,4 @@
-//! Asking again: how often, and after how long.
+//! Retries: how often, and after how long.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use backon::BackoffBuilder as _;
 
 use super::error::ObjectError;
 
-/// The longest `Retry-After` that is honoured in one go; a sweep that is told to wait longer asks in between.
+/// The longest wait for a `Retry-After` in one go; for a longer one, a sweep asks in between.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What the second try waits for of its own accord, at least.
+/// The minimum delay before the second try.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// A turn of a control loop that failed is tried again after half a second, then ever later up to about ten (this and as much
-/// again at random), and sooner when something changes; but never sooner than the first.
+/// Backoff of a failed reconcile: from half a second up to about ten (these delays and as much again at random). A
+/// change cuts the wait short, but never below the shortest.
 pub const SHORTEST_BACKOFF: Duration = Duration::from_millis(500);
 pub const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// The delays of one run of failures of a control loop.
+/// The delays of consecutive failures of a control loop.
 pub fn backoff() -> backon::ExponentialBackoff {
     growing(SHORTEST_BACKOFF, LONGEST_BACKOFF).build()
 }
@@ -31,13 +31,14 @@ pub fn growing(shortest: Duration, longest: Duration) -> backon::ExponentialBuil
         .without_max_times()
 }
 
-/// Calls until there is an answer, or patience has run out.
+/// Calls until there is an answer, or the retries are used up.
 ///
-/// A busy server is asked again after the time it names, and a random while that grows: those who were turned away together
-/// would come back together, and the last of them be turned away for good. One that is away, or has failed internally (a change of etcd's
-/// leader does), is asked again after 0.1, 0.2, 0.4 s or up to twice that: longer absences are the control loop's to wait out. So is one whose
-/// admission policies have not seen the new role yet: its caches follow the Namespace's labels by milliseconds. Every other
-/// answer stands.
+/// A busy server is asked again after the time it names, plus a random delay that grows: callers that were refused
+/// together would otherwise return together, and the last of them would be refused for good. A server that is
+/// unavailable or fails internally (as during a leader election of etcd) is asked again after 0.1, 0.2, 0.4 s or up to
+/// twice that; the control loop waits out longer outages. The same applies while its admission policies have not
+/// observed the new role yet: their caches lag behind the Namespace's labels by milliseconds. Every other answer is
+/// final.
 pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, ObjectError>
 where
     F: Future<Output = Result<T, ObjectError>>,
@@ -51,7 +52,7 @@ where
     loop {
         tries += 1;
         let error = match call().await {
-            Err(error) if tries < patience(&error) => error,
+            Err(error) if tries < max_tries(&error) => error,
             answer => return answer,
         };
         let asked = match error {
@@ -63,7 +64,7 @@ where
 }
 
 /// How many times to ask in all.
-fn patience(error: &ObjectError) -> u32 {
+fn max_tries(error: &ObjectError) -> u32 {
     match error {
         ObjectError::Busy { .. } => 8,
         ObjectError::Unavailable(_)
@@ -80,7 +81,7 @@ fn patience(error: &ObjectError) -> u32 {
     }
 }
 
-/// Whether a refusal is that of an admission policy of ours.
+/// Whether one of our admission policies refused.
 fn is_our_backstop(message: &str) -> bool {
     message.contains("ValidatingAdmissionPolicy") && message.contains(".failover.dev' with binding")
 }
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_busy_server_is_asked_again_when_it_says() {
+    async fn a_busy_server_is_asked_again_after_retry_after() {
         let start = Instant::now();
         let busy = ObjectError::Busy {
             retry_after: Some(Duration::from_secs(3)),
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_were_turned_away_together_do_not_come_back_together() {
+    async fn callers_that_were_refused_together_do_not_return_together() {
         let busy = ObjectError::Busy {
             retry_after: Some(Duration::from_secs(1)),
         };
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_can_make_it_wait_for_hours() {
+    async fn a_long_retry_after_is_capped() {
         let start = Instant::now();
         let busy = ObjectError::Busy {
             retry_after: Some(Duration::from_secs(86_400)),
@@ -168,7 +169,7 @@ mod tests {
     #[case(ObjectError::NotFound, 1)]
     #[case(ObjectError::Expired, 1)]
     #[tokio::test(start_paused = true)]
-    async fn patience_runs_out(#[case] error: ObjectError, #[case] tries: usize) {
+    async fn retries_are_bounded(#[case] error: ObjectError, #[case] tries: usize) {
         assert_eq!(
             tries_until(&vec![error.clone(); 20]).await,
             (tries, Err(error))

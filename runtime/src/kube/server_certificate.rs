@@ -1,9 +1,10 @@
-//! Which server certificates are accepted: what webpki accepts, and one that is byte for byte in the authority data.
+//! Which server certificates are accepted: those that webpki accepts, and one that is byte for byte in the authority
+//! data.
 //!
 //! An API server may have a self-signed certificate, and a kubeconfig may give the server's own certificate as its
-//! authority. kubectl takes both: for Go a certificate that is among the roots is a chain by itself. webpki knows only
-//! authorities that sign others, and refuses them. Such a certificate is as good as its authority, so that it must still be
-//! valid for the name, in time, and for servers; and the handshake shows, as always, that the server has its key.
+//! authority. kubectl accepts both: for Go, a certificate among the roots is a chain by itself. webpki knows only
+//! authorities that sign others, and refuses both. Such a certificate is trusted like an authority, but it must still
+//! be valid for the name, in time, and for servers; and the handshake proves, as always, that the server has its key.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +22,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 /// How long authorities from a file are used before it is read again: a cluster's authority is rotated while we run.
 const REREAD_AFTER: Duration = Duration::from_secs(60);
 
-/// What accepts server certificates for one configuration.
+/// The verifier of server certificates for one configuration.
 #[derive(Debug)]
 pub struct Verifier {
     file: Option<PathBuf>,
@@ -35,7 +36,7 @@ struct Authorities {
 }
 
 impl Verifier {
-    /// For the authorities of a configuration; `None` where it names none and those of the operating system count.
+    /// For the authorities of a configuration; `None` if it names none, so that those of the operating system apply.
     pub(crate) fn of(config: &Config) -> Result<Option<Arc<Self>>, Error> {
         let file = config.root_cert_file.clone();
         let authorities = match (&file, &config.root_cert) {
@@ -51,7 +52,7 @@ impl Verifier {
         })))
     }
 
-    /// A file that cannot be read any more leaves what was read from it.
+    /// The current authorities. If the file cannot be read any more, the last ones stay in use.
     fn current(&self) -> Arc<Authorities> {
         let Some(file) = &self.file else {
             return Arc::clone(
@@ -153,7 +154,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// webpki's word for a self-signed certificate that is not among the authorities is one of its own.
+/// Replaces webpki's own error for a self-signed certificate that is not among the authorities.
 fn plain(refusal: rustls::Error, end_entity: &CertificateDer<'_>) -> rustls::Error {
     let is_authority = || {
         X509Certificate::from_der(end_entity).is_ok_and(|(_, parsed)| {
@@ -169,13 +170,13 @@ fn plain(refusal: rustls::Error, end_entity: &CertificateDer<'_>) -> rustls::Err
     }
 }
 
-/// What is left to ask of a certificate that is trusted as it is.
+/// The remaining checks of a certificate that is trusted itself.
 fn verify_itself(
     certificate: &CertificateDer<'_>,
     server_name: &ServerName<'_>,
     now: UnixTime,
 ) -> Result<ServerCertVerified, rustls::Error> {
-    // Refuses critical extensions that nobody has looked at.
+    // Parsing refuses unknown critical extensions.
     verify_server_name(&ParsedCertificate::try_from(certificate)?, server_name)?;
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
@@ -210,15 +211,15 @@ fn verify_itself(
     Ok(ServerCertVerified::assertion())
 }
 
-/// Why the server's certificate was not accepted, if that is what is behind an error: a request then failed before anything
-/// of it was sent.
+/// Why the server's certificate was not accepted, if that caused the error: the request then failed before any of it
+/// was sent.
 pub fn refusal<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e CertificateError> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
             return Some(why);
         }
-        // An I/O error hides the one that it is made of, and names only what is behind that.
+        // An I/O error hides the error it wraps, and its source is only what is behind that.
         next = match error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref)

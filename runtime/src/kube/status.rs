@@ -1,4 +1,4 @@
-//! Writing the status of an object.
+//! Writes of an object's status.
 
 use std::fmt::Debug;
 
@@ -9,13 +9,13 @@ use serde::de::DeserializeOwned;
 
 use super::field_manager;
 
-/// Replaces the status of an object with what `object` says, provided that it is still the newest version: a 409 says that what
-/// was decided on it no longer counts. Returns the object as it is stored.
+/// Replaces the status of an object with that of `object`, provided that it is still the newest version: a 409 means
+/// that the decision is stale. Returns the object as it is stored.
 pub async fn replace<K>(api: &Api<K>, manager: &str, mut object: K) -> kube::Result<K>
 where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,
 {
-    // Only the API server writes them.
+    // Only the API server writes managed fields.
     object.meta_mut().managed_fields = None;
     api.replace_status(&object.name_any(), &field_manager::post(manager), &object)
         .await

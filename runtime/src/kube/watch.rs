@@ -1,4 +1,4 @@
-//! Caches that watches keep filled, and that go on past failures and past what they cannot read.
+//! Caches that watches keep filled. They survive failures and skip objects that they cannot read.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use super::retry::growing;
 use crate::clients::Timeouts;
 use crate::error_chain::causes;
 
-/// Watches come back within about twice this (it, and as much again at random) of the API server: an order must not wait
-/// for us.
+/// Watches recover within about twice this (it, and as much again at random) after the API server does: a request must
+/// not wait for us.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
-/// A watch that goes on failing is reported again after this many failures, about once a minute.
+/// A watch that keeps failing is reported again after this many failures, about once a minute.
 const REPORT_EVERY: u32 = 20;
 
-/// A watch of which one request is held open for as long as these timeouts say.
+/// A watch configuration whose requests stay open for as long as these timeouts say.
 pub fn config(timeouts: &Timeouts) -> watcher::Config {
     watcher::Config::default().timeout(timeouts.watch_seconds())
 }
@@ -38,7 +38,7 @@ pub fn backoff() -> watcher::ExponentialBackoff {
     growing(Duration::from_millis(250), LONGEST_BACKOFF).into()
 }
 
-/// Logs a watch that fails, now and then, and when it works again.
+/// Logs repeated failures of a watch at intervals, and its recovery.
 #[derive(Debug)]
 pub struct FailureLog<'a> {
     what: &'a str,
@@ -69,7 +69,7 @@ impl<'a> FailureLog<'a> {
     }
 }
 
-/// The objects of a kind, unread.
+/// The objects of a kind, untyped.
 pub fn raw<K: Resource<DynamicType = ()>>(
     client: &Client,
     namespace: Option<&str>,
@@ -81,7 +81,7 @@ pub fn raw<K: Resource<DynamicType = ()>>(
     }
 }
 
-/// Starts watches that go on past what they cannot read.
+/// Starts watches that skip objects that they cannot read.
 #[expect(missing_debug_implementations, reason = "a Client has none")]
 pub struct Watching<'a> {
     pub client: &'a Client,
@@ -137,7 +137,7 @@ where
 {
     let (store, writer) = reflector::store();
     let events = events
-        // Never read, and often larger than all the rest.
+        // Never used, and often larger than everything else.
         .map(|event| {
             event.map(|event| event.modify(|object: &mut K| object.managed_fields_mut().clear()))
         });
@@ -161,7 +161,7 @@ fn keep<K>(
         let mut log = FailureLog::new(&what);
         while let Some(event) = stream.next().await {
             match event {
-                // Half a list is not news: the cache takes it over as a whole.
+                // An incomplete list does not count: the cache takes it over as a whole.
                 Ok(Event::Init | Event::InitApply(_)) => continue,
                 Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => log.recovered(),
                 Err(error) => {

@@ -2,19 +2,19 @@
 //!
 //! ```text
 //!   candidate   pure: what to do next, until when we lead         (candidate.rs)
-//!   Elector     asks the API server, and holds the leader's work  (here)
+//!   Elector     asks the API server, and polls the leader's work  (here)
 //! ```
 //!
-//! The work is a future that the elector itself polls, and never after the end of its term: there is no task that could
-//! run on because a message has not reached it yet. A request that was sent within the term may still arrive after it, so
-//! leaders write on the version they have read; leading only saves them from getting in each other's way.
+//! The elector itself polls the work, and never after the end of its term: there is no separate task that could
+//! continue because a message has not reached it yet. A request sent within the term may still arrive after it, so
+//! leaders write on the version they have read; leadership only keeps them from getting in each other's way.
 //!
-//! Losing the API server for two thirds of the Lease's duration ends leadership, and gaining it back begins it again. A
-//! process that stops empties the Lease, so that the next one need not wait. Who deletes the Lease by hand gives leadership
-//! away before the present leader has noticed.
+//! Losing the API server for two thirds of the Lease's duration ends leadership; it can be acquired again afterwards. A
+//! process that stops releases the Lease, so that the next one need not wait. Deleting the Lease by hand gives
+//! leadership away before the current leader has noticed.
 
 mod candidate;
-mod trouble;
+mod failures;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::{Pin, pin};
@@ -35,9 +35,9 @@ use crate::kube::field_manager;
 
 pub use candidate::Terms;
 use candidate::{Answer, Candidate, LeaseRecord, Step};
-use trouble::{LeaseError, LeaseFailures};
+use failures::{LeaseError, LeaseFailures};
 
-/// Takes part in the election of a leader.
+/// Takes part in leader election.
 pub struct Elector {
     leases: Api<Lease>,
     namespace: String,
@@ -45,9 +45,9 @@ pub struct Elector {
     terms: Terms,
     now: fn() -> Timestamp,
     leading: watch::Sender<bool>,
-    /// As last read or written: what a write has to carry along.
+    /// The Lease as last read or written: a write keeps its other fields.
     lease: Option<Lease>,
-    trouble: LeaseFailures,
+    failures: LeaseFailures,
 }
 
 impl std::fmt::Debug for Elector {
@@ -61,8 +61,8 @@ impl std::fmt::Debug for Elector {
 }
 
 impl Elector {
-    /// `name` is the pod's; what is written as holder is of this process alone, so that neither a restarted container nor a
-    /// second process by the same name takes the term of the first for its own.
+    /// `name` is the pod's. The holder identity is unique to this process, so that neither a restarted container nor a
+    /// second process of the same name takes the first one's term for its own.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -70,7 +70,7 @@ impl Elector {
         terms: Terms,
         now: fn() -> Timestamp,
     ) -> Self {
-        // Keyed at random for every process by the standard library.
+        // The standard library seeds it randomly for every process.
         let unique = RandomState::new().build_hasher().finish();
         Self {
             leases: Api::namespaced(client, namespace),
@@ -80,19 +80,20 @@ impl Elector {
             now,
             leading: watch::Sender::new(false),
             lease: None,
-            trouble: LeaseFailures::default(),
+            failures: LeaseFailures::default(),
         }
     }
 
-    /// Whether this process leads, for metrics and the like. Work that must not run otherwise belongs into [`Self::run`].
+    /// Whether this process leads, for metrics and the like. Work that must run on the leader only belongs in
+    /// [`Self::run`].
     pub fn leading(&self) -> watch::Receiver<bool> {
         self.leading.subscribe()
     }
 
-    /// Calls `work` whenever this process comes to lead and drops what it returned when it no longer does.
+    /// Calls `work` whenever this process becomes the leader, and drops the returned future when it no longer leads.
     ///
-    /// Ends with `None` when `stop` is cancelled, and with the work's output if the work ends by itself. In both cases the
-    /// work is gone before the Lease is emptied for the next leader.
+    /// Ends with `None` when `stop` is cancelled, and with the work's output if the work ends by itself. In both cases
+    /// the work is dropped before the Lease is released for the next leader.
     pub async fn run<W: Future>(
         mut self,
         stop: &CancellationToken,
@@ -131,7 +132,7 @@ impl Elector {
         };
         drop(working);
         self.leading.send_replace(false);
-        self.vacate(&mut candidate).await;
+        self.release(&mut candidate).await;
         output
     }
 
@@ -145,7 +146,7 @@ impl Elector {
                 let read = timeout(self.terms.request_timeout(), self.leases.get(LEADER_LEASE));
                 match read.await {
                     Ok(Ok(lease)) => {
-                        self.trouble.over();
+                        self.failures.over();
                         let record = record(&lease);
                         self.lease = Some(lease);
                         Answer::Read(record)
@@ -155,7 +156,7 @@ impl Elector {
                 }
             }
             Step::Write { version } => {
-                let Some(lease) = self.held(&version) else {
+                let Some(lease) = self.acquired(&version) else {
                     return Answer::Conflict;
                 };
                 let sent = Instant::now();
@@ -166,14 +167,14 @@ impl Elector {
         }
     }
 
-    /// Empties the Lease if it is ours. Failing at it costs the next leader time, and nothing else.
-    async fn vacate(&mut self, candidate: &mut Candidate) {
-        // The second time around, when a request that was cut short has changed the version after all.
+    /// Releases the Lease if it is ours. A failure only makes the next leader wait.
+    async fn release(&mut self, candidate: &mut Candidate) {
+        // A second attempt, for when a cancelled request has changed the version after all.
         for _ in 0..2 {
             let Some(version) = candidate.resign() else {
                 return;
             };
-            let answer = match self.vacated(&version) {
+            let answer = match self.released(&version) {
                 Some(lease) => self.replace("vacate", &lease).await,
                 None => Err(LeaseRefusal::Conflict),
             };
@@ -200,7 +201,7 @@ impl Elector {
         let write = self.leases.replace(LEADER_LEASE, &params, lease);
         match timeout(self.terms.request_timeout(), write).await {
             Ok(Ok(lease)) => {
-                self.trouble.over();
+                self.failures.over();
                 let record = record(&lease);
                 self.lease = Some(lease);
                 Ok(record)
@@ -218,7 +219,7 @@ impl Elector {
     }
 
     /// The Lease with us as its holder.
-    fn held(&self, version: &str) -> Option<Lease> {
+    fn acquired(&self, version: &str) -> Option<Lease> {
         let mut lease = self.version(version)?;
         let now = MicroTime((self.now)());
         let before = lease.spec.take().unwrap_or_default();
@@ -238,8 +239,8 @@ impl Elector {
         Some(lease)
     }
 
-    /// The Lease without a holder. The rest of it stays, to be read by people.
-    fn vacated(&self, version: &str) -> Option<Lease> {
+    /// The Lease without a holder. Its other fields stay for people to read.
+    fn released(&self, version: &str) -> Option<Lease> {
         let mut lease = self.version(version)?;
         lease.spec.as_mut()?.holder_identity = None;
         Some(lease)
@@ -263,7 +264,7 @@ impl Elector {
                 source,
             }
         };
-        self.trouble.report(&error);
+        self.failures.report(&error);
         if missing {
             Answer::Missing
         } else {
@@ -272,7 +273,7 @@ impl Elector {
     }
 
     fn silent(&mut self, verb: &'static str) -> Answer {
-        self.trouble.report(&LeaseError::Silent {
+        self.failures.report(&LeaseError::Silent {
             verb,
             namespace: self.namespace.clone(),
             after: self.terms.request_timeout(),
@@ -281,7 +282,7 @@ impl Elector {
     }
 }
 
-/// Why a write was not answered with the Lease as written.
+/// Why a write was not answered with the written Lease.
 enum LeaseRefusal {
     Conflict,
     Missing,
@@ -305,7 +306,7 @@ enum Event<T> {
     Stopped,
 }
 
-/// Carries out a step while the work goes on, but not past `until`.
+/// Runs a step while the work continues, but not past `until`.
 async fn within<W: Future>(
     until: Option<Instant>,
     step: impl Future<Output = Answer>,
@@ -313,7 +314,7 @@ async fn within<W: Future>(
     stop: &CancellationToken,
 ) -> Event<W::Output> {
     let mut stopped = pin!(stop.cancelled());
-    let mut alarm = pin!(async {
+    let mut timer = pin!(async {
         match until {
             Some(until) => sleep_until(until).await,
             None => std::future::pending().await,
@@ -324,9 +325,9 @@ async fn within<W: Future>(
         if stopped.as_mut().poll(context).is_ready() {
             return Poll::Ready(Event::Stopped);
         }
-        // The clock is read as well: after a pause of the process the alarm may ring later than the work is woken.
-        let rang = alarm.as_mut().poll(context).is_ready();
-        if rang || until.is_some_and(|until| Instant::now() >= until) {
+        // The clock is read as well: after a pause of the process, the timer may fire after the work is woken.
+        let fired = timer.as_mut().poll(context).is_ready();
+        if fired || until.is_some_and(|until| Instant::now() >= until) {
             return Poll::Ready(Event::TermOver);
         }
         if let Poll::Ready(answer) = step.as_mut().poll(context) {

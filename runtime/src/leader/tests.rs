@@ -16,7 +16,7 @@ const TERMS: Terms = Terms {
     renew_every: Duration::from_secs(2),
 };
 
-/// An API server with one Lease, or none, that can fall silent.
+/// An API server with one Lease, or none, that can stop answering.
 #[derive(Clone)]
 struct Server(Arc<Mutex<State>>);
 
@@ -49,7 +49,7 @@ impl Server {
         change(&mut self.0.lock().unwrap());
     }
 
-    /// As somebody else would, with kubectl or with a controller of their own.
+    /// As another writer would, with kubectl or a controller.
     fn edit(&self, edit: impl FnOnce(&mut Value)) {
         self.change(|state| {
             state.version += 1;
@@ -146,7 +146,7 @@ impl State {
 
 struct Replica {
     leading: watch::Receiver<bool>,
-    /// How often its work was begun.
+    /// How often its work was started.
     started: Arc<Mutex<u32>>,
     stop: CancellationToken,
     task: JoinHandle<Option<()>>,
@@ -187,7 +187,7 @@ async fn the_first_leads_at_once_and_the_second_follows_until_it_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_says_who_since_when_and_for_how_long() {
+async fn the_lease_records_holder_times_and_duration() {
     let server = Server::new();
     let mut replica = server.replica("pod-a");
     replica.leads(true).await;
@@ -209,7 +209,7 @@ async fn the_lease_says_who_since_when_and_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_is_dropped_in_time_when_the_api_server_is_silent_and_begun_again_when_it_answers() {
+async fn work_is_dropped_in_time_when_the_api_server_is_silent_and_restarted_when_it_answers() {
     let server = Server::new();
     let mut replica = server.replica("a");
     replica.leads(true).await;
@@ -225,7 +225,7 @@ async fn work_is_dropped_in_time_when_the_api_server_is_silent_and_begun_again_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_dies_is_followed_after_the_duration_it_promised() {
+async fn a_dead_leader_is_replaced_after_the_promised_duration() {
     let server = Server::new();
     let mut first = server.replica("first");
     first.leads(true).await;
@@ -242,7 +242,7 @@ async fn a_leader_that_dies_is_followed_after_the_duration_it_promised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_does_not_take_over_the_term_of_another_by_its_name() {
+async fn a_process_does_not_take_over_the_term_of_a_namesake() {
     let server = Server::new();
     let mut first = server.replica("same");
     first.leads(true).await;
@@ -254,7 +254,7 @@ async fn a_process_does_not_take_over_the_term_of_another_by_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_label_on_the_lease_costs_nothing_and_their_name_on_it_costs_the_lead() {
+async fn another_writers_label_keeps_leadership_and_its_holder_identity_ends_it() {
     let server = Server::new();
     let mut replica = server.replica("a");
     replica.leads(true).await;
@@ -296,7 +296,7 @@ async fn a_missing_lease_ends_leadership_and_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_that_ends_by_itself_gives_the_lease_back_and_its_output_out() {
+async fn work_that_ends_by_itself_releases_the_lease_and_returns_its_output() {
     let server = Server::new();
     let elector = server.elector("a");
     let stop = CancellationToken::new();
@@ -311,11 +311,11 @@ async fn work_that_ends_by_itself_gives_the_lease_back_and_its_output_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_is_under_way_while_stopping_does_not_keep_the_lease_held() {
+async fn a_renewal_in_flight_while_stopping_does_not_keep_the_lease() {
     let server = Server::new();
     let mut replica = server.replica("a");
     replica.leads(true).await;
-    // A renewal landed, and its answer was still on the way when we were told to stop.
+    // A renewal was applied, and its answer was still on the way when we were stopped.
     server.edit(|lease| lease["spec"]["leaseTransitions"] = json!(1));
     replica.stop().await;
     assert_eq!(server.holder(), None);
@@ -333,7 +333,7 @@ async fn after_a_pause_of_the_process_work_is_dropped_before_it_is_polled_again(
             let mut gap = longest_gap.lock().unwrap();
             gap.1 = gap.1.max(gap.0.elapsed());
             gap.0 = Instant::now();
-            // Always woken, as work with a lot to do is.
+            // Always woken, like work with a lot to do.
             context.waker().wake_by_ref();
             Poll::Pending
         })
@@ -357,9 +357,6 @@ async fn after_a_pause_of_the_process_work_is_dropped_before_it_is_polled_again(
 #[case(Duration::from_secs(15), 15)]
 #[case(Duration::from_millis(500), 1)]
 #[case(Duration::from_millis(1500), 2)]
-fn the_duration_that_others_wait_is_never_shorter_than_ours(
-    #[case] duration: Duration,
-    #[case] seconds: i32,
-) {
+fn the_duration_that_others_wait_is_rounded_up(#[case] duration: Duration, #[case] seconds: i32) {
     assert_eq!(whole_seconds(duration), seconds);
 }

@@ -1,4 +1,4 @@
-//! What a server shows of itself: a certificate that is checked before it is served, and swapped under open connections.
+//! The serving certificate: checked before it is used, and swapped under open connections.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// Why a pair is not taken.
+/// Why a pair is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
     #[error("{file} cannot be read: {source}")]
@@ -47,7 +47,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Checks that a pair belongs together and is valid now. Who trusts it, and for which names, the API server checks.
+    /// Checks that a pair belongs together and is valid now. The API server checks the issuer and the names.
     pub fn check(pair: &Pair, now: Timestamp) -> Result<Self, PairError> {
         let not_pem = |file, what| PairError::NotPem { file, what };
         let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
@@ -62,7 +62,7 @@ impl Certificate {
         }
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())
             .map_err(|_| not_pem("tls.key", "private key"))?;
-        // Which also holds the key against the certificate.
+        // This also checks the key against the certificate.
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())
             .map_err(PairError::Mismatch)?;
         Ok(Self {
@@ -88,7 +88,7 @@ impl ServingCertificate {
         self.0.load().is_some()
     }
 
-    /// What they get at present.
+    /// The current certificate.
     pub fn current(&self) -> Option<Arc<CertifiedKey>> {
         self.0.load_full()
     }
@@ -104,7 +104,7 @@ impl ResolvesServerCert for ServingCertificate {
     }
 }
 
-/// The TLS side of the server: no client certificates, HTTP/1.1, as the API server speaks to webhooks.
+/// The TLS configuration of the server: no client certificates, HTTP/1.1, as the API server speaks to webhooks.
 pub fn config(serving: ServingCertificate) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

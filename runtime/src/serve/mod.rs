@@ -1,8 +1,8 @@
-//! Serving HTTP over TLS: connections, each bounded in time and all of them in number.
+//! Serves HTTP over TLS: connections are bounded in number, and each in time.
 //!
 //! ```text
 //!   permit ─► accept ─► task: handshake (timeout) ─► HTTP/1.1 (header timeouts, keep-alive) ─► router
-//!                                                        ▲ told to finish when draining ends
+//!                                                        ▲ graceful shutdown when draining ends
 //! ```
 
 pub mod certificate;
@@ -29,18 +29,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-/// Bounds on what a client may take. Those of a real API server are far below.
+/// Limits on a client. A real API server stays far below them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub connections: usize,
     /// From the first byte to a finished handshake.
     pub handshake: Duration,
-    /// From the handshake to the end of the first request's headers: whoever has nothing to ask does not keep a permit.
+    /// From the handshake to the end of the first request's headers: an idle client does not keep a permit.
     pub first_request: Duration,
-    /// From the end of one request to the end of the next one's headers. Go's HTTP client closes an idle connection after
-    /// 90 s; were we the first to close, a request could be under way on it, and would be lost.
+    /// From the end of one request to the end of the next one's headers. Go's HTTP client closes an idle connection
+    /// after 90 s; if we closed first, a request could already be on its way and would be lost.
     pub headers: Duration,
-    /// How long requests that are under way are waited for at the end.
+    /// How long requests in flight are waited for at shutdown.
     pub farewell: Duration,
 }
 
@@ -56,7 +56,7 @@ impl Default for Limits {
     }
 }
 
-/// A listener with its address, before anything is served: so that whoever started it knows the port.
+/// A bound listener that does not serve yet, so that the caller learns the port.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -75,7 +75,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` is cancelled, then lets the requests that are under way finish. What `open` returns is kept for as
+    /// Serves until `stop` is cancelled, then lets the requests in flight finish. What `open` returns is kept for as
     /// long as a connection is open.
     pub async fn serve<G: Send + 'static>(
         self,
@@ -88,7 +88,7 @@ impl Server {
         let permits = Arc::new(Semaphore::new(self.limits.connections));
         let connections = TaskTracker::new();
         loop {
-            // The permit first: what is not accepted waits in the kernel's queue and costs no memory here.
+            // The permit first: a connection that is not accepted waits in the kernel's queue and costs no memory here.
             let permit = tokio::select! {
                 permit = permits.clone().acquire_owned() => permit.expect("never closed"),
                 () = stop.cancelled() => break,
@@ -107,7 +107,7 @@ impl Server {
                     };
                     let guard = open();
                     connections.spawn(async move {
-                        // A handler that panics ends its connection, and nothing else.
+                        // A panicking handler ends only its own connection.
                         let served = std::panic::AssertUnwindSafe(connection.serve(stream))
                             .catch_unwind()
                             .await;
@@ -118,7 +118,7 @@ impl Server {
                     });
                 }
                 Err(error) => {
-                    // Out of file descriptors, or a connection that was gone before it was accepted.
+                    // Out of file descriptors, or the connection was gone before it was accepted.
                     tracing::warn!(%error, "a connection cannot be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -144,7 +144,7 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream) {
-        // Without it an answer in two segments waits for the client's delayed acknowledgement: 45 ms were measured.
+        // Otherwise an answer in two segments waits for the client's delayed acknowledgement: 45 ms were measured.
         let _ = stream.set_nodelay(true);
         let handshake = tokio::time::timeout(self.limits.handshake, self.acceptor.accept(stream));
         match handshake.await {
@@ -155,7 +155,7 @@ impl Connection {
     }
 }
 
-/// Speaks HTTP/1.1 on a connection until either side has had enough.
+/// Speaks HTTP/1.1 on a connection until either side closes it.
 async fn speak<S>(stream: S, router: Router, limits: Limits, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -171,7 +171,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers)
-        // Headers and body are put together and leave as one write.
+        // Headers and body are joined and sent in one write.
         .writev(false)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service);

@@ -20,19 +20,19 @@ use tokio_rustls::client::TlsStream;
 use super::certificate::{self, Certificate, ServingCertificate};
 use super::*;
 
-/// Long enough for whatever must happen, and far below what would let a test pass by waiting.
+/// Long enough for everything that must happen, and far below what would let a test pass by waiting.
 const SOON: Duration = Duration::from_secs(5);
 
 const ASK: &str = "GET / HTTP/1.1\r\nhost: w\r\n\r\n";
 
-/// A server, and who is trusted to have signed its certificate.
+/// A server, and the authority of its certificate.
 struct Bed {
     address: SocketAddr,
     authority: Pair,
     serving: ServingCertificate,
     stop: CancellationToken,
     task: JoinHandle<()>,
-    /// Connections that are open.
+    /// The number of open connections.
     open: Arc<AtomicUsize>,
 }
 
@@ -63,7 +63,7 @@ impl Bed {
         bed
     }
 
-    /// Swaps in a new certificate; what a client gets to see of it.
+    /// Swaps in a new certificate and returns it as clients see it.
     fn rotate(&self) -> CertificateDer<'static> {
         let pair = leaf(&self.authority);
         let certificate = Certificate::check(&pair, Timestamp::now()).unwrap();
@@ -126,7 +126,7 @@ fn presented<S>(stream: &TlsStream<S>) -> CertificateDer<'static> {
         .into_owned()
 }
 
-/// Sends a request and reads until the text ends what was asked for.
+/// Sends a request and reads until the answer ends with this text.
 async fn ask<S>(stream: &mut S, request: &str, ends_with: &str) -> String
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -145,8 +145,10 @@ where
 
 /// Whether the server closes the connection soon.
 async fn is_closed<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
-    let mut rest = Vec::new();
-    timeout(SOON, stream.read_to_end(&mut rest)).await.is_ok()
+    let mut remaining = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut remaining))
+        .await
+        .is_ok()
 }
 
 fn hello() -> Router {
@@ -154,7 +156,7 @@ fn hello() -> Router {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_for_new_handshakes_and_open_connections_go_on() {
+async fn a_new_certificate_applies_to_new_handshakes_and_open_connections_continue() {
     let bed = Bed::start(Limits::default(), hello()).await;
     let first = bed.rotate();
     let mut old = bed.connect().await;
@@ -183,7 +185,7 @@ async fn without_a_certificate_handshakes_fail_until_there_is_one() {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_handshake_or_ask_anything_is_let_go() {
+async fn clients_that_do_not_finish_a_handshake_or_a_request_are_disconnected() {
     let limits = Limits {
         handshake: Duration::from_millis(100),
         first_request: Duration::from_millis(100),
@@ -200,7 +202,7 @@ async fn who_does_not_finish_a_handshake_or_ask_anything_is_let_go() {
 }
 
 #[tokio::test]
-async fn who_has_asked_may_be_idle_but_not_stop_in_the_middle_of_a_head() {
+async fn a_client_may_be_idle_after_a_request_but_not_stop_within_headers() {
     let limits = Limits {
         first_request: Duration::from_millis(50),
         headers: Duration::from_millis(400),
@@ -209,7 +211,7 @@ async fn who_has_asked_may_be_idle_but_not_stop_in_the_middle_of_a_head() {
     let bed = Bed::start(limits, hello()).await;
     let mut client = bed.connect().await;
     ask(&mut client, ASK, "hello").await;
-    // Longer than a first request may take.
+    // Longer than the limit for a first request.
     tokio::time::sleep(Duration::from_millis(150)).await;
     ask(&mut client, ASK, "hello").await;
     client.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
@@ -238,7 +240,7 @@ async fn a_connection_beyond_the_limit_is_served_when_another_has_ended() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_costs_its_own_connection_only() {
+async fn a_panicking_handler_ends_only_its_own_connection() {
     let router = hello().route(
         "/panic",
         get(async || -> &'static str { panic!("on purpose") }),
@@ -254,7 +256,7 @@ async fn a_handler_that_panics_costs_its_own_connection_only() {
 }
 
 #[tokio::test]
-async fn at_the_end_requests_under_way_are_finished_and_idle_connections_closed() {
+async fn shutdown_finishes_requests_in_flight_and_closes_idle_connections() {
     let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
     let go = Arc::new(tokio::sync::Notify::new());
     let slow = {
@@ -283,7 +285,7 @@ async fn at_the_end_requests_under_way_are_finished_and_idle_connections_closed(
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_does_not_hold_up_the_end() {
+async fn a_request_that_never_ends_does_not_block_shutdown() {
     let limits = Limits {
         farewell: Duration::from_millis(100),
         ..Limits::default()
@@ -345,7 +347,7 @@ async fn headers_and_body_leave_in_one_write() {
     let (client, server) = tokio::io::duplex(1 << 20);
     let writes = Arc::new(AtomicUsize::new(0));
     let server = Counted(server, Arc::clone(&writes));
-    // As long as an answer with a patch and warnings gets, and what fits into one record of TLS.
+    // As long as an answer with a patch and warnings, and small enough for one TLS record.
     let body = format!("{}end", "x".repeat(8_000));
     let router = Router::new().route("/", get(async move || body));
     tokio::spawn(async move {

@@ -1,21 +1,21 @@
-//! The kinds that are served.
+//! The served kinds.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Value, json};
 
-/// One kind that is served.
+/// One served kind.
 #[derive(Clone, Debug)]
 pub struct Kind {
     group: String,
     version: String,
     plural: String,
-    /// Discovery names it.
+    /// Whether discovery lists it.
     pub(super) discovered: bool,
 }
 
-/// Those that have rules are discovered, the others are only there.
+/// Discovery lists the kinds that have rules; the others are only served.
 const RULED: [(&str, &str, &str); 5] = [
     ("", "v1", "replicationcontrollers"),
     ("apps", "v1", "deployments"),
@@ -108,7 +108,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What aggregated discovery says of groups.
+/// The answer of aggregated discovery for these groups.
 pub(super) fn discovery(kinds: &[Kind], of: impl Fn(&str) -> bool) -> Value {
     let mut groups: BTreeMap<&str, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
     let named = kinds

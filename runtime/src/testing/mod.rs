@@ -1,8 +1,8 @@
-//! An API server of a few lines, for tests of all crates: objects by path, versions, pages, selectors and patches. Everything that
-//! was asked is kept. What it does not know it refuses, and the test that asked for it fails: no answer at all would let a test pass
-//! that has seen nothing.
+//! A fake API server for the tests of all crates: objects by path, versions, pages, selectors and patches. It records
+//! every request. An unknown request is refused and fails its test: without an answer, a test could pass that has seen
+//! nothing.
 //!
-//! Behind the feature `testing`, which only development dependencies turn on.
+//! Behind the feature `testing`, which only development dependencies enable.
 
 mod kinds;
 mod store;
@@ -18,39 +18,39 @@ use tower::{BoxError, service_fn};
 pub use kinds::Kind;
 pub use store::Store;
 
-/// One request that was made.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: Method,
     pub path: String,
     pub query: String,
     pub body: Value,
-    /// By which a patch says what it is.
+    /// Identifies the type of a patch.
     pub content_type: String,
-    /// What was answered; 0 while it is being decided, and where nothing was.
+    /// The status of the answer; 0 while it is being decided, and if there was none.
     pub answer: u16,
 }
 
 impl Asked {
-    /// Whether anything is to be stored.
+    /// Whether nothing is to be stored.
     pub fn is_dry_run(&self) -> bool {
         self.query.contains("dryRun=All")
     }
 
-    /// Whether this would change something: a review is a question, although it is posted.
+    /// Whether this would change something: a posted review changes nothing.
     pub fn is_write(&self) -> bool {
         self.method != Method::GET && !self.path.ends_with("reviews") && !self.is_dry_run()
     }
 }
 
-/// What happens to a request in place of the usual.
+/// Replaces the normal handling of a request.
 #[derive(Debug)]
 pub enum Fault {
-    /// This is the answer.
+    /// Answers with this response.
     Answer(Response<Body>),
-    /// It never arrives: there is no connection.
+    /// The request never arrives: there is no connection.
     Refused,
-    /// It is carried out, and the answer is lost.
+    /// The request is carried out, and the answer is lost.
     AnswerLost,
 }
 
@@ -60,12 +60,12 @@ impl From<Response<Body>> for Fault {
     }
 }
 
-/// What the admission of a patch comes to.
+/// The result of admitting a patch.
 #[derive(Debug)]
 pub enum Admitted {
     Unchanged,
     Changed(json_patch::Patch),
-    /// With the message of a Forbidden.
+    /// Refused as Forbidden, with this message.
     Denied(String),
 }
 
@@ -76,7 +76,7 @@ type Hang = Box<dyn Fn(&Asked) -> bool + Send>;
 
 pub struct FakeApi {
     state: Arc<Mutex<State>>,
-    /// This is the test's own.
+    /// Whether this is the test's own handle: it fails the test on unknown requests.
     first: bool,
 }
 
@@ -88,7 +88,7 @@ struct State {
     before: Option<Before>,
     admit: Option<Admit>,
     hangs: Option<Hang>,
-    /// What was asked for and is not known.
+    /// Requests that it does not know.
     unknown: Vec<String>,
 }
 
@@ -189,38 +189,38 @@ impl FakeApi {
         }
     }
 
-    /// Stores an object as if it had always been there: nobody is asked to admit it.
+    /// Stores an object without admission, as if it had always existed.
     pub fn put(&self, path: &str, mut object: Value) {
         object["metadata"]["name"] = json!(path.rsplit('/').next());
         self.state().store.put(path, object);
     }
 
-    /// An object that is there.
+    /// A stored object.
     #[expect(clippy::missing_panics_doc, reason = "so that the test fails")]
     pub fn get(&self, path: &str) -> Value {
         let found = self.state().store.get(path).cloned();
         found.unwrap_or_else(|| panic!("{path} is not there"))
     }
 
-    /// Everything that is stored.
-    pub fn with<T>(&self, look: impl FnOnce(&mut Store) -> T) -> T {
-        look(&mut self.state().store)
+    /// Gives access to everything that is stored.
+    pub fn with<T>(&self, access: impl FnOnce(&mut Store) -> T) -> T {
+        access(&mut self.state().store)
     }
 
-    /// Serves one more kind, which discovery names, too.
+    /// Serves one more kind, which discovery lists, too.
     pub fn serve(&self, group: &str, version: &str, plural: &str) {
         let kind = Kind::named(group, version, plural);
         self.state().kinds.push(kind);
     }
 
-    /// Has discovery name these kinds only, as `apps/v1/deployments`. The others are there all the same.
+    /// Makes discovery list only these kinds, as `apps/v1/deployments`. The others are still served.
     pub fn discover(&self, named: &[&str]) {
         for kind in &mut self.state().kinds {
             kind.discovered = named.contains(&kind.to_string().as_str());
         }
     }
 
-    /// Has every request decided about before it is carried out.
+    /// Decides about every request before it is carried out.
     pub fn set_fault<F: Into<Fault>>(
         &self,
         mut fault: impl FnMut(&Asked, &mut Store) -> Option<F> + Send + 'static,
@@ -234,7 +234,7 @@ impl FakeApi {
         self.state().fault = None;
     }
 
-    /// Does something to what is stored before each request: what somebody else does meanwhile.
+    /// Changes the store before each request, as another writer would.
     pub fn set_before(&self, before: impl FnMut(&Asked, &mut Store) + Send + 'static) {
         self.state().before = Some(Box::new(before));
     }
@@ -247,22 +247,22 @@ impl FakeApi {
         self.state().admit = Some(Box::new(admit));
     }
 
-    /// Requests of which this is so are never answered.
+    /// Requests that match are never answered.
     pub fn set_hanging(&self, hangs: impl Fn(&Asked) -> bool + Send + 'static) {
         self.state().hangs = Some(Box::new(hangs));
     }
 
-    /// Calls back with every object that is stored from now on: what a watch would deliver.
+    /// Calls back with every object that is stored from now on, as a watch would deliver it.
     pub fn on_change(&self, changed: impl Fn(&str, &Value) + Send + 'static) {
         self.state().store.watcher = Some(Box::new(changed));
     }
 
-    /// What has been asked so far.
+    /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state().asked.clone()
     }
 
-    /// What was asked since the last call.
+    /// The requests since the last call.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state().asked)
     }
@@ -283,7 +283,7 @@ impl FakeApi {
     }
 }
 
-/// There is no answer.
+/// Why there is no answer.
 enum Lost {
     Refused,
     Answer,
@@ -337,7 +337,7 @@ impl State {
     }
 }
 
-/// What the client says where nobody listens; it is an error of the client's own, which nobody else can make.
+/// The client's error when nobody listens; only the client itself can create it.
 async fn no_connection() -> BoxError {
     let executor = hyper_util::rt::TokioExecutor::new();
     let client = hyper_util::client::legacy::Client::builder(executor).build_http::<Body>();
@@ -379,14 +379,14 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "asked for what is not known")]
-    async fn what_it_does_not_know_fails_the_test() {
+    async fn an_unknown_request_fails_the_test() {
         let api = FakeApi::new();
         let answer = get(&api, "/apis/example.com/v1/namespaces/shop/widgets").await;
         assert!(matches!(answer, Err(kube::Error::Api(status)) if status.code == 404));
     }
 
     #[tokio::test]
-    async fn what_is_served_is_listed_and_named_by_discovery() {
+    async fn a_served_kind_is_listed_and_discovered() {
         let api = FakeApi::new();
         api.serve("example.com", "v1", "widgets");
         let path = "/apis/example.com/v1/namespaces/shop/widgets";

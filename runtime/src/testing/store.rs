@@ -1,4 +1,4 @@
-//! What is stored, and how requests read and change it.
+//! The stored objects, and how requests read and change them.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Admitted, Asked, respond, status};
 
-/// Objects by path. What is changed in place keeps its version; [`Store::put`] gives it a new one.
+/// Objects by path. A change in place keeps the version; [`Store::put`] sets a new one.
 #[derive(Default)]
 pub struct Store {
     objects: BTreeMap<String, Value>,
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Stores an object in a new version, as a watch then tells.
+    /// Stores an object in a new version and notifies the watcher.
     pub fn put(&mut self, path: &str, mut object: Value) {
         self.version = self.version.max(100) + 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -53,7 +53,7 @@ impl Store {
         self.objects.insert(path.to_owned(), object);
     }
 
-    /// Changes an object, if it is there.
+    /// Changes an object, if it exists.
     pub fn change(&mut self, path: &str, change: impl FnOnce(&mut Value)) {
         if let Some(mut object) = self.objects.get(path).cloned() {
             change(&mut object);
@@ -61,7 +61,7 @@ impl Store {
         }
     }
 
-    /// `None` where it is not known how.
+    /// `None` if the request is unknown.
     pub(super) fn carry_out(
         &mut self,
         asked: &Asked,
@@ -196,10 +196,10 @@ impl Store {
     }
 }
 
-/// What a selector wants of one label.
+/// A selector's requirement on one label.
 struct Labels {
     key: String,
-    /// Empty: whatever its value.
+    /// Empty: any value.
     values: Vec<String>,
 }
 
@@ -248,7 +248,7 @@ fn not_found() -> Response<Body> {
     status(404, "not found")
 }
 
-/// Whether an object is among those of a list: of one namespace, or of all.
+/// Whether an object belongs to a list: of one namespace, or of all.
 fn is_listed(object: &str, list: &str) -> bool {
     let (Some((version, kind)), Some((of, _))) = (list.rsplit_once('/'), object.rsplit_once('/'))
     else {

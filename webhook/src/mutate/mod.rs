@@ -1,4 +1,4 @@
-//! `/mutate`: the door through which the API server asks. Apart from the sockets, so that tests need none.
+//! `/mutate`: the endpoint that the API server calls. Separate from the sockets, so that tests need none.
 
 use std::fmt;
 use std::time::Instant;
@@ -49,11 +49,12 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// While draining, every answer is the last one on its connection: the API server keeps connections alive and would send
-/// its next request to a process that is gone.
+/// While draining, every answer closes its connection: the API server keeps connections alive and would send its next
+/// request to a process that is gone.
 ///
-/// So it is where no answer can be given. There the API server is also asked to try again, which it does at once and up to
-/// ten times: over another connection, and so perhaps at a replica that can. Without it such a write goes on unrewritten.
+/// The same applies if no answer can be given. Then the API server is also asked to try again, which it does at once
+/// and up to ten times: over another connection, and so perhaps at a replica that can answer. Otherwise such a write
+/// would be stored without a rewrite.
 async fn last_answer(State(app): State<App>, mut response: Response) -> Response {
     let cannot_answer = response.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
@@ -81,7 +82,7 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Why there is no answer, for whoever asked; an API server sees a webhook that failed.
+/// Why there is no answer, for a person who asks; an API server sees a failed webhook.
 #[derive(Debug)]
 struct Rejection {
     status: StatusCode,

@@ -1,7 +1,8 @@
 //! The three watches that fill the [`Store`]: enrolled Namespaces (metadata only), RoleRules, and the Site.
 //!
-//! Custom resources are read one by one, not as a typed list: an object that this version cannot read, as after a
-//! downgrade, costs its own effect and not the whole watch; and of a RoleRule, what has been adopted stays in force.
+//! Custom resources are parsed one by one, not as a typed list: an object that this version cannot read, as after a
+//! downgrade, loses only its own effect and does not break the watch; and the adopted part of a RoleRule stays in
+//! force.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -27,13 +28,13 @@ use crate::readiness::{Readiness, Watched};
 use crate::store::Store;
 use crate::timeouts::TIMEOUTS;
 
-/// How soon a broken watch is tried again, at first and at most: a change of roles waits for this replica to see it.
+/// How soon a broken watch is retried, at first and at most: a change of roles waits for this replica to observe it.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
-/// A watch that goes on failing is reported again after this many failures, about once a minute.
+/// A watch that keeps failing is reported again after this many failures, about once a minute.
 const REPORT_EVERY: u32 = 20;
 
-/// Follows all three, for ever.
+/// Runs all three watches, for ever.
 pub async fn follow(client: Client, store: Store, readiness: Readiness) {
     tokio::join!(
         namespaces(client.clone(), store.clone(), readiness.clone()),
@@ -54,16 +55,17 @@ async fn namespaces(client: Client, store: Store, readiness: Readiness) {
     .await;
 }
 
-/// Takes over a list as a whole, and single changes one by one.
+/// Takes over a list as a whole, and single events one by one.
 #[derive(Debug, Default)]
 struct NamespaceEvents {
     listed: BTreeMap<String, Arc<NamespaceState>>,
 }
 
 impl NamespaceEvents {
-    /// Whether a list is complete now.
+    /// Returns whether a list is complete now.
     fn handle(&mut self, event: Event<PartialObjectMeta<Namespace>>, store: &Store) -> bool {
-        // One that may not be enrolled never gets a revision, whatever its labels say: it would hold up every transition.
+        // A namespace that may not be enrolled never gets a revision, whatever its labels: it would block every
+        // transition.
         let named = |namespace: &PartialObjectMeta<Namespace>| {
             let name = namespace.metadata.name.clone();
             name.filter(|name| may_enrol(name))
@@ -120,7 +122,7 @@ async fn role_rules(client: Client, store: Store, readiness: Readiness) {
     .await;
 }
 
-/// Compiles all rules anew whenever one of them changes.
+/// Recompiles all rules whenever one of them changes.
 #[derive(Debug, Default)]
 struct RoleRuleEvents {
     known: BTreeMap<String, RoleRule>,
@@ -128,7 +130,7 @@ struct RoleRuleEvents {
 }
 
 impl RoleRuleEvents {
-    /// Whether the rules are complete now.
+    /// Returns whether the rules are complete now.
     fn handle(&mut self, event: Event<DynamicObject>, store: &Store) -> bool {
         match event {
             Event::Init => {
@@ -177,10 +179,10 @@ async fn site(client: Client, store: Store, readiness: Readiness) {
     .await;
 }
 
-/// Whether it is known now what the Site has settled on.
+/// Returns whether the roles that the Site has settled on are known now.
 fn site_event(event: Event<DynamicObject>, store: &Store) -> bool {
     match event {
-        // A Site that is gone leaves what was settled last: losing it changes nothing.
+        // A deleted Site keeps the last settled roles: losing it changes nothing.
         Event::Init | Event::Delete(_) => false,
         Event::InitApply(object) | Event::Apply(object) => {
             let site = object.try_parse::<Site>().inspect_err(|error| {
@@ -188,7 +190,7 @@ fn site_event(event: Event<DynamicObject>, store: &Store) -> bool {
             });
             let site = site.ok();
             store.set_settled(site.as_ref().and_then(Settled::of));
-            // Where it cannot be read, the names that were known are remembered.
+            // If it cannot be read, the known names are kept.
             if let Some(site) = &site {
                 store.set_registry(Registry::of(site));
             }
@@ -203,7 +205,7 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(seconds)
 }
 
-/// Runs through a watch that starts anew by itself after errors, with a back-off.
+/// Handles each event of a watch, which restarts with a backoff after errors.
 async fn each<K>(
     what: &str,
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
@@ -229,7 +231,7 @@ async fn each<K>(
                 }
                 handle(event);
             }
-            // A kind that is not served has no objects: without our CRDs, what the namespaces say still holds.
+            // A kind that is not served has no objects: without our CRDs, the labels of namespaces still apply.
             Err(error) if is_not_served(&error) => {
                 if failures == 0 {
                     tracing::warn!("{what}: the API server does not know the kind");

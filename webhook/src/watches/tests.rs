@@ -1,4 +1,4 @@
-//! What becomes of the events that the watches deliver.
+//! How the events of the watches are handled.
 
 use failover_core::{Role, Roles};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn dynamic(value: Value) -> DynamicObject {
 }
 
 #[test]
-fn a_list_replaces_what_was_known_at_once_and_as_a_whole() {
+fn a_list_replaces_the_known_namespaces_once_it_is_complete() {
     let store = Store::default();
     let mut events = NamespaceEvents::default();
     for event in [
@@ -34,7 +34,7 @@ fn a_list_replaces_what_was_known_at_once_and_as_a_whole() {
     ] {
         assert!(!events.handle(event, &store));
     }
-    assert_eq!(role_of(&store, "a"), None, "half a list is not news");
+    assert_eq!(role_of(&store, "a"), None, "half a list does not count");
     assert!(events.handle(Event::InitDone, &store));
     assert_eq!(role_of(&store, "a"), Some(Role::Secondary));
 
@@ -44,7 +44,7 @@ fn a_list_replaces_what_was_known_at_once_and_as_a_whole() {
     events.handle(Event::Delete(namespace("b", "primary", "4")), &store);
     assert_eq!(role_of(&store, "b"), None);
 
-    // While it is listed anew, the old state serves.
+    // While it is listed again, the old state is used.
     events.handle(Event::Init, &store);
     assert_eq!(role_of(&store, "a"), Some(Role::Primary));
     events.handle(Event::InitDone, &store);
@@ -52,7 +52,7 @@ fn a_list_replaces_what_was_known_at_once_and_as_a_whole() {
 }
 
 #[test]
-fn a_namespace_that_may_not_be_enrolled_does_not_hold_up_what_is_reported() {
+fn a_namespace_that_may_not_be_enrolled_does_not_block_the_reported_revision() {
     let store = Store::default();
     let mut events = NamespaceEvents::default();
     events.handle(Event::Apply(namespace("shop", "secondary", "3")), &store);
@@ -75,7 +75,7 @@ fn role_rule(name: &str, resource: &str) -> Value {
 }
 
 #[test]
-fn rules_follow_role_rules_and_one_that_cannot_be_read_costs_only_itself() {
+fn rules_follow_role_rules_and_an_unreadable_one_affects_only_itself() {
     let store = Store::default();
     let has = |resource| store.rules().find("example.com", resource).is_some();
     let mut events = RoleRuleEvents::default();
@@ -100,7 +100,7 @@ fn rules_follow_role_rules_and_one_that_cannot_be_read_costs_only_itself() {
 }
 
 #[test]
-fn what_has_been_adopted_of_a_rule_outlives_a_spec_from_the_future() {
+fn an_adopted_rule_outlives_a_spec_of_a_newer_version() {
     let store = Store::default();
     let has = || store.rules().find("example.com", "widgets").is_some();
     let mut events = RoleRuleEvents::default();
@@ -110,14 +110,14 @@ fn what_has_been_adopted_of_a_rule_outlives_a_spec_from_the_future() {
     assert!(has());
     rule["spec"]["layer"] = json!("a layer of the future");
     events.handle(Event::Apply(dynamic(rule.clone())), &store);
-    assert!(has(), "no commit opens a standby");
+    assert!(has(), "changing a rule must not open a standby");
     rule["status"]["enforced"]["layer"] = json!("a layer of the future");
     events.handle(Event::Apply(dynamic(rule)), &store);
     assert!(!has());
 }
 
 #[test]
-fn a_namespace_from_the_future_costs_what_is_not_understood_and_no_more() {
+fn unknown_labels_of_a_newer_version_affect_only_themselves() {
     let store = Store::default();
     let mut events = NamespaceEvents::default();
     let mut future = namespace("a", "observer", "7th");
@@ -138,7 +138,7 @@ fn a_namespace_from_the_future_costs_what_is_not_understood_and_no_more() {
 }
 
 #[test]
-fn a_site_from_the_future_gives_new_namespaces_no_roles() {
+fn a_site_of_a_newer_version_gives_new_namespaces_no_roles() {
     let store = Store::default();
     let all = json!({ "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" });
     site_event(Event::Apply(site_of("secondary", &all)), &store);
@@ -150,7 +150,7 @@ fn a_site_from_the_future_gives_new_namespaces_no_roles() {
     site_event(Event::Apply(site), &store);
     assert!(
         store.settled().is_some(),
-        "a word that only reports harms nothing"
+        "an unknown word in the status harms nothing"
     );
 }
 
@@ -163,7 +163,7 @@ fn site_of(role: &str, layers: &Value) -> DynamicObject {
 }
 
 #[test]
-fn what_the_site_has_settled_on_outlives_the_site() {
+fn the_settled_roles_outlive_the_site() {
     let store = Store::default();
     let all = json!({ "volumes": "secondary", "workloads": "secondary", "gitops": "secondary", "traffic": "secondary" });
     let site = site_of("secondary", &all);
@@ -179,7 +179,7 @@ fn what_the_site_has_settled_on_outlives_the_site() {
     assert_eq!(roles(), Some(Roles::all(Role::Secondary)));
     site_event(Event::Delete(site), &store);
     assert_eq!(roles(), Some(Roles::all(Role::Secondary)));
-    // Ordered to be primary, and not there yet: new namespaces get no role.
+    // Requested to be primary, and not settled yet: new namespaces get no role.
     site_event(Event::Apply(site_of("primary", &all)), &store);
     assert_eq!(roles(), None);
 }

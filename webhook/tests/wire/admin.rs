@@ -1,4 +1,4 @@
-//! The plain HTTP port, and what is counted.
+//! The plain HTTP port, and the metrics.
 
 use std::time::{Duration, Instant};
 
@@ -45,14 +45,14 @@ fn expired() -> App {
 #[case::with_an_expired_certificate(expired(), "certificate")]
 #[case::cut_off_from_the_api_server(cut_off(), "API server has not been reached")]
 #[tokio::test]
-async fn one_that_cannot_be_relied_upon_is_not_ready_and_answers_no_review(
+async fn an_unreliable_replica_is_not_ready_and_answers_no_review(
     #[case] app: App,
     #[case] why: &str,
 ) {
     let (status, body) = get(&app, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains(why), "{body}");
-    // Not the process' fault: a restart would not help.
+    // Not a fault of the process: a restart would not help.
     assert_eq!(get(&app, "/livez").await.0, StatusCode::OK);
 
     let review = create("deployments.apps", &deployment(3)).to_string();
@@ -62,7 +62,7 @@ async fn one_that_cannot_be_relied_upon_is_not_ready_and_answers_no_review(
 }
 
 #[tokio::test]
-async fn draining_takes_it_out_of_service_but_not_out_of_work() {
+async fn a_draining_replica_is_not_ready_but_still_answers() {
     let app = site(Role::Secondary);
     assert_eq!(get(&app, "/readyz").await, (StatusCode::OK, "ok".into()));
     app.readiness.drain();
@@ -94,7 +94,7 @@ async fn the_metrics_are_named_by_prometheus_conventions() {
     }
 }
 
-/// Whoever can reach the port can make up names; each would be a time series for ever.
+/// Anybody who can reach the port can make up names; each would be a time series for ever.
 #[tokio::test]
 async fn made_up_names_do_not_become_labels() {
     let app = site(Role::Secondary);

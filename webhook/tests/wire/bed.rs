@@ -1,4 +1,4 @@
-//! A webhook as after a good start, reviews as the API server writes them, and what is read from the answers.
+//! A webhook after a successful start, reviews as the API server writes them, and helpers that read the answers.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 pub(crate) const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
-/// Has all it needs, and knows no namespace.
+/// Ready, and knows no namespace.
 pub(crate) fn ready() -> App {
     let app = App::default();
     app.readiness.certificate_valid_until(i64::MAX);
@@ -95,18 +95,18 @@ impl Answer {
         Self(review["response"].clone())
     }
 
-    /// Allowed, and nothing else is said.
+    /// Asserts that the object is allowed unchanged, without warnings.
     #[track_caller]
     pub(crate) fn expect_unchanged(&self) {
         assert_eq!(self.0, json!({ "uid": UID, "allowed": true }));
     }
 
-    /// What is stored of an object that was asked for.
+    /// The object as it is stored after the answer's patch.
     #[track_caller]
     pub(crate) fn applied_to(&self, object: &Value) -> Value {
         assert_eq!(self.0["allowed"], true, "{self:?}");
         assert_eq!(self.0["patchType"], "JSONPatch", "{self:?}");
-        // Base64, as the contract has it: kube's own type would write numbers.
+        // Base64, as the API requires: kube's own type would write numbers.
         let text: ByteString =
             serde_json::from_value(self.0["patch"].clone()).expect("a patch is base64");
         let patch: Patch = serde_json::from_slice(&text.0).expect("a patch is a JSON patch");
@@ -115,7 +115,7 @@ impl Answer {
         object
     }
 
-    /// Refused, in the one way that is safe with Flux; gives the message.
+    /// Asserts a refusal in the one form that is safe with Flux; returns the message.
     #[track_caller]
     pub(crate) fn expect_denied(&self) -> &str {
         assert_eq!(self.0["uid"], UID);
@@ -129,7 +129,7 @@ impl Answer {
     }
 }
 
-/// Asks as the API server does; whatever is asked must be answered.
+/// Asks as the API server does. Every request must be answered.
 pub(crate) async fn ask(app: &App, review: &Value) -> Answer {
     let (status, headers, body) = post(app, "application/json", review.to_string()).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");

@@ -1,4 +1,4 @@
-//! Damaged reviews: whatever arrives, nothing that should have been rewritten is allowed as it is.
+//! Damaged reviews: an object that should be rewritten is never allowed unchanged.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use crate::bed::{Answer, UID, ask, counted, create, deployment, post, site, upda
 const JSON: &str = "application/json";
 
 #[tokio::test]
-async fn no_beginning_of_a_review_is_ever_allowed() {
+async fn a_truncated_review_is_never_allowed() {
     let app = site(Role::Secondary);
     let whole = update("deployments.apps", &deployment(0), &deployment(3)).to_string();
     for end in 0..whole.len() {
@@ -30,7 +30,7 @@ async fn no_beginning_of_a_review_is_ever_allowed() {
     );
 }
 
-/// What decides whether a review is about an active Deployment in `shop`.
+/// The fields that decide whether a review is about an active Deployment in `shop`.
 fn gist(review: &str) -> Option<[Option<Value>; 5]> {
     let review: Value = serde_json::from_str(review).ok()?;
     let request = &review["request"];
@@ -54,7 +54,7 @@ async fn no_lost_byte_lets_an_active_object_through() {
     for at in 0..whole.len() {
         let damaged = format!("{}{}", &whole[..at], &whole[at + 1..]);
         if gist(&damaged) != gist(&whole) {
-            continue; // about something else now, or no JSON
+            continue; // about something else now, or not JSON
         }
         let (status, _, body) = post(&app, JSON, damaged.clone()).await;
         if status == StatusCode::BAD_REQUEST {
@@ -96,7 +96,7 @@ async fn an_unreadable_request_is_refused_under_its_uid(#[case] request: &str) {
     assert_eq!(counted(&app, "other", "other", "denied"), 1);
 }
 
-/// What the API server would not store anyway must not trip up a primary either.
+/// An object that the API server would refuse anyway must not be refused by the webhook on a primary.
 #[rstest]
 #[case(json!("three"))]
 #[case(json!([[[]]]))]
@@ -117,7 +117,7 @@ async fn an_object_of_a_wrong_form_is_refused_only_where_it_would_be_forced(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_arrive_is_not_waited_for_for_ever() {
+async fn a_body_that_does_not_arrive_times_out() {
     let app = site(Role::Secondary);
     let beginning = stream::iter([Ok::<_, Infallible>("{")]).chain(stream::pending());
     let asked = tokio::time::Instant::now();
@@ -137,7 +137,7 @@ async fn a_body_that_breaks_off_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn what_is_foreign_to_us_may_be_as_deep_as_it_likes_anywhere() {
+async fn unknown_fields_may_be_nested_to_any_depth_anywhere() {
     let app = site(Role::Secondary);
     let deep = format!("{}1{}", "{\"a\":[".repeat(20_000), "]}".repeat(20_000));
     let mut review = update("deployments.apps", &deployment(3), &deployment(3));

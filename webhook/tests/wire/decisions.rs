@@ -1,4 +1,4 @@
-//! What is answered to sound reviews. The rules themselves are tested in core; this is that they are asked rightly.
+//! Answers to valid reviews. The rules themselves are tested in core; these tests check that they are called correctly.
 
 use failover_core::namespace::ObjectRole;
 use failover_core::rules::rule::{Field, Reach};
@@ -28,7 +28,7 @@ async fn on_a_secondary_an_apply_is_forced_passive_with_one_warning() {
 }
 
 #[tokio::test]
-async fn on_a_primary_and_where_no_role_is_known_nothing_is_said() {
+async fn on_a_primary_and_without_a_known_role_nothing_is_changed() {
     let unknown = ready();
     unknown.store.put_namespace(
         "shop".into(),
@@ -45,7 +45,7 @@ async fn on_a_primary_and_where_no_role_is_known_nothing_is_said() {
 }
 
 #[tokio::test]
-async fn each_layer_goes_by_its_own_label() {
+async fn each_layer_follows_its_own_label() {
     let app = ready();
     let roles = Roles {
         gitops: Some(Role::Primary),
@@ -77,14 +77,14 @@ async fn a_dry_run_and_a_second_call_get_the_same_answer() {
     let dry = ask(&app, &review).await;
     assert_eq!(real.0, again.0);
     assert_eq!(real.0, dry.0);
-    // Called anew because another webhook changed something: our own output needs nothing.
+    // Called again because another webhook changed something: our own output needs no change.
     let stored = real.applied_to(&deployment(3));
     ask(&app, &create("deployments.apps", &stored))
         .await
         .expect_unchanged();
 }
 
-/// An object of every built-in kind that is as active as can be.
+/// An object of a built-in kind with all ruled fields active.
 fn active(kind: &str, fields: &[Field]) -> Value {
     let mut object = json!({
         "kind": kind,
@@ -107,7 +107,7 @@ fn active(kind: &str, fields: &[Field]) -> Value {
 }
 
 #[tokio::test]
-async fn every_built_in_kind_is_forced_on_a_secondary_and_comes_back_on_promotion() {
+async fn every_built_in_kind_is_forced_on_a_secondary_and_restored_on_promotion() {
     let (secondary, primary) = (site(Role::Secondary), site(Role::Primary));
     for (app, role) in [(&secondary, Role::Secondary), (&primary, Role::Primary)] {
         let mut state = enrolled(role);
@@ -128,7 +128,7 @@ async fn every_built_in_kind_is_forced_on_a_secondary_and_comes_back_on_promotio
             let pointer = field.pointer.to_string();
             assert_eq!(stored.pointer(&pointer), Some(&field.passive), "{resource}");
         }
-        // Flux applies the same again, and is told the same: nothing moves.
+        // Flux applies the same again and gets the same answer: nothing changes.
         let answer = ask(&secondary, &update(&resource, &stored, &wanted)).await;
         assert_eq!(answer.applied_to(&wanted), stored, "{resource}");
 
@@ -146,7 +146,7 @@ async fn every_built_in_kind_is_forced_on_a_secondary_and_comes_back_on_promotio
 #[case::cluster_scoped(json!({ "namespace": "" }), "deployments", "CREATE")]
 #[case::never_enrolled(json!({ "namespace": "kube-system" }), "deployments", "CREATE")]
 #[tokio::test]
-async fn what_stores_nothing_or_has_no_rule_is_allowed_unchanged_and_counted(
+async fn a_request_that_stores_nothing_or_has_no_rule_is_allowed_unchanged_and_counted(
     #[case] members: Value,
     #[case] resource: &str,
     #[case] operation: &str,
@@ -159,7 +159,7 @@ async fn what_stores_nothing_or_has_no_rule_is_allowed_unchanged_and_counted(
 }
 
 #[tokio::test]
-async fn an_object_that_is_yet_to_be_named_is_forced_as_well() {
+async fn an_object_with_a_generated_name_is_forced_as_well() {
     let app = site(Role::Secondary);
     let job = json!({ "kind": "Job", "metadata": { "generateName": "import-" }, "spec": {} });
     let mut review = create("jobs.batch", &job);
@@ -174,7 +174,7 @@ async fn an_object_that_is_yet_to_be_named_is_forced_as_well() {
 }
 
 /// A Deployment at 0 whose manifest says 0, stored with a record of 3.
-fn held_at_zero() -> (Value, Value) {
+fn forced_to_zero() -> (Value, Value) {
     let mut old = deployment(0);
     old["metadata"]["annotations"] = json!({ RECORD: r#"{"/spec/replicas":3}"# });
     let mut new = old.clone();
@@ -189,12 +189,12 @@ fn held_at_zero() -> (Value, Value) {
 #[case::the_one_that_owns_the_field("kustomize-controller", r#"{"/spec/replicas":0}"#)]
 #[case::somebody_else("kubectl-edit", r#"{"/spec/replicas":3}"#)]
 #[tokio::test]
-async fn who_writes_and_what_was_stored_decide_what_is_recorded(
+async fn the_writer_and_the_stored_record_decide_what_is_recorded(
     #[case] manager: &str,
     #[case] record: &str,
 ) {
     let app = site(Role::Secondary);
-    let (old, new) = held_at_zero();
+    let (old, new) = forced_to_zero();
     let mut review = update("deployments.apps", &old, &new);
     review["request"]["options"]["fieldManager"] = json!(manager);
     let answer = ask(&app, &review).await;
@@ -227,24 +227,24 @@ async fn a_role_rule_adds_a_kind() {
     assert_eq!(counted(&app, "widgets", "CREATE", "changed"), 1);
 }
 
-fn born(labels: &Value) -> Value {
+fn till_namespace(labels: &Value) -> Value {
     json!({ "kind": "Namespace", "metadata": { "name": "till", "labels": labels } })
 }
 
 #[tokio::test]
-async fn a_namespace_born_while_nothing_is_settled_gets_no_role_not_even_the_one_it_brings() {
+async fn a_namespace_created_before_roles_are_settled_gets_no_role_not_even_its_own() {
     let labels = json!({ "failover.dev/enforce": "enabled", "failover.dev/workloads": "primary" });
-    let answer = ask(&ready(), &create("namespaces", &born(&labels))).await;
+    let answer = ask(&ready(), &create("namespaces", &till_namespace(&labels))).await;
     assert_eq!(
-        answer.applied_to(&born(&labels))["metadata"]["labels"],
+        answer.applied_to(&till_namespace(&labels))["metadata"]["labels"],
         json!({ "failover.dev/enforce": "enabled" })
     );
 }
 
 #[tokio::test]
-async fn the_labels_of_a_namespace_that_exists_are_the_controller_s() {
+async fn the_labels_of_an_existing_namespace_belong_to_the_controller() {
     let labels = json!({ "failover.dev/enforce": "enabled", "failover.dev/workloads": "primary" });
-    let namespace = born(&labels);
+    let namespace = till_namespace(&labels);
     let answer = ask(&ready(), &update("namespaces", &namespace, &namespace)).await;
     answer.expect_unchanged();
 }

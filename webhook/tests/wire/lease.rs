@@ -1,4 +1,5 @@
-//! The Lease by which a replica reports, against an API server of a few lines. The clock stands still unless all sleep.
+//! The Lease by which a replica reports, against a fake API server. The paused clock advances only while all tasks
+//! sleep.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -21,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bed::{enrolled, ready};
 
-/// Longer than anything here is waited for.
+/// Longer than any wait in these tests.
 const LONG: Duration = Duration::from_secs(60);
 
-/// What the API server does with a request.
+/// How the API server answers a request.
 #[derive(Clone, Copy, Debug)]
 enum Mood {
     Fine,
@@ -40,7 +41,7 @@ struct Call {
     at: Instant,
 }
 
-/// A replica that reports, and what arrives of it.
+/// A reporting replica, and the calls that arrive.
 struct Bed {
     app: App,
     mood: Arc<Mutex<Mood>>,
@@ -144,7 +145,7 @@ fn reported(call: &Call) -> (&str, &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_reported_before_all_has_been_seen() {
+async fn nothing_is_reported_before_everything_has_synced() {
     let app = App::default();
     let mut bed = Bed::start(app, Mood::Fine);
     bed.see("shop", 7);
@@ -159,7 +160,7 @@ async fn nothing_is_reported_before_all_has_been_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_says_who_has_seen_what_and_until_when_that_counts() {
+async fn the_lease_reports_identity_observed_revision_and_duration() {
     let mut bed = Bed::start(ready(), Mood::Fine);
     bed.see("shop", 7);
     bed.see("till", 5);
@@ -193,7 +194,7 @@ async fn the_lease_says_who_has_seen_what_and_until_when_that_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_renewed_every_5_s_and_at_once_when_what_is_seen_changes() {
+async fn it_is_renewed_every_5_s_and_at_once_when_the_observed_revision_changes() {
     let app = ready();
     let mut bed = Bed::start(app, Mood::Fine);
     bed.see("shop", 7);
@@ -201,7 +202,7 @@ async fn it_is_renewed_every_5_s_and_at_once_when_what_is_seen_changes() {
     let second = bed.next().await;
     assert_eq!(second.at - first.at, Duration::from_secs(5));
 
-    // One that has not been labelled yet has been seen at no revision.
+    // A namespace that has not been labelled yet has no observed revision.
     let unlabelled = NamespaceState {
         revision: None,
         ..enrolled(Role::Secondary)
@@ -214,7 +215,7 @@ async fn it_is_renewed_every_5_s_and_at_once_when_what_is_seen_changes() {
     let changed = bed.next().await;
     assert_eq!(reported(&changed), ("7", "2"));
 
-    // The revision of the slowest is the same, and so is their number.
+    // Neither the lowest revision nor the number of namespaces has changed.
     bed.see("till", 9);
     let later = bed.next().await;
     assert_eq!(later.at - changed.at, Duration::from_secs(5));
@@ -223,7 +224,7 @@ async fn it_is_renewed_every_5_s_and_at_once_when_what_is_seen_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_renewal_that_arrives_counts_as_contact() {
+async fn only_a_successful_renewal_counts_as_contact() {
     for mood in [Mood::Failing, Mood::Silent] {
         let app = App::default();
         app.readiness.certificate_valid_until(i64::MAX);
@@ -233,7 +234,7 @@ async fn only_a_renewal_that_arrives_counts_as_contact() {
         let mut bed = Bed::start(app, mood);
         let first = bed.next().await;
         let second = bed.next().await;
-        // One second of pause; three of waiting before it where there is no answer at all.
+        // One second of pause, after three seconds of waiting if there is no answer at all.
         let silence = match mood {
             Mood::Silent => Duration::from_secs(3),
             _ => Duration::ZERO,
@@ -243,14 +244,14 @@ async fn only_a_renewal_that_arrives_counts_as_contact() {
 
         bed.set_mood(Mood::Fine);
         bed.next().await;
-        // The one after it shows that the answer has been read.
+        // The next call shows that the answer has been read.
         bed.next().await;
         assert_eq!(bed.app.readiness.check(), Ok(()), "{mood:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_end_it_is_taken_away_and_an_api_server_that_is_gone_does_not_hold_that_up() {
+async fn the_lease_is_deleted_on_shutdown_and_an_unavailable_api_server_does_not_delay_it() {
     for mood in [Mood::Fine, Mood::Failing, Mood::Silent] {
         let mut bed = Bed::start(ready(), Mood::Fine);
         bed.next().await;

@@ -1,5 +1,5 @@
-//! What the webhook answers, byte by byte, through the routers that the server serves: reviews go in as an API server writes
-//! them, and what comes back is applied as an API server applies it.
+//! The webhook's answers byte by byte, through the routers that the server uses: reviews are sent as an API server
+//! writes them, and answers are applied as an API server applies them.
 
 mod admin;
 mod bed;

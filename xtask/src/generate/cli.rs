@@ -24,7 +24,7 @@ pub(super) fn file() -> Generated {
     }
 }
 
-/// The help of a command, and of those below it.
+/// The help of a command and its subcommands.
 fn section(content: &mut String, command: &mut Command, name: &str) {
     let help = command.render_long_help().to_string();
     let lines: Vec<_> = help.lines().map(str::trim_end).collect();

@@ -1,6 +1,7 @@
-//! The files that the code generates and that are checked in, so that people can read them and `install` can embed them.
+//! Generated files that are checked in, so that people can read them and `install` can embed them.
 //!
-//! Each module returns what its files must say; only [`run`] reads and writes. A test compares, as `--check` does.
+//! Each module returns the expected content of its files; only [`run`] reads and writes. A test compares, as `--check`
+//! does.
 
 mod cli;
 mod crds;
@@ -32,7 +33,7 @@ Examples:
 
 /// A generated file.
 struct Generated {
-    /// From the workspace's root.
+    /// Relative to the workspace's root.
     path: String,
     content: String,
 }
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files that are not, or not as they should be.
+/// The files that are missing or differ.
 fn differing() -> anyhow::Result<Vec<Generated>> {
     let mut files = crds::files()?;
     files.extend(policies::files()?);
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_checked_in_is_what_the_code_generates() {
+    fn checked_in_files_match_what_the_code_generates() {
         let differing: Vec<_> = differing()
             .unwrap()
             .into_iter()

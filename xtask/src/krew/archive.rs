@@ -10,8 +10,8 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-/// Modification time of every entry, in seconds since 1970: 2000-01-01T00:00:00Z. Any fixed time would do but the epoch,
-/// about which tar complains when it unpacks.
+/// Modification time of every entry, in seconds since 1970: 2000-01-01T00:00:00Z. Any fixed time would do except the
+/// epoch, which tar warns about when it unpacks.
 pub(super) const MARK: u64 = 946_684_800;
 
 const EXECUTABLE: u32 = 0o755;
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_the_binary_and_the_licence_as_regular_files_and_nothing_else() {
+    fn it_contains_only_the_binary_and_the_licence_as_regular_files() {
         let bytes = build("kubectl-failover", b"\x7fELF...", b"Apache").unwrap();
         let mut archive = Archive::new(GzDecoder::new(bytes.as_slice()));
         let entries: Vec<_> = archive

@@ -1,4 +1,4 @@
-//! The krew manifest: read from the template `krew-manifest.yaml`, rendered for the archives there are.
+//! The krew manifest: read from the template `krew-manifest.yaml`, rendered for the existing archives.
 
 use std::collections::BTreeMap;
 
@@ -126,7 +126,7 @@ impl Manifest {
         format!("{}.yaml", self.metadata.name)
     }
 
-    /// The manifest for the archives there are, by their checksums. Platforms without one are left out.
+    /// The manifest for the existing archives, by their checksums. Platforms without one are left out.
     pub(super) fn render(
         &self,
         checksums: &BTreeMap<Platform, String>,
@@ -142,7 +142,7 @@ impl Manifest {
                 })
             })
             .collect();
-        // Addresses stay on their line.
+        // Keeps addresses on one line.
         let options = serde_saphyr::ser_options! { folded_wrap_chars: 200 };
         serde_saphyr::to_string_with_options(&manifest, options)
             .map_err(|error| ManifestError::Render(Box::new(error)))
@@ -305,7 +305,7 @@ mod tests {
         #[case] to: &str,
         #[case] message: &str,
     ) {
-        // Past the comment at the top, which speaks of the placeholders too.
+        // Skips the comment at the top, which mentions the placeholders too.
         let (comment, yaml) = TEMPLATE.split_at(TEMPLATE.find("apiVersion:").unwrap());
         let template = format!("{comment}{}", yaml.replacen(from, to, 1));
         let error = Manifest::from_template(&template, "1.2.3")
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_that_is_not_released_for_is_named_with_those_that_are() {
+    fn an_unlisted_platform_is_named_with_the_listed_ones() {
         let other = Platform {
             os: Os::Windows,
             arch: Arch::Arm64,

@@ -1,4 +1,4 @@
-//! What a release consists of: one archive per platform, and the krew manifest that names and checksums them.
+//! The parts of a release: one archive per platform, and the krew manifest that names and checksums them.
 //!
 //! ```text
 //!   binary ──► Platform::of_binary ──┐
@@ -6,8 +6,8 @@
 //!   krew-manifest.yaml ──► Manifest ───────────────────────────────────────────┴─► Manifest::render
 //! ```
 //!
-//! Everything else here is a function from bytes to bytes, so that the same binary gives the same archive and the same checksum
-//! wherever and whenever it is packed; only `package` reads, builds and writes.
+//! Everything except `package` is a function from bytes to bytes, so that the same binary gives the same archive and
+//! the same checksum wherever and whenever it is packed; only `package` reads, builds and writes.
 
 mod archive;
 mod manifest;

@@ -1,7 +1,7 @@
 //! Builds the release archive of one platform and renders the krew manifest for it.
 //!
-//! A release runs it once per platform with the same `--out`; the manifest always lists exactly the archives of this
-//! version that are there.
+//! A release runs it once per platform with the same `--out`; the manifest always lists exactly the existing archives
+//! of this version.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -91,9 +91,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the plugin as a release does and returns where cargo says the binary is.
+/// Builds the plugin as a release does and returns the path of the binary that cargo reports.
 fn build(target: Option<&str>) -> anyhow::Result<PathBuf> {
-    // Set by cargo for what it runs: the same cargo, and so the same toolchain.
+    // Cargo sets it for the programs it runs: the same cargo, and so the same toolchain.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
@@ -148,7 +148,8 @@ fn checksums(manifest: &Manifest, out: &Path) -> anyhow::Result<BTreeMap<Platfor
     Ok(checksums)
 }
 
-/// Writes beside the path and renames, so that what stands there is whole: the next platform's run takes its checksum.
+/// Writes beside the path and renames, so that the file at the path is always complete: the next platform's run reads
+/// it for its checksum.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let partial = path.with_extension("partial");
     fs::write(&partial, bytes)

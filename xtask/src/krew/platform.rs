@@ -27,7 +27,7 @@ pub(super) enum Arch {
     Arm64,
 }
 
-/// The file is no executable of a platform that we release for.
+/// The file is not an executable of a platform that we release for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a 64-bit x86 or ARM executable for Linux, macOS or Windows")]
 pub(super) struct UnknownBinary;
@@ -153,7 +153,7 @@ mod tests {
     #[case::darwin_arm(mach_o_header(0x0100_000c), "darwin/arm64")]
     #[case::windows(pe_header(0x8664), "windows/amd64")]
     #[case::windows_arm(pe_header(0xaa64), "windows/arm64")]
-    fn the_header_tells_the_platform(#[case] bytes: Vec<u8>, #[case] platform: &str) {
+    fn the_platform_is_read_from_the_header(#[case] bytes: Vec<u8>, #[case] platform: &str) {
         assert_eq!(
             Platform::of_binary(&bytes)
                 .map(|p| p.to_string())

@@ -22,33 +22,34 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::Notify;
 
-use super::{RulesError, needs, spend, write};
+use super::{RulesError, needs, release, write};
 use crate::events::Events;
 use crate::events::Message;
 use crate::informers::Informers;
 use crate::role_lock::RoleLock;
 use crate::sweep::Sweeper;
 
-/// Rights come and go without a watch of ours.
+/// Rights change without a watch event.
 const RESYNC_EVERY: Duration = Duration::from_secs(15);
-/// However fast things change: one look takes a handful of requests for each rule.
-const SHORTEST_REST: Duration = Duration::from_millis(250);
-/// How long the watch is given to show that a rule is gone, before the roles may move again.
-const UNTIL_SEEN: Duration = Duration::from_secs(5);
+/// The shortest interval, however fast things change: a reconcile takes a handful of requests for each rule.
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the watch is given to show that a rule is gone, before the roles may change again.
+const GONE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks after RoleRules. Runs on the leader only; dropping it stops all its work.
+/// Reconciles RoleRules. Runs on the leader only; dropping it stops all its work.
 pub struct Keeper {
     client: Client,
     api: Api<RoleRule>,
     informers: Informers,
-    /// Woken when something has changed in those.
+    /// Notified when one of the `informers` has changed.
     changed: Arc<Notify>,
     sweeper: Sweeper,
     role_lock: RoleLock,
     now: fn() -> Timestamp,
     events: Events,
     own: OwnWrites<RoleRule>,
-    /// What has been swept since it was adopted, by the uid of the rule. Lost with the process, which costs one sweep of the kind.
+    /// What was last swept after adoption, by uid of the rule. Lost with the process, which costs one sweep of the
+    /// kind.
     swept: HashMap<String, RoleRuleSpec>,
 }
 
@@ -82,16 +83,16 @@ impl Keeper {
         }
     }
 
-    /// Looks until it is dropped.
+    /// Reconciles until it is dropped.
     pub async fn run(mut self) -> Infallible {
         let mut backoff = backoff();
         loop {
-            let rest = match self.reconcile().await {
+            let wait = match self.reconcile().await {
                 Ok(()) => {
                     backoff = self::backoff();
                     RESYNC_EVERY
                 }
-                Err(error) if error.is_conflict() => SHORTEST_REST,
+                Err(error) if error.is_conflict() => MIN_INTERVAL,
                 Err(error) => {
                     let delay = backoff.next().unwrap_or(LONGEST_BACKOFF);
                     tracing::error!(
@@ -101,9 +102,9 @@ impl Keeper {
                     delay
                 }
             };
-            tokio::time::sleep(SHORTEST_REST).await;
-            // Out of time is as good a reason to look as news.
-            let _ = tokio::time::timeout(rest, self.changed.notified()).await;
+            tokio::time::sleep(MIN_INTERVAL).await;
+            // A timeout is as good a reason to reconcile as a change.
+            let _ = tokio::time::timeout(wait, self.changed.notified()).await;
         }
     }
 
@@ -114,7 +115,7 @@ impl Keeper {
             .state()
             .into_iter()
             .map(|rule| self.own.newest(rule))
-            // What is in force of it stays so; what else it says is not for this version to judge, or to write over.
+            // An unreadable rule: what is in force stays in force. This version must not judge or overwrite the wait.
             .filter(|rule| {
                 let name = format!("RoleRule {}", rule.name_any());
                 self.informers.unreadable.find(&name).is_none()
@@ -132,7 +133,7 @@ impl Keeper {
         let mut failed: Option<RulesError> = None;
         for rule in &rules {
             let error = errors.remove(&rule.name_any());
-            // One that fails keeps no other from being maintained.
+            // A failing rule does not block the others.
             if let Err(error) = self.reconcile_rule(rule, error, &served).await {
                 if !error.is_conflict() {
                     tracing::warn!(
@@ -154,18 +155,18 @@ impl Keeper {
         error: Option<RuleError>,
         served: &[Rule],
     ) -> Result<(), RulesError> {
-        let rule = &self.let_go(rule).await?;
+        let rule = &self.release(rule).await?;
         let enforced = rule.status.as_ref().and_then(|s| s.enforced.clone());
-        if rule.metadata.deletion_timestamp.is_some() && !write::is_held(rule) {
+        if rule.metadata.deletion_timestamp.is_some() && !write::has_finalizer(rule) {
             return Ok(());
         }
         let next = match (&enforced, &error) {
-            // A kind has one rule, and this is not it; a rule that is deleted does not change any more.
+            // A kind has one rule, and this is not it. A rule being deleted no longer changes.
             (None, Some(_)) => None,
             (enforced, _) if rule.metadata.deletion_timestamp.is_some() => enforced.clone(),
             (enforced, _) => in_force::next(enforced.as_ref(), &rule.spec, false),
         };
-        let rule = &if next.is_some() && !write::is_held(rule) {
+        let rule = &if next.is_some() && !write::has_finalizer(rule) {
             self.wrote(rule, write::finalizer(&self.api, rule, true).await?)
         } else {
             rule.clone()
@@ -177,7 +178,7 @@ impl Keeper {
             enforced: next.clone(),
         };
         if rule.status.as_ref() != Some(&status) {
-            self.tell_readiness(rule, &status);
+            self.publish_readiness(rule, &status);
             self.wrote(rule, write::status(&self.api, rule, status).await?);
         }
         if let Some(next) = next {
@@ -194,7 +195,7 @@ impl Keeper {
         error: Option<RuleError>,
         served: &[Rule],
     ) -> Result<Readiness, RulesError> {
-        // What is in force may be sound although what is written is not.
+        // What is in force may be valid although the spec is not.
         let compiled = match (written(&rule.spec), error) {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
             (Ok(_), None) => Ok(()),
@@ -212,11 +213,11 @@ impl Keeper {
         Ok(Readiness::of(compiled, is_served, missing))
     }
 
-    /// Lets go of what is looser or deleted, if that may be now; the rule as it is then.
-    async fn let_go(&mut self, rule: &RoleRule) -> Result<RoleRule, RulesError> {
+    /// Releases a loosened or deleted rule if that is allowed now. Returns the rule as it is afterwards.
+    async fn release(&mut self, rule: &RoleRule) -> Result<RoleRule, RulesError> {
         let deleted = rule.metadata.deletion_timestamp.is_some();
         let Some(enforced) = rule.status.as_ref().and_then(|s| s.enforced.clone()) else {
-            if deleted && write::is_held(rule) {
+            if deleted && write::has_finalizer(rule) {
                 return Ok(self.wrote(rule, write::finalizer(&self.api, rule, false).await?));
             }
             return Ok(rule.clone());
@@ -228,18 +229,18 @@ impl Keeper {
         };
         let tightened = in_force::next(Some(&enforced), &rule.spec, false);
         let is_looser = deleted || next != tightened;
-        if !is_looser || (deleted && !write::is_held(rule)) || !self.may_loosen() {
+        if !is_looser || (deleted && !write::has_finalizer(rule)) || !self.may_loosen() {
             return Ok(rule.clone());
         }
         let role_lock = self.role_lock.clone();
         let work = async {
-            let enrolled = spend::enrolled(&self.client).await?;
-            if !spend::all(&self.sweeper, &enrolled, &enforced, next.as_ref()).await? {
+            let enrolled = release::enrolled(&self.client).await?;
+            if !release::restored(&self.sweeper, &enrolled, &enforced, next.as_ref()).await? {
                 return Ok(None);
             }
             if deleted {
                 let gone = write::finalizer(&self.api, rule, false).await?;
-                self.until_unseen(&rule.name_any()).await;
+                self.until_gone(&rule.name_any()).await;
                 return Ok(Some(gone));
             }
             let status = RoleRuleStatus {
@@ -248,7 +249,7 @@ impl Keeper {
             };
             write::status(&self.api, rule, status).await.map(Some)
         };
-        // Dropped where the roles are to move; the next check tries again, if it still may.
+        // Dropped if the roles are about to change; the next reconcile tries again, if that is still allowed.
         match role_lock.within(work).await {
             Some(Ok(Some(answer))) => {
                 let what = if deleted {
@@ -259,7 +260,7 @@ impl Keeper {
                 let note = format!(
                     "released {what}: its layer is primary everywhere, and its restore records are applied"
                 );
-                self.tell(
+                self.publish(
                     rule,
                     Message {
                         warning: false,
@@ -274,7 +275,7 @@ impl Keeper {
         }
     }
 
-    /// Not while somebody has ordered otherwise, nor while nothing is to be moved.
+    /// Only while a readable Site requests primary and is not paused, or while there is no Site.
     fn may_loosen(&self) -> bool {
         self.informers.unreadable_site().is_none()
             && self.informers.site().is_none_or(|site| {
@@ -282,7 +283,7 @@ impl Keeper {
             })
     }
 
-    /// A rule that is tighter than before is not left to the next periodic sweep.
+    /// A tightened rule does not wait for the next periodic sweep.
     async fn sweep_at_once(&mut self, uid: &str, next: &RoleRuleSpec) -> Result<(), RulesError> {
         let paused = |site: Arc<_>| is_paused(&site, (self.now)());
         if self.swept.get(uid) == Some(next)
@@ -292,8 +293,8 @@ impl Keeper {
             return Ok(());
         }
         let work = async {
-            let enrolled = spend::enrolled(&self.client).await?;
-            spend::sweep(&self.sweeper, &enrolled, next).await
+            let enrolled = release::enrolled(&self.client).await?;
+            release::sweep(&self.sweeper, &enrolled, next).await
         };
         let swept = self.role_lock.within(work).await.transpose()?;
         if swept.is_some_and(|swept| swept.left == 0) {
@@ -302,8 +303,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits until our own cache, by which the loop sweeps, does not know a rule any more.
-    async fn until_unseen(&self, name: &str) {
+    /// Waits until our own cache, which the loop sweeps by, no longer contains the rule.
+    async fn until_gone(&self, name: &str) {
         let gone = async {
             while self
                 .informers
@@ -314,12 +315,12 @@ impl Keeper {
                 self.changed.notified().await;
             }
         };
-        // A finalizer of somebody else's may keep it; then it is no more than a rule of theirs.
-        let _ = tokio::time::timeout(UNTIL_SEEN, gone).await;
+        // Somebody else's finalizer may keep the object: do not wait for that.
+        let _ = tokio::time::timeout(GONE_TIMEOUT, gone).await;
     }
 
-    /// Tells a rule what has become of it, where that is not what it was told last.
-    fn tell_readiness(&self, rule: &RoleRule, status: &RoleRuleStatus) {
+    /// Publishes an Event on the rule when its condition Ready has changed.
+    fn publish_readiness(&self, rule: &RoleRule, status: &RoleRuleStatus) {
         let ready = |conditions: &[Condition]| {
             let mut conditions = conditions.iter();
             conditions.find(|c| c.type_ == READY).cloned()
@@ -333,7 +334,7 @@ impl Keeper {
         if before.as_ref().is_some_and(same) {
             return;
         }
-        let news = Message {
+        let message = Message {
             warning: now.status != "True",
             reason: if now.status == "True" {
                 "Ready"
@@ -342,12 +343,12 @@ impl Keeper {
             },
             note: format!("{}: {}", now.reason, now.message),
         };
-        self.tell(rule, news);
+        self.publish(rule, message);
     }
 
-    fn tell(&self, rule: &RoleRule, news: Message) {
+    fn publish(&self, rule: &RoleRule, message: Message) {
         self.events
-            .publish(&rule.object_ref(&()), &[news], (self.now)());
+            .publish(&rule.object_ref(&()), &[message], (self.now)());
     }
 
     fn wrote(&mut self, replaced: &RoleRule, answer: RoleRule) -> RoleRule {

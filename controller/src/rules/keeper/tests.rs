@@ -1,4 +1,4 @@
-//! What becomes of RoleRules, with the keeper as it runs.
+//! How RoleRules are reconciled, with the keeper running.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ fn gadget(on: bool) -> Value {
 
 const GADGET: &str = "/apis/example.com/v1/namespaces/shop/gadgets/a";
 
-/// A site with the kinds `gadgets` and `widgets`, a keeper, and no loop beside it.
+/// A site with the kinds `gadgets` and `widgets` and a running keeper, without the site's loop.
 async fn bed(role: &str) -> (Bed, AbortOnDropHandle<()>) {
-    let (bed, keeper) = resting(role).await;
+    let (bed, keeper) = idle_bed(role).await;
     let task = tokio::spawn(async move { match keeper.run().await {} });
     (bed, AbortOnDropHandle::new(task))
 }
 
-/// As [`bed`], and the keeper does nothing by itself.
-async fn resting(role: &str) -> (Bed, Keeper) {
+/// As [`bed`], with a keeper that does not run by itself.
+async fn idle_bed(role: &str) -> (Bed, Keeper) {
     let bed = Bed::new(role).await;
     bed.api.serve("example.com", "v1", "gadgets");
     bed.api.serve("example.org", "v1", "widgets");
@@ -67,9 +67,9 @@ fn put_rule(bed: &Bed, name: &str, group: &str, uid: &str) {
     bed.api.put(&path(name), rule);
 }
 
-async fn until(what: &str, so: impl Fn() -> bool) {
+async fn until(what: &str, is_met: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
-    while !so() {
+    while !is_met() {
         assert!(Instant::now() < deadline, "never {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -81,13 +81,13 @@ fn is_adopted(bed: &Bed, name: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_that_is_adopted_is_swept_at_once_and_told_on_itself() {
+async fn an_adopted_rule_is_swept_at_once_and_gets_an_event() {
     let (bed, _keeper) = bed("secondary").await;
     bed.api.put(GADGET, gadget(true));
     put_rule(&bed, "gadgets", "example.com", "1");
     until("adopted", || is_adopted(&bed, "gadgets")).await;
     until("swept", || bed.api.get(GADGET)["spec"]["on"] == false).await;
-    let told = || {
+    let reported = || {
         let asked = bed.api.asked();
         asked.iter().any(|asked| {
             asked.path == "/apis/events.k8s.io/v1/namespaces/default/events"
@@ -95,11 +95,11 @@ async fn a_rule_that_is_adopted_is_swept_at_once_and_told_on_itself() {
                 && asked.body["regarding"]["name"] == "gadgets"
         })
     };
-    until("told", told).await;
+    until("reported", reported).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_keeps_no_other_from_being_looked_after() {
+async fn a_failing_rule_does_not_block_the_others() {
     let (bed, _keeper) = bed("secondary").await;
     bed.api.set_fault(|asked, _| {
         let fails = asked.path.starts_with(&path("gadgets")) && asked.method != http::Method::GET;
@@ -114,7 +114,7 @@ async fn one_that_fails_keeps_no_other_from_being_looked_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_created_anew_is_swept_anew() {
+async fn a_recreated_rule_is_swept_again() {
     let (bed, _keeper) = bed("secondary").await;
     put_rule(&bed, "gadgets", "example.com", "1");
     until("adopted", || is_adopted(&bed, "gadgets")).await;
@@ -131,8 +131,8 @@ async fn one_that_is_created_anew_is_swept_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_swept_is_forgotten_with_its_rule() {
-    let (bed, mut keeper) = resting("secondary").await;
+async fn the_record_of_a_sweep_is_dropped_with_its_rule() {
+    let (bed, mut keeper) = idle_bed("secondary").await;
     for uid in ["1", "2"] {
         put_rule(&bed, "gadgets", "example.com", uid);
         let cached = || {
@@ -150,7 +150,7 @@ async fn what_was_swept_is_forgotten_with_its_rule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_deleted_goes_once_its_layer_is_primary_and_gives_back_what_it_holds() {
+async fn a_deleted_rule_is_released_and_its_objects_restored_once_its_layer_is_primary() {
     let (bed, _keeper) = bed("secondary").await;
     bed.api.put(GADGET, gadget(true));
     put_rule(&bed, "gadgets", "example.com", "1");
@@ -159,24 +159,27 @@ async fn one_that_is_deleted_goes_once_its_layer_is_primary_and_gives_back_what_
     rule["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     bed.api.put(&path("gadgets"), rule);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(is_adopted(&bed, "gadgets"), "no commit opens a standby");
+    assert!(
+        is_adopted(&bed, "gadgets"),
+        "deleting a rule must not open a standby"
+    );
     let mut site = bed.api.get(SITE);
     site["spec"]["role"] = json!("primary");
     bed.api.put(SITE, site);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(is_adopted(&bed, "gadgets"), "ordered is not yet so");
+    assert!(is_adopted(&bed, "gadgets"), "requested is not yet reached");
     let mut shop = bed.api.get("/api/v1/namespaces/shop");
     for layer in ["volumes", "workloads", "gitops", "traffic"] {
         shop["metadata"]["labels"][format!("failover.dev/{layer}")] = json!("primary");
     }
     bed.api.put("/api/v1/namespaces/shop", shop);
     let finalizers = || bed.api.get(&path("gadgets"))["metadata"]["finalizers"].clone();
-    until("let go", || finalizers() == json!([])).await;
+    until("released", || finalizers() == json!([])).await;
     assert_eq!(bed.api.get(GADGET)["spec"]["on"], true);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_let_go_while_nobody_can_read_what_is_ordered() {
+async fn no_rule_is_released_while_the_site_is_unreadable() {
     let (bed, _keeper) = bed("primary").await;
     put_rule(&bed, "gadgets", "example.com", "1");
     until("adopted", || is_adopted(&bed, "gadgets")).await;

@@ -1,4 +1,4 @@
-//! Batch work at a promotion: what CronJobs missed, and Jobs that never ran.
+//! Batch work at a promotion: missed runs of CronJobs, and Jobs that never ran.
 
 use failover_core::Role;
 use failover_core::admission::rewrite::rewrite_stored;
@@ -16,11 +16,12 @@ use super::{CheckError, CheckResult, CheckScope, Checker, blocked};
 const WRITES_AT_ONCE: usize = 8;
 
 impl Checker {
-    /// Marks every CronJob that is about to be resumed as having run now, so that it starts nothing that was due before.
+    /// Sets `lastScheduleTime` of every CronJob that is about to be resumed to now, so that it starts no run that was
+    /// due before.
     ///
-    /// Every one, whatever its schedule, time zone or deadline: to tell which have missed a run takes a second reading of
-    /// cron, and where that differs from Kubernetes', a run starts that nobody consented to. A deadline is no consent
-    /// either: within it the other site may have run what this one missed.
+    /// Every one, whatever its schedule, time zone or deadline. Finding out which of them missed a run would need a
+    /// second cron implementation; where it differs from Kubernetes', a run starts that nobody approved. A deadline is
+    /// no approval either: within it the other site may have run what this one missed.
     pub(super) async fn forget_missed_runs(
         &self,
         check_scope: &CheckScope,
@@ -40,25 +41,25 @@ impl Checker {
             })
             .collect();
         let total = writes.len();
-        let in_the_way = futures::stream::iter(writes)
+        let blocking = futures::stream::iter(writes)
             .buffered(WRITES_AT_ONCE)
             .filter_map(std::future::ready)
             .collect()
             .await;
         Ok(CheckResult {
             total,
-            in_the_way,
+            blocking,
             ..CheckResult::default()
         })
     }
 
-    /// Lets Jobs run that have been held since they were created.
+    /// Starts the requested Jobs among those that were forced passive since their creation.
     pub(super) async fn run_held_jobs(
         &self,
         check_scope: &CheckScope,
     ) -> Result<CheckResult, CheckError> {
         let all = self.of_kind(check_scope, "jobs").await?;
-        let held = all
+        let requested = all
             .iter()
             .filter(|ruled| ruled.role == Some(Role::Primary) && batch::is_held(&ruled.object))
             .filter(|ruled| {
@@ -67,14 +68,14 @@ impl Checker {
             });
         let run = json!({ "suspend": false });
         let mut found = CheckResult::default();
-        for ruled in held {
+        for ruled in requested {
             found.total += 1;
             let written = self
                 .objects(ruled)
                 .merge(&ruled.reference.name, &on_version(ruled, "spec", &run))
                 .await;
             found
-                .in_the_way
+                .blocking
                 .extend(unsettled(ruled, "cannot start it", written));
         }
         Ok(found)
@@ -94,7 +95,7 @@ impl Checker {
     }
 }
 
-/// Whether the promotion makes it run: it is passive now, and what is recorded is not.
+/// Whether the promotion resumes it: it is passive now, and its restore record is not.
 fn is_resumed(ruled: &Ruled) -> bool {
     let mut restored = ruled.object.clone();
     rewrite_stored(&ruled.rule, Role::Primary, &ruled.object)
@@ -104,7 +105,7 @@ fn is_resumed(ruled: &Ruled) -> bool {
 
 fn unsettled(ruled: &Ruled, what: &str, written: Result<Value, ObjectError>) -> Option<Blocked> {
     match written {
-        // What is gone needs nothing.
+        // A deleted object needs nothing.
         Ok(_) | Err(ObjectError::NotFound) => None,
         Err(error) => Some(blocked(
             GuardId::BatchUnsettled,
@@ -115,13 +116,13 @@ fn unsettled(ruled: &Ruled, what: &str, written: Result<Value, ObjectError>) -> 
     }
 }
 
-/// The change, of the version that was seen and of no other: a leader that comes to it late changes nothing.
+/// The change, for the observed version only: a leader that has been overtaken changes nothing.
 fn on_version(ruled: &Ruled, part: &str, change: &Value) -> Value {
     let version = &ruled.object["metadata"]["resourceVersion"];
     json!({ "metadata": { "resourceVersion": version }, part: change })
 }
 
-/// As Kubernetes writes times.
+/// The time format of Kubernetes.
 fn seconds(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
@@ -146,7 +147,7 @@ mod tests {
         NOW.parse().unwrap()
     }
 
-    /// A CronJob that is held passive and ran last at this time.
+    /// A CronJob that is forced passive and last ran at this time.
     fn cron_job(record: &str, spec: &Value, last: Option<&str>) -> Value {
         let mut cron_job = json!({
             "metadata": {
@@ -181,7 +182,7 @@ mod tests {
             held_jobs,
         };
         let found = checker.find(step, &check_scope).await.unwrap();
-        assert_eq!(found.in_the_way, []);
+        assert_eq!(found.blocking, []);
     }
 
     async fn mark(api: &FakeApi) {
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[rstest::rstest]
-    // Not due since by any reading that takes a step for a star.
+    // Not due since, for a cron parser that treats a step as a star.
     #[case::either_day_field(json!({"schedule": "54 20 */2 * MON"}), Some("2026-03-02T20:54:00Z"), NOW)]
     #[case::unreadable_here(json!({"schedule": "whenever"}), Some("2026-03-02T20:54:00Z"), NOW)]
     #[case::within_its_deadline(json!({"schedule": "0 * * * *", "startingDeadlineSeconds": 7200}), Some("2026-03-01T00:00:00Z"), NOW)]
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_git_has_suspended_is_left_alone() {
+    async fn a_cron_job_suspended_in_git_is_not_marked() {
         const PATH: &str = "/apis/batch/v1/namespaces/shop/cronjobs/retired";
         let spec = json!({"schedule": "0 * * * *"});
         let api = FakeApi::new();
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_held_jobs_those_run_that_are_consented_to() {
+    async fn only_requested_held_jobs_are_started() {
         let path = |name: &str| format!("/apis/batch/v1/namespaces/shop/jobs/{name}");
         let job = json!({
             "metadata": {"annotations": {"failover.dev/held": r#"{"/spec/suspend":false}"#}},

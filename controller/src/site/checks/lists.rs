@@ -1,4 +1,4 @@
-//! Lists, each in one piece.
+//! Complete lists of objects.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use super::{CheckError, CheckScope, Checker};
 
 const LISTS_AT_ONCE: usize = 4;
 
-/// A kind that no rule needs to be about.
+/// A kind that need not have a rule.
 #[derive(Clone, Debug)]
 pub(super) struct Kind {
     group: &'static str,
@@ -41,7 +41,7 @@ const fn kind(
 }
 
 impl Kind {
-    /// One that is read in the version in which it is served.
+    /// A kind in the version that the API server serves.
     pub(super) fn served(
         group: &'static str,
         version: String,
@@ -85,7 +85,7 @@ pub(super) const ATTACHMENTS: Kind = kind(
     "VolumeAttachment",
 );
 
-/// An object that a rule reaches, with the role that it has now.
+/// An object that a rule reaches, with its current role.
 #[derive(Clone, Debug)]
 pub(super) struct Ruled {
     pub(super) rule: Rule,
@@ -95,7 +95,7 @@ pub(super) struct Ruled {
 }
 
 impl Checker {
-    /// All objects of a kind that does not belong to namespaces.
+    /// All objects of a cluster-scoped kind.
     pub(super) async fn of_cluster(&self, kind: Kind) -> Result<Vec<Value>, CheckError> {
         let objects = kind.objects(&self.client, None);
         all(&objects, kind.name, &kind.group_resource()).await
@@ -121,7 +121,7 @@ impl Checker {
             .await
     }
 
-    /// What moves with the transition, of these rules.
+    /// The objects of these rules that take part in the transition.
     pub(super) async fn of_rules(
         &self,
         check_scope: &CheckScope,
@@ -156,7 +156,7 @@ impl Checker {
     }
 }
 
-/// Items of a list do not say what they are; those who judge them ask.
+/// Items of a list lack their kind, so it is added: the checks need it.
 async fn all(objects: &Objects, kind: &str, what: &str) -> Result<Vec<Value>, CheckError> {
     let all: Vec<Lean> = match objects.all().await {
         Ok(all) => all,

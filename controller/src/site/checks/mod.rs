@@ -1,16 +1,16 @@
-//! Checking what a step of a transition waits for, and doing the little that it may need to come about.
+//! Checks what a step of a transition waits for, and does the few writes that it needs.
 //!
 //! ```text
 //!   guards      what no rule reaches, pods and names in DNS, before a demotion; volumes that are not fit, before a promotion;
 //!               changes that the API server would refuse
-//!   podsGone    pods, whom they belong to, which claims they use; one pod that blocks an ordered set is deleted
-//!   replication what the driver of each volume says
-//!   cronJobs    a run that was missed is marked as had
-//!   jobs        Jobs held since they were created are let run
-//!   available   what each workload's own controller says, and Flux of what it installs
+//!   podsGone    pods, their owners and the claims they use; one pod that blocks an ordered set is deleted
+//!   replication what the driver of each volume reports
+//!   cronJobs    missed runs are marked as done
+//!   jobs        requested Jobs that were forced passive since their creation are started
+//!   available   what each workload's own controller reports, and Flux about what it installs
 //! ```
 //!
-//! Fetches, has `failover_core` judge, and writes; each check is independent and may be dropped at any point.
+//! A check fetches, lets `failover_core` judge, and writes. Checks are independent and may be dropped at any point.
 
 mod batch;
 mod lists;
@@ -40,45 +40,46 @@ use serde_json::Value;
 #[derive(Clone)]
 pub struct Checker {
     client: Client,
-    /// Of the workloads, before traffic comes.
+    /// Share of the workloads that must be available before traffic moves.
     available_percent: u8,
     now: fn() -> Timestamp,
 }
 
 impl std::fmt::Debug for Checker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Looker")
+        f.debug_struct("Checker")
             .field("available_percent", &self.available_percent)
             .finish_non_exhaustive()
     }
 }
 
-/// What a check is about.
+/// The scope of a check.
 #[derive(Clone, Debug)]
 pub struct CheckScope {
-    /// Where the transition leads.
+    /// The target role of the transition.
     pub to: Role,
-    /// The namespaces that are on it, with the roles they have now.
+    /// The namespaces of the transition, with their current roles.
     pub namespaces: Vec<EnrolledNamespace>,
     pub moving: Moving,
     pub rules: RuleSet,
     /// Namespaces that are being deleted: nothing can be created in them.
     pub terminating: BTreeSet<String>,
-    /// Jobs that may run although they have been held since they were created.
+    /// Jobs that may start although they were forced passive since their creation.
     pub held_jobs: HeldJobs,
 }
 
 /// Which objects of those namespaces take part in the transition.
 #[derive(Clone, Debug)]
 pub enum Moving {
-    /// What takes the role of its layer; and these volumes, which are waited for although it is policies that move them.
+    /// Objects that follow the role of their layer; and these volumes, which are waited for although policies move
+    /// them.
     Layers(BTreeSet<ObjectKey>),
-    /// What a policy names.
+    /// Objects that a policy names.
     Named(BTreeSet<ObjectKey>),
 }
 
 impl CheckScope {
-    /// The namespaces of which everything is ruled, not only what a policy names.
+    /// The namespaces that are enforced as a whole, not only for what a policy names.
     fn whole(&self) -> impl Iterator<Item = &str> {
         self.namespaces
             .iter()
@@ -106,20 +107,20 @@ impl CheckScope {
     }
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct CheckResult {
     /// Objects that were checked.
     total: usize,
-    in_the_way: Vec<Blocked>,
-    /// Objects that nothing brings up.
+    blocking: Vec<Blocked>,
+    /// Objects that nothing makes available, so that they are not waited for.
     not_waited_for: Vec<NotWaitedFor>,
 }
 
 impl CheckResult {
     fn add(&mut self, other: Self) {
         self.total += other.total;
-        self.in_the_way.extend(other.in_the_way);
+        self.blocking.extend(other.blocking);
         self.not_waited_for.extend(other.not_waited_for);
     }
 }
@@ -141,7 +142,7 @@ impl Checker {
         }
     }
 
-    /// Looks once. What must not be listed is in the way; an error concerns the API server as a whole.
+    /// Checks once. A kind that may not be listed counts as blocking; an error concerns the API server as a whole.
     pub async fn check(
         &self,
         check: Check,
@@ -149,7 +150,7 @@ impl Checker {
     ) -> Result<CheckReport, CheckError> {
         let guard = guard_of(check.at, check_scope.to);
         let found = or_refused(self.find(check.at, &check_scope).await, guard)?;
-        // Of what a guard holds at the start each object can be let pass by itself, so that all of them count.
+        // Each object that a guard blocks at the start can be overridden by itself, so all of them are named.
         let named = match check.at {
             StepName::Guards => usize::MAX,
             _ => BLOCKED_LIMIT,
@@ -158,8 +159,8 @@ impl Checker {
         Ok(CheckReport {
             check,
             total: count(found.total),
-            left: count(found.in_the_way.len()),
-            blocked: found.in_the_way.into_iter().take(named).collect(),
+            left: count(found.blocking.len()),
+            blocked: found.blocking.into_iter().take(named).collect(),
             not_waited_for: found
                 .not_waited_for
                 .into_iter()
@@ -175,7 +176,7 @@ impl Checker {
         check_scope: &CheckScope,
     ) -> Result<CheckResult, CheckError> {
         match (at, check_scope.to) {
-            // What a policy does not name goes on as it is.
+            // Objects that the policy does not name are unaffected.
             (StepName::Guards, Role::Secondary)
                 if matches!(check_scope.moving, Moving::Named(_)) =>
             {
@@ -206,17 +207,17 @@ impl Checker {
             (StepName::CronJobs, _) => self.forget_missed_runs(check_scope).await,
             (StepName::Jobs, _) => self.run_held_jobs(check_scope).await,
             (StepName::Available, _) => self.available(check_scope).await,
-            // A transition stands before such a step; were it ever asked about, nothing is known to be out of the way.
+            // A transition stops before such a step. If it is checked all the same, it counts as blocked.
             (StepName::Unknown(word), _) => Ok(CheckResult {
                 total: 1,
-                in_the_way: vec![Blocked {
+                blocking: vec![Blocked {
                     guard: guard_of(at, check_scope.to).to_string(),
                     object: None,
                     message: format!("step {} is of a later version", word.as_str()),
                 }],
                 ..CheckResult::default()
             }),
-            // They move layers, and wait for nothing else.
+            // These steps move layers and wait for nothing else.
             (
                 StepName::Traffic
                 | StepName::Gitops
@@ -229,7 +230,7 @@ impl Checker {
     }
 }
 
-/// What must not be listed is in the way, under this guard.
+/// Reports a list that was refused as blocking, under this guard.
 fn or_refused(
     found: Result<CheckResult, CheckError>,
     guard: GuardId,
@@ -245,7 +246,7 @@ fn or_refused(
     match refused {
         Some((what, status, message)) => Ok(CheckResult {
             total: 1,
-            in_the_way: vec![Blocked {
+            blocking: vec![Blocked {
                 guard: guard.to_string(),
                 object: None,
                 message: format!(
@@ -263,7 +264,7 @@ fn or_refused(
     }
 }
 
-/// What is said of an object that is in the way.
+/// The report of a blocking object.
 fn blocked(guard: GuardId, object: &ObjectRef, what: &str, hint: &str) -> Blocked {
     let separator = if hint.is_empty() { "" } else { "; " };
     Blocked {

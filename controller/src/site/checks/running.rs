@@ -1,5 +1,5 @@
-//! A check under way: the loop polls it while it rests, and drops it when it decides otherwise. No task of its own, as a
-//! [sweep](super::super::running_sweep) is none.
+//! A running check. The loop polls it while it waits, and drops it when it decides otherwise. Like a
+//! [sweep](super::super::running_sweep), it is not a task of its own.
 
 use std::pin::Pin;
 
@@ -10,7 +10,7 @@ use super::{CheckError, CheckScope, Checker};
 type Work = Pin<Box<dyn Future<Output = Result<CheckReport, CheckError>> + Send>>;
 
 pub struct RunningCheck {
-    /// What it is about.
+    /// The check that runs.
     pub check: Check,
     work: Work,
 }
@@ -32,7 +32,7 @@ impl RunningCheck {
         }
     }
 
-    /// Checks to the end. Dropping this future ends the check.
+    /// Continues the check to its end. Dropping this future pauses the check.
     pub async fn finish(&mut self) -> Result<CheckReport, CheckError> {
         (&mut self.work).await
     }

@@ -34,7 +34,7 @@ async fn guards(api: &FakeApi) -> CheckReport {
     checker.check(check, check_scope).await.unwrap()
 }
 
-fn held(report: &CheckReport) -> Vec<(&str, Option<&str>)> {
+fn blocking(report: &CheckReport) -> Vec<(&str, Option<&str>)> {
     let blocked = report.blocked.iter();
     blocked
         .map(|blocked| (blocked.guard.as_str(), blocked.object.as_deref()))
@@ -47,7 +47,7 @@ fn in_shop(metadata: &Value, spec: &Value) -> Value {
     object
 }
 
-/// A Service that names a host, and one that does not; a route that has its names of a shared Gateway.
+/// A Service that names a host, and one that does not; a route that gets its hostnames from a shared Gateway.
 fn publishing() -> FakeApi {
     let api = FakeApi::new();
     api.serve("", "v1", "services");
@@ -58,7 +58,7 @@ fn publishing() -> FakeApi {
     api.put("/api/v1/namespaces/shop/services/web", plain);
 
     let gateway_api = "gateway.networking.k8s.io";
-    // Not in the versions that are known best.
+    // Served only in a version other than the default one.
     api.serve(gateway_api, "v1beta1", "httproutes");
     api.serve(gateway_api, "v1beta1", "gateways");
     let root = format!("/apis/{gateway_api}/v1beta1/namespaces");
@@ -74,10 +74,10 @@ fn publishing() -> FakeApi {
 }
 
 #[tokio::test]
-async fn names_that_both_sites_would_publish_hold_a_demotion() {
+async fn hostnames_that_both_sites_would_publish_block_a_demotion() {
     let report = guards(&publishing()).await;
     assert_eq!(
-        held(&report),
+        blocking(&report),
         [
             ("uncovered-traffic", Some("shop/services/db")),
             ("uncovered-traffic", Some("shop/httproutes/web")),
@@ -87,7 +87,7 @@ async fn names_that_both_sites_would_publish_hold_a_demotion() {
 }
 
 #[tokio::test]
-async fn what_must_not_be_listed_holds_under_its_own_guard_and_hides_nothing_else() {
+async fn a_refused_list_blocks_under_its_own_guard_and_hides_nothing_else() {
     let api = publishing();
     api.set_fault(|asked, _| {
         let refused = ["/services", "/pods"];
@@ -96,23 +96,23 @@ async fn what_must_not_be_listed_holds_under_its_own_guard_and_hides_nothing_els
     });
     let report = guards(&api).await;
     assert_eq!(
-        held(&report),
+        blocking(&report),
         [
             ("uncovered-workloads", None),
             ("uncovered-traffic", None),
             ("uncovered-traffic", Some("shop/httproutes/web")),
         ]
     );
-    let told = &report.blocked[1].message;
+    let message = &report.blocked[1].message;
     assert!(
-        told.starts_with("cannot list services in namespace shop"),
-        "{told}"
+        message.starts_with("cannot list services in namespace shop"),
+        "{message}"
     );
 }
 
-/// Ten are shown. Whoever lets ten pass by their names has not let pass the eleventh.
+/// Ten are shown. Overriding those ten by name does not override the eleventh.
 #[tokio::test]
-async fn every_object_that_a_guard_holds_for_is_known_by_its_name() {
+async fn every_object_that_a_guard_blocks_is_named() {
     let api = FakeApi::new();
     for i in 0..12 {
         let pod = in_shop(&json!({}), &json!({}));

@@ -1,4 +1,4 @@
-//! Names that a standby would go on publishing.
+//! Hostnames that a standby would keep publishing.
 
 use failover_core::checks::uncovered::external_dns::Source;
 use failover_core::checks::uncovered::traffic::{self, Listeners, Parent, ParentKind};
@@ -12,7 +12,7 @@ use super::lists::Kind;
 use super::{CheckError, CheckResult, CheckScope, Checker, or_refused};
 
 impl Checker {
-    /// What external-dns would go on publishing after a demotion, since no rule reaches it.
+    /// What external-dns would keep publishing after a demotion because no rule reaches it.
     pub(super) async fn published(
         &self,
         check_scope: &CheckScope,
@@ -50,7 +50,7 @@ impl Checker {
             let published = traffic::published(source, &objects, &listeners);
             CheckResult {
                 total: objects.len(),
-                in_the_way: of_published(&published)
+                blocking: of_published(&published)
                     .into_iter()
                     .map(Into::into)
                     .collect(),
@@ -60,7 +60,7 @@ impl Checker {
         Ok(judged.await)
     }
 
-    /// May be in a namespace that is not enrolled: Gateways are often shared.
+    /// The parent may be in a namespace that is not enrolled: Gateways are often shared.
     async fn with_listeners(
         &self,
         parent: &Parent,

@@ -1,5 +1,5 @@
-//! What the replication of volumes says of itself. Only csi-addons' kinds say anything; of others that a RoleRule turns, what
-//! they are ordered to be is all there is to know.
+//! What the replication of volumes reports. Only csi-addons' kinds report a state; of other kinds with a RoleRule only
+//! the desired state is known.
 
 use failover_core::checks::replication;
 use failover_core::guards::{GuardId, of_volume};
@@ -9,37 +9,37 @@ use super::lists::Ruled;
 use super::{CheckError, CheckResult, CheckScope, Checker, blocked};
 
 impl Checker {
-    /// Volumes of which a promotion, which their driver forces where it must, might lose something.
+    /// Volumes whose promotion, which their driver forces where it must, might lose data.
     pub(super) async fn unfit_volumes(
         &self,
         check_scope: &CheckScope,
     ) -> Result<CheckResult, CheckError> {
         let volumes = self.replicated(check_scope).await?;
-        let standing_by: Vec<_> = volumes
+        let secondary: Vec<_> = volumes
             .iter()
             .filter(|ruled| ruled.role == Some(Role::Secondary))
             .collect();
-        let in_the_way = standing_by
+        let blocking = secondary
             .iter()
             .flat_map(|ruled| of_volume(&ruled.reference.to_string(), &ruled.object));
         Ok(CheckResult {
-            total: standing_by.len(),
-            in_the_way: in_the_way.map(Into::into).collect(),
+            total: secondary.len(),
+            blocking: blocking.map(Into::into).collect(),
             ..CheckResult::default()
         })
     }
 
-    /// Volumes that are not known to be what they were ordered to be.
+    /// Volumes that are not confirmed to match their desired state.
     pub(super) async fn replication(
         &self,
         check_scope: &CheckScope,
     ) -> Result<CheckResult, CheckError> {
         let volumes = self.replicated(check_scope).await?;
-        let turned: Vec<_> = volumes
+        let moved: Vec<_> = volumes
             .iter()
             .filter(|ruled| ruled.role == Some(check_scope.to))
             .collect();
-        let in_the_way = turned.iter().filter_map(|ruled| {
+        let blocking = moved.iter().filter_map(|ruled| {
             let what = replication::doubt(&ruled.object, check_scope.to)?;
             Some(blocked(
                 GuardId::ReplicationUnconfirmed,
@@ -49,8 +49,8 @@ impl Checker {
             ))
         });
         Ok(CheckResult {
-            total: turned.len(),
-            in_the_way: in_the_way.collect(),
+            total: moved.len(),
+            blocking: blocking.collect(),
             ..CheckResult::default()
         })
     }

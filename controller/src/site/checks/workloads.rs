@@ -1,4 +1,4 @@
-//! What runs: whether it has ended, whether it is up, and what no rule reaches.
+//! Workloads: whether they have ended, whether they are available, and which of them no rule reaches.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ use super::lists::{
 use super::{CheckError, CheckResult, CheckScope, Checker, blocked};
 
 impl Checker {
-    /// What would run on after a demotion, since no rule reaches it.
+    /// What would keep running after a demotion because no rule reaches it.
     pub(super) async fn uncovered(
         &self,
         check_scope: &CheckScope,
@@ -36,22 +36,22 @@ impl Checker {
             let found = uncovered::uncovered(&pods, &daemon_sets, &replica_sets, &rules);
             CheckResult {
                 total: pods.len() + daemon_sets.len(),
-                in_the_way: of_uncovered(&found).into_iter().map(Into::into).collect(),
+                blocking: of_uncovered(&found).into_iter().map(Into::into).collect(),
                 ..CheckResult::default()
             }
         })
         .await)
     }
 
-    /// What could still write. A pod that keeps an ordered StatefulSet from coming down is deleted, as its own controller
-    /// would if it were ready.
+    /// What could still write. A pod that keeps an ordered StatefulSet from scaling down is deleted, as its controller
+    /// would do if the pod were ready.
     pub(super) async fn pods_gone(
         &self,
         check_scope: &CheckScope,
     ) -> Result<CheckResult, CheckError> {
         let names = || check_scope.namespaces.iter().map(|n| n.name.as_str());
-        let held = [Layer::Workloads, Layer::Volumes];
-        let ruled = self.of_rules(check_scope, |rule| held.contains(&rule.layer));
+        let layers = [Layer::Workloads, Layer::Volumes];
+        let ruled = self.of_rules(check_scope, |rule| layers.contains(&rule.layer));
         let (workloads, volumes): (Vec<_>, Vec<_>) = ruled
             .await?
             .into_iter()
@@ -63,7 +63,7 @@ impl Checker {
         )?;
         let owners = [replica_sets, replication_controllers, jobs];
         let owners: Vec<Value> = owners.into_iter().flatten().collect();
-        // Last, so that nothing can have come of what was listed before.
+        // Listed last, so that pods that the owners above have created are included.
         let pods = self.of_namespaces(PODS, names()).await?;
         let failed = |pod: &Value| pod["status"]["phase"] == "Failed";
         let nodes = async {
@@ -107,7 +107,7 @@ impl Checker {
         }
         Ok(CheckResult {
             total,
-            in_the_way: running
+            blocking: running
                 .objects
                 .iter()
                 .map(|(object, what)| {
@@ -123,7 +123,7 @@ impl Checker {
         })
     }
 
-    /// Deletes a pod, provided that it is the one that was seen. That it cannot be deleted shows at the next check.
+    /// Deletes a pod if it is still the observed one. A failure shows at the next check.
     async fn unblock(&self, namespace: &str, name: &str, pods: &[Value]) {
         let uid = pods
             .iter()
@@ -144,8 +144,8 @@ impl Checker {
         }
     }
 
-    /// What was restored and is not up yet. What Flux installs is listed before the workloads, so that those of a release that
-    /// is Ready are among them; and after them again, since a release may bring others.
+    /// Restored objects that are not available yet. Flux's objects are listed before the workloads, so that the
+    /// workloads of a Ready release are among them; and again afterwards, since a release may add others.
     pub(super) async fn available(
         &self,
         check_scope: &CheckScope,
@@ -170,7 +170,7 @@ impl Checker {
                         _ => Availability::LeftOut("its namespace is being deleted".to_owned()),
                     }
                 }
-                // What it installs may be younger than the list of workloads.
+                // Its workloads may be newer than the list of workloads.
                 Availability::Up if is_new => {
                     Availability::Lacking("it was created just now".to_owned())
                 }
@@ -198,7 +198,7 @@ impl Checker {
         let enough = up * 100 >= total * usize::from(self.available_percent);
         Ok(CheckResult {
             total,
-            in_the_way: if enough { vec![] } else { lacking },
+            blocking: if enough { vec![] } else { lacking },
             not_waited_for,
         })
     }

@@ -1,11 +1,11 @@
-//! Whether what the transition is going to write would be taken: asked of the API server, object by object, before anything moves.
+//! Whether the API server would accept the writes of the transition: checked object by object, before anything moves.
 //!
-//! A policy of the cluster's own may refuse it (a minimum of replicas, say), or the object may have no room for the record.
-//! Found on the way, that holds a transition with traffic off already.
+//! An admission policy of the cluster may refuse a write (a minimum of replicas, say), or the object may have no room
+//! for the restore record. Found later, that blocks a transition whose traffic is off already.
 //!
-//! What is asked is what will be written: the rewrite for the role that the transition leads to, as a dry run under
-//! [`PREVIEW_MANAGER`](failover_core::names::PREVIEW_MANAGER). The webhook leaves that as it is, and the backstop lets it
-//! through, since both still go by the role that is left; everybody else's admission judges it as it will be.
+//! The check is a dry run of the real write: the rewrite for the target role, under
+//! [`PREVIEW_MANAGER`](failover_core::names::PREVIEW_MANAGER). The webhook leaves it unchanged and the backstop allows
+//! it, since both still apply the current role; all other admission judges the object as it will be.
 
 use std::collections::HashSet;
 
@@ -27,19 +27,19 @@ use serde_json::Value;
 
 use super::{CheckError, CheckResult, CheckScope, Checker};
 
-/// Kinds in namespaces that are gone through at once, and changes of each that are asked about at once.
+/// How many scopes (a kind in a namespace) are checked at once, and how many dry runs of each.
 const SCOPES_AT_ONCE: usize = 4;
 const ASKED_AT_ONCE: usize = 4;
 
-/// How often an object that changes meanwhile is decided anew.
+/// How often an object that changes meanwhile is decided again.
 const TRIES: u32 = 3;
 
-/// How often a webhook that does not answer is waited for in one scope. It would not answer about the others either, and
+/// How often a scope waits for a webhook that does not answer. It would not answer for the other objects either, and
 /// each may take its full timeout.
 const SILENCE: usize = 3;
 
 impl Checker {
-    /// Changes that would be refused.
+    /// Writes that would be refused.
     pub(super) async fn refused_writes(
         &self,
         about: &CheckScope,
@@ -58,7 +58,7 @@ impl Checker {
                 Ok(all)
             })
             .await?;
-        found.in_the_way.sort_by(|a, b| a.object.cmp(&b.object));
+        found.blocking.sort_by(|a, b| a.object.cmp(&b.object));
         Ok(found)
     }
 
@@ -87,9 +87,9 @@ impl Checker {
                 Err(ObjectError::Refused { status, message }) => {
                     let every = format!("{}/{}/*", namespace.name, rule.resource);
                     let message = format!("they cannot be listed: {message} ({status})");
-                    let hold = of_refused(&every, &Refuser::Rights, &message);
+                    let finding = of_refused(&every, &Refuser::Rights, &message);
                     found.total += 1;
-                    found.in_the_way.push(Blocked::from(hold));
+                    found.blocking.push(Blocked::from(finding));
                     break;
                 }
                 Err(source) => return Err(scope.error(source)),
@@ -106,7 +106,7 @@ impl Checker {
             while let Some(answer) = answers.next().await {
                 let Asked { object, answer } = answer.map_err(|source| scope.error(source))?;
                 found.total += 1;
-                let hold = match answer {
+                let finding = match answer {
                     Taken::Yes => continue,
                     Taken::Never(why) => of_hopeless(&object, &why),
                     Taken::Refused(by, message) => {
@@ -114,7 +114,7 @@ impl Checker {
                         of_refused(&object, &by, &message)
                     }
                 };
-                found.in_the_way.push(Blocked::from(hold));
+                found.blocking.push(Blocked::from(finding));
                 if silent == SILENCE {
                     break;
                 }
@@ -139,11 +139,11 @@ struct Asked {
 enum Taken {
     Yes,
     Refused(Refuser, String),
-    /// No rewrite makes it agree with its role.
+    /// No rewrite makes it conform to its role.
     Never(String),
 }
 
-/// What is known before the API server is asked.
+/// The planned change, before the API server is asked.
 enum Change {
     None,
     Impossible(String),
@@ -194,7 +194,7 @@ impl Scope<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            // Whatever was said of a version that has gone: the patch may not even have applied.
+            // An answer about a stale version does not count: the patch may not even have applied.
             let read = patiently(|| self.objects.read(name(&object))).await;
             match read {
                 Ok(now) => object = now,

@@ -1,4 +1,4 @@
-//! What is reported of a transition: the Site's status, and what Events and log lines say.
+//! Reports of a transition: the Site's status, and the messages for Events and the log.
 
 pub mod messages;
 pub mod status;

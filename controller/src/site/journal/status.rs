@@ -1,4 +1,4 @@
-//! Writing the journal.
+//! Writes the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -14,15 +14,15 @@ use serde::de::DeserializeOwned;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// The Site, or a policy, has changed since it was read: what was decided no longer counts.
+    /// The Site, or a policy, has changed since it was read: the decision is stale.
     #[error("the object changed since the decision")]
     Conflict,
     #[error("cannot read the journals, or write the journal of the Site")]
     Request(#[source] kube::Error),
 }
 
-/// Replaces the status of `site`, provided that `site` is still the newest version. So a leader that has been overtaken
-/// without knowing it cannot turn anything back.
+/// Replaces the status of `site` if `site` is still the newest version: a leader that was overtaken without knowing it
+/// cannot revert anything.
 pub async fn write(client: &Client, site: &Site, status: SiteStatus) -> Result<Site, StatusError> {
     let sites: Api<Site> = Api::all(client.clone());
     let mut site = site.clone();
@@ -35,9 +35,9 @@ pub async fn write(client: &Client, site: &Site, status: SiteStatus) -> Result<S
         })
 }
 
-/// Whether this is the newest version of the Site: asked of the API server, which answers such a list from no cache. The version of
-/// a Namespace does not tell whether the journal has moved on since: by one that comes later than the labels that follow from it,
-/// a layer would be turned back.
+/// Confirms with the API server that this is the newest version of the Site; such a list is not answered from a cache.
+/// The version of a Namespace does not show whether the journal has moved on since: a cached Site that lags behind the
+/// labels would revert a layer.
 pub async fn confirm(client: &Client, site: &Site) -> Result<(), StatusError> {
     let stored = versions::<Site>(client).await?;
     if stored == BTreeMap::from([version(site)]) {
@@ -47,7 +47,7 @@ pub async fn confirm(client: &Client, site: &Site) -> Result<(), StatusError> {
     }
 }
 
-/// As [`confirm`], for the policies that may be about these namespaces. Others may change as they like.
+/// As [`confirm`], for the policies that may concern these namespaces. Others may change freely.
 pub async fn confirm_policies(
     client: &Client,
     policies: &[Arc<FailoverPolicy>],
@@ -63,13 +63,13 @@ pub async fn confirm_policies(
             return Err(StatusError::Conflict);
         }
     }
-    // What is left we have read in another version, or not at all.
+    // The remaining ones were read in another version, or not at all.
     let resource = ApiResource::erase::<FailoverPolicy>(&());
     let mut changed = futures::stream::iter(stored.into_keys())
         .map(|key| {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(client.clone(), &key.namespace, &resource);
-            // A list, as everything else that is read: it needs no right of its own.
+            // A list like all other reads, so that it needs no extra right.
             let one = ListParams::default().fields(&format!("metadata.name={}", key.name));
             async move { api.list(&one).await }
         })
@@ -105,7 +105,7 @@ fn version(object: &impl ResourceExt) -> (Key, Option<String>) {
     (key, object.resource_version())
 }
 
-/// Those that are stored.
+/// The stored versions.
 async fn versions<K>(client: &Client) -> Result<BTreeMap<Key, Option<String>>, StatusError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -141,7 +141,7 @@ mod tests {
         })
     }
 
-    /// As read, and then changed by somebody else.
+    /// The policies as they are stored now.
     fn read(api: &FakeApi, all: &[(&str, &str)]) -> Vec<Arc<FailoverPolicy>> {
         let one = |(namespace, name): &(&str, &str)| {
             let stored = api.get(&path(namespace, name));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_may_be_about_the_namespaces_is_confirmed() {
+    async fn only_policies_that_may_concern_the_namespaces_must_be_unchanged() {
         let api = FakeApi::new();
         api.put(&path("billing", "a"), policy("billing", &["billing"]));
         api.put(&path("shop", "b"), policy("shop", &["shop"]));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_gone_is_no_longer_what_was_read() {
+    async fn a_deleted_policy_counts_as_changed() {
         let api = FakeApi::new();
         api.put(&path("shop", "b"), policy("shop", &["shop"]));
         let policies = read(&api, &[("shop", "b")]);

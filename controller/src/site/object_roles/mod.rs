@@ -1,4 +1,4 @@
-//! What is to be in force of single objects, from what the caches hold.
+//! The desired roles of single objects, compiled from the caches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,10 +19,10 @@ use super::exemptions::LabelAnswer;
 use super::origins::OriginWatches;
 use super::snapshot::Snapshot;
 
-/// Compiles. An exemption that is in force and seems not to be asked for any more ends only where the API server has `answered`
-/// so: an operator labels the object first and then writes the Namespace, and the watch of the Namespace may be the faster one.
-/// In the same way what installed an object counts as gone only where it has answered so.
-/// `unasked`, `awaited` and `missing` name what is to be confirmed. `unused` are volumes that nothing uses.
+/// Compiles the object roles. An exemption in force whose label seems to be gone ends only once the API server has
+/// confirmed that in `answered`: an operator labels the object first and then writes the Namespace, and the watch of
+/// the Namespace may be faster. Likewise, an installer counts as gone only once the API server has confirmed it.
+/// `unasked`, `awaited` and `missing` of the result name what to confirm. `unused` are volumes that nothing uses.
 pub fn compiled(
     seen: &Snapshot,
     labels: &ExemptLabels,
@@ -42,7 +42,7 @@ pub fn compiled(
             missing,
             ..
         } = compiled;
-        // Until it is known, all stays as it is.
+        // Until the answer is known, nothing changes.
         for key in &unasked {
             match answered.of(seen, &Question::IsExempt(key.clone())) {
                 None | Some(LabelAnswer::Yes | LabelAnswer::Unknown) => exempt.insert(key.clone()),
@@ -71,7 +71,7 @@ pub fn compiled(
             ..once(seen, &exempt, &absent, unused, &known)
         };
     }
-    // A policy that cannot be read may order anything of these: they keep what they have.
+    // An unreadable policy may order anything for these: they keep their roles.
     let unreadable = seen.unreadable.iter();
     for namespace in unreadable.flat_map(|unreadable| &unreadable.namespaces) {
         compiled.objects.remove(namespace);
@@ -82,20 +82,20 @@ pub fn compiled(
 /// How long an answer counts.
 const ANSWERS_FOR: Duration = Duration::from_secs(5);
 
-/// How long it counts that an object has not returned: nothing hangs on how soon that is known.
+/// How long the answer counts that an object has not returned: it is not urgent.
 const ABSENT_FOR: Duration = Duration::from_secs(30);
 
 /// How many questions are asked at once.
 const AT_ONCE: usize = 8;
 
-/// What only the API server itself can say: the watch of one kind says nothing of what that of another has shown.
+/// A question that only the API server can answer: events of different watches are not ordered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// Whether this object asks to be exempt.
+    /// Whether this object requests an exemption.
     IsExempt(ObjectKey),
-    /// The same of one that was absent.
+    /// The same, for an object that was absent.
     HasReturned(ObjectKey),
-    /// Whether this HelmRelease or Kustomization is there.
+    /// Whether this HelmRelease or Kustomization exists.
     IsThere(ObjectKey),
 }
 
@@ -114,8 +114,8 @@ impl Question {
     }
 }
 
-/// An answer, and the version of the Namespace that it was asked about: what was labelled before a later version was written is
-/// not in it.
+/// An answer, and the version of the Namespace that it was asked for. It misses labels that were set before a later
+/// version was written.
 #[derive(Debug)]
 struct Answer {
     said: LabelAnswer,
@@ -123,7 +123,7 @@ struct Answer {
     version: Option<String>,
 }
 
-/// What the API server has said of single objects.
+/// The API server's answers about single objects.
 #[derive(Debug, Default)]
 pub struct Answers(BTreeMap<Question, Answer>);
 
@@ -147,8 +147,12 @@ impl Answers {
         }
     }
 
-    /// What is to be asked for this to be compiled for good, with the version of the Namespace that it is about.
-    pub fn wanting(&self, seen: &Snapshot, compiled: &Compiled) -> Vec<(Question, Option<String>)> {
+    /// The questions to answer before the result is final, each with the version of the Namespace that it is about.
+    pub fn open_questions(
+        &self,
+        seen: &Snapshot,
+        compiled: &Compiled,
+    ) -> Vec<(Question, Option<String>)> {
         let unasked = compiled.unasked.iter().cloned().map(Question::IsExempt);
         let awaited = compiled.awaited.iter().cloned();
         let missing = compiled.missing.iter().cloned().map(Question::IsThere);
@@ -217,7 +221,7 @@ fn once(
     })
 }
 
-/// What is in force of single objects now, in all namespaces.
+/// The object roles in force now, in all namespaces.
 pub fn in_force(namespaces: &[EnrolledNamespace]) -> BTreeMap<String, ObjectRoles> {
     namespaces
         .iter()

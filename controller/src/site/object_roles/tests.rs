@@ -1,4 +1,4 @@
-//! What is asked of single objects, from the label or the policy to the object, with the loop as it runs.
+//! Object roles, from the label or the policy to the object, with the loop running.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use crate::testing::harness::{Bed, LAG, SHOP, WEB, is_ready};
 
 const POLICY: &str = "/apis/failover.dev/v1alpha1/namespaces/shop/failoverpolicies/web";
 
-/// Just these Deployments carry the exempt label, and the watch tells so.
+/// Exactly these Deployments carry the exempt label, and the watch has reported it.
 fn labelled(bed: &Bed, names: &[&str]) {
     let mut web = bed.api.get(WEB);
     let label = names.contains(&"web").then_some("disabled");
@@ -25,7 +25,7 @@ fn labelled(bed: &Bed, names: &[&str]) {
     let rule = rules.find("apps", "deployments").unwrap();
     let names: Vec<_> = names.iter().map(|name| ("shop", *name)).collect();
     bed.caches.exempt.found(rule, &names);
-    // Anything that is news.
+    // Any change wakes the loop.
     bed.api.put(SHOP, bed.api.get(SHOP));
 }
 
@@ -43,7 +43,7 @@ fn events(bed: &Bed, reason: &str) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
+async fn an_exempt_label_is_deferred_until_promotion_and_reported_once() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
     let revision = bed.until_settled("birth-east").await.revision;
@@ -51,8 +51,8 @@ async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!((in_force_in_shop(&bed).as_str(), bed.replicas()), ("", 0));
     assert_eq!(bed.status().revision, revision);
-    let told = events(&bed, "Deferred");
-    assert_eq!(told.len(), 1, "{told:?}");
+    let reported = events(&bed, "Deferred");
+    assert_eq!(reported.len(), 1, "{reported:?}");
 
     bed.order("up", "primary", &["peer-unknown"]);
     bed.until("exempt", |_| {
@@ -74,13 +74,13 @@ async fn an_exempt_label_waits_for_the_promotion_and_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_operator_exempts_by_hand_gets_back_what_was_recorded() {
+async fn an_object_exempted_by_hand_is_restored() {
     let bed = Bed::new("secondary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
     labelled(&bed, &[]);
     assert_eq!(bed.replicas(), 0);
-    // As the CLI does: the label first, and no watch has told of it when the Namespace changes.
+    // Like the CLI: the label first, and no watch has reported it when the Namespace changes.
     let mut web = bed.api.get(WEB);
     web["metadata"]["labels"]["failover.dev/enforce"] = json!("disabled");
     bed.api.put(WEB, web);
@@ -101,7 +101,7 @@ async fn what_an_operator_exempts_by_hand_gets_back_what_was_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_moves_its_object_alone_and_is_told_so() {
+async fn a_policy_moves_only_its_object_and_reports_it() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -121,7 +121,7 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
         )
     };
     bed.api.put(POLICY, policy("secondary", 1));
-    bed.until("told", |_| {
+    bed.until("reported", |_| {
         ready() == (json!("True"), json!("secondary"), json!(1))
     })
     .await;
@@ -134,25 +134,28 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
         json!({ "id": "up", "reason": "drill", "overrides": ["peer-unknown"] });
     order["status"] = bed.api.get(POLICY)["status"].clone();
     bed.api.put(POLICY, order);
-    bed.until("told", |_| {
+    bed.until("reported", |_| {
         ready() == (json!("True"), json!("primary"), json!(2))
     })
     .await;
     assert_eq!(bed.replicas(), 3);
     let asked = bed.api.take_asked();
-    let told = asked.iter().find(|asked| {
+    let reported = asked.iter().find(|asked| {
         let body = &asked.body;
         body["regarding"]["kind"] == "FailoverPolicy"
             && body["note"]
                 .as_str()
                 .is_some_and(|note| note.starts_with("secondary to primary"))
     });
-    let told = told.expect("it stands on the policy");
-    assert_eq!(told.path, "/apis/events.k8s.io/v1/namespaces/shop/events");
-    let regarding = &told.body["regarding"];
+    let reported = reported.expect("an event on the policy");
+    assert_eq!(
+        reported.path,
+        "/apis/events.k8s.io/v1/namespaces/shop/events"
+    );
+    let regarding = &reported.body["regarding"];
     assert_eq!(
         (
-            &told.body["reason"],
+            &reported.body["reason"],
             &regarding["namespace"],
             &regarding["name"],
             &regarding["uid"]
@@ -166,13 +169,13 @@ async fn a_policy_moves_its_object_alone_and_is_told_so() {
     );
     bed.api.take_writes();
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(bed.api.take_writes(), [""; 0], "nothing is said twice");
+    assert_eq!(bed.api.take_writes(), [""; 0], "nothing is reported twice");
 }
 
-/// The journal of single objects is their policy's. Whoever reads an old one, and all else as it is, would turn volumes and
-/// workloads back in one write.
+/// The journal of single objects is in their policy. A leader with a stale policy and otherwise current caches would
+/// revert volumes and workloads in one write.
 #[tokio::test(start_paused = true)]
-async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
+async fn a_leader_with_stale_policies_moves_no_object() {
     let bed = Bed::new("primary").await;
     let controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -184,7 +187,7 @@ async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
             "spec": { "desiredState": state, "managedResources": [{ "kind": "Deployment", "name": "web" }] }
         })
     };
-    // A demotion that has come to its last wait ...
+    // A demotion that has reached its last wait ...
     let mut demoting = policy("secondary", 1);
     demoting["status"] = json!({
         "observedGeneration": 1, "phase": "Demoting",
@@ -197,7 +200,7 @@ async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
     });
     bed.api.put(POLICY, demoting);
     tokio::time::sleep(LAG * 20).await;
-    // ... was turned round by an order, and by a leader that has carried that out. This one has not heard of it.
+    // ... was reversed by a request, and another leader has carried that out. This one has not observed it.
     bed.policies_hang.store(true, Ordering::Relaxed);
     bed.api.put(POLICY, policy("primary", 2));
     let mut shop = bed.api.get(SHOP);
@@ -208,7 +211,7 @@ async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
     assert_eq!(in_force_in_shop(&bed), "deployments/web=primary");
     assert_eq!(bed.replicas(), 3);
 
-    // It hears of it.
+    // Now it observes the request.
     bed.policies_hang.store(false, Ordering::Relaxed);
     bed.api.put(POLICY, policy("primary", 3));
     bed.until("settled", is_ready).await;
@@ -216,11 +219,11 @@ async fn a_leader_whose_policies_are_out_of_date_turns_no_object() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_leaves_a_primary_gets_back_what_was_recorded() {
+async fn objects_are_restored_when_their_namespace_leaves_a_primary() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
-    // Left over, as by an override of not-conforming.
+    // A leftover, as after an override of not-conforming.
     let mut web = bed.api.get(WEB);
     web["spec"]["replicas"] = json!(0);
     web["metadata"]["annotations"] = json!({ "failover.dev/restore": r#"{"/spec/replicas":3}"# });
@@ -240,7 +243,7 @@ async fn a_namespace_that_leaves_a_primary_gets_back_what_was_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_stands_by_on_its_own_is_not_opened_by_its_namespace_leaving() {
+async fn a_secondary_object_is_not_restored_when_its_namespace_leaves() {
     let bed = Bed::new("primary").await;
     let _controller = bed.controller();
     bed.until_settled("birth-east").await;
@@ -263,7 +266,7 @@ async fn what_stands_by_on_its_own_is_not_opened_by_its_namespace_leaving() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_lost_its_release_on_a_standby_stays_passive_until_the_release_is_back() {
+async fn an_object_whose_release_is_gone_stays_passive_until_the_release_is_back() {
     let bed = Bed::new("secondary").await;
     bed.api
         .serve("helm.toolkit.fluxcd.io", "v2", "helmreleases");

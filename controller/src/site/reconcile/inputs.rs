@@ -1,4 +1,4 @@
-//! What the loop decides on.
+//! The inputs of the loop's decisions.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::site::snapshot::Snapshot;
 use crate::site::{failover_policies, object_roles};
 
 impl Reconciler {
-    /// What is to be in force of single objects, and what there is to do for volumes that would close but are used.
+    /// The desired object roles, and what to do for volumes that would close but are in use.
     pub(super) fn compiled(&mut self, seen: &Snapshot) -> (Compiled, Option<Closing>) {
         let compiled = self.compiled_with(seen, &BTreeSet::new());
         if compiled.closing.is_empty() {
@@ -34,14 +34,14 @@ impl Reconciler {
         let labels = self.observer.exempt_labels();
         let origins = self.observer.origins();
         let compiled = object_roles::compiled(seen, labels, origins, &self.answers, unused);
-        let wanting = self.answers.wanting(seen, &compiled);
-        if !wanting.is_empty() && !self.asking.is_busy() {
+        let open_questions = self.answers.open_questions(seen, &compiled);
+        if !open_questions.is_empty() && !self.asking.is_busy() {
             let (labels, origins) = (labels.clone(), origins.clone());
             self.asking.start(object_roles::ask(
                 self.client.clone(),
                 labels,
                 origins,
-                wanting,
+                open_questions,
             ));
         }
         compiled
@@ -51,7 +51,7 @@ impl Reconciler {
         decide(&self.observation(seen, compiled, &CheckOwner::Site))
     }
 
-    /// What there is to decide on, on this behalf.
+    /// The inputs of a decision on behalf of this owner.
     pub(super) fn observation<'a>(
         &'a self,
         seen: &'a Snapshot,
@@ -81,11 +81,11 @@ impl Reconciler {
     }
 }
 
-/// What the transition under way is about.
+/// The scope of the site's running transition.
 pub(super) fn check_scope(seen: &Snapshot, compiled: &Compiled, check: &Check) -> CheckScope {
     let status = seen.site.status.as_ref();
-    let walk = status.and_then(|status| status.transition.as_ref());
-    let to = walk.map_or(seen.site.spec.role, |walk| walk.to);
+    let transition = status.and_then(|status| status.transition.as_ref());
+    let to = transition.map_or(seen.site.spec.role, |transition| transition.to);
     let volumes = match (check.at, to) {
         (StepName::Replication, Role::Primary) => failover_policies::promoted(seen, compiled),
         _ => BTreeSet::new(),
@@ -96,6 +96,6 @@ pub(super) fn check_scope(seen: &Snapshot, compiled: &Compiled, check: &Check) -
         moving: Moving::Layers(volumes),
         rules: seen.rules.clone(),
         terminating: seen.terminating.iter().cloned().collect(),
-        held_jobs: walk.map(Transition::held_jobs).unwrap_or_default(),
+        held_jobs: transition.map(Transition::held_jobs).unwrap_or_default(),
     }
 }

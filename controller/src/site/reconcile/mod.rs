@@ -1,4 +1,4 @@
-//! The loop: observe, decide, act. Nothing else happens to the site.
+//! The loop: observe, decide, act. Nothing else changes the site.
 
 mod inputs;
 mod report;
@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::role_lock::RoleLock;
 use crate::site::background::{Background, Finished, Next};
 use crate::site::checks::Checker;
-use crate::site::error::TurnError;
+use crate::site::error::ReconcileError;
 use crate::site::failover_policies;
 use crate::site::informers::Caches;
 use crate::site::journal::messages::{self, Journal};
@@ -41,12 +41,12 @@ use crate::site::snapshot::{Observed, Observer, Snapshot};
 use crate::site::webhook_replicas;
 use crate::sweep::Sweeper;
 
-/// How long to give the watches to show what a conflict was about, should they not do so at once.
+/// How long to wait after a conflict, unless the watches show the newer version before.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
-/// A time to wait for that is past already must not make the loop spin.
-const SHORTEST_REST: Duration = Duration::from_millis(50);
+/// A deadline that has already passed must not make the loop spin.
+const MIN_WAIT: Duration = Duration::from_millis(50);
 
-/// What a reconciler is made of.
+/// The parts of a reconciler.
 #[derive(Debug)]
 pub struct Dependencies {
     pub caches: Caches,
@@ -56,17 +56,17 @@ pub struct Dependencies {
     pub events: Events,
     pub metrics: Metrics,
     pub role_lock: RoleLock,
-    /// Of the webhook replicas' Leases.
+    /// The namespace of the webhook replicas' Leases.
     pub lease_namespace: String,
-    /// How long such a Lease may be silent before it is cleared away.
+    /// How long such a Lease may go without renewal before it is deleted.
     pub forget_after: Duration,
     pub sweep_every: Duration,
-    /// The wall clock, for what is written down. Waiting goes by the monotonic one.
+    /// The wall clock, for what is written into objects. Waiting uses the monotonic clock.
     pub now: fn() -> Timestamp,
 }
 
 impl Dependencies {
-    /// `name` is that of the process, for those who read what it says.
+    /// `name` identifies this process in Events.
     pub fn new(
         client: &Client,
         caches: &Caches,
@@ -92,7 +92,7 @@ impl Dependencies {
     }
 }
 
-/// Carries out the role of the site. Runs on the leader only; dropping it stops all its work.
+/// Enforces the role of the site. Runs on the leader only; dropping it stops all its work.
 pub struct Reconciler {
     client: Client,
     observer: Observer,
@@ -101,26 +101,26 @@ pub struct Reconciler {
     events: Events,
     metrics: Metrics,
     role_lock: RoleLock,
-    /// Of the webhook's replicas.
+    /// The Leases of the webhook replicas.
     leases: Api<Lease>,
     sweep_every: Duration,
     now: fn() -> Timestamp,
     /// Namespaces that refused their roles when those were last written, and why.
     refused: BTreeMap<String, NamespaceRefusal>,
-    /// What has been told to be held back, and still is.
-    told_held: BTreeSet<Deferred>,
+    /// Deferred requests that have been reported and are still deferred.
+    reported_deferred: BTreeSet<Deferred>,
     /// Statuses of policies that are being written.
     policy_writes: Slot<failover_policies::PolicyWrites>,
     /// Policies whose status could not be written, and when to try again.
-    policies_put_off: BTreeMap<String, Instant>,
-    /// Whether exemptions that seem to have ended have, and what installed an object is gone; and what was answered last.
+    postponed_policies: BTreeMap<String, Instant>,
+    /// Asks the API server whether exemptions have ended and installers are gone.
     asking: Slot<Answered>,
     answers: Answers,
-    /// Namespaces that have left, on the way out.
-    releasing: Slot<Result<namespaces::NamespaceWrites, TurnError>>,
+    /// The cleanup of Namespaces that have left.
+    releasing: Slot<Result<namespaces::NamespaceWrites, ReconcileError>>,
     release_not_before: Instant,
     release_backoff: backon::ExponentialBackoff,
-    /// Leases of replicas that are long gone.
+    /// The deletion of Leases of replicas that are long gone.
     clearing: Slot<()>,
 }
 
@@ -159,9 +159,9 @@ impl Reconciler {
             sweep_every,
             now,
             refused: BTreeMap::new(),
-            told_held: BTreeSet::new(),
+            reported_deferred: BTreeSet::new(),
             policy_writes: Slot::default(),
-            policies_put_off: BTreeMap::new(),
+            postponed_policies: BTreeMap::new(),
             asking: Slot::default(),
             answers: Answers::default(),
             releasing: Slot::default(),
@@ -171,21 +171,21 @@ impl Reconciler {
         }
     }
 
-    /// Turns until it is dropped. The API server being away, refusals and conflicts all end in another turn.
+    /// Reconciles until it is dropped. An unavailable API server, a refusal or a conflict leads to another reconcile.
     pub async fn run(mut self) -> Infallible {
         let mut backoff = backoff();
         loop {
-            match self.turn().await {
+            match self.reconcile().await {
                 Ok(next) => {
                     backoff = self::backoff();
-                    self.rest(next).await;
+                    self.wait(next).await;
                 }
                 Err(error) if error.is_conflict() => {
                     tracing::debug!(
                         error = causes(&error),
                         "decided on a stale version; reconciling again"
                     );
-                    self.rest(Instant::now() + AFTER_CONFLICT).await;
+                    self.wait(Instant::now() + AFTER_CONFLICT).await;
                 }
                 Err(error) => {
                     let delay = backoff.next().unwrap_or(LONGEST_BACKOFF);
@@ -196,27 +196,27 @@ impl Reconciler {
                     );
                     let latest = Instant::now() + delay;
                     tokio::time::sleep(delay.min(SHORTEST_BACKOFF)).await;
-                    self.rest(latest).await;
+                    self.wait(latest).await;
                 }
             }
         }
     }
 
-    /// Waits for a reason to take another turn.
-    async fn rest(&mut self, next: Next) {
+    /// Waits for a reason to reconcile again.
+    async fn wait(&mut self, next: Next) {
         loop {
-            let rested = tokio::select! {
+            let woken = tokio::select! {
                 finished = self.work.finish() => Woken::Background(finished),
                 written = self.policy_writes.finish() => Woken::PolicyWrites(written),
                 answers = self.asking.finish() => Woken::Answers(answers),
                 released = self.releasing.finish() => Woken::Released(released),
-                // Nothing follows from that.
+                // No reason to reconcile.
                 () = self.clearing.finish() => continue,
                 () = self.observer.changed() => Woken::Nothing,
                 () = tokio::time::sleep_until(next) => Woken::Nothing,
             };
-            match rested {
-                Woken::Background(Some(finished)) => self.tell_of_sweep(&finished),
+            match woken {
+                Woken::Background(Some(finished)) => self.report_sweep(&finished),
                 Woken::PolicyWrites(written) => self.wrote_policies(written),
                 Woken::Answers(answers) => self.answers.take_in(answers),
                 Woken::Released(released) => self.released(released),
@@ -226,7 +226,7 @@ impl Reconciler {
         }
     }
 
-    async fn turn(&mut self) -> Result<Next, TurnError> {
+    async fn reconcile(&mut self) -> Result<Next, ReconcileError> {
         let now = Instant::now();
         let seen = match self.observer.observe(now, (self.now)()) {
             Observed::Snapshot(seen) => *seen,
@@ -252,19 +252,19 @@ impl Reconciler {
             }
             Act::Label(desired) => {
                 self.work.stop();
-                // While roles change, a restore record must not be spent.
+                // While roles change, no restore record may be applied.
                 self.releasing.stop();
                 self.label(&seen, desired).await?;
                 Ok(now)
             }
             Act::Sweep { revision, layers } => {
-                self.tell(&seen, &compiled);
+                self.report_deferred(&seen, &compiled);
                 self.advance_policies(&seen, &compiled);
                 let next = self.work.sweep(&seen, revision, layers);
                 Ok(earliest(next, seen.live.until))
             }
             Act::Check(check) => {
-                self.tell(&seen, &compiled);
+                self.report_deferred(&seen, &compiled);
                 self.advance_policies(&seen, &compiled);
                 let next = self
                     .work
@@ -276,13 +276,13 @@ impl Reconciler {
                 if !seen.live.forgotten.is_empty() && !self.clearing.is_busy() {
                     let (leases, forgotten) = (self.leases.clone(), seen.live.forgotten.clone());
                     self.clearing
-                        .start(webhook_replicas::clear_away(leases, forgotten));
+                        .start(webhook_replicas::delete_forgotten(leases, forgotten));
                 }
-                self.tell(&seen, &compiled);
+                self.report_deferred(&seen, &compiled);
                 let mut policies = self.advance_policies(&seen, &compiled);
                 policies.also(closing);
-                // What they wait for is checked where the site has nothing to do.
-                let put_off = if let Some(check) = self.work.next_check(policies.checks) {
+                // The checks of policies run while the site has nothing to do.
+                let postponed = if let Some(check) = self.work.next_check(policies.checks) {
                     let check_scope =
                         |check: &Check| failover_policies::check_scope(&seen, &compiled, check);
                     self.work.check(check, check_scope)
@@ -292,25 +292,29 @@ impl Reconciler {
                 };
                 let release = self.release(&seen);
                 let until = policies.until.map_or(until, |other| other.min(until));
-                let rest = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
-                let next = earliest(now + rest.min(self.sweep_every), seen.live.until);
-                let next = earliest(earliest(next, put_off), release);
-                Ok(earliest(next, policies.not_before).max(now + SHORTEST_REST))
+                let wait = Duration::try_from(until.duration_since(seen.at)).unwrap_or_default();
+                let next = earliest(now + wait.min(self.sweep_every), seen.live.until);
+                let next = earliest(earliest(next, postponed), release);
+                Ok(earliest(next, policies.not_before).max(now + MIN_WAIT))
             }
         }
     }
 
-    async fn write_status(&mut self, site: &Site, status: SiteStatus) -> Result<(), TurnError> {
+    async fn write_status(
+        &mut self,
+        site: &Site,
+        status: SiteStatus,
+    ) -> Result<(), ReconcileError> {
         let before = site.status.clone().unwrap_or_default();
         let written = status::write(&self.client, site, status).await?;
         self.observer.wrote_site(site, written.clone());
         self.metrics.show(&written);
         let after = written.status.clone().unwrap_or_default();
-        self.metrics.walks.count_ended(&before, &after);
+        self.metrics.transitions.count_ended(&before, &after);
         self.count_guards(Journal::of_site(&before), Journal::of_site(&after));
-        let news = messages::of_status(&before, &after);
+        let messages = messages::of_status(&before, &after);
         self.events
-            .publish(&written.object_ref(&()), &news, (self.now)());
+            .publish(&written.object_ref(&()), &messages, (self.now)());
         Ok(())
     }
 
@@ -318,7 +322,7 @@ impl Reconciler {
         &mut self,
         seen: &Snapshot,
         desired: Vec<EnrolledNamespace>,
-    ) -> Result<(), TurnError> {
+    ) -> Result<(), ReconcileError> {
         let role_lock = self.role_lock.clone();
         let _moving = role_lock.moving().await;
         status::confirm(&self.client, &seen.site).await?;
@@ -331,7 +335,7 @@ impl Reconciler {
         let moved = desired.iter().filter(moves_objects);
         let moved: BTreeSet<&str> = moved.map(|desired| desired.name.as_str()).collect();
         if !moved.is_empty() {
-            // What is to be in force of single objects is what the journals of policies order.
+            // The object roles follow from the journals of policies.
             status::confirm_policies(&self.client, &seen.policies, &moved).await?;
         }
         let writes = desired.into_iter().filter_map(|desired| {
@@ -343,8 +347,8 @@ impl Reconciler {
         self.write_namespaces(writes).await
     }
 
-    /// Takes our state off Namespaces that have left. On a primary what is recorded on their objects is given back first:
-    /// afterwards nobody would. Returns when to try again what has failed.
+    /// Removes our state from Namespaces that have left. On a primary, restore records are applied first: nothing would
+    /// do so afterwards. Returns when to retry a failed attempt.
     fn release(&mut self, seen: &Snapshot) -> Option<Instant> {
         let released = seen.released();
         if is_paused(&seen.site, seen.at) {
@@ -367,7 +371,7 @@ impl Reconciler {
         None
     }
 
-    fn released(&mut self, released: Result<namespaces::NamespaceWrites, TurnError>) {
+    fn released(&mut self, released: Result<namespaces::NamespaceWrites, ReconcileError>) {
         let failed = released.and_then(|written| self.take_in(written));
         match failed {
             Ok(()) => self.release_backoff = backoff(),
@@ -388,7 +392,7 @@ impl Reconciler {
     async fn write_namespaces(
         &mut self,
         writes: impl Iterator<Item = (Arc<NamespaceMeta>, NamespaceState)>,
-    ) -> Result<(), TurnError> {
+    ) -> Result<(), ReconcileError> {
         let written = namespaces::write_all(&self.client, writes).await;
         let at = (self.now)();
         let refusals = written.failed.iter();
@@ -396,27 +400,27 @@ impl Reconciler {
         self.take_in(written)
     }
 
-    fn take_in(&mut self, written: namespaces::NamespaceWrites) -> Result<(), TurnError> {
+    fn take_in(&mut self, written: namespaces::NamespaceWrites) -> Result<(), ReconcileError> {
         for (replaced, answer) in written.answers {
             self.observer.wrote_namespace(&replaced, answer);
         }
         match written.failed.into_iter().next() {
-            Some((namespace, source)) => Err(TurnError::Label { namespace, source }),
+            Some((namespace, source)) => Err(ReconcileError::Label { namespace, source }),
             None => Ok(()),
         }
     }
 }
 
-/// What a rest has come to.
+/// What ended a wait.
 enum Woken {
     Background(Option<Finished>),
     PolicyWrites(failover_policies::PolicyWrites),
     Answers(Answered),
-    Released(Result<namespaces::NamespaceWrites, TurnError>),
+    Released(Result<namespaces::NamespaceWrites, ReconcileError>),
     Nothing,
 }
 
-/// Why a Namespace refuses to be written; nothing where it has only changed meanwhile, or the API server is away.
+/// Why the write to a Namespace was refused; `None` for a conflict or an unavailable API server.
 fn refusal(
     (namespace, error): &(String, kube::Error),
     at: Timestamp,
@@ -434,7 +438,5 @@ fn earliest(next: Instant, other: Option<Instant>) -> Instant {
     other.map_or(next, |other| next.min(other))
 }
 
-#[cfg(test)]
-mod hanging_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What is reported beside the site's own journal: Events, and the journals of FailoverPolicies.
+//! Reports beside the site's own journal: Events, and the journals of FailoverPolicies.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::site::snapshot::{Observed, Snapshot};
 
 impl Reconciler {
     pub(super) fn count_guards(&self, before: Journal<'_>, after: Journal<'_>) {
-        for guard in messages::guards_that_came_to_hold(before, after) {
+        for guard in messages::newly_blocking_guards(before, after) {
             self.metrics
                 .guard_refusals
                 .get_or_create(&GuardLabels { guard })
@@ -26,20 +26,20 @@ impl Reconciler {
         }
     }
 
-    /// Tells the site what is held back.
-    pub(super) fn tell(&mut self, seen: &Snapshot, compiled: &Compiled) {
+    /// Reports newly deferred requests on the Site.
+    pub(super) fn report_deferred(&mut self, seen: &Snapshot, compiled: &Compiled) {
         if is_paused(&seen.site, seen.at) {
             return;
         }
-        let held = [&compiled.held[..], &compiled.orphaned].concat();
-        let news = messages::of_held(&self.told_held, &held);
-        self.told_held = held.into_iter().collect();
-        let news: Vec<Message> = news.into_iter().collect();
+        let deferred = [&compiled.held[..], &compiled.orphaned].concat();
+        let messages = messages::of_deferred(&self.reported_deferred, &deferred);
+        self.reported_deferred = deferred.into_iter().collect();
+        let messages: Vec<Message> = messages.into_iter().collect();
         self.events
-            .publish(&seen.site.object_ref(&()), &news, seen.at);
+            .publish(&seen.site.object_ref(&()), &messages, seen.at);
     }
 
-    /// Tells policies what became of them, and moves the transitions of those that order a state on as far as the world allows.
+    /// Reports the results of policies, and advances the transitions of those with a desired state as far as possible.
     /// Returns what is left to do for them.
     pub(super) fn advance_policies(
         &mut self,
@@ -63,15 +63,15 @@ impl Reconciler {
         let mut decided =
             failover_policies::decide(&seen.policies, results, &observation, check_of);
         let now = Instant::now();
-        self.policies_put_off.retain(|_, until| *until > now);
-        decided.not_before = self.policies_put_off.values().min().copied();
+        self.postponed_policies.retain(|_, until| *until > now);
+        decided.not_before = self.postponed_policies.values().min().copied();
         let mut writes = std::mem::take(&mut decided.writes);
         writes.retain(|(policy, _)| {
             !self
-                .policies_put_off
+                .postponed_policies
                 .contains_key(&failover_policies::name_of(policy))
         });
-        // Those that are being written are decided about again once they have been.
+        // Policies that are being written are decided again afterwards.
         if !writes.is_empty() && !self.policy_writes.is_busy() {
             self.policy_writes
                 .start(failover_policies::write_all(self.client.clone(), writes));
@@ -79,12 +79,12 @@ impl Reconciler {
         decided
     }
 
-    /// What came of it. There is more to do then, but first of all for the site: the journal says what is to be in force.
+    /// Takes in the results. More may follow, but the site is decided first: the journals define the object roles.
     pub(super) fn wrote_policies(&mut self, written: failover_policies::PolicyWrites) {
         let now = Instant::now();
         let conflicts = written.conflicts.into_iter();
         let failed = written.failed.into_iter();
-        self.policies_put_off.extend(
+        self.postponed_policies.extend(
             conflicts
                 .map(|name| (name, now + SHORTEST_BACKOFF))
                 .chain(failed.map(|name| (name, now + LONGEST_BACKOFF))),
@@ -94,15 +94,15 @@ impl Reconciler {
             let after = answer.status.clone().unwrap_or_default();
             let (before, after) = (Journal::of_policy(&before), Journal::of_policy(&after));
             self.count_guards(before, after);
-            let news = messages::of_transition(before, after);
+            let messages = messages::of_transition(before, after);
             self.events
-                .publish(&replaced.object_ref(&()), &news, (self.now)());
+                .publish(&replaced.object_ref(&()), &messages, (self.now)());
             self.observer.wrote_policy(&replaced, answer);
         }
     }
 
-    /// What a sweep corrected outside a transition; those have news of their own.
-    pub(super) fn tell_of_sweep(&mut self, finished: &Finished) {
+    /// Reports what a sweep corrected outside a transition; a transition has its own messages.
+    pub(super) fn report_sweep(&mut self, finished: &Finished) {
         let Observed::Snapshot(seen) = self.observer.observe(Instant::now(), finished.at) else {
             return;
         };
@@ -110,9 +110,9 @@ impl Reconciler {
         if status.is_some_and(|status| status.transition.is_some()) {
             return;
         }
-        let news = messages::of_sweep(&finished.swept, finished.first);
-        let news: Vec<Message> = news.into_iter().collect();
+        let messages = messages::of_sweep(&finished.swept, finished.first);
+        let messages: Vec<Message> = messages.into_iter().collect();
         self.events
-            .publish(&seen.site.object_ref(&()), &news, finished.at);
+            .publish(&seen.site.object_ref(&()), &messages, finished.at);
     }
 }

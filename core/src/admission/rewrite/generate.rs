@@ -1,8 +1,8 @@
 //! Generated objects for property tests: with and without parents, labels, annotations and unknown fields, with deep
 //! free-form content and hostile records.
 //!
-//! Objects are in the normal form that the API server stores: no `null` at a place a rule looks at, and no empty map of
-//! labels or annotations (`omitempty` in ObjectMeta).
+//! Objects are in the normal form that the API server stores: no `null` at a place that a rule reads, and no empty map
+//! of labels or annotations (`omitempty` in ObjectMeta).
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -15,8 +15,8 @@ use crate::names::{HELD_ANNOTATION, RESTORE_ANNOTATION};
 use crate::rules::rule::{Active, Field, Reach, Rule};
 use crate::rules::set::RuleSet;
 
-/// The built-in rules, and five with everything that only a RoleRule can have: deep pointers with shared parents, labels,
-/// fixed and manual values, fields that need not be there, and safeguards.
+/// The built-in rules, and five that use everything that only a RoleRule can have: deep pointers with shared parents,
+/// labels, fixed and manual values, optional fields, and safeguards.
 pub(crate) fn rules() -> Vec<Rule> {
     let field = |pointer: &str, value_type, passive: Value, active| Field {
         pointer: pointer.parse().unwrap(),
@@ -117,7 +117,7 @@ pub(crate) fn rules() -> Vec<Rule> {
     rules
 }
 
-/// What a rule with safeguards adds: one that has to be there, and one that need not.
+/// The fields that a rule with safeguards adds: a required one and an optional one.
 fn guarded() -> Rule {
     let field = |pointer: &str, value_type, passive: Value, safeguard| Field {
         pointer: pointer.parse().unwrap(),
@@ -149,7 +149,7 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     proptest::sample::select(rules())
 }
 
-/// Any object, about any rule or none.
+/// Any object, for any rule or none.
 pub(crate) fn object() -> impl Strategy<Value = Value> {
     rule().prop_flat_map(|rule| object_of(&rule))
 }
@@ -159,7 +159,7 @@ pub(crate) fn case() -> impl Strategy<Value = (Rule, Value)> {
     rule().prop_flat_map(|rule| (Just(rule.clone()), object_of(&rule)))
 }
 
-/// A rule, the object as stored and as written.
+/// A rule, the stored object and the written object.
 pub(crate) fn update() -> impl Strategy<Value = (Rule, Value, Value)> {
     rule().prop_flat_map(|rule| (Just(rule.clone()), object_of(&rule), object_of(&rule)))
 }
@@ -217,11 +217,11 @@ fn object_of(rule: &Rule) -> impl Strategy<Value = Value> + use<> {
         )
 }
 
-/// How a field of a generated object stands.
+/// The state of a field of a generated object.
 #[derive(Clone, Debug)]
 enum State {
     Value(Value),
-    /// Absent, with this many of its parents there.
+    /// Absent; this many of its parents exist.
     Absent(usize),
 }
 
@@ -231,7 +231,7 @@ impl State {
             Self::Value(value) => (pointer.len() - 1, Some(value)),
             Self::Absent(parents) => (parents.min(pointer.len() - 1), None),
         };
-        // The maps of metadata are never there and empty.
+        // The maps of metadata are never empty.
         if pointer.segment(0) == Some("metadata") && value.is_none() {
             return;
         }
@@ -263,7 +263,7 @@ fn state_of(field: &Field) -> impl Strategy<Value = State> + use<> {
         .chain(field.also_passive.clone())
         .collect::<Vec<_>>();
     let active = match &field.active {
-        // Any other value has no meaning for a field that is fixed.
+        // No other value has a meaning for a fixed field.
         Active::Fixed(value) => Just(value.clone()).boxed(),
         Active::Restore { .. } | Active::Manual => value_of(field),
     };
@@ -275,7 +275,7 @@ fn state_of(field: &Field) -> impl Strategy<Value = State> + use<> {
     ]
 }
 
-/// An active value of the field's type, of those that an API server takes.
+/// An active value of the field's type that an API server accepts.
 fn value_of(field: &Field) -> BoxedStrategy<Value> {
     let (passive, taken) = (field.clone(), field.clone());
     let any = match field.value_type {
@@ -296,7 +296,7 @@ fn value_of(field: &Field) -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// Text that may stand in a record annotation: sound, of the wrong type, about foreign fields, or no JSON at all.
+/// Text of a record annotation: valid, of the wrong type, for other fields, or no JSON at all.
 pub(crate) fn record_of(rule: &Rule) -> impl Strategy<Value = String> + use<> {
     let pointers: Vec<String> = rule
         .fields
@@ -328,7 +328,7 @@ pub(crate) fn record_of(rule: &Rule) -> impl Strategy<Value = String> + use<> {
     ]
 }
 
-/// Free-form content, as a CRD with unknown fields may hold.
+/// Free-form content, as a CRD with unknown fields may have.
 fn free() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

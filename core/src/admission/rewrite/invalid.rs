@@ -1,5 +1,5 @@
-//! What the API server refuses with 422 is never made so by a rewrite: kustomize-controller takes that for "immutable" and,
-//! with `force`, deletes the object.
+//! A rewrite never makes an object invalid: the API server would refuse it with 422. kustomize-controller takes that
+//! for "immutable" and, with `force`, deletes the object.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -47,8 +47,8 @@ fn a_record_without_room_is_refused_and_one_that_fits_is_written() {
 }
 
 #[test]
-fn what_has_no_room_is_left_out_on_a_primary_whose_writer_is_not_refused() {
-    // The record leaves as the value comes back, so that only a value without a record can be what is too much.
+fn on_a_primary_a_value_without_room_is_left_out_and_the_write_passes() {
+    // The record is removed when the value is restored, so only a value without a record can exceed the limit.
     let mut rule = RuleSet::built_in()
         .iter()
         .find(|r| r.resource == "virtualservices")
@@ -78,7 +78,7 @@ fn what_has_no_room_is_left_out_on_a_primary_whose_writer_is_not_refused() {
 #[case::no_number("deployments", "/spec/replicas", json!("three"))]
 #[case::no_state("volumereplications", "/spec/replicationState", json!("live"))]
 #[case::no_boolean("cronjobs", "/spec/suspend", json!("no"))]
-fn what_the_api_server_does_not_take_is_neither_masked_nor_recorded(
+fn an_invalid_value_is_neither_masked_nor_recorded(
     #[case] resource: &str,
     #[case] pointer: &str,
     #[case] value: Value,
@@ -87,7 +87,7 @@ fn what_the_api_server_does_not_take_is_neither_masked_nor_recorded(
     let object = json!({"metadata": {"name": "x"}, "spec": {field: value}});
     assert!(
         rewrite_of(resource, Role::Secondary, None, &object).is_err(),
-        "its writer is told, as on a primary"
+        "its writer gets the error, as on a primary"
     );
 
     let passive = RuleSet::built_in()

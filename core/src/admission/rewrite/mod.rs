@@ -1,9 +1,9 @@
-//! What an object must look like under a role: the function that enforcement consists of.
+//! The desired state of an object under a role: the function that enforcement consists of.
 //!
 //! [`rewrite`] is pure and deterministic: the same rule, role and subject give the same bytes, its own output gives an
-//! empty patch, and a dry run is no different from a run. It touches nothing but the rule's fields, the parents it has to
-//! create for them and our own two annotations. (And a `creationTimestamp` that the API server puts back anyway, as a mark
-//! for a second call: [`ownership::lost_timestamp`].)
+//! empty patch, and a dry run equals a run. It changes only the rule's fields, the parents that it creates for them and
+//! our own two annotations. (And a `creationTimestamp` that the API server restores anyway, as a mark for a second
+//! call: [`ownership::lost_timestamp`].)
 //!
 //! ```text
 //!                    field is active                      field is passive
@@ -12,22 +12,22 @@
 //!   primary     leave it, drop the record            restore from the record, drop the record
 //! ```
 //!
-//! Where the record comes from decides what a hostile or careless writer can do. On an update it is the *old* object's: a
-//! rollout copies annotations about and people edit them, so the incoming one is not read. There is one exception, and it
+//! The source of the record decides what a hostile or careless writer can do. On an update it is the *old* object's: a
+//! rollout copies annotations and people edit them, so the incoming one is not read. There is one exception, and it
 //! needs proof: when another webhook changes the object after us, the API server calls us again with our own output as
 //! the incoming object. A record that differs from the old one and that no field manager owns cannot come from the
-//! request, since ownership is computed from the request before admission; so it is ours, from the first call
+//! request, because ownership is computed from the request before admission. So it is ours, from the first call
 //! ([`ownership::is_unowned`]).
 //!
-//! On a create there is no old object, and the incoming record is read, whatever the role: that is how the objects of a
-//! standby come back from a backup. It gives nobody a power they lack, since what it says could have been written into the
-//! fields themselves: only values of the right type for the rule's own fields get out of it, only where the field is
-//! passive, and never on what a controlling owner makes.
+//! On a create there is no old object, and the incoming record is read under either role: that is how the objects of a
+//! standby come back from a backup. It gives the writer no new power, because the writer could set the fields directly:
+//! only values of the right type for the rule's own fields are restored, only where the field is passive, and never on
+//! an object that has a controlling owner.
 //!
-//! Two things cannot be seen, and are documented rather than guessed at: a scale to 0 on a secondary leaves the older
-//! record; and so does an apply of the passive value that changes something else of the object as well, since the second
-//! call for an apply of an active value would look just like it, unless it is Flux's. The next reconcile, which changes
-//! nothing, tells.
+//! Two cases cannot be detected, and are documented. A scale to 0 on a secondary keeps the older record. An apply of
+//! the passive value that also changes something else keeps it too, because the second call for an apply of an active
+//! value would look the same, unless Flux applies it. The next reconcile changes nothing else, so it resolves the
+//! second case.
 
 mod ownership;
 mod to_primary;
@@ -64,9 +64,9 @@ use crate::rules::rule::{Active, Field, Reach, Rule};
 /// What to change, what that means, and what a person should know about it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rewrite {
-    /// The role under which the object stands; `None` where no rule reaches it.
+    /// The role of the object; `None` if no rule reaches it.
     pub role: Option<Role>,
-    /// Applies to the object as it was given. Empty: the object conforms.
+    /// Applies to the given object. Empty: the object conforms.
     pub patch: Patch,
     pub changes: Vec<FieldChange>,
     pub notes: Vec<Note>,
@@ -77,13 +77,13 @@ impl Rewrite {
         self.patch.0.is_empty()
     }
 
-    /// Whether nothing of the object changes but that the controller owns no field of it any more.
+    /// Whether the patch only removes the controller's ownership of fields.
     pub fn only_gives_back(&self) -> bool {
         !self.is_empty() && self.patch.0.iter().all(ownership::is_about_owners)
     }
 }
 
-/// One field before and after; `None` is absent.
+/// One field before and after; `None` means absent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldChange {
     pub pointer: Pointer,
@@ -91,7 +91,7 @@ pub struct FieldChange {
     pub after: Option<Value>,
 }
 
-/// Something about an object that its patch does not say.
+/// A fact about an object that its patch does not show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Note {
     #[error("its restore record is not used: {0}")]
@@ -116,7 +116,7 @@ pub enum Note {
     Held(Pointer),
 }
 
-/// Why an object cannot be brought to agree with its role. A write that would store such an object must be refused.
+/// Why an object cannot be made to conform to its role. A write that would store such an object must be refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
     #[error("the object is not readable JSON: {0}")]
@@ -133,7 +133,7 @@ pub enum RewriteError {
         "{pointer} is {value}, which the API server does not accept: it could not be restored, so it is not recorded"
     )]
     NotTaken { pointer: Pointer, value: String },
-    /// The API server would refuse it as invalid, and it would be we who made it so.
+    /// The API server would refuse it as invalid, because of our change.
     #[error(
         "its annotations have no room for the restore record: {size} bytes with it, the limit is {limit}",
         limit = annotations::LIMIT
@@ -143,12 +143,12 @@ pub enum RewriteError {
     NotAnObject(#[from] NotAnObject),
 }
 
-/// The object that is written, and what is there already.
+/// The object that is written, and the stored one.
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
     pub(crate) operation: Operation,
     pub(crate) object: View<'a>,
-    /// On an update.
+    /// Present on an update.
     pub(crate) old: Option<View<'a>>,
     /// `fieldManager` of the request.
     pub(crate) manager: Option<&'a str>,
@@ -177,7 +177,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What an object must look like under a role. See the module's documentation.
+/// Computes the desired state of an object under a role. See the module's documentation.
 pub(crate) fn rewrite(
     rule: &Rule,
     role: Role,
@@ -194,7 +194,7 @@ pub(crate) fn rewrite(
         None => Ok(rewrite),
         Some(size) => match role {
             Role::Secondary => Err(RewriteError::NoRoom { size }),
-            // Live as it is: its writer is not refused for our sake, and the record stays.
+            // The object is active as it is: its write is not refused because of us, and the record stays.
             Role::Primary => Ok(Rewrite {
                 role: Some(role),
                 notes: vec![Note::NoRoom { size }],
@@ -204,14 +204,15 @@ pub(crate) fn rewrite(
     }
 }
 
-/// What a stored object must look like under a role: how the sweeper and `plan` ask. An empty patch says that it conforms.
+/// Computes the desired state of a stored object under a role, for the sweeper and `plan`. An empty patch: the object
+/// conforms.
 pub fn rewrite_stored(rule: &Rule, role: Role, object: &Value) -> Result<Rewrite, RewriteError> {
     let text = object.to_string();
     let subject = Subject::parse(rule, Operation::Update, None, &text, Some(&text))?;
     rewrite(rule, role, &subject)
 }
 
-/// Whether a stored object has fields of its rule that the controller owns.
+/// Whether the controller owns fields of the rule on a stored object.
 pub(crate) fn is_owned(rule: &Rule, object: &Value) -> bool {
     let mut entries = object["metadata"]["managedFields"]
         .as_array()
@@ -224,7 +225,7 @@ pub(crate) fn is_owned(rule: &Rule, object: &Value) -> bool {
     View::parse(&text, []).is_ok_and(|view| !ownership::given_back(rule, &view).is_empty())
 }
 
-/// The two annotations in which originals are kept.
+/// The two annotations that keep original values.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Records {
     /// Restored by a promotion.
@@ -234,7 +235,7 @@ struct Records {
 }
 
 impl Records {
-    /// Reads what a view carries.
+    /// Parses the records of an object.
     fn parse(view: &View<'_>, fields: &[Field], notes: &mut Vec<Note>) -> Self {
         let mut read = |text: Option<String>, there: bool, may_hold: fn(&Active) -> bool| {
             let fields: Vec<&Field> = fields
@@ -259,14 +260,14 @@ impl Records {
         }
     }
 
-    /// Whether a field has been held since the object was created, and is to be active once somebody consents.
+    /// Whether a field was forced when the object was created, and becomes active only on consent.
     fn waits_for_consent(&self, field: &Field) -> bool {
         self.held
             .get(&field.pointer)
             .is_some_and(|original| !field.is_passive(original))
     }
 
-    /// Brings the object's annotations to say just this.
+    /// Writes the annotations so that they match the records.
     fn write(&self, object: &View<'_>, patch: &mut PatchBuilder) -> Result<(), NotAnObject> {
         for (key, text, incoming, there) in [
             (
@@ -303,11 +304,11 @@ fn patch_builder(rule: &Rule, object: &View<'_>) -> PatchBuilder {
     PatchBuilder::new(object, &pointers, &annotations)
 }
 
-/// The longest warning that the API server passes on unshortened.
+/// The longest warning that the API server passes on in full.
 const WARNING_LIMIT: usize = 120;
 
 impl Rewrite {
-    /// What the writer is told, when something was changed: `site east is secondary: deployments/web replicas 3 -> 0
+    /// The warnings for the writer, if something was changed: `site east is secondary: deployments/web replicas 3 -> 0
     /// (kubectl failover status)`. At most one warning, of at most 120 characters.
     pub fn warnings(&self, site: Option<&str>, object: &str) -> Vec<String> {
         let changes = !self.is_empty() && !self.only_gives_back();

@@ -1,4 +1,4 @@
-//! What the controller owns of an object, and gives back.
+//! The fields that the controller owns, and gives back.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn flux() -> Value {
     entry("flux", "Apply", &json!({"f:spec": {"f:template": {}}}))
 }
 
-/// As the controller owns what it has forced and recorded while the webhook was down.
+/// The entry of the controller after it forced and recorded while the webhook was down.
 fn forced() -> Value {
     json!({
         "f:metadata": {"f:annotations": {".": {}, "f:failover.dev/restore": {}}},
@@ -28,8 +28,8 @@ fn deployment(entries: &[Value]) -> Value {
 }
 
 #[rstest]
-#[case::all_of_it(forced(), None)]
-#[case::but_for_what_else_it_owns(
+#[case::only_fields_of_the_rule(forced(), None)]
+#[case::other_fields_too(
     json!({"f:metadata": {"f:labels": {"f:x": {}}}, "f:spec": {"f:replicas": {}}}),
     Some(json!({"f:metadata": {"f:labels": {"f:x": {}}}})),
 )]
@@ -59,16 +59,16 @@ fn on_a_primary_the_controller_owns_no_field_of_a_rule(
 
 #[rstest]
 #[case::somebody_elses(vec![entry("someone", "Update", &forced()), flux()])]
-#[case::what_was_applied(vec![entry(CONTROLLER_MANAGER, "Apply", &forced()), flux()])]
+#[case::applied_fields(vec![entry(CONTROLLER_MANAGER, "Apply", &forced()), flux()])]
 #[case::the_only_one(vec![entry(CONTROLLER_MANAGER, "Update", &forced())])]
-fn nothing_else_is_taken_from_anybody(#[case] entries: Vec<Value>) {
+fn ownership_of_other_managers_is_unchanged(#[case] entries: Vec<Value>) {
     let object = deployment(&entries);
     let rewrite = rewrite_stored(&rule("deployments"), Role::Primary, &object).unwrap();
     assert!(rewrite.is_empty(), "{rewrite:?}");
 }
 
 #[test]
-fn what_is_spent_is_given_back_in_the_same_write() {
+fn a_restored_field_is_given_back_in_the_same_write() {
     let mut standby = deployment(&[flux(), entry(CONTROLLER_MANAGER, "Update", &forced())]);
     standby["spec"]["replicas"] = json!(0);
     standby["metadata"]["annotations"] = json!({RESTORE_ANNOTATION: r#"{"/spec/replicas":3}"#});

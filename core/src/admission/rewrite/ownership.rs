@@ -1,12 +1,12 @@
-//! What `managedFields` and `last-applied-configuration` tell about who asked for a value.
+//! Who asked for a value, read from `managedFields` and `last-applied-configuration`.
 //!
-//! Measured on the API server: an apply that leaves the live object as it is leaves the time of the manager's `Apply`
-//! entry too, one that changes it renews that; a patch by the same manager adds or renews an `Update` entry of its own.
-//! Both arrive as UpdateOptions, so the entries are the only way to tell an apply from a patch. All of them are computed
-//! before admission, and a webhook's own changes are owned by nobody.
+//! Measured on the API server: an apply that does not change the live object keeps the time of the manager's `Apply`
+//! entry, and an apply that changes it renews the time. A patch by the same manager adds or renews an `Update` entry of
+//! its own. Both arrive as UpdateOptions, so only the entries distinguish an apply from a patch. All of them are
+//! computed before admission, and nobody owns a webhook's own changes.
 //!
-//! Flux, and whatever else sends built-in kinds as Go has them, applies `creationTimestamp: null`. So its applies always
-//! change the object, and renew the time; the API server puts the timestamp back only after admission.
+//! Flux, and every client that sends built-in kinds as Go structs, applies `creationTimestamp: null`. So its applies
+//! always change the object and renew the time; the API server restores the timestamp only after admission.
 
 use std::borrow::Cow;
 
@@ -24,20 +24,20 @@ use crate::rules::rule::{Field, Rule};
 
 const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 
-/// Whether the manifest behind this request says the passive value itself: it was applied by the request's manager, or
-/// `kubectl apply` says so.
+/// Whether the manifest behind this request sets the passive value itself: the request's manager applied it, or
+/// `kubectl apply` recorded it.
 pub(super) fn manifest_says_passive(field: &Field, subject: &Subject<'_>) -> bool {
     let Some(old) = &subject.old else {
         return false;
     };
     is_applied(&field.pointer, subject, old)
-        || last_applied_turned_passive(field, &subject.object, old)
-        || (field.absent_is_passive && is_taken_out(&field.pointer, &subject.object, old))
+        || last_applied_became_passive(field, &subject.object, old)
+        || (field.absent_is_passive && is_dropped(&field.pointer, &subject.object, old))
 }
 
-/// Whoever owned the field does so no longer, and nobody else does: a manifest has dropped it. Where the API has a default
-/// that is passive, that is all there is to see of it.
-fn is_taken_out(pointer: &Pointer, object: &View<'_>, old: &View<'_>) -> bool {
+/// Whether the previous owner no longer owns the field, and nobody else does: a manifest has dropped it. If the API has
+/// a passive default, nothing else shows this.
+fn is_dropped(pointer: &Pointer, object: &View<'_>, old: &View<'_>) -> bool {
     let pointer = in_fields_v1(pointer);
     let is_owned = |view| {
         entries(view)
@@ -47,14 +47,14 @@ fn is_taken_out(pointer: &Pointer, object: &View<'_>, old: &View<'_>) -> bool {
     is_owned(old) && !is_owned(object)
 }
 
-/// Whether a record on the incoming object was put there by an earlier admission call for the same request: it is not the
+/// Whether an earlier admission call for the same request wrote the record on the incoming object: it differs from the
 /// stored one, and nobody owns it.
 pub(super) fn is_unowned(object: &View<'_>, old: &View<'_>) -> bool {
     if object.restore() == old.restore() && object.held() == old.held() {
         return false;
     }
     let entries = entries(object);
-    // An object whose fields are not tracked at all proves nothing.
+    // An object without tracked fields proves nothing.
     !entries.is_empty()
         && [RESTORE_ANNOTATION, HELD_ANNOTATION].iter().all(|key| {
             let pointer = in_fields_v1(&Pointer::annotation(key));
@@ -62,11 +62,12 @@ pub(super) fn is_unowned(object: &View<'_>, old: &View<'_>) -> bool {
         })
 }
 
-/// The request's manager applies this field as it is stored, and the request is no patch or update by the same manager.
+/// Whether the request's manager applies this field with its stored value, and the request is no patch or update by the
+/// same manager.
 ///
-/// "As it is stored" needs proof, or the second call for a repeated apply of an active value would look like this too: by
-/// then the value is the passive one that the first call forced. Proof is the time of the manager's `Apply` entry, or that
-/// no call of ours has forced anything yet ([`lost_timestamp`]).
+/// "With its stored value" needs proof. Otherwise the second call for a repeated apply of an active value would look
+/// the same: by then the value is the passive one that the first call forced. Proof is the time of the manager's
+/// `Apply` entry, or that no call of ours has forced anything yet ([`lost_timestamp`]).
 fn is_applied(pointer: &Pointer, subject: &Subject<'_>, old: &View<'_>) -> bool {
     let Some(manager) = subject.manager else {
         return false;
@@ -100,8 +101,8 @@ fn is_applied(pointer: &Pointer, subject: &Subject<'_>, old: &View<'_>) -> bool 
     updates(&entries) == updates(&old_entries)
 }
 
-/// The `creationTimestamp` that an apply has taken away and the API server will put back. Whoever forces a value puts it
-/// back at once: where it is still missing, the object is as its writer sent it.
+/// The `creationTimestamp` that an apply has removed and the API server will restore. A rewrite that forces a value
+/// restores it at once: while it is missing, the object is as its writer sent it.
 pub(super) fn lost_timestamp(object: &View<'_>, old: &View<'_>) -> Option<String> {
     match object.creation_timestamp() {
         Some(_) => None,
@@ -109,8 +110,8 @@ pub(super) fn lost_timestamp(object: &View<'_>, old: &View<'_>) -> Option<String
     }
 }
 
-/// `kubectl apply` sent another configuration than before, and the new one says passive.
-fn last_applied_turned_passive(field: &Field, object: &View<'_>, old: &View<'_>) -> bool {
+/// Whether `kubectl apply` sent another configuration than before, and the new one sets the passive value.
+fn last_applied_became_passive(field: &Field, object: &View<'_>, old: &View<'_>) -> bool {
     let Some(now) = object.last_applied() else {
         return false;
     };
@@ -121,11 +122,11 @@ fn last_applied_turned_passive(field: &Field, object: &View<'_>, old: &View<'_>)
         .is_ok_and(|applied| field.is_passive(field.pointer.lookup(&applied)))
 }
 
-/// Takes the rule's fields and our annotations out of what the controller owns, as operations of a patch.
+/// Removes the rule's fields and our annotations from the controller's ownership, as operations of a patch.
 ///
-/// Where the webhook is down the controller forces a value itself, and so becomes an owner of the field. Once the field is
-/// its writers' again, that would make every apply of another value a conflict that they can only force. An object with no
-/// other entry is left alone: without any, the API server's next apply makes all fields the property of
+/// While the webhook is down the controller forces a value itself, and becomes an owner of the field. Once the field
+/// belongs to its writers again, every apply of another value would be a conflict that they can only force. An object
+/// without another entry is left unchanged: without any entry, the API server's next apply assigns all fields to
 /// `before-first-apply`.
 pub(super) fn given_back(rule: &Rule, object: &View<'_>) -> Vec<PatchOperation> {
     let is_named = |raw: &&RawValue| raw.get().contains(CONTROLLER_MANAGER);
@@ -150,7 +151,7 @@ pub(super) fn given_back(rule: &Rule, object: &View<'_>) -> Vec<PatchOperation> 
         .map(in_fields_v1)
         .collect();
     let mut operations = Vec::new();
-    // From the end, so that what is taken out moves none of those that are still to come.
+    // From the end, so that a removal does not shift the entries before it.
     for (i, entry) in entries.into_iter().enumerate().rev() {
         if !ours(&entry) {
             continue;
@@ -158,7 +159,7 @@ pub(super) fn given_back(rule: &Rule, object: &View<'_>) -> Vec<PatchOperation> 
         let mut left = entry.clone();
         for pointer in &pointers {
             let segments: Vec<&str> = pointer.segments().collect();
-            take_out(&mut left["fieldsV1"], &segments);
+            remove_path(&mut left["fieldsV1"], &segments);
         }
         if left == entry {
             continue;
@@ -178,7 +179,7 @@ pub(super) fn given_back(rule: &Rule, object: &View<'_>) -> Vec<PatchOperation> 
     operations
 }
 
-/// Whether an operation is one of [`given_back`].
+/// Whether an operation comes from [`given_back`].
 pub(super) fn is_about_owners(operation: &PatchOperation) -> bool {
     let path = match operation {
         PatchOperation::Add(add) => &add.path,
@@ -188,8 +189,8 @@ pub(super) fn is_about_owners(operation: &PatchOperation) -> bool {
     path.starts_with(&PointerBuf::from_tokens(MANAGED_FIELDS))
 }
 
-/// Removes a path from a set of fields, and every part above that is empty then.
-fn take_out(fields: &mut Value, path: &[&str]) {
+/// Removes a path from a set of fields, and every parent that is empty afterwards.
+fn remove_path(fields: &mut Value, path: &[&str]) {
     let (Some(fields), [first, rest @ ..]) = (fields.as_object_mut(), path) else {
         return;
     };
@@ -198,8 +199,8 @@ fn take_out(fields: &mut Value, path: &[&str]) {
     };
     if !rest.is_empty() {
         let was_empty = below.as_object().is_none_or(serde_json::Map::is_empty);
-        take_out(below, rest);
-        // `{".": {}}` owns the map itself, which is there for what was in it.
+        remove_path(below, rest);
+        // `{".": {}}` owns the map itself, which exists only for its content.
         let is_empty = below
             .as_object()
             .is_none_or(|left| left.keys().all(|key| key == "."));
@@ -243,7 +244,7 @@ fn entries<'a>(view: &View<'a>) -> Vec<Entry<'a>> {
         .unwrap_or_default()
 }
 
-/// `/spec/replicas` as it stands in `fieldsV1`: `/f:spec/f:replicas`.
+/// `/spec/replicas` as `fieldsV1` writes it: `/f:spec/f:replicas`.
 fn in_fields_v1(pointer: &Pointer) -> Pointer {
     pointer.map_segments(|segment| format!("f:{segment}"))
 }

@@ -1,4 +1,4 @@
-//! What holds for every object, as properties over [`super::generate`].
+//! Properties of every object, over [`super::generate`].
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn run(
     rewrite(rule, role, &subject).unwrap()
 }
 
-/// What is stored after the rewrite. That the patch applies is asserted by every property.
+/// The object after the rewrite. Every property asserts that the patch applies.
 fn stored(rule: &Rule, role: Role, old: Option<&Value>, object: &Value) -> Value {
     apply(&run(rule, role, old, object, None), object)
 }
@@ -47,7 +47,8 @@ fn settled(rule: &Rule, role: Role, object: &Value) -> Value {
     stored(rule, role, Some(object), object)
 }
 
-/// The object without anything that a rule may touch: its fields, our annotations, and parents that are empty then.
+/// The object without anything that a rule may change: its fields, our annotations, and parents that are empty
+/// afterwards.
 fn foreign(rule: &Rule, object: &Value) -> Value {
     let mut object = object.clone();
     let ours = [RESTORE_ANNOTATION, HELD_ANNOTATION].map(Pointer::annotation);
@@ -105,7 +106,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_stored_conforms((rule, old, object) in update(), role in role(), create in any::<bool>()) {
+    fn a_stored_object_conforms((rule, old, object) in update(), role in role(), create in any::<bool>()) {
         let old = (!create).then_some(&old);
         let after = stored(&rule, role, old, &object);
         let again = rewrite_stored(&rule, role, &after).unwrap();
@@ -113,13 +114,13 @@ proptest! {
     }
 
     #[test]
-    fn being_called_again_for_the_same_request_changes_nothing((rule, old, object) in update(), role in role(), create in any::<bool>()) {
-        // Enforced so far: an old object that conforms. (One stored as active beside a stale record, while nobody
-        // enforced, makes the two calls indistinguishable where both records read the same.)
+    fn a_second_call_for_the_same_request_changes_nothing((rule, old, object) in update(), role in role(), create in any::<bool>()) {
+        // Enforced so far: an old object that conforms. (If it was stored as active beside a stale record, while nobody
+        // enforced, the two calls are indistinguishable when both records are the same.)
         let old = settled(&rule, role, &old);
         let old = (!create).then_some(&old);
         let mut object = object;
-        // As the API server tracks it: the request owns something, and not our annotations, which it did not bring.
+        // As the API server tracks it: the request owns something, but not our annotations, which it did not contain.
         object["metadata"]["managedFields"] = json!([{"manager": "m", "operation": "Update", "fieldsV1": {"f:spec": {"f:x": {}}}}]);
         for key in [RESTORE_ANNOTATION, HELD_ANNOTATION] {
             object = with_annotation(&object, key, old.and_then(|old| annotation(old, key)));
@@ -136,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_foreign_is_touched((rule, old, object) in update(), role in role(), create in any::<bool>()) {
+    fn nothing_else_of_the_object_changes((rule, old, object) in update(), role in role(), create in any::<bool>()) {
         let rewrite = run(&rule, role, (!create).then_some(&old), &object, None);
         let after = apply(&rewrite, &object);
         prop_assert_eq!(foreign(&rule, &object), foreign(&rule, &after));
@@ -170,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn an_object_created_on_a_secondary_is_promoted_to_what_was_asked_for((rule, object) in case()) {
+    fn a_promotion_restores_what_an_object_created_on_a_secondary_asked_for((rule, object) in case()) {
         prop_assume!(rule.fields.iter().all(|f| f.active != Active::Manual));
         let asked = settled(&rule, Role::Primary, &object);
         let standby = stored(&rule, Role::Secondary, None, &asked);
@@ -178,12 +179,12 @@ proptest! {
     }
 
     #[test]
-    fn what_was_asked_for_last_on_a_secondary_is_what_comes_back((rule, first, second) in update()) {
+    fn a_promotion_restores_the_last_value_that_was_asked_for((rule, first, second) in update()) {
         prop_assume!(rule.fields.iter().all(|f| f.active != Active::Manual));
         let first = settled(&rule, Role::Primary, &first);
         let second = settled(&rule, Role::Primary, &second);
         let standby = settled(&rule, Role::Secondary, &first);
-        // The new manifest, in which every field is active, written over the stored object.
+        // The new manifest, with every field active, is written over the stored object.
         prop_assume!(rule.fields.iter().all(|f| !f.is_passive(f.pointer.lookup(&second))));
         let mut written = second.clone();
         for key in [RESTORE_ANNOTATION, HELD_ANNOTATION] {
@@ -202,14 +203,14 @@ proptest! {
         tracked in any::<bool>(),
         role in role(),
     ) {
-        // The object is of the rule's kind only by chance; settle it so that every field is sound.
+        // The object is of the rule's kind only by chance; settle it so that every field is valid.
         let object = settled(&rule, Role::Primary, &with_annotation(&with_annotation(&object, RESTORE_ANNOTATION, None), HELD_ANNOTATION, None));
         prop_assume!(Subject::parse(&rule, Operation::Create, None, &object.to_string(), None)
             .is_ok_and(|s| rewrite(&rule, Role::Secondary, &s).is_ok()));
         let standby = settled(&rule, Role::Secondary, &object);
         let mut clean = standby.clone();
         if tracked {
-            // As the API server tracks it: whoever brings an annotation owns it.
+            // As the API server tracks it: the writer of an annotation owns it.
             clean["metadata"]["managedFields"] = json!([{
                 "manager": "m", "operation": "Update",
                 "fieldsV1": {"f:metadata": {"f:annotations": {format!("f:{RESTORE_ANNOTATION}"): {}}}}
@@ -225,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_stands_in_a_record_only_values_of_the_right_type_get_out((rule, object) in case(), role in role()) {
+    fn only_values_of_the_right_type_are_restored_from_a_record((rule, object) in case(), role in role()) {
         let after = settled(&rule, role, &object);
         for field in &rule.fields {
             let sound = field.pointer.lookup(&after).is_none_or(|v| field.value_type.matches(v));

@@ -1,4 +1,5 @@
-//! Passive values that destroy beside the value of another field: both are forced in one write, and come back in one.
+//! Passive values that destroy data unless another field prevents it: both are forced in one write, and restored in
+//! one.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -27,9 +28,7 @@ fn stored(role: Role, old: Option<&Value>, object: &Value) -> Value {
 #[rstest]
 #[case::demoted(true)]
 #[case::enrolled_or_created_on_a_secondary(false)]
-fn claims_are_retained_by_the_write_that_takes_the_pods_and_given_back_by_the_one_that_returns_them(
-    #[case] exists: bool,
-) {
+fn the_policy_is_forced_and_restored_in_the_same_write_as_the_replicas(#[case] exists: bool) {
     let live = stateful_set(2, "Delete");
     let standby = stored(Role::Secondary, exists.then_some(&live), &live);
     let record = json!({"/spec/replicas": 2, POLICY: "Delete"});
@@ -38,7 +37,7 @@ fn claims_are_retained_by_the_write_that_takes_the_pods_and_given_back_by_the_on
 }
 
 #[test]
-fn where_the_field_is_absent_claims_are_retained_and_nothing_is_added() {
+fn nothing_is_added_where_the_policy_is_absent() {
     let mut live = stateful_set(2, "Delete");
     live["spec"]
         .as_object_mut()
@@ -50,7 +49,7 @@ fn where_the_field_is_absent_claims_are_retained_and_nothing_is_added() {
 }
 
 #[test]
-fn what_was_at_zero_by_itself_gets_its_policy_back() {
+fn a_stateful_set_at_zero_by_itself_gets_its_policy_back() {
     let live = stateful_set(0, "Delete");
     let standby = stored(Role::Secondary, Some(&live), &live);
     assert_eq!(standby["spec"], stateful_set(0, "Retain")["spec"]);
@@ -60,9 +59,7 @@ fn what_was_at_zero_by_itself_gets_its_policy_back() {
 #[rstest]
 #[case::lost(json!({POLICY: "Delete"}))]
 #[case::unreadable(json!({"/spec/replicas": "two", POLICY: "Delete"}))]
-fn a_record_that_does_not_bring_the_pods_back_does_not_endanger_their_claims(
-    #[case] record: Value,
-) {
+fn a_record_that_restores_no_replicas_does_not_restore_the_policy(#[case] record: Value) {
     let standby = recorded(stateful_set(0, "Retain"), &record);
     let standby = stored(Role::Secondary, Some(&standby), &standby);
     let promoted = write_as(
@@ -83,9 +80,10 @@ fn a_record_that_does_not_bring_the_pods_back_does_not_endanger_their_claims(
     );
 }
 
-/// The API server fills in `Retain` where a manifest no longer speaks of it; who owns the field is all there is to see.
+/// The API server fills in `Retain` once a manifest no longer sets it; only the ownership of the field shows the
+/// change.
 #[test]
-fn a_policy_that_is_dropped_from_git_on_a_secondary_does_not_come_back() {
+fn a_policy_that_git_drops_on_a_secondary_is_not_restored() {
     let owned = |mut object: Value, owns: bool| {
         let policy = json!({"f:whenScaled": {}});
         let mut fields = json!({"f:replicas": {}});

@@ -53,7 +53,7 @@ fn write(role: Role, old: Option<&Value>, object: &Value) -> Written {
     write_as(&rule("deployments"), role, None, old, object)
 }
 
-/// What a field manager owns of `/spec/replicas`, in the manner and at the time given.
+/// An object with these entries of `managedFields` that own `/spec/replicas`: manager, operation, time.
 fn owning(mut object: Value, entries: &[(&str, &str, &str)]) -> Value {
     object["metadata"]["managedFields"] = entries
         .iter()
@@ -89,7 +89,7 @@ fn promotion_restores_the_recorded_replicas() {
 }
 
 #[test]
-fn on_a_primary_an_object_without_record_is_left_alone() {
+fn on_a_primary_an_object_without_record_is_unchanged() {
     for object in [deployment(0), deployment(3)] {
         let written = write(Role::Primary, Some(&object), &object);
         assert!(written.rewrite.is_empty());
@@ -103,7 +103,7 @@ fn on_a_primary_an_object_without_record_is_left_alone() {
 }
 
 #[test]
-fn what_git_asks_for_during_the_outage_is_what_comes_back() {
+fn a_promotion_restores_what_git_asked_for_during_the_outage() {
     let standby = recorded(0, &json!({"/spec/replicas": 3}));
     let mut asked = standby.clone();
     asked["spec"]["replicas"] = json!(5);
@@ -152,7 +152,7 @@ fn a_record_of_the_wrong_type_is_dropped_and_reported_and_never_restored() {
 }
 
 #[test]
-fn a_record_that_comes_with_a_new_object_is_kept_on_a_secondary_and_spent_on_a_primary() {
+fn the_record_of_a_new_object_is_kept_on_a_secondary_and_restored_on_a_primary() {
     let brought = recorded(0, &json!({"/spec/replicas": 3, "/spec/template": {}}));
     let written = write(Role::Secondary, None, &brought);
     assert_eq!(written.object, recorded(0, &json!({"/spec/replicas": 3})));
@@ -165,7 +165,7 @@ fn a_record_that_comes_with_a_new_object_is_kept_on_a_secondary_and_spent_on_a_p
 #[case::active_already(recorded(2, &json!({"/spec/replicas": 3})), deployment(2))]
 #[case::of_the_wrong_type(recorded(0, &json!({"/spec/replicas": "many"})), deployment(0))]
 #[case::of_another_field(recorded(0, &json!({"/spec/paused": true})), deployment(0))]
-fn a_new_object_is_what_it_says_where_its_record_says_nothing_of_use(
+fn a_new_object_is_unchanged_if_its_record_is_of_no_use(
     #[case] brought: Value,
     #[case] stored: Value,
 ) {
@@ -175,7 +175,7 @@ fn a_new_object_is_what_it_says_where_its_record_says_nothing_of_use(
 }
 
 #[test]
-fn a_new_object_of_a_controlling_owner_has_only_copies_of_its_annotations() {
+fn the_record_of_a_new_object_with_a_controlling_owner_is_ignored() {
     let mut brought = recorded(0, &json!({"/spec/replicas": 3}));
     brought["metadata"]["ownerReferences"] =
         json!([{"kind": "Parent", "name": "web", "controller": true}]);
@@ -211,7 +211,7 @@ fn an_applied_passive_value_stays_passive_after_promotion() {
 #[case::another_manager(&[("helm", "Apply", "t1")], &[("helm", "Apply", "t1")])]
 #[case::a_patch_by_the_same_manager(&[("flux", "Apply", "t1")], &[("flux", "Apply", "t1"), ("flux", "Update", "t2")])]
 #[case::a_newer_patch_by_the_same_manager(&[("flux", "Apply", "t1"), ("flux", "Update", "t1")], &[("flux", "Apply", "t1"), ("flux", "Update", "t2")])]
-#[case::nobody(&[], &[])]
+#[case::untracked(&[], &[])]
 fn a_passive_value_that_was_not_applied_keeps_the_record(
     #[case] before: &[(&str, &str, &str)],
     #[case] after: &[(&str, &str, &str)],
@@ -243,7 +243,7 @@ fn an_apply_beside_an_older_patch_by_the_same_manager_is_an_apply() {
 }
 
 #[test]
-fn client_side_apply_says_passive_by_its_last_applied_configuration() {
+fn client_side_apply_sets_passive_by_its_last_applied_configuration() {
     let applied = |mut object: Value, replicas: i64| {
         object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
             json!(deployment(replicas).to_string());
@@ -265,7 +265,7 @@ fn client_side_apply_says_passive_by_its_last_applied_configuration() {
 }
 
 #[test]
-fn a_second_call_for_the_same_request_knows_its_own_record() {
+fn a_second_call_for_the_same_request_keeps_its_own_record() {
     let standby = recorded(0, &json!({"/spec/replicas": 3}));
     let mut asked = owning(standby.clone(), &[("flux", "Apply", "t1")]);
     asked["spec"]["replicas"] = json!(5);
@@ -288,7 +288,7 @@ fn a_second_call_for_the_same_request_knows_its_own_record() {
 }
 
 #[test]
-fn what_was_stored_as_active_while_nobody_looked_is_more_recent_than_the_record() {
+fn a_value_stored_as_active_without_enforcement_replaces_the_record() {
     let unnoticed = recorded(5, &json!({"/spec/replicas": 3}));
     let mut scaled_down = unnoticed.clone();
     scaled_down["spec"]["replicas"] = json!(0);
@@ -297,7 +297,7 @@ fn what_was_stored_as_active_while_nobody_looked_is_more_recent_than_the_record(
 }
 
 #[test]
-fn an_absent_field_is_restored_by_removing_it_and_the_parent_made_for_it() {
+fn an_absent_field_is_restored_by_removing_it_and_its_created_parent() {
     let cron_jobs = rule("cronjobs");
     for live in [
         json!({"metadata": {"name": "x"}}),
@@ -312,7 +312,7 @@ fn an_absent_field_is_restored_by_removing_it_and_the_parent_made_for_it() {
 }
 
 #[test]
-fn a_parent_made_for_a_field_stays_when_something_else_has_moved_in() {
+fn a_created_parent_stays_once_it_holds_something_else() {
     let cron_jobs = rule("cronjobs");
     let live = json!({"metadata": {"name": "x"}});
     let mut standby = write_as(&cron_jobs, Role::Secondary, None, Some(&live), &live).object;
@@ -325,7 +325,7 @@ fn a_parent_made_for_a_field_stays_when_something_else_has_moved_in() {
 }
 
 #[test]
-fn an_operators_resync_outlives_the_next_reconcile() {
+fn an_operators_resync_survives_the_next_reconcile() {
     let replication =
         |state: &str| json!({"metadata": {"name": "data"}, "spec": {"replicationState": state}});
     let rule = rule("volumereplications");
@@ -364,7 +364,7 @@ fn a_volume_replication_without_record_becomes_primary() {
 }
 
 #[test]
-fn a_job_that_never_ran_is_held_through_promotion_and_one_that_ran_comes_back() {
+fn a_promotion_restores_a_job_that_ran_and_not_one_that_never_ran() {
     let jobs = rule("jobs");
     let job = json!({"metadata": {"name": "migrate"}, "spec": {"suspend": false}});
 
@@ -383,7 +383,10 @@ fn a_job_that_never_ran_is_held_through_promotion_and_one_that_ran_comes_back() 
         job
     );
     let still = write_as(&jobs, Role::Secondary, None, Some(&created), &consented).object;
-    assert_eq!(still, created, "not on a secondary, and held as before");
+    assert_eq!(
+        still, created,
+        "not on a secondary, and it still needs consent"
+    );
 
     let demoted = write_as(&jobs, Role::Secondary, None, Some(&job), &job).object;
     assert_eq!(
@@ -392,12 +395,12 @@ fn a_job_that_never_ran_is_held_through_promotion_and_one_that_ran_comes_back() 
     );
 }
 
-/// Kueue creates Jobs suspended, and un-suspends them when it is their turn.
+/// Kueue creates Jobs suspended and resumes them when it admits them.
 #[test]
-fn a_job_that_is_created_suspended_and_let_go_on_a_secondary_waits_for_consent() {
+fn a_job_created_suspended_and_resumed_on_a_secondary_waits_for_consent() {
     let jobs = rule("jobs");
     let job = |suspend: bool| json!({"metadata": {"name": "train"}, "spec": {"suspend": suspend}});
-    let held = [Note::Held("/spec/suspend".parse().unwrap())];
+    let notes = [Note::Held("/spec/suspend".parse().unwrap())];
 
     let created = write_as(&jobs, Role::Secondary, None, None, &job(true));
     assert_eq!(created.object["spec"]["suspend"], json!(true));
@@ -406,18 +409,18 @@ fn a_job_that_is_created_suspended_and_let_go_on_a_secondary_waits_for_consent()
         [],
         "its writer does not want it to run"
     );
-    let let_go = created.object.clone();
-    let let_go = {
-        let mut asked = let_go;
+    let resumed = created.object.clone();
+    let resumed = {
+        let mut asked = resumed;
         asked["spec"]["suspend"] = json!(false);
         write_as(&jobs, Role::Secondary, None, Some(&created.object), &asked).object
     };
-    assert_eq!(let_go["spec"]["suspend"], json!(true));
-    let promoted = write_as(&jobs, Role::Primary, None, Some(&let_go), &let_go);
+    assert_eq!(resumed["spec"]["suspend"], json!(true));
+    let promoted = write_as(&jobs, Role::Primary, None, Some(&resumed), &resumed);
     assert!(promoted.rewrite.is_empty());
-    assert_eq!(promoted.rewrite.notes, held);
+    assert_eq!(promoted.rewrite.notes, notes);
 
-    // One that nobody has let go yet is its writer's again.
+    // A Job that nobody has resumed yet belongs to its writer again.
     let promoted = write_as(
         &jobs,
         Role::Primary,
@@ -449,7 +452,7 @@ fn a_replica_set_of_a_deployment_follows_its_deployment() {
 #[rstest]
 #[case(json!({"spec": {"replicas": "3"}}), "/spec/replicas is a string, not of type integer: it cannot be recorded and so is not overwritten")]
 #[case(json!({"spec": []}), "/spec is not an object")]
-fn what_cannot_be_made_passive_without_loss_is_refused(
+fn a_write_that_cannot_be_made_passive_without_loss_is_refused(
     #[case] object: Value,
     #[case] message: &str,
 ) {
@@ -463,7 +466,7 @@ fn what_cannot_be_made_passive_without_loss_is_refused(
 }
 
 #[test]
-fn a_warning_never_exceeds_what_the_api_server_passes_on() {
+fn a_warning_never_exceeds_the_limit_of_the_api_server() {
     let written = write(Role::Secondary, Some(&deployment(3)), &deployment(3));
     for name_length in [1, 40, 70, 253] {
         let object = format!("deployments/{}", "x".repeat(name_length));
@@ -484,8 +487,8 @@ fn annotation(object: &Value) -> Option<&str> {
     object["metadata"]["annotations"][RESTORE_ANNOTATION].as_str()
 }
 
-/// A webhook that rewrites images, say, has ours called twice on every reconcile: also where the manifest says what it
-/// always said.
+/// Another webhook that changes the object, for example one that rewrites images, makes the API server call ours twice
+/// on every reconcile, even if the manifest is unchanged.
 #[test]
 fn a_second_call_for_a_repeated_apply_keeps_the_record() {
     let standby = owning(
@@ -508,12 +511,12 @@ fn a_second_call_for_a_repeated_apply_keeps_the_record() {
     assert_eq!(annotation(&second.object), Some(r#"{"/spec/replicas":3}"#));
 }
 
-/// Flux applies `creationTimestamp: null` on built-in kinds, which always changes the object and so renews the time. The
-/// timestamp that is missing tells that nothing was forced before.
+/// Flux applies `creationTimestamp: null` on built-in kinds, which always changes the object and so renews the time.
+/// The missing timestamp shows that nothing was forced before.
 #[rstest]
 #[case::lowered_to_passive(0)]
 #[case::active_as_ever(3)]
-fn an_apply_that_takes_the_creation_timestamp_away_is_told_from_its_second_call(
+fn an_apply_without_creation_timestamp_is_distinguished_from_its_second_call(
     #[case] replicas: i64,
 ) {
     let mut standby = owning(

@@ -1,4 +1,4 @@
-//! While the layer is primary: restore what is still passive, drop the record, and own nothing of it any more.
+//! While the layer is primary: restore what is still passive, drop the record, and give back all ownership.
 
 use serde_json::Value;
 
@@ -7,12 +7,12 @@ use crate::json::pointer::Pointer;
 use crate::role::Role;
 use crate::rules::rule::{Active, Field, Rule};
 
-/// Never fails: what cannot be restored is left as it is, and noted.
+/// Never fails: a field that cannot be restored is left unchanged, with a note.
 pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
     let object = &subject.object;
     let mut notes = Vec::new();
-    // A new object brings a record where a backup of a standby is restored. What its owner controls is that owner's to
-    // make, and carries copies of its annotations.
+    // A new object has a record if it is restored from a backup of a standby. An object with a controlling owner
+    // follows that owner, and has only copies of its annotations.
     let stored = match &subject.old {
         Some(old) => Records::parse(old, &rule.fields, &mut notes),
         None if object.is_controlled() => Records::default(),
@@ -35,10 +35,10 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
                 None => First::Passive,
             };
         }
-        if field.safeguard && !first.lets_go_of(field, &stored, &mut records, &mut notes) {
+        if field.safeguard && !first.releases(field, &stored, &mut records, &mut notes) {
             continue;
         }
-        // We force values, never absence: a field that is gone was taken out by its writer, and is not brought back.
+        // We force values, never absence: a field that is gone was removed by its writer, and is not restored.
         if incoming.is_none() && !matches!(field.active, Active::Fixed(_)) {
             continue;
         }
@@ -48,7 +48,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
             continue;
         }
         if stored.held.get(&field.pointer).is_some() {
-            // Its own writer created it passive, and has not wanted it otherwise since.
+            // Its writer created it passive, and has not asked for another value since.
             continue;
         }
         let restored = match restored_value(field, &stored, subject) {
@@ -57,7 +57,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
                 patch.remove(&field.pointer, created.as_ref());
                 None
             }
-            // That nothing is destroyed needs no telling.
+            // No note is needed if nothing is destroyed.
             Restored::Not(_) if field.safeguard => continue,
             Restored::Not(note) => {
                 notes.push(note);
@@ -67,7 +67,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
         if let Some(value) = &restored
             && patch.set(&field.pointer, value.clone()).is_err()
         {
-            // One of its parents is no object: there is nothing to make active.
+            // One of its parents is no object: nothing can be made active.
             continue;
         }
         if i == 0 {
@@ -86,7 +86,7 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
     if object.has_restore() && is_foreign {
         notes.push(Note::DroppedRecord);
     }
-    // With annotations in place `write` only removes or rewrites one that is there, which cannot fail.
+    // `write` only removes or rewrites an existing annotation here, which cannot fail.
     let written = records.write(object, &mut patch);
     debug_assert!(written.is_ok());
     let mut patch = patch.build();
@@ -101,21 +101,21 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Rewrite {
     }
 }
 
-/// How the first field of a rule stands after the rewrite: what its safeguards go by.
+/// The state of the first field of a rule after the rewrite: its safeguards depend on it.
 #[derive(Clone, Copy, Debug)]
 enum First {
     Active,
-    /// It was passive before anything was forced, or its manifest says so.
+    /// It was passive before we forced anything, or its manifest says so.
     RecordedAsPassive,
-    /// Its consent is waited for.
+    /// It waits for consent.
     Held,
-    /// And nobody knows what it was: with the safeguard gone, it might destroy what it is to come back with.
+    /// Its original is unknown: without the safeguard, the passive value might destroy data.
     Passive,
 }
 
 impl First {
-    /// Whether a safeguard may become what it was.
-    fn lets_go_of(
+    /// Whether a safeguard may be restored.
+    fn releases(
         self,
         field: &Field,
         stored: &Records,

@@ -1,4 +1,4 @@
-//! While the layer is secondary: force what is active, and keep what is needed to come back.
+//! While the layer is secondary: force active fields, and record their originals.
 
 use serde_json::Value;
 
@@ -21,12 +21,12 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
     for (i, field) in rule.fields.iter().enumerate() {
         let incoming = object.value(i);
         if incoming.is_none() && field.absent_is_passive {
-            // Its writer has taken it out: nothing of it is left to come back to.
+            // Its writer has removed it: there is no original to record.
             continue;
         }
         if field.is_passive(incoming.as_ref()) {
             if field.safeguard && says_passive(field, subject) && !sources.is_own(field) {
-                // It does no harm, and is what its writer wants: there is nothing to come back to, and nothing to tell.
+                // It does no harm and its writer wants it: there is nothing to record and nothing to report.
                 continue;
             }
             sources.keep(field, i, subject, &mut records);
@@ -83,8 +83,8 @@ pub(super) fn rewrite(rule: &Rule, subject: &Subject<'_>) -> Result<Rewrite, Rew
     })
 }
 
-/// What is forced: the passive value, unless the stored one is passive in another way. An operator's `resync` of a volume
-/// must outlive the next reconcile, which asks for `primary`.
+/// The value to force: the passive value, or the stored one if that is passive in another way. An operator's `resync`
+/// of a volume must survive the next reconcile, which asks for `primary`.
 fn forced_value(field: &Field, i: usize, subject: &Subject<'_>) -> Value {
     let old = subject.old.as_ref().and_then(|old| old.value(i));
     match old {
@@ -93,8 +93,8 @@ fn forced_value(field: &Field, i: usize, subject: &Subject<'_>) -> Value {
     }
 }
 
-/// Whether the manifest behind the request itself asks for the passive value. Only for fields that come back from the
-/// record alone: a VolumeReplication is `secondary` in many a manifest, and still is to follow its site.
+/// Whether the manifest behind the request itself asks for the passive value. Only for fields that are restored from
+/// the record alone: many a manifest sets a VolumeReplication to `secondary`, and it must still follow its site.
 fn says_passive(field: &Field, subject: &Subject<'_>) -> bool {
     field.active == Active::Restore { or: None } && ownership::manifest_says_passive(field, subject)
 }
@@ -134,9 +134,9 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// Where originals come from: see the documentation of [`super`].
+/// Where original values come from: see the documentation of [`super`].
 struct Sources {
-    /// Of the old object; of the incoming one where it is created.
+    /// From the old object; from the incoming one on a create.
     stored: Records,
     /// Written by an earlier call for the same request.
     own: Records,
@@ -165,7 +165,7 @@ impl Sources {
         self.own.restore.get(&field.pointer).is_some()
     }
 
-    /// The field is passive already: carries over what is known of its original.
+    /// The field is passive already: copies its recorded original.
     fn keep(&self, field: &Field, i: usize, subject: &Subject<'_>, records: &mut Records) {
         if records.held.copy_from(&self.own.held, &field.pointer)
             || records.restore.copy_from(&self.own.restore, &field.pointer)
@@ -177,7 +177,7 @@ impl Sources {
             if !field.is_passive(value.as_ref())
                 && value.as_ref().is_none_or(|v| field.value_type.matches(v))
             {
-                // Stored as active while its layer is secondary: nobody rewrote it then, and what is there now is more
+                // Stored as active while its layer is secondary: nobody rewrote it then, and the stored value is more
                 // recent than any record.
                 self.put(
                     field,
@@ -190,9 +190,9 @@ impl Sources {
             }
         }
         let held = records.held.copy_from(&self.stored.held, &field.pointer);
-        if !held && self.holds(field, subject) {
-            // A record that comes with a new object, as from a backup, says what it asked for, not that it ran here.
-            // And what is created passive may be made active by whoever queues it: it has not run either.
+        if !held && self.needs_consent(field, subject) {
+            // A record on a new object, for example from a backup, says what the object asked for, not that it ran
+            // here. A queue may later resume an object that was created passive: it has not run either.
             if !records.held.copy_from(&self.stored.restore, &field.pointer) {
                 let value = subject.object.value(i);
                 records.held.insert(field.pointer.clone(), value, None);
@@ -204,14 +204,15 @@ impl Sources {
         }
     }
 
-    /// The field is forced: records what was asked for.
+    /// The field is forced: records the value that was asked for.
     fn record(&self, field: &Field, i: usize, subject: &Subject<'_>, records: &mut Records) {
         let parent = absent_parent(&subject.object, i, &field.pointer);
         self.put(field, subject.object.value(i), parent, subject, records);
     }
 
-    /// A safeguard that is recorded for the first time has the first field recorded beside it, though that was passive by
-    /// itself. Otherwise a promotion could not tell it from one whose record was lost, and must not give back what destroys.
+    /// When a safeguard is recorded for the first time, the first field is recorded with it, even if that was passive
+    /// by itself. Otherwise a promotion could not distinguish it from one whose record was lost, and must not restore a
+    /// value that destroys data.
     fn record_what_is_guarded(&self, rule: &Rule, subject: &Subject<'_>, records: &mut Records) {
         let has = |record: &Record| {
             rule.safeguards()
@@ -243,21 +244,21 @@ impl Sources {
         let record: &mut Record = match field.active {
             Active::Fixed(_) => return,
             Active::Restore { .. } => &mut records.restore,
-            Active::Manual if self.holds(field, subject) => &mut records.held,
+            Active::Manual if self.needs_consent(field, subject) => &mut records.held,
             Active::Manual => &mut records.restore,
         };
         record.insert(field.pointer.clone(), value, parent);
     }
 
-    /// Whether the original of this field waits for consent: the object is being created, or has waited since it was.
-    fn holds(&self, field: &Field, subject: &Subject<'_>) -> bool {
+    /// Whether the original of this field needs consent: the object is being created, or has waited since its creation.
+    fn needs_consent(&self, field: &Field, subject: &Subject<'_>) -> bool {
         field.active == Active::Manual
             && (subject.operation == Operation::Create
                 || self.stored.held.get(&field.pointer).is_some())
     }
 }
 
-/// Whether the request brought a record of its own that is not kept.
+/// Whether the request contains a record that is not kept.
 fn drops_incoming(subject: &Subject<'_>, records: &Records) -> bool {
     let object = &subject.object;
     let foreign = match &subject.old {
@@ -269,7 +270,7 @@ fn drops_incoming(subject: &Subject<'_>, records: &Records) -> bool {
             || (object.has_held() && records.held.is_empty()))
 }
 
-/// The topmost parent of a field that is absent, and that would go with the field.
+/// The topmost absent parent of a field that is removed together with the field.
 fn absent_parent(view: &View<'_>, i: usize, pointer: &Pointer) -> Option<Pointer> {
     (1..pointer.len())
         .find(|depth| view.container(i, *depth) == Container::Absent)

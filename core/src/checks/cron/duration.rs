@@ -11,7 +11,7 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3600 * 1_000_000_000),
 ];
 
-/// How many nanoseconds that is.
+/// The duration in nanoseconds.
 pub(super) fn nanoseconds(text: &str) -> Option<i64> {
     let (negative, text) = match text.strip_prefix(['-', '+']) {
         Some(rest) => (text.starts_with('-'), rest),

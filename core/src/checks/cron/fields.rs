@@ -17,7 +17,7 @@ pub(super) struct Fields {
 struct Bounds {
     min: u64,
     max: u64,
-    /// Of the values from `min` on.
+    /// The names of the values from `min` on.
     names: &'static [&'static str],
 }
 
@@ -60,7 +60,7 @@ impl Fields {
         })
     }
 
-    /// Where both are restricted, either is enough.
+    /// If both are restricted, either is enough.
     pub(super) fn has_day(&self, day: i8, weekday: i8) -> bool {
         let (by_day, by_weekday) = (has(self.day, day), has(self.weekday, weekday));
         if (self.day | self.weekday) & STAR == 0 {
@@ -75,14 +75,14 @@ pub(super) fn has(bits: u64, value: i8) -> bool {
     u32::try_from(value).is_ok_and(|value| bits & (1 << value) != 0)
 }
 
-/// A list of ranges. Empty items count for nothing, and so may a whole list.
+/// A list of ranges. Empty items are ignored, and a whole list may be empty.
 fn field(text: &str, bounds: Bounds) -> Option<u64> {
     text.split(',')
         .filter(|item| !item.is_empty())
         .try_fold(0, |bits, item| Some(bits | range(item, bounds)?))
 }
 
-/// `*`, `?`, `N`, `N-M`, each perhaps with a step: `*/S`, `N/S` (from N on), `N-M/S`.
+/// `*`, `?`, `N`, `N-M`, each with an optional step: `*/S`, `N/S` (from N on), `N-M/S`.
 fn range(text: &str, bounds: Bounds) -> Option<u64> {
     let (values, step) = match text.split_once('/') {
         Some((values, step)) => (values, Some(number(step)?)),
@@ -90,7 +90,7 @@ fn range(text: &str, bounds: Bounds) -> Option<u64> {
     };
     let mut ends = values.split('-');
     let first = ends.next()?;
-    // What stands behind a star and a hyphen is not read.
+    // What follows a star and a hyphen is not read.
     let (low, high, star) = if matches!(first, "*" | "?") {
         (bounds.min, bounds.max, true)
     } else {

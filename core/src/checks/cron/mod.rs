@@ -4,13 +4,13 @@
 //!   schedule, timeZone ──parse──► Schedule ──next──► missed: the latest run that was due and did not start
 //! ```
 //!
-//! A port of `github.com/robfig/cron/v3`, the library of the CronJob controller, and of the controller's own search, with
-//! their peculiarities: two restricted day fields are joined by "or", a step over 1 is no star, and an irregular schedule
-//! may hide what was missed. The end-to-end family `cron` compares it with the original. For display only: whether a run
-//! starts never depends on it.
+//! A port of `github.com/robfig/cron/v3`, the library of the CronJob controller, and of the controller's own search,
+//! with their peculiarities: two restricted day fields are joined by "or", a step over 1 is no star, and an irregular
+//! schedule may hide missed runs. The end-to-end family `cron` compares it with the original. For display only: whether
+//! a run starts never depends on it.
 //!
-//! One thing cannot be known here: the local time zone of the controller manager, in which it reads a schedule that names
-//! none. It is taken for UTC.
+//! One thing is unknown here: the local time zone of the controller manager, which applies to a schedule without a
+//! zone. It is assumed to be UTC.
 
 mod duration;
 mod fields;
@@ -36,13 +36,13 @@ enum Times {
 }
 
 impl Schedule {
-    /// The schedule of a CronJob with this `schedule` and `timeZone`; `None` where Kubernetes starts nothing by it.
+    /// The schedule of a CronJob with this `schedule` and `timeZone`; `None` if Kubernetes does not accept it.
     pub fn parse(schedule: &str, time_zone: Option<&str>) -> Option<Self> {
         let of_field = time_zone.map(zone);
         if matches!(of_field, Some(None)) {
             return None;
         }
-        // A zone within the schedule counts for more.
+        // A zone within the schedule takes precedence.
         match of_field.flatten().filter(|_| !schedule.contains("TZ")) {
             Some(zone) => Self::of_times(schedule.trim(), zone),
             None => match prefixed(schedule) {
@@ -61,7 +61,7 @@ impl Schedule {
         Some(Self { times, zone })
     }
 
-    /// The first run after this time; `None` where there is none within five years.
+    /// The first run after this time; `None` if there is none within five years.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let second = match self.times {
             Times::Every(seconds) => after.as_second().checked_add(seconds)?,
@@ -70,7 +70,7 @@ impl Schedule {
         Timestamp::from_second(second).ok()
     }
 
-    /// The run that starts at once when a CronJob is checked that ran last, or was created, at `last`.
+    /// The run that starts at once when a CronJob that last ran, or was created, at `last` is checked.
     pub fn missed(&self, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let first = self.next(last)?;
         if now < first {
@@ -87,8 +87,7 @@ impl Schedule {
         if interval < 1 {
             return None;
         }
-        // As many runs as would fit in at the first interval; where the schedule is irregular, the last of them may be
-        // anywhere.
+        // As many runs as fit at the first interval; if the schedule is irregular, the last of them may be anywhere.
         let fit = now.duration_since(first).as_secs() / interval + 1;
         let mut at = first
             .checked_add(SignedDuration::from_secs((fit - 2) * interval))
@@ -102,7 +101,7 @@ impl Schedule {
     }
 }
 
-/// A schedule that begins with a time zone, taken apart.
+/// Splits a schedule that begins with a time zone.
 fn prefixed(schedule: &str) -> Option<(&str, &str)> {
     let rest = schedule
         .strip_prefix("TZ=")
@@ -110,7 +109,7 @@ fn prefixed(schedule: &str) -> Option<(&str, &str)> {
     rest.split_once(' ')
 }
 
-/// Names are told apart by case, as in Go.
+/// Names are case-sensitive, as in Go.
 fn zone(name: &str) -> Option<TimeZone> {
     if matches!(name, "" | "UTC" | "Local") {
         return Some(TimeZone::UTC);
@@ -139,7 +138,7 @@ mod tests {
     #[case::either_day_field("54 20 13 * MON", "2026-03-01T12:00:00Z", "2026-03-02T20:54:00Z")]
     #[case::a_step_is_no_star("54 20 */2 * MON", "2026-03-02T21:00:00Z", "2026-03-03T20:54:00Z")]
     #[case::a_step_of_one_is("54 20 */1 * MON", "2026-03-02T21:00:00Z", "2026-03-09T20:54:00Z")]
-    #[case::no_time_of_day_at_the_change(
+    #[case::time_skipped_by_daylight_saving(
         "30 2 * * *",
         "2026-03-28T12:00:00Z",
         "2026-03-30T00:30:00Z"
@@ -156,23 +155,20 @@ mod tests {
     #[rstest]
     #[case::nothing("", None)]
     #[case::six_fields("0 * * * * *", None)]
-    #[case::a_day_that_is_none("0 0 * * 7", None)]
+    #[case::invalid_day("0 0 * * 7", None)]
     #[case::backwards("0 0 * * FRI-SUN", None)]
     #[case::space_before_a_macro(" @daily", None)]
     #[case::no_schedule("TZ=UTC", None)]
     #[case::no_such_zone("0 0 * * *", Some("Europe/Nowhere"))]
     #[case::lower_case_zone("0 0 * * *", Some("europe/berlin"))]
     #[case::no_unit("@every 5", None)]
-    fn what_kubernetes_cannot_read_is_no_schedule(
-        #[case] schedule: &str,
-        #[case] zone: Option<&str>,
-    ) {
+    fn an_invalid_schedule_is_not_parsed(#[case] schedule: &str, #[case] zone: Option<&str>) {
         assert!(Schedule::parse(schedule, zone).is_none());
     }
 
-    /// Walked through run by run, this would take minutes.
+    /// Iterating run by run would take minutes.
     #[test]
-    fn a_pause_of_decades_is_not_walked_through() {
+    fn a_pause_of_decades_is_not_iterated_run_by_run() {
         let schedule = Schedule::parse("* * * * *", None).unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         assert_eq!(

@@ -9,7 +9,7 @@ use super::fields::{Fields, has};
 const MINUTE: i64 = 60;
 const HOUR: i64 = 3600;
 
-/// How many years ahead a run is looked for.
+/// How many years ahead a run is searched.
 const YEARS: i16 = 5;
 
 /// The first run at or after this second.
@@ -17,7 +17,7 @@ pub(super) fn next(fields: &Fields, zone: &TimeZone, from: i64) -> Option<i64> {
     let civil = |second: i64| local(zone, second);
     let mut at = from;
     let last_year = civil(at)?.year() + YEARS;
-    // Once a field has been raised, what is below it begins anew.
+    // Once a field has been raised, the smaller fields restart at their minimum.
     let mut raised = false;
     'wrapped: loop {
         if civil(at)?.year() > last_year {
@@ -72,7 +72,7 @@ pub(super) fn next(fields: &Fields, zone: &TimeZone, from: i64) -> Option<i64> {
         if second == 0 {
             return Some(at);
         }
-        // Only second 0 fits.
+        // Only second 0 matches.
         raised = true;
         at += MINUTE - second;
     }
@@ -84,7 +84,7 @@ fn has_day(fields: &Fields, date: Date) -> bool {
     fields.has_day(date.day(), date.weekday().to_sunday_zero_offset())
 }
 
-/// A change of the clock may have made another hour of midnight.
+/// A daylight saving change may have moved midnight to another hour.
 fn to_midnight(hour: i8) -> i64 {
     let hour = i64::from(hour);
     HOUR * if hour > 12 { 24 - hour } else { -hour }
@@ -94,7 +94,8 @@ fn local(zone: &TimeZone, second: i64) -> Option<DateTime> {
     Some(zone.to_datetime(Timestamp::from_second(second).ok()?))
 }
 
-/// The instant of a time of day, as Go finds it: where it does not exist, or exists twice, by the offset before or after.
+/// The instant of a time of day, as Go computes it: if it does not exist, or exists twice, by the offset before or
+/// after.
 fn instant(zone: &TimeZone, time: DateTime) -> Option<i64> {
     let as_utc = time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
     let offset = |second: i64| {

@@ -1,13 +1,13 @@
-//! Whether everything that could still write has ended: what a demotion waits for before it turns the volumes.
+//! Whether everything that could still write has ended: a demotion waits for this before it demotes the volumes.
 //!
 //! ```text
-//!   pod ──owner──► ReplicaSet ──owner──► Deployment      any chain of owners that ends in a held workload
+//!   pod ──owner──► ReplicaSet ──owner──► Deployment      any chain of owners that ends in a forced workload
 //!   pod ──volume─► claim ◄──source── VolumeReplication   any pod at all, whoever owns it
 //!                    └─► PersistentVolume ◄── VolumeAttachment
 //! ```
 //!
-//! A pod that is being terminated runs until it is gone. One that has Succeeded has ended; one that has Failed has too, unless
-//! its node cannot be reached: there it may have been declared failed from afar, and still write.
+//! A terminating pod runs until it is gone. A Succeeded pod has ended. A Failed pod has ended too, unless its node is
+//! unreachable: it may have been declared failed remotely, and still write.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,11 +16,11 @@ use serde_json::Value;
 use super::{condition, has_ended, is_true};
 use crate::object::ObjectRef;
 
-/// What was listed, in all enrolled namespaces and of the cluster.
+/// The listed objects, of all enrolled namespaces and of the cluster.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listed<'a> {
     pub pods: &'a [Value],
-    /// What may stand between a pod and a held workload: ReplicaSets, Jobs.
+    /// Objects between a pod and a forced workload: ReplicaSets, Jobs.
     pub owners: &'a [Value],
     pub nodes: &'a [Value],
     pub claims: &'a [Value],
@@ -35,13 +35,13 @@ pub struct HeldObject<'a> {
     pub object: &'a Value,
 }
 
-/// What is still in the way.
+/// What still blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Running {
-    /// By the workload or volume it concerns, in their order.
+    /// By the workload or volume that each concerns, in their order.
     pub objects: Vec<(ObjectRef, String)>,
-    /// Pods (namespace, name) that keep an ordered StatefulSet from coming down, since it waits for them to be ready first.
-    /// At most one of each set, the highest.
+    /// Pods (namespace, name) that keep an ordered StatefulSet from scaling down, because it waits for them to be ready
+    /// first. At most one of each set, the highest.
     pub stuck: Vec<(String, String)>,
 }
 
@@ -57,14 +57,14 @@ pub fn running(
     let mut note = |reference: &ObjectRef, what: String| {
         found.entry(reference.clone()).or_default().push(what);
     };
-    for held in workloads {
-        if let Some(what) = not_down(held.object) {
-            note(held.reference, what);
+    for workload in workloads {
+        if let Some(what) = not_down(workload.object) {
+            note(workload.reference, what);
         }
     }
     for owner in listed.owners {
         let wants = number(owner, "/spec/replicas") + number(owner, "/status/replicas");
-        // One that was scaled down before its controller saw it may be about to start what it was to have.
+        // A ReplicaSet that was scaled down before its controller observed it may still create its pods.
         let unsure = wants > 0 || is_unobserved(owner);
         for top in owners.above(owner).filter(|_| unsure) {
             let kind = owner["kind"].as_str().unwrap_or("ReplicaSet");
@@ -81,7 +81,7 @@ pub fn running(
         .collect();
     for pod in &pods {
         for top in owners.above(pod) {
-            note(top, told(pod));
+            note(top, describe(pod));
         }
     }
     for volume in volumes {
@@ -90,7 +90,7 @@ pub fn running(
             for claim in claims.iter().filter(|claim| mounts(pod, claim)) {
                 note(
                     volume.reference,
-                    format!("claim {} is mounted by {}", name(claim), told(pod)),
+                    format!("claim {} is mounted by {}", name(claim), describe(pod)),
                 );
             }
         }
@@ -111,12 +111,12 @@ pub fn running(
             .collect(),
         stuck: workloads
             .iter()
-            .filter_map(|held| stuck(held.object, &pods))
+            .filter_map(|workload| stuck(workload.object, &pods))
             .collect(),
     }
 }
 
-/// The first few things in the way of one object.
+/// The first few pods that block one object.
 fn summary(what: &[String]) -> String {
     const IN_FULL: usize = 3;
     let more = match what.len().saturating_sub(IN_FULL) {
@@ -126,7 +126,7 @@ fn summary(what: &[String]) -> String {
     format!("{}{more}", what[..what.len().min(IN_FULL)].join(", "))
 }
 
-/// What a workload's own status says against its being down.
+/// Why a workload is not down, according to its own status.
 fn not_down(workload: &Value) -> Option<String> {
     if is_unobserved(workload) {
         return Some("its controller has not observed the change yet".to_owned());
@@ -142,8 +142,8 @@ fn not_down(workload: &Value) -> Option<String> {
     }
 }
 
-/// Whether its controller says that it has not seen the present spec. Those that always say what they have seen, and say
-/// nothing, have not seen it at all; of a Job it shows when it has been suspended.
+/// Whether its controller has not observed the current spec. Kinds that always report `observedGeneration`, and do not
+/// yet, have not been observed at all; a Job shows that it has been suspended.
 fn is_unobserved(object: &Value) -> bool {
     let observed = object
         .pointer("/status/observedGeneration")
@@ -151,7 +151,7 @@ fn is_unobserved(object: &Value) -> bool {
     match (observed, object["kind"].as_str().unwrap_or_default()) {
         (Some(observed), _) => observed < number(object, "/metadata/generation"),
         (None, "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController") => true,
-        // Its controller leaves one alone that is being deleted: it starts nothing any more, and its pods are seen.
+        // The Job controller ignores a Job that is being deleted: it starts nothing any more, and its pods are listed.
         (None, "Job") if is_terminating(object) => false,
         (None, "Job") => {
             let by_another = object["spec"]["managedBy"].is_string();
@@ -164,8 +164,8 @@ fn is_unobserved(object: &Value) -> bool {
     }
 }
 
-/// The highest pod of an ordered StatefulSet that is to come down, where it is not ready and none is on its way out: its
-/// controller waits for a lower one that is not ready either, and would for ever.
+/// The highest pod of an ordered StatefulSet that must scale down, if it is not ready and none is terminating: the
+/// controller waits, possibly for ever, for a lower pod that is not ready either.
 fn stuck(workload: &Value, pods: &[&Value]) -> Option<(String, String)> {
     let policy = workload["spec"]["podManagementPolicy"].as_str();
     if workload["kind"] != "StatefulSet"
@@ -193,9 +193,9 @@ fn stuck(workload: &Value, pods: &[&Value]) -> Option<(String, String)> {
         .map(|pod| (namespace(pod).to_owned(), name(pod).to_owned()))
 }
 
-/// Whose chains of owners lead to a held workload.
+/// Finds the forced workloads at the top of a chain of owners.
 struct Owners<'a> {
-    held: HashMap<&'a str, &'a ObjectRef>,
+    forced: HashMap<&'a str, &'a ObjectRef>,
     by_uid: HashMap<&'a str, &'a Value>,
 }
 
@@ -204,16 +204,18 @@ impl<'a> Owners<'a> {
         let between = owners.iter().filter_map(|owner| Some((uid(owner)?, owner)));
         let tops = workloads
             .iter()
-            .filter_map(|held| Some((uid(held.object)?, held)));
+            .filter_map(|workload| Some((uid(workload.object)?, workload)));
         let mut by_uid: HashMap<_, _> = between.collect();
-        by_uid.extend(tops.clone().map(|(uid, held)| (uid, held.object)));
+        by_uid.extend(tops.clone().map(|(uid, workload)| (uid, workload.object)));
         Self {
-            held: tops.map(|(uid, held)| (uid, held.reference)).collect(),
+            forced: tops
+                .map(|(uid, workload)| (uid, workload.reference))
+                .collect(),
             by_uid,
         }
     }
 
-    /// The held workloads above an object, itself not counted.
+    /// The forced workloads above an object, without the object itself.
     fn above(&self, object: &Value) -> impl Iterator<Item = &'a ObjectRef> {
         let mut found = BTreeSet::new();
         let mut seen = HashSet::new();
@@ -222,8 +224,8 @@ impl<'a> Owners<'a> {
             if !seen.insert(uid.to_owned()) {
                 continue;
             }
-            if let Some((_, held)) = self.held.get_key_value(uid) {
-                found.insert(*held);
+            if let Some((_, workload)) = self.forced.get_key_value(uid) {
+                found.insert(*workload);
             }
             if let Some((_, owner)) = self.by_uid.get_key_value(uid) {
                 next.extend(owner_uids(owner));
@@ -233,7 +235,7 @@ impl<'a> Owners<'a> {
     }
 }
 
-/// Which nodes answer.
+/// The nodes that answer.
 struct Nodes<'a>(HashSet<&'a str>);
 
 impl<'a> Nodes<'a> {
@@ -299,7 +301,7 @@ fn selects(selector: &kube::core::Selector, claim: &Value) -> bool {
     kube::core::SelectorExt::matches(selector, &labels)
 }
 
-/// By its name, or as the ephemeral volume that the claim was made for.
+/// By its name, or as the ephemeral volume that the claim was created for.
 fn mounts(pod: &Value, claim: &Value) -> bool {
     let volumes = pod["spec"]["volumes"].as_array();
     namespace(pod) == namespace(claim)
@@ -324,8 +326,8 @@ fn is_attached(attachment: &Value, claim: &Value) -> bool {
             .is_some_and(|volume| attachment["spec"]["source"]["persistentVolumeName"] == volume)
 }
 
-/// A pod as a person looks for it.
-fn told(pod: &Value) -> String {
+/// A pod with its phase and its node, for a message.
+fn describe(pod: &Value) -> String {
     let phase = if is_terminating(pod) {
         "terminating"
     } else {

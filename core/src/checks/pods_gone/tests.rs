@@ -1,4 +1,4 @@
-//! Who counts as running, whose they are, and what is said of them.
+//! Which pods count as running, who owns them, and how they are reported.
 
 use rstest::rstest;
 use serde_json::json;
@@ -37,14 +37,14 @@ fn node(name: &str, ready: &str) -> Value {
     json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}})
 }
 
-/// What is in the way of the Deployment `web`, whose ReplicaSet is `web-1`.
+/// What blocks the Deployment `web`, whose ReplicaSet is `web-1`.
 fn of_web(pods: &[Value], nodes: &[Value]) -> String {
     let (web, set) = (
         object("Deployment", "web", None),
         object("ReplicaSet", "web-1", Some("web")),
     );
     let reference = reference("deployments", "web");
-    let held = [HeldObject {
+    let forced = [HeldObject {
         reference: &reference,
         object: &web,
     }];
@@ -55,7 +55,7 @@ fn of_web(pods: &[Value], nodes: &[Value]) -> String {
         nodes,
         ..Listed::default()
     };
-    let running = running(&held, &[], &listed);
+    let running = running(&forced, &[], &listed);
     running.objects.into_iter().map(|(_, what)| what).collect()
 }
 
@@ -64,7 +64,7 @@ fn of_web(pods: &[Value], nodes: &[Value]) -> String {
 #[case::pending(pod("p", "web-1", "Pending"), "pod p (Pending on n1)")]
 #[case::ended(pod("p", "web-1", "Succeeded"), "")]
 #[case::failed(pod("p", "web-1", "Failed"), "")]
-#[case::of_nobody_we_hold(pod("p", "other", "Running"), "")]
+#[case::of_another_owner(pod("p", "other", "Running"), "")]
 #[case::directly_owned(pod("p", "web", "Running"), "pod p (Running on n1)")]
 fn a_pod_counts_by_its_chain_of_owners_until_it_has_ended(#[case] pod: Value, #[case] says: &str) {
     assert_eq!(of_web(&[pod], &[node("n1", "True")]), says);
@@ -75,12 +75,12 @@ fn a_pod_counts_by_its_chain_of_owners_until_it_has_ended(#[case] pod: Value, #[
 #[case::not_ready_but_answers(node("n1", "False"), "")]
 #[case::silent(node("n1", "Unknown"), "pod p (Failed on n1)")]
 #[case::gone(node("n2", "True"), "pod p (Failed on n1)")]
-fn a_failed_pod_runs_on_where_nobody_can_see_it(#[case] node: Value, #[case] says: &str) {
+fn a_failed_pod_on_an_unreachable_node_counts_as_running(#[case] node: Value, #[case] says: &str) {
     assert_eq!(of_web(&[pod("p", "web-1", "Failed")], &[node]), says);
 }
 
 #[test]
-fn a_pod_on_its_way_out_runs_until_it_is_gone_and_many_are_summed_up() {
+fn a_terminating_pod_counts_until_it_is_gone_and_many_are_summed_up() {
     let mut pods: Vec<Value> = (0..5)
         .map(|i| pod(&format!("p{i}"), "web-1", "Running"))
         .collect();
@@ -94,7 +94,7 @@ fn a_pod_on_its_way_out_runs_until_it_is_gone_and_many_are_summed_up() {
 #[rstest]
 #[case::down(json!({"observedGeneration": 2, "replicas": 0}), None)]
 #[case::not_counted_down(json!({"observedGeneration": 2, "replicas": 3}), Some("3 of its replicas"))]
-#[case::not_seen(json!({"observedGeneration": 1, "replicas": 0}), Some("has not observed"))]
+#[case::not_observed(json!({"observedGeneration": 1, "replicas": 0}), Some("has not observed"))]
 #[case::job(json!({"observedGeneration": 2, "active": 1}), Some("1 of its replicas"))]
 fn a_workload_is_down_when_its_own_controller_says_so(
     #[case] status: Value,
@@ -110,9 +110,9 @@ fn a_workload_is_down_when_its_own_controller_says_so(
 #[rstest]
 #[case::wants(json!({"replicas": 3}), json!({"observedGeneration": 2}), true)]
 #[case::has(json!({"replicas": 0}), json!({"observedGeneration": 2, "replicas": 3}), true)]
-#[case::had_none_yet_and_has_not_seen_the_change(json!({"replicas": 0}), json!({"observedGeneration": 1, "replicas": 0}), true)]
+#[case::had_none_yet_and_not_observed(json!({"replicas": 0}), json!({"observedGeneration": 1, "replicas": 0}), true)]
 #[case::down(json!({"replicas": 0}), json!({"observedGeneration": 2, "replicas": 0}), false)]
-fn a_replica_set_is_waited_for_while_it_may_still_make_pods(
+fn a_replica_set_is_waited_for_while_it_may_still_create_pods(
     #[case] spec: Value,
     #[case] status: Value,
     #[case] may: bool,
@@ -123,7 +123,7 @@ fn a_replica_set_is_waited_for_while_it_may_still_make_pods(
     );
     (set["spec"], set["status"]) = (spec, status);
     let reference = reference("deployments", "web");
-    let held = [HeldObject {
+    let forced = [HeldObject {
         reference: &reference,
         object: &web,
     }];
@@ -132,17 +132,17 @@ fn a_replica_set_is_waited_for_while_it_may_still_make_pods(
         owners: &owners,
         ..Listed::default()
     };
-    let running = running(&held, &[], &listed);
-    let told = (
+    let running = running(&forced, &[], &listed);
+    let blocked = (
         reference,
         "ReplicaSet web-1 is not scaled down yet".to_owned(),
     );
-    assert_eq!(running.objects.contains(&told), may);
+    assert_eq!(running.objects.contains(&blocked), may);
     assert_eq!(running.objects.is_empty(), !may);
 }
 
 #[test]
-fn owners_in_a_circle_are_gone_through_once() {
+fn owners_in_a_circle_are_visited_once() {
     let (a, b) = (
         object("ReplicaSet", "a", Some("b")),
         object("ReplicaSet", "b", Some("a")),
@@ -154,10 +154,10 @@ fn claim(name: &str, labels: &Value) -> Value {
     json!({"metadata": {"namespace": "shop", "name": name, "labels": labels}, "spec": {"volumeName": format!("pv-{name}")}})
 }
 
-/// What is in the way of a volume that replicates the claim `data`.
+/// What blocks a volume that replicates the claim `data`.
 fn of_volume(volume: &Value, pods: &[Value], attachments: &[Value]) -> Vec<String> {
     let reference = reference("volumereplications", "data");
-    let held = [HeldObject {
+    let forced = [HeldObject {
         reference: &reference,
         object: volume,
     }];
@@ -171,7 +171,7 @@ fn of_volume(volume: &Value, pods: &[Value], attachments: &[Value]) -> Vec<Strin
         attachments,
         ..Listed::default()
     };
-    running(&[], &held, &listed)
+    running(&[], &forced, &listed)
         .objects
         .into_iter()
         .map(|(_, what)| what)
@@ -191,18 +191,15 @@ fn mounting(volumes: &Value) -> Value {
 #[rstest]
 #[case::one_claim(volume(&json!({"dataSource": {"kind": "PersistentVolumeClaim", "name": "data"}}), &json!({})), true)]
 #[case::another_claim(volume(&json!({"dataSource": {"kind": "PersistentVolumeClaim", "name": "logs"}}), &json!({})), false)]
-#[case::of_a_group_as_told(volume(&json!({"source": {}}), &json!({"persistentVolumeClaimsRefList": [{"name": "data"}]})), true)]
+#[case::of_a_group_by_status(volume(&json!({"source": {}}), &json!({"persistentVolumeClaimsRefList": [{"name": "data"}]})), true)]
 #[case::of_a_group_by_labels(volume(&json!({"source": {"selector": {"matchLabels": {"app": "db"}}}}), &json!({})), true)]
 #[case::of_another_group(volume(&json!({"source": {"selector": {"matchLabels": {"app": "web"}}}}), &json!({})), false)]
-fn whoever_mounts_a_replicated_claim_is_in_the_way(
-    #[case] volume: Value,
-    #[case] is_in_the_way: bool,
-) {
+fn a_pod_that_mounts_a_replicated_claim_blocks(#[case] volume: Value, #[case] is_blocking: bool) {
     let stranger =
         mounting(&json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]));
     let found = of_volume(&volume, &[stranger], &[]);
     let says = "claim data is mounted by pod stranger (Running on n1)";
-    assert_eq!(found, if is_in_the_way { vec![says] } else { vec![] });
+    assert_eq!(found, if is_blocking { vec![says] } else { vec![] });
 }
 
 #[test]
@@ -225,7 +222,7 @@ fn a_volume_is_in_use_while_it_is_attached() {
 }
 
 #[test]
-fn an_ephemeral_volume_is_the_claim_that_was_made_for_it() {
+fn an_ephemeral_volume_uses_the_claim_that_was_created_for_it() {
     let volume = volume(
         &json!({"dataSource": {"kind": "PersistentVolumeClaim", "name": "data"}}),
         &json!({}),
@@ -247,7 +244,7 @@ fn an_ephemeral_volume_is_the_claim_that_was_made_for_it() {
 #[case::one_is_leaving(&[("db-0", "False", false), ("db-1", "False", true)], None)]
 #[case::all_ready(&[("db-0", "True", false), ("db-1", "True", false)], None)]
 #[case::only_the_lowest(&[("db-0", "False", false), ("db-1", "True", false)], None)]
-fn an_ordered_set_is_helped_from_its_highest_unready_pod(
+fn the_highest_unready_pod_of_an_ordered_set_is_stuck(
     #[case] pods: &[(&str, &str, bool)],
     #[case] expected: Option<&str>,
 ) {
@@ -265,7 +262,7 @@ fn an_ordered_set_is_helped_from_its_highest_unready_pod(
     let mut db = object("StatefulSet", "db", None);
     let of = |db: &Value| {
         let reference = reference("statefulsets", "db");
-        let held = [HeldObject {
+        let forced = [HeldObject {
             reference: &reference,
             object: db,
         }];
@@ -273,7 +270,7 @@ fn an_ordered_set_is_helped_from_its_highest_unready_pod(
             pods: &pods,
             ..Listed::default()
         };
-        running(&held, &[], &listed).stuck
+        running(&forced, &[], &listed).stuck
     };
     let expected: Vec<_> = expected
         .iter()
@@ -287,14 +284,14 @@ fn an_ordered_set_is_helped_from_its_highest_unready_pod(
 }
 
 #[rstest]
-#[case::a_deployment_nobody_has_seen(json!({"kind": "Deployment", "metadata": {"generation": 1}, "spec": {"replicas": 0}}), false)]
-#[case::a_kind_that_says_nothing(json!({"kind": "VirtualMachine", "metadata": {"generation": 1}, "spec": {}}), true)]
+#[case::a_deployment_not_observed(json!({"kind": "Deployment", "metadata": {"generation": 1}, "spec": {"replicas": 0}}), false)]
+#[case::a_kind_without_observed_generation(json!({"kind": "VirtualMachine", "metadata": {"generation": 1}, "spec": {}}), true)]
 #[case::a_job_that_may_be_starting(json!({"kind": "Job", "spec": {"suspend": true}, "status": {}}), false)]
 #[case::a_job_that_is_being_deleted(json!({"kind": "Job", "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"suspend": true}, "status": {}}), true)]
 #[case::a_job_that_is_suspended(json!({"kind": "Job", "spec": {"suspend": true}, "status": {"conditions": [{"type": "Suspended", "status": "True"}]}}), true)]
 #[case::a_job_that_has_ended(json!({"kind": "Job", "spec": {"suspend": true}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}), true)]
 #[case::a_job_of_another_controller(json!({"kind": "Job", "spec": {"suspend": true, "managedBy": "example.org/queue"}}), true)]
-fn what_its_controller_has_not_seen_may_still_start(
+fn a_workload_that_its_controller_has_not_observed_may_still_start(
     #[case] workload: Value,
     #[case] is_down: bool,
 ) {

@@ -1,4 +1,4 @@
-//! What no rule reaches: pods that run on a secondary all the same, and names that it publishes.
+//! Objects that no rule reaches: pods that keep running on a secondary, and names that it keeps publishing.
 
 pub mod external_dns;
 pub mod traffic;
@@ -11,25 +11,25 @@ use crate::names::{ENFORCE_LABEL, EXEMPT};
 use crate::object::ObjectRef;
 use crate::rules::set::RuleSet;
 
-/// Something that a demotion does not stop, and why.
+/// An object that a demotion does not stop, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncovered {
     pub object: ObjectRef,
     pub why: String,
 }
 
-/// Bare pods, DaemonSets, and pods under controllers that have no rule. Pods that have ended do not count, nor does what is
-/// exempt: somebody has said of it that it may run on.
+/// Bare pods, DaemonSets, and pods under controllers that have no rule. Pods that have ended do not count, nor do
+/// exempt ones: an operator has allowed those to keep running.
 ///
-/// It is about namespaces that are enrolled as a whole. Where only what a policy names is ruled, everything else runs on as
-/// it should.
+/// Only for namespaces that are enrolled as a whole. Where only the objects of a policy are ruled, everything else
+/// keeps running as it should.
 pub fn uncovered(
     pods: &[Value],
     daemon_sets: &[Value],
     replica_sets: &[Value],
     rules: &RuleSet,
 ) -> Vec<Uncovered> {
-    // Each is asked of for every pod, and there may be ten thousand of both.
+    // Indexed, because each is looked up for every pod, and there may be ten thousand of both.
     let replica_sets: HashMap<(&str, &str), &Value> = replica_sets
         .iter()
         .map(|set| ((text(set, "namespace"), text(set, "name")), set))
@@ -43,13 +43,13 @@ pub fn uncovered(
         .filter(|set| !is_exempt(set))
         .map(|set| Uncovered {
             object: reference("apps", "daemonsets", set),
-            why: told(set, "a DaemonSet has no replicas to force".to_owned()),
+            why: noting_deletion(set, "a DaemonSet has no replicas to force".to_owned()),
         })
         .collect();
     let running = pods.iter().filter(|pod| !has_ended(pod) && !is_exempt(pod));
     for pod in running {
         let top = match controller(pod) {
-            // Named above.
+            // Reported above.
             Some(owner) if owner["kind"] == "DaemonSet" => continue,
             Some(owner) if owner["kind"] == "ReplicaSet" => {
                 let name = owner["name"].as_str().unwrap_or_default();
@@ -69,15 +69,15 @@ pub fn uncovered(
         };
         found.push(Uncovered {
             object: reference("", "pods", pod),
-            why: told(pod, why),
+            why: noting_deletion(pod, why),
         });
     }
     found.sort_by(|a, b| a.object.cmp(&b.object));
     found
 }
 
-/// What is being deleted runs until it is gone: it still counts, and only has to be waited for.
-fn told(object: &Value, why: String) -> String {
+/// An object that is being deleted runs until it is gone: it still counts, and only has to be waited for.
+fn noting_deletion(object: &Value, why: String) -> String {
     if object["metadata"]["deletionTimestamp"].is_string() {
         format!("{why}; it is being deleted, wait until it is gone")
     } else {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_a_demotion_does_not_stop() {
+    fn a_demotion_reports_what_it_does_not_stop() {
         let bare = json!({"metadata": {"namespace": "shop", "name": "bare"}});
         let ended = json!({"metadata": {"namespace": "shop", "name": "ended"}, "status": {"phase": "Succeeded"}});
         let pods = [
@@ -154,7 +154,7 @@ mod tests {
             owned("db-pg", "Cluster", "pg"),
             json!({"metadata": {"namespace": "shop", "name": "going", "deletionTimestamp": "2026-01-01T00:00:00Z"}}),
             json!({"metadata": {"namespace": "shop", "name": "debug", "labels": {"failover.dev/enforce": "disabled"}}}),
-            // Its set is gone, or younger than the list of them; and it is none of another namespace.
+            // Its ReplicaSet is gone, or newer than the list; a set of that name in another namespace is not its owner.
             owned("gone-1", "ReplicaSet", "canary-of-another"),
         ];
         let mut elsewhere = owned("canary-of-another", "Rollout", "canary");

@@ -1,7 +1,7 @@
-//! From a RoleRule as it was written to a [`Rule`] that can be run, or to what is wrong with it.
+//! Compiles a written RoleRule to a [`Rule`], or reports what is wrong with it.
 //!
-//! The schema of the CRD cannot say all of this, and whoever writes `spec` may be a careless commit: a rule ends up in
-//! RBAC, in expressions of an admission policy and in patches of every object of its kind.
+//! The schema of the CRD cannot check all of this, and `spec` may come from a careless commit: a rule ends up in RBAC,
+//! in expressions of an admission policy and in patches of every object of its kind.
 
 use serde_json::Value;
 
@@ -10,10 +10,10 @@ use crate::json::pointer::{Pointer, PointerError};
 use crate::names::GROUP;
 use crate::rules::rule::{Active, Field, Reach, Ready, Rule};
 
-/// The most fields of a rule as it is written.
+/// The most fields of a rule as written.
 const MAX_FIELDS: usize = 8;
 
-/// Groups whose objects are rights and enforcement themselves.
+/// Groups of access control, of enforcement and of the cluster's own state.
 const PROTECTED_GROUPS: [&str; 8] = [
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
@@ -25,7 +25,7 @@ const PROTECTED_GROUPS: [&str; 8] = [
     "rbac.authorization.k8s.io",
 ];
 
-/// Kinds of the core group that are rights, or that others make and no rule can hold.
+/// Kinds of the core group that grant access, or that other controllers generate and no rule can keep passive.
 const PROTECTED_CORE: [&str; 9] = [
     "bindings",
     "endpoints",
@@ -127,7 +127,8 @@ impl TryFrom<&RoleRuleSpec> for Rule {
     }
 }
 
-/// The rule as it is written. What is in force may have gathered more fields than one may write: see [`super::in_force`].
+/// The rule as written. The rule in force may have accumulated more fields than a written one may have: see
+/// [`super::in_force`].
 pub fn written(spec: &RoleRuleSpec) -> Result<Rule, RuleError> {
     if spec.fields.len() > MAX_FIELDS {
         return Err(RuleError::FieldCount(spec.fields.len()));
@@ -135,7 +136,7 @@ pub fn written(spec: &RoleRuleSpec) -> Result<Rule, RuleError> {
     Rule::try_from(spec)
 }
 
-/// Whether one pointer is, or lies above, the other.
+/// Whether one pointer equals, or lies above, the other.
 pub(super) fn overlap(a: &Field, b: &Field) -> bool {
     a.pointer == b.pointer
         || a.pointer.is_ancestor_of(&b.pointer)
@@ -278,13 +279,14 @@ impl TryFrom<&RoleRuleReady> for Ready {
     }
 }
 
-/// Labels and annotations outside our own prefix, and anything below a field other than metadata, status and the type.
+/// Labels and annotations outside our own prefix, and fields below any top-level field other than metadata, status and
+/// the type.
 fn may_touch(pointer: &Pointer) -> bool {
     let segments: Vec<&str> = pointer.segments().collect();
     match segments.as_slice() {
         ["metadata", "annotations" | "labels", key] => may_touch_key(key),
         ["metadata" | "status" | "apiVersion" | "kind", ..] => false,
-        // A whole top-level field is never a scalar of the kinds a rule can be about.
+        // A whole top-level field is never a scalar in the kinds that can have a rule.
         rest => {
             let printable = |segment: &&str| !segment.chars().any(char::is_control);
             rest.len() > 1 && rest.iter().all(printable)
@@ -292,7 +294,7 @@ fn may_touch(pointer: &Pointer) -> bool {
     }
 }
 
-/// Ours, and kubectl's own bookkeeping, mean something to those who wrote them.
+/// Our keys and those of kubectl have a meaning for their owners.
 fn may_touch_key(key: &str) -> bool {
     let (domain, name) = key.rsplit_once('/').unwrap_or(("", key));
     let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -305,8 +307,8 @@ fn may_touch_key(key: &str) -> bool {
     sound && !protected
 }
 
-/// A value of the declared type that every part can carry: the admission policy knows integers of 64 bits, and a text
-/// ends up in messages.
+/// Checks a value of the declared type against the limits of every consumer: the admission policy has 64-bit integers,
+/// and a string ends up in messages.
 fn checked(value: &Value, value_type: ValueType, pointer: &Pointer) -> Result<Value, RuleError> {
     const LONGEST: usize = 253;
     let fits = match value_type {
@@ -339,7 +341,7 @@ mod tests {
 
     use super::*;
 
-    /// A sound rule with one part replaced.
+    /// A valid rule with one part replaced.
     fn with(part: &str, value: Value) -> Result<Rule, RuleError> {
         let mut spec = json!({
             "group": "example.com", "version": "v1", "kind": "Widget", "resource": "widgets", "layer": "workloads",
@@ -365,7 +367,7 @@ mod tests {
     #[case("/data/mode")]
     #[case("/metadata/annotations/example.com~1mode")]
     #[case("/metadata/labels/mode")]
-    fn a_rule_may_touch_what_is_below_spec_and_foreign_labels_and_annotations(
+    fn a_rule_may_change_fields_below_spec_and_foreign_labels_and_annotations(
         #[case] pointer: &str,
     ) {
         let field = json!({"pointer": pointer, "type": "string", "passive": "off"});
@@ -393,7 +395,7 @@ mod tests {
     #[case("/kind")]
     #[case("/spec")]
     #[case("/spec/a\nb")]
-    fn a_rule_may_not_touch_what_makes_an_object_what_it_is(#[case] pointer: &str) {
+    fn a_rule_may_not_change_identity_or_status(#[case] pointer: &str) {
         let field = json!({"pointer": pointer, "type": "string", "passive": "off"});
         refused(with_field(field), "may not be touched");
     }
@@ -402,7 +404,7 @@ mod tests {
     #[case("/spec/a/b/c/d/e/f", "7 segments")]
     #[case("/spec/containers/0", "into an array")]
     #[case("spec.x", "must start with /")]
-    fn a_pointer_that_no_rule_can_reach_is_named(#[case] pointer: &str, #[case] because: &str) {
+    fn an_invalid_pointer_is_named(#[case] pointer: &str, #[case] because: &str) {
         let field = json!({"pointer": pointer, "type": "string", "passive": "off"});
         refused(with_field(field), because);
     }
@@ -431,7 +433,7 @@ mod tests {
     #[case("secrets")]
     #[case("pods")]
     #[case("namespaces")]
-    fn what_the_cluster_is_made_of_has_no_rule(#[case] resource: &str) {
+    fn protected_kinds_have_no_rule(#[case] resource: &str) {
         let spec = json!({
             "version": "v1", "kind": "X", "resource": resource, "layer": "workloads",
             "fields": [{"pointer": "/data/x", "type": "string", "passive": "off"}],
@@ -453,10 +455,7 @@ mod tests {
     #[case(json!({"type": "integer", "passive": 0, "active": {"value": 0}}), "the active value is passive")]
     #[case(json!({"type": "integer", "passive": 0, "active": {"mode": "fixed"}}), "fixed active value is missing")]
     #[case(json!({"type": "integer", "passive": 0, "active": {"mode": "manual", "value": 1}}), "only with consent")]
-    fn values_are_of_the_declared_type_and_mean_something(
-        #[case] field: Value,
-        #[case] because: &str,
-    ) {
+    fn values_have_the_declared_type_and_a_meaning(#[case] field: Value, #[case] because: &str) {
         let mut field = field;
         field["pointer"] = json!("/spec/x");
         refused(with_field(field), because);
@@ -465,7 +464,7 @@ mod tests {
     #[rstest]
     #[case("/metadata/labels/x", "integer", json!(0), "of type string")]
     #[case("/metadata/labels/x", "string", json!("a b"), "control characters")]
-    fn labels_hold_what_labels_may_hold(
+    fn label_values_are_valid(
         #[case] pointer: &str,
         #[case] value_type: &str,
         #[case] passive: Value,
@@ -488,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_has_fields_but_not_without_end() {
+    fn the_number_of_fields_is_limited() {
         let field = |i: usize| json!({"pointer": format!("/spec/f{i}"), "type": "boolean", "passive": true});
         refused(with("/fields", json!([])), "not 0");
         refused(
@@ -514,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_safeguard_has_something_before_it_to_guard() {
+    fn a_safeguard_needs_a_first_field() {
         let field = |pointer: &str, safeguard: bool| json!({"pointer": pointer, "type": "boolean", "passive": true, "safeguard": safeguard});
         let fields = |first: bool| json!([field("/spec/a", first), field("/spec/b", true)]);
         let rule = with("/fields", fields(false)).unwrap();
@@ -530,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_door_leads_to_a_count() {
+    fn scale_needs_a_count() {
         let spec = json!({
             "group": "example.com", "version": "v1", "kind": "Widget", "resource": "widgets", "layer": "workloads", "scale": true,
             "fields": [{"pointer": "/spec/on", "type": "boolean", "passive": false}],

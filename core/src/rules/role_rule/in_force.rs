@@ -1,8 +1,8 @@
-//! Which rule is in force: tightened at once, loosened only on a primary.
+//! The rule in force: tightened at once, loosened only on a primary.
 //!
-//! A RoleRule is a file in somebody's repository. While a layer is not primary, no commit to it may open the standby: not
-//! one that removes a field, not one that lets another value count as passive, and not one that deletes the whole rule. So
-//! what holds is not `spec` but `status.enforced`, which only the controller writes, by [`next`].
+//! A RoleRule is a file in somebody's repository. While a layer is not primary, no commit may activate the standby: not
+//! one that removes a field, not one that lets another value count as passive, and not one that deletes the whole rule.
+//! So the rule in force is not `spec` but `status.enforced`, which only the controller writes, by [`next`].
 
 use super::compile::{overlap, written};
 use crate::api::{RoleRule, RoleRuleField, RoleRuleSpec};
@@ -10,10 +10,10 @@ use crate::namespace::{NamespaceState, ObjectRole};
 use crate::role::Role;
 use crate::rules::rule::{Field, Rule};
 
-/// The most fields that a rule in force may gather while it waits for a primary; the schema's limit.
+/// The most fields that a rule in force may accumulate while it waits for a primary; the schema's limit.
 const MOST_FIELDS: usize = 16;
 
-/// The rule that holds: what the controller has adopted or, before it has looked, what is written.
+/// The rule in force: the adopted one or, before the controller has adopted one, the written one.
 pub fn spec(role_rule: &RoleRule) -> &RoleRuleSpec {
     adopted(role_rule).unwrap_or(&role_rule.spec)
 }
@@ -27,15 +27,15 @@ fn adopted(role_rule: &RoleRule) -> Option<&RoleRuleSpec> {
     role_rule.status.as_ref()?.enforced.as_ref()
 }
 
-/// What is to be in force next, or `None` where nothing is. `may_loosen`: its layer is primary everywhere (see
-/// [`is_primary_everywhere`]), and nothing of its kind carries a record any more.
+/// The next rule in force; `None` if there is none. `may_loosen`: its layer is primary everywhere (see
+/// [`is_primary_everywhere`]), and no object of its kind has a record any more.
 pub fn next(
     enforced: Option<&RoleRuleSpec>,
     spec: &RoleRuleSpec,
     may_loosen: bool,
 ) -> Option<RoleRuleSpec> {
     match (enforced, written(spec)) {
-        // A slip of the pen is no reason to let go.
+        // An invalid edit does not release the rule.
         (enforced, Err(_)) => enforced.cloned(),
         (None, Ok(_)) => Some(spec.clone()),
         (Some(_), Ok(_)) if may_loosen => Some(spec.clone()),
@@ -43,7 +43,8 @@ pub fn next(
     }
 }
 
-/// Whether every namespace that the rule may reach is primary: its layer, and each object of its kind by itself.
+/// Whether every namespace that the rule may reach is primary: its layer, and each object of its kind with a role of
+/// its own.
 pub fn is_primary_everywhere<'a>(
     rule: &RoleRuleSpec,
     mut enrolled: impl Iterator<Item = &'a NamespaceState>,
@@ -57,13 +58,13 @@ pub fn is_primary_everywhere<'a>(
     })
 }
 
-/// The rule in force with everything added that is tighter in the one that is written.
+/// The rule in force, with everything that is tighter in the written one.
 fn tightened(enforced: &RoleRuleSpec, spec: &RoleRuleSpec) -> RoleRuleSpec {
     let mut next = enforced.clone();
-    // In which version it is read and what it is called changes nothing about any object.
+    // The version and the kind name change nothing in any object.
     next.version.clone_from(&spec.version);
     next.kind.clone_from(&spec.kind);
-    // Nor does what a promotion waits for.
+    // Nor does the condition that a promotion waits for.
     next.ready.clone_from(&spec.ready);
     for field in &mut next.fields {
         let twin = spec.fields.iter().find(|f| f.pointer == field.pointer);
@@ -81,7 +82,7 @@ fn tightened(enforced: &RoleRuleSpec, spec: &RoleRuleSpec) -> RoleRuleSpec {
         }
     }
     next.scale |= spec.scale;
-    // A second door without a count behind it would be no rule at all, nor a safeguard of nothing.
+    // `scale` without a count would make the rule invalid, and so would a safeguard without a first field.
     if Rule::try_from(&next).is_err() {
         next.scale = enforced.scale;
         if let Some(first) = next.fields.first_mut() {
@@ -91,7 +92,7 @@ fn tightened(enforced: &RoleRuleSpec, spec: &RoleRuleSpec) -> RoleRuleSpec {
     next
 }
 
-/// Whether one of the fields is, lies above or lies below it.
+/// Whether one of the fields equals, lies above or lies below it.
 fn is_known(fields: &[RoleRuleField], new: &RoleRuleField) -> bool {
     let Ok(new) = Field::try_from(new) else {
         return true;
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_safeguard_holds_at_once_and_is_let_go_of_on_a_primary() {
+    fn a_safeguard_is_in_force_at_once_and_removed_on_a_primary() {
         let guarding = |safeguard: bool| {
             let mut field = field("/spec/b");
             field["safeguard"] = json!(safeguard);
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_field_holds_at_once_and_one_that_is_dropped_until_promotion() {
+    fn a_new_field_is_in_force_at_once_and_a_dropped_one_until_promotion() {
         let before = rule(&json!([field("/spec/a"), field("/spec/b")]));
         let after = rule(&json!([field("/spec/b"), field("/spec/c")]));
         let secondary = next(Some(&before), &after, false).unwrap();
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn another_passive_value_another_layer_and_another_way_back_wait_for_promotion() {
+    fn other_passive_values_layers_and_active_modes_wait_for_promotion() {
         let before = rule(&json!([{"pointer": "/spec/n", "type": "integer", "passive": 0}]));
         let mut after = rule(&json!([
             {"pointer": "/spec/n", "type": "integer", "passive": 5, "active": {"mode": "fixed", "value": 7}}
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_counts_as_passive_only_where_both_say_so() {
+    fn a_value_counts_as_passive_only_if_both_rules_say_so() {
         let with = |also: &Value, absent: bool| {
             rule(&json!([{
                 "pointer": "/spec/s", "type": "string", "passive": "off", "alsoPassive": also, "absentIsPassive": absent
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_turns_invalid_stays_in_force_as_it_was() {
+    fn a_rule_that_becomes_invalid_stays_in_force_unchanged() {
         let before = rule(&json!([field("/spec/a")]));
         let broken = rule(&json!([field("/status/a")]));
         assert_eq!(next(Some(&before), &broken, true), Some(before));
@@ -212,7 +213,7 @@ mod tests {
     #[case(None, "", false)]
     #[case(Some(Role::Primary), "widgets/w=secondary", false)]
     #[case(Some(Role::Primary), "gadgets/w=secondary widgets/v=exempt", true)]
-    fn loosening_waits_for_every_namespace_and_every_single_object(
+    fn loosening_waits_for_every_namespace_and_object(
         #[case] layer: Option<Role>,
         #[case] objects: &str,
         #[case] expected: bool,
@@ -260,7 +261,7 @@ mod tests {
             })
     }
 
-    /// Any rule that compiles.
+    /// Any valid rule.
     fn any_rule() -> impl Strategy<Value = RoleRuleSpec> {
         proptest::collection::vec(any_field(), 1..5)
             .prop_map(|fields| {
@@ -276,7 +277,7 @@ mod tests {
             .prop_filter("compiles", |spec| written(spec).is_ok())
     }
 
-    /// Whether a rule finds an object passive.
+    /// Whether all fields of the rule are passive in an object.
     fn is_passive(spec: &RoleRuleSpec, object: &Value) -> bool {
         let rule = Rule::try_from(spec).unwrap();
         rule.fields
@@ -293,20 +294,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn on_a_standby_nothing_that_had_to_be_passive_need_not_be_any_more(
+        fn on_a_standby_no_object_needs_to_be_less_passive(
             before in any_rule(), after in any_rule(), object in any_object(),
         ) {
-            let held = next(Some(&before), &after, false).unwrap();
-            prop_assert!(Rule::try_from(&held).is_ok());
-            prop_assert!(!is_passive(&held, &object) || is_passive(&before, &object));
+            let enforced = next(Some(&before), &after, false).unwrap();
+            prop_assert!(Rule::try_from(&enforced).is_ok());
+            prop_assert!(!is_passive(&enforced, &object) || is_passive(&before, &object));
         }
 
         #[test]
-        fn whatever_is_written_and_does_not_contradict_holds_at_once(before in any_rule(), after in any_rule()) {
-            let held = next(Some(&before), &after, false).unwrap();
+        fn a_written_field_without_contradiction_is_in_force_at_once(before in any_rule(), after in any_rule()) {
+            let enforced = next(Some(&before), &after, false).unwrap();
             for field in &after.fields {
                 prop_assert!(
-                    held.fields.contains(field) || is_known(&before.fields, field),
+                    enforced.fields.contains(field) || is_known(&before.fields, field),
                     "{field:?}"
                 );
             }
@@ -314,10 +315,10 @@ mod tests {
 
         #[test]
         fn deciding_again_changes_nothing_and_a_primary_follows_the_spec(before in any_rule(), after in any_rule()) {
-            let held = next(Some(&before), &after, false).unwrap();
-            let again = next(Some(&held), &after, false);
-            prop_assert_eq!(again.as_ref(), Some(&held));
-            prop_assert_eq!(next(Some(&held), &after, true), Some(after));
+            let enforced = next(Some(&before), &after, false).unwrap();
+            let again = next(Some(&enforced), &after, false);
+            prop_assert_eq!(again.as_ref(), Some(&enforced));
+            prop_assert_eq!(next(Some(&enforced), &after, true), Some(after));
         }
     }
 }

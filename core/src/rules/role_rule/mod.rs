@@ -6,8 +6,8 @@
 //!   RoleRule.status.enforced ─────────────────────────────┘        │
 //!   effective roles of the enrolled namespaces ────────────────────┘
 //!
-//!   Rule ──► rendered: what the API server and RBAC have to know of it
-//!   all of it, and what is there ──► readiness: the conditions
+//!   Rule ──► rendered: the webhook rule and the RBAC for it
+//!   all of it, and what exists ──► readiness: the conditions
 //! ```
 
 pub mod in_force;

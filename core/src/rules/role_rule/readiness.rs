@@ -1,4 +1,4 @@
-//! What a RoleRule's status says: whether it does what it says, and whether what it says is what holds.
+//! The conditions of a RoleRule: whether it is ready, and whether the written rule is the one in force.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -7,29 +7,29 @@ use super::compile::RuleError;
 use crate::api::{RoleRule, RoleRuleSpec};
 use crate::names::GROUP;
 
-/// Condition: the rule is sound, and everything that it needs is there.
+/// Condition: the rule is valid, and everything that it needs exists.
 pub const READY: &str = "Ready";
-/// Condition: what is in force is what is written.
+/// Condition: the rule in force is the written one.
 pub const AS_WRITTEN: &str = "AsWritten";
 
-/// What a rule needs besides itself, as far as it is missing.
+/// The missing prerequisites of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Missing {
     /// Verbs that the controller may not use on the kind.
     pub rights: Vec<&'static str>,
-    /// The webhook is not asked about the kind.
+    /// The webhook is not configured for the kind.
     pub webhook: bool,
     /// Admission policy, binding, or both.
     pub backstop: Vec<String>,
 }
 
-/// How far a rule is from doing what it says.
+/// Whether a rule can be enforced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
     Accepted,
-    /// Sound, but the cluster has no such kind: it is inert until there is one.
+    /// Valid, but the cluster has no such kind: it is inert until there is one.
     NotServed,
-    /// Invalid, or about a kind that has a rule.
+    /// Invalid, or for a kind that already has a rule.
     Refused(RuleError),
     Missing(Missing),
 }
@@ -48,7 +48,7 @@ impl Readiness {
         matches!(self, Self::Accepted | Self::NotServed)
     }
 
-    /// The reason of the condition: the gravest first.
+    /// The reason of the condition: the most severe first.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
@@ -92,7 +92,7 @@ impl Readiness {
     }
 }
 
-/// The conditions of a rule of which `enforced` is in force. A condition that holds as before keeps its time.
+/// The conditions of a rule whose `enforced` is in force. A condition whose status is unchanged keeps its time.
 pub fn conditions(
     role_rule: &RoleRule,
     enforced: Option<&RoleRuleSpec>,
@@ -196,7 +196,7 @@ mod tests {
     #[case(Ok(()), true, missing(&[], false, &["policy x"]), "BackstopMissing", false)]
     #[case(Err(RuleError::Taken("x".into())), true, missing(&["patch"], true, &[]), "Taken", false)]
     #[case(Err(RuleError::FieldCount(0)), true, missing(&[], false, &[]), "Invalid", false)]
-    fn a_rule_is_ready_when_everything_it_needs_is_there(
+    fn a_rule_is_ready_once_its_prerequisites_exist(
         #[case] compiled: Result<(), RuleError>,
         #[case] served: bool,
         #[case] missing: Missing,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_keeps_its_time_until_it_turns() {
+    fn a_condition_keeps_its_time_until_its_status_changes() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut rule = role_rule();
         let first = conditions(&rule, Some(&rule.spec), &Readiness::Accepted, at(10));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_primary_is_said() {
+    fn a_change_that_waits_for_a_primary_is_reported() {
         let mut rule = role_rule();
         let reason =
             |rule: &RoleRule, enforced: Option<&RoleRuleSpec>| as_written(rule, enforced).1;

@@ -1,24 +1,24 @@
-//! What the API server has to know of a RoleRule besides the RoleRule: rights, and that the webhook is to be asked.
+//! The objects that the API server needs for a RoleRule besides the RoleRule: RBAC, and the webhook configuration.
 //!
-//! The CLI writes these with the rights of whoever calls it, because nothing of ours may widen its own rights; the
-//! controller only looks whether they are there.
+//! The CLI writes these with the rights of its user, because no component of ours may widen its own rights; the
+//! controller only checks whether they exist.
 
 use serde_json::{Value, json};
 
 use crate::names::ROLE_RULE_LABEL;
 use crate::rules::rule::Rule;
 
-/// What the controller does with objects of the kind. It reads a single one only where a write came into conflict.
+/// The verbs of the controller on objects of the kind. It reads a single one only after a write conflict.
 pub const CONTROLLER_VERBS: [&str; 4] = ["get", "list", "watch", "patch"];
-/// What `plan`, `status` and the verification after a change do with them.
+/// The verbs of `plan`, `status` and the verification after a transition.
 pub const VIEWER_VERBS: [&str; 1] = ["list"];
 
-/// Label by which a ClusterRole adds to `failover-controller-rules`.
+/// Label that aggregates a ClusterRole into `failover-controller-rules`.
 pub const TO_CONTROLLER_LABEL: &str = "failover.dev/aggregate-to-controller";
-/// Label by which a ClusterRole adds to `failover-rules-viewer`.
+/// Label that aggregates a ClusterRole into `failover-rules-viewer`.
 pub const TO_VIEWER_LABEL: &str = "failover.dev/aggregate-to-rules-viewer";
 
-/// The rights on the kind, to be aggregated into the shipped roles.
+/// The rights on the kind, aggregated into the shipped roles.
 pub fn cluster_roles(name: &str, rule: &Rule) -> [Value; 2] {
     [
         cluster_role(
@@ -52,7 +52,7 @@ fn cluster_role(name: &str, role_rule: &str, rule: &Rule, to: &str, verbs: &[&st
     })
 }
 
-/// The rule of a webhook configuration by which the webhook is asked about the kind.
+/// The rule of a webhook configuration that calls the webhook for the kind.
 pub fn webhook_rule(rule: &Rule) -> Value {
     let mut resources = vec![rule.resource.to_string()];
     if rule.scale {
@@ -67,7 +67,7 @@ pub fn webhook_rule(rule: &Rule) -> Value {
     })
 }
 
-/// Whether the webhook would be asked about everything that the rule needs, by a configuration's rules.
+/// Whether the rules of a configuration call the webhook for everything that the rule needs.
 pub fn is_asked(rule: &Rule, configured: &[Value]) -> bool {
     let wanted = webhook_rule(rule);
     let names = |rule: &Value, key: &str, value: &Value| {
@@ -92,7 +92,7 @@ mod tests {
     use crate::RuleSet;
 
     #[test]
-    fn the_webhook_counts_as_asked_only_with_the_second_door() {
+    fn the_webhook_must_be_called_for_scale_too() {
         let rules = RuleSet::built_in();
         let rule = rules.find("apps", "deployments").unwrap();
         let mut configured = webhook_rule(rule);

@@ -1,5 +1,5 @@
-//! The rules in `manifests/rules`, on objects as their owners write them. That their own API servers take the outcome is
-//! shown by the end-to-end tests; for KubeVirt, whose CRDs are made by its operator, this is what there is.
+//! The rules in `manifests/rules`, applied to objects as their owners write them. The end-to-end tests show that the
+//! real API servers accept the result; for KubeVirt, whose operator creates its CRDs, these are the only tests.
 
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ fn all_of_them_can_be_used_together() {
     assert_eq!(RuleSet::with_role_rules(&shipped).1, []);
 }
 
-/// As it is stored: with a name and an annotation of somebody else's.
+/// As stored: with a name and somebody else's annotation.
 fn stored(object: &Value) -> Value {
     let mut stored = object.clone();
     stored["metadata"]["name"] = json!("x");
@@ -86,7 +86,7 @@ fn under(rule: &Rule, role: Role, object: &Value) -> Value {
 #[case::scaled_job_of_old("keda-scaledjob", json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": "false"}}}), json!({"/metadata/annotations/autoscaling.keda.sh~1paused": "true"}))]
 #[case::scaled_job_paused_by_hand("keda-scaledjob", json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": "true"}}}), json!({"/metadata/annotations/autoscaling.keda.sh~1paused": "true"}))]
 #[case::canary("flagger-canary", json!({"spec": {"analysis": {}}}), json!({"/spec/suspend": true}))]
-#[case::canary_that_goes_on("flagger-canary", json!({"spec": {"suspend": false}}), json!({"/spec/suspend": true}))]
+#[case::canary_not_suspended("flagger-canary", json!({"spec": {"suspend": false}}), json!({"/spec/suspend": true}))]
 #[case::canary_suspended_by_hand("flagger-canary", json!({"spec": {"suspend": true}}), json!({"/spec/suspend": true}))]
 #[case::rollout("argo-rollout", json!({"spec": {"replicas": 4}}), json!({"/spec/replicas": 0}))]
 #[case::rollout_by_default("argo-rollout", json!({"spec": {"paused": false}}), json!({"/spec/replicas": 0}))]
@@ -113,7 +113,7 @@ fn under(rule: &Rule, role: Role, object: &Value) -> Value {
 )]
 #[case::source("volsync-replicationsource", json!({"spec": {"trigger": {"schedule": "* * * * *"}}}), json!({"/spec/paused": true}))]
 #[case::destination("volsync-replicationdestination", json!({"spec": {"paused": true}}), json!({"/spec/paused": false}))]
-fn a_standby_is_passive_and_comes_back_as_it_was(
+fn a_standby_is_passive_and_is_restored_unchanged(
     #[case] name: &str,
     #[case] object: Value,
     #[case] expected: Value,
@@ -140,9 +140,9 @@ fn a_destination_never_receives_on_a_primary() {
     assert_eq!(under(&rule, Role::Secondary, &standby), standby);
 }
 
-/// Git turns from `running` to `runStrategy` during the outage.
+/// Git changes from `running` to `runStrategy` during the outage.
 #[test]
-fn a_field_that_its_manifest_gave_up_does_not_come_back() {
+fn a_field_that_its_manifest_dropped_is_not_restored() {
     let rule = rule("kubevirt-virtualmachine");
     let live = stored(&json!({"spec": {"running": true}}));
     let mut standby = under(&rule, Role::Secondary, &live);
@@ -155,9 +155,10 @@ fn a_field_that_its_manifest_gave_up_does_not_come_back() {
     );
 }
 
-/// A Service that lost its addresses, or an Ingress its hosts, would be worse than two that publish the same name.
+/// Removing the addresses of a Service, or the hosts of an Ingress, would be worse than two sites that publish the same
+/// name.
 #[test]
-fn rules_of_dns_touch_nothing_but_what_external_dns_reads() {
+fn rules_of_dns_change_only_what_external_dns_reads() {
     let fields = |rule: &Rule| -> Vec<String> {
         let pointers = rule.fields.iter().map(|field| field.pointer.to_string());
         pointers.collect()

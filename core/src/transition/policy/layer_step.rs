@@ -1,5 +1,5 @@
-//! A step that moves layers of a policy's objects: what the journal has ordered comes into force, enforcers see it, a sweep finds
-//! that the objects agree. The acts are the site's own.
+//! A step that moves layers of a policy's objects: the journal's orders come into force, enforcers observe them, a
+//! sweep verifies that the objects conform. The site performs the acts.
 
 use super::{PolicySubject, is_of};
 use crate::api::{Blocked, ManagedKind, ManagedResourceReason, SiteStatus, Step, StepActivity};
@@ -12,8 +12,8 @@ use crate::transition::unverified::{Unverified, unverified};
 use crate::transition::{Act, BLOCKED_LIMIT, ENFORCER_DEADLINE, SWEEP_RETRY};
 
 impl PolicySubject<'_> {
-    /// What is left to do once layers are ordered: their objects' roles come into force, enforcers see them, a sweep finds that
-    /// the objects agree.
+    /// The work that is left once layers are ordered: the roles of their objects come into force, enforcers observe
+    /// them, a sweep verifies that the objects conform.
     pub(super) fn go_on(
         &self,
         layers: &[Layer],
@@ -41,7 +41,7 @@ impl PolicySubject<'_> {
         self.swept(&objects, total, site, step, overrides)
     }
 
-    /// Until a sweep has found that these objects agree.
+    /// Waits until a sweep has found that these objects conform.
     fn swept(
         &self,
         objects: &[String],
@@ -83,7 +83,7 @@ impl PolicySubject<'_> {
                 None => objects.contains(object),
             })
         };
-        // Of those that are not named any may be ours.
+        // Objects that are not named may be ours.
         let all_are_named = report.left == count(&report.blocked);
         let blocked: Vec<Blocked> = if all_are_named {
             report.blocked.iter().filter(own).cloned().collect()
@@ -117,7 +117,8 @@ impl PolicySubject<'_> {
         }
     }
 
-    /// Volumes that it names and must not move hold a promotion: workloads would come over what is not primary.
+    /// Volumes that the policy names and may not move block a promotion: workloads would start on volumes that are not
+    /// primary.
     fn missing_volumes(&self, layers: &[Layer], overrides: &Overrides) -> Option<StepOutcome> {
         let promotes = self.policy.spec.desired_state == Some(Role::Primary);
         if !promotes || !layers.contains(&Layer::Volumes) {
@@ -148,7 +149,7 @@ impl PolicySubject<'_> {
         })
     }
 
-    /// Until what is ordered is what the objects' Namespaces say; `None`: it is.
+    /// Waits until the ordered roles are in the objects' Namespaces; `None`: they are.
     fn coming_into_force(
         &self,
         ahead: &[&ResourceResult],

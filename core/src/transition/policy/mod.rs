@@ -1,19 +1,20 @@
-//! The transition of a FailoverPolicy with a `desiredState`: its objects move on their own, through the same steps as a site.
+//! The transition of a FailoverPolicy with a `desiredState`: its objects move separately, through the same steps as a
+//! site.
 //!
 //! ```text
-//!   decide_policy(observation, policy, what compile made of it)
-//!        ├─► WriteStatus   the journal, before anything is done: which layers of its objects are ordered
-//!        ├─► Check         what a step waits for, of its objects alone
+//!   decide_policy(observation, policy, its result of compile)
+//!        ├─► WriteStatus   the journal, before any act: the ordered layers of its objects
+//!        ├─► Check         the condition of a step, for its objects alone
 //!        └─► Wait          until something changes, or a time
 //! ```
 //!
-//! What the journal orders is brought into force by [`compile`](crate::object_roles), and from there on by the site's own [`decide`]:
-//! it labels, waits for the enforcers and sweeps, for all policies together. While the site itself walks, policies stand still
-//! where they are.
+//! [`compile`](crate::object_roles) puts the orders of the journal in force, and the site's own [`decide`] does the
+//! rest: it labels, waits for the enforcers and sweeps, for all policies together. During a transition of the site,
+//! policies do not advance.
 //!
-//! A transition begins where an object does not stand as the policy orders, whatever the reason: a new order, an object that was
-//! added to it, one that somebody has let go. What stands so already is not moved back meanwhile. So a transition that is turned round,
-//! or that is about other objects than it was when it was journalled, simply begins again: guards first, and no layer ordered.
+//! A transition begins if an object does not have the ordered role, for any reason: a new order, an object that was
+//! added, a released object. Objects that have the role already are not moved back meanwhile. So a transition that is
+//! reversed, or whose objects differ from the recorded ones, simply begins again: guards first, and no layer ordered.
 //!
 //! [`decide`]: super::decide
 
@@ -28,7 +29,7 @@ use super::journal::{begin, go_on_waiting, record, requested};
 use super::step::{StepOutcome, count, later};
 use super::step_loop;
 use super::steps::{Task, task};
-use super::{Act, Check, CheckOwner, Observation, check_step, is_paused, walking};
+use super::{Act, Check, CheckOwner, Observation, check_step, is_paused, phase_of};
 use crate::api::{
     FailoverPolicy, FailoverPolicyStatus, Outcome, Phase, SiteStatus, Step, StepActivity, StepName,
     StepState, Transition,
@@ -39,7 +40,7 @@ use crate::object::ObjectKey;
 use crate::object_roles::{PolicyResult, ResourceResult};
 use crate::role::{Layer, Role, Roles};
 
-/// The next thing to do for a policy. After each, observe and decide anew.
+/// The next act for a policy. After each, observe and decide again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PolicyAct {
     /// Write the status, with the resourceVersion it was decided on.
@@ -50,7 +51,7 @@ pub enum PolicyAct {
     Wait { until: Timestamp },
 }
 
-/// Decides what to do next for a policy. `observation.check` is the last check that was made for it.
+/// Decides the next act for a policy. `observation.check` is the last check that was made for it.
 pub fn decide_policy(
     observation: &Observation<'_>,
     policy: &FailoverPolicy,
@@ -68,7 +69,7 @@ pub fn decide_policy(
         None
     } else {
         let act = subject.next(&mut status);
-        status::tell(&subject, &mut status);
+        status::report_status(&subject, &mut status);
         act
     };
     if status != before {
@@ -77,21 +78,21 @@ pub fn decide_policy(
     match act {
         Some(Act::Check(check)) => PolicyAct::Check(check),
         Some(Act::Wait { until }) => PolicyAct::Wait { until },
-        // These are the site's: it sweeps when it is time to.
+        // These belong to the site: it sweeps when a sweep is due.
         Some(Act::WriteStatus(_) | Act::Label(_) | Act::Sweep { .. }) | None => PolicyAct::Wait {
             until: later(observation),
         },
     }
 }
 
-/// The volumes that policies are promoting now. Workloads of theirs that they have not come to yet follow the site, and must not
-/// come over these before they are confirmed.
+/// The volumes that policies are promoting now. Workloads of these policies that their transitions have not reached yet
+/// follow the site, and must not start on these volumes before they are confirmed.
 pub fn promoting<'a>(
     policies: impl IntoIterator<Item = (&'a FailoverPolicy, &'a PolicyResult)>,
 ) -> BTreeSet<ObjectKey> {
     let promotes = |policy: &FailoverPolicy| {
-        let walk = policy.status.as_ref().and_then(|s| s.transition.as_ref());
-        walk.is_some_and(|walk| walk.to == Role::Primary)
+        let running = policy.status.as_ref().and_then(|s| s.transition.as_ref());
+        running.is_some_and(|running| running.to == Role::Primary)
     };
     policies
         .into_iter()
@@ -102,7 +103,7 @@ pub fn promoting<'a>(
         .collect()
 }
 
-/// A policy, and everything that decides about it.
+/// A policy, and the inputs of its decision.
 #[derive(Clone, Copy, Debug)]
 struct PolicySubject<'a> {
     observation: &'a Observation<'a>,
@@ -111,7 +112,7 @@ struct PolicySubject<'a> {
 }
 
 impl PolicySubject<'_> {
-    /// Brings `status` to what is so now, and returns what to do once that is written.
+    /// Updates `status` and returns the act to perform once it is written.
     fn next(&self, status: &mut FailoverPolicyStatus) -> Option<Act> {
         let site = self.observation.site.status.as_ref()?;
         let Some(desired) = self.policy.spec.desired_state else {
@@ -120,7 +121,7 @@ impl PolicySubject<'_> {
             return None;
         };
         self.start_if_ordered(desired, status);
-        status.phase = Some(walking(desired));
+        status.phase = Some(phase_of(desired));
         let Some(mut transition) = status.transition.take() else {
             status.phase = Some(Phase::Stable);
             return None;
@@ -150,12 +151,13 @@ impl PolicySubject<'_> {
         Some(ended)
     }
 
-    /// Starts a transition where the policy orders another one than is journalled, or an object does not stand as it orders.
+    /// Starts a transition if the policy orders another one than the journal has, or an object does not have the
+    /// ordered role.
     fn start_if_ordered(&self, desired: Role, status: &mut FailoverPolicyStatus) {
         let (spec, generation) = (&self.policy.spec, self.policy.metadata.generation);
         let counted = |id: &String| {
             status.observed_request.as_ref() == Some(id)
-                || status.history.iter().any(|walk| walk.id == *id)
+                || status.history.iter().any(|entry| entry.id == *id)
         };
         let request = spec.request.clone();
         let request = request.filter(|request| !counted(&request.id));
@@ -167,14 +169,14 @@ impl PolicySubject<'_> {
         let goes_on = |running: &&mut Transition| running.to == desired && request.id.is_empty();
         if let Some(running) = status.transition.as_mut().filter(goes_on) {
             if status.observed_generation != generation || !is_about {
-                // Nothing of what it is about now has been asked or waited for.
+                // Its current objects have not been checked or waited for.
                 *running = begin(Transition {
                     mode: spec.mode,
                     layers: Roles::default(),
                     ..running.clone()
                 });
-            } else if is_held_by_guards(running) && self.stands(desired) {
-                // They have come there with their site.
+            } else if is_blocked_by_guards(running) && self.conforms(desired) {
+                // They have reached the role with their site.
                 self.end(status, Outcome::Succeeded);
             }
             return;
@@ -206,11 +208,20 @@ impl PolicySubject<'_> {
         status.transition = Some(transition);
     }
 
-    /// Whether what it has last been told of are the objects that it names and that are not refused it.
+    /// Whether the last reported objects are the ones that it names and that are not refused.
     fn is_about(&self, status: &FailoverPolicyStatus) -> bool {
-        let told = status.resources.iter().filter(|told| !told.is_refused());
-        let told: BTreeSet<_> = told
-            .map(|told| (told.kind, told.namespace.as_str(), told.name.as_str()))
+        let reported = status
+            .resources
+            .iter()
+            .filter(|reported| !reported.is_refused());
+        let reported: BTreeSet<_> = reported
+            .map(|reported| {
+                (
+                    reported.kind,
+                    reported.namespace.as_str(),
+                    reported.name.as_str(),
+                )
+            })
             .collect();
         let resources = self.result.resources.iter();
         let objects = resources.filter(|found| found.refused.is_none());
@@ -218,16 +229,16 @@ impl PolicySubject<'_> {
             let (named, object) = (&found.resource, found.object.as_ref()?);
             Some((named.kind, object.namespace.as_str(), named.name.as_str()))
         });
-        objects.collect::<BTreeSet<_>>() == told
+        objects.collect::<BTreeSet<_>>() == reported
     }
 
-    /// Whether all that it names stand so.
-    fn stands(&self, role: Role) -> bool {
+    /// Whether all objects that it names have this role.
+    fn conforms(&self, role: Role) -> bool {
         let mut resources = self.result.resources.iter();
-        resources.all(|found| found.stands == Some(ObjectStanding::Ruled(role)))
+        resources.all(|found| found.standing == Some(ObjectStanding::Ruled(role)))
     }
 
-    /// Goes through the steps of its transition. `None`: the last one is done.
+    /// Advances the steps of its transition. `None`: the last one is done.
     fn advance_steps(
         &self,
         site: &SiteStatus,
@@ -249,18 +260,18 @@ impl PolicySubject<'_> {
         Some(act)
     }
 
-    /// The objects that do not stand as the policy orders, and are to.
+    /// The objects that do not have the ordered role and must get it.
     fn lagging(&self) -> impl Iterator<Item = &ResourceResult> {
         let desired = self.policy.spec.desired_state;
         let resources = self.result.resources.iter();
         resources.filter(move |found| {
-            let elsewhere = match found.stands {
+            let elsewhere = match found.standing {
                 Some(ObjectStanding::Ruled(role)) => Some(role) != desired,
-                // Where nothing reaches it, it is live; of a volume nobody knows.
+                // An object that nothing reaches is active; the state of a volume is unknown.
                 Some(ObjectStanding::Free) => {
                     desired == Some(Role::Secondary) || found.layer == Some(Layer::Volumes)
                 }
-                // Its namespace is only just being taken over.
+                // Its namespace is just being taken over.
                 Some(ObjectStanding::Unknown) | None => false,
             };
             elsewhere && found.refused.is_none()
@@ -329,8 +340,8 @@ impl step_loop::Subject for PolicySteps<'_> {
     }
 }
 
-fn is_held_by_guards(walk: &Transition) -> bool {
-    let first = walk.steps.first();
+fn is_blocked_by_guards(running: &Transition) -> bool {
+    let first = running.steps.first();
     first.is_some_and(|step| step.name == StepName::Guards && step.state == StepState::Blocked)
 }
 

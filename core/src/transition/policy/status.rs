@@ -1,4 +1,4 @@
-//! What a policy says of itself.
+//! The status of a policy.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,31 @@ use crate::role::Layer;
 use crate::transition::conditions::{blocked, progress};
 use crate::transition::size;
 
-/// How far what is in force has been carried out.
+/// Whether the roles in force have been verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Enforced<'a> {
-    /// Not every object has been swept under it yet.
+    /// Not every object has been swept under them yet.
     NotYet,
-    /// Swept; these objects, as `namespace/resource/name`, do not agree, each with why.
+    /// Swept; these objects, as `namespace/resource/name`, do not conform, each with the reason.
     Swept(&'a [(String, String)]),
 }
 
-/// Brings what is said of each object, and of all together, to what is so now. Times move only where something has changed.
-pub(super) fn tell(subject: &PolicySubject<'_>, status: &mut FailoverPolicyStatus) {
+/// Updates the status of each object, and the condition of the policy. Times change only with a status.
+pub(super) fn report_status(subject: &PolicySubject<'_>, status: &mut FailoverPolicyStatus) {
     let (policy, result, now) = (subject.policy, subject.result, subject.observation.now);
     let site = subject.observation.site.status.as_ref();
     let report = subject
         .observation
         .sweep
         .filter(|report| site.is_some_and(|site| report.covers(&Layer::ALL, site)));
-    let astray: Option<Vec<_>> = report.map(|report| {
+    let nonconforming: Option<Vec<_>> = report.map(|report| {
         let blocked = report.blocked.iter();
         let named = blocked.filter_map(|b| Some((b.object.clone()?, b.message.clone())));
         named.collect()
     });
-    let enforced = astray.as_deref().map_or(Enforced::NotYet, Enforced::Swept);
+    let enforced = nonconforming
+        .as_deref()
+        .map_or(Enforced::NotYet, Enforced::Swept);
     let before = policy.status.clone().unwrap_or_default();
     let known: BTreeMap<_, _> = before
         .resources
@@ -55,15 +57,15 @@ pub(super) fn tell(subject: &PolicySubject<'_>, status: &mut FailoverPolicyStatu
                 (_, Some(_)) => Some(Time(now)),
                 (_, None) => None,
             };
-            let astray = || {
-                let Enforced::Swept(astray) = enforced else {
+            let nonconforming = || {
+                let Enforced::Swept(nonconforming) = enforced else {
                     return None;
                 };
                 let object = found.object.as_ref()?.to_string();
-                let (_, why) = astray.iter().find(|(name, _)| *name == object)?;
+                let (_, why) = nonconforming.iter().find(|(name, _)| *name == object)?;
                 Some((ManagedResourceReason::NotConforming, why.clone()))
             };
-            let (reason, mut error) = found.refused.clone().or_else(astray).unzip();
+            let (reason, mut error) = found.refused.clone().or_else(nonconforming).unzip();
             if let Some(error) = &mut error {
                 size::cut(error, size::MESSAGE);
             }
@@ -78,15 +80,15 @@ pub(super) fn tell(subject: &PolicySubject<'_>, status: &mut FailoverPolicyStatu
             }
         })
         .collect();
-    let walk = walk(status);
-    let ready = ready(policy, walk, &resources, enforced, &before, now);
+    let running = running(status);
+    let ready = ready(policy, running, &resources, enforced, &before, now);
     status.observed_generation = policy.metadata.generation;
     status.resources = resources;
     status.conditions = vec![ready];
 }
 
-/// Reason and message of a transition that is under way.
-fn walk(status: &FailoverPolicyStatus) -> Option<(&'static str, String)> {
+/// Reason and message of a running transition.
+fn running(status: &FailoverPolicyStatus) -> Option<(&'static str, String)> {
     let transition = status.transition.as_ref()?;
     let mut steps = transition.steps.iter();
     let step = steps.find(|step| step.state != StepState::Done)?;
@@ -108,8 +110,8 @@ fn walk(status: &FailoverPolicyStatus) -> Option<(&'static str, String)> {
     Some(("Stalled", format!("{}{how}", blocked(Some(transition)))))
 }
 
-/// Whether this very version of the policy has been told anything.
-fn stands(policy: &FailoverPolicy, before: &FailoverPolicyStatus) -> bool {
+/// Whether the current generation of the policy has a reported condition.
+fn is_reported(policy: &FailoverPolicy, before: &FailoverPolicyStatus) -> bool {
     before.observed_generation == policy.metadata.generation
         && before
             .conditions
@@ -119,7 +121,7 @@ fn stands(policy: &FailoverPolicy, before: &FailoverPolicyStatus) -> bool {
 
 fn ready(
     policy: &FailoverPolicy,
-    walk: Option<(&'static str, String)>,
+    running: Option<(&'static str, String)>,
     resources: &[ManagedResourceStatus],
     enforced: Enforced<'_>,
     before: &FailoverPolicyStatus,
@@ -127,7 +129,7 @@ fn ready(
 ) -> Condition {
     let failing: Vec<&ManagedResourceStatus> =
         resources.iter().filter(|r| r.reason.is_some()).collect();
-    let (status, reason, message) = match (walk, failing.first(), enforced) {
+    let (status, reason, message) = match (running, failing.first(), enforced) {
         (Some((reason, message)), _, _) => ("False", reason, message),
         (None, Some(first), _) => {
             let more = match failing.len() {
@@ -141,9 +143,9 @@ fn ready(
                 .map_or("", ManagedResourceReason::as_str);
             ("False", reason, format!("{error}{more}"))
         }
-        // A controller that has just taken over has not seen for itself; what it finds unchanged is as it was told.
+        // A controller that has just become leader has not swept yet; an unchanged state keeps the reported condition.
         (None, None, Enforced::NotYet)
-            if before.resources == resources && stands(policy, before) =>
+            if before.resources == resources && is_reported(policy, before) =>
         {
             return before.conditions[0].clone();
         }

@@ -1,4 +1,4 @@
-//! What an operator reads at night is what the code does: `docs/transitions.md`.
+//! `docs/transitions.md`, which an operator reads in an incident, matches the code.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn page() -> String {
 }
 
 /// The steps of a transition as the page writes them.
-fn walk(to: Role) -> String {
+fn step_line(to: Role) -> String {
     let transition = Transition {
         id: "r1".into(),
         from: Some(to.opposite()),
@@ -41,8 +41,11 @@ fn walk(to: Role) -> String {
 fn the_page_has_the_steps_in_their_order() {
     let page = page();
     for to in [Role::Primary, Role::Secondary] {
-        let walk = walk(to);
-        assert!(page.contains(&walk), "docs/transitions.md lacks: {walk}");
+        let step_line = step_line(to);
+        assert!(
+            page.contains(&step_line),
+            "docs/transitions.md lacks: {step_line}"
+        );
     }
 }
 
@@ -69,7 +72,7 @@ fn the_page_explains_every_step() {
             "docs/transitions.md has no row of step {}",
             step.as_str()
         );
-        // One more has to be named above, too.
+        // A new step must be listed above, too.
         match step {
             StepName::Guards | StepName::Traffic | StepName::Gitops | StepName::Workloads => {}
             StepName::PodsGone | StepName::Volumes | StepName::Replication => {}
@@ -126,7 +129,7 @@ fn the_page_explains_every_guard_and_how_it_is_overridden() {
 }
 
 #[test]
-fn the_page_tells_the_deadlines_that_are_in_force() {
+fn the_page_has_the_default_deadlines() {
     let page = page();
     let Deadlines {
         pods_gone,
@@ -138,8 +141,11 @@ fn the_page_tells_the_deadlines_that_are_in_force() {
         ("--replication-deadline", replication),
         ("--available-deadline", available),
     ] {
-        let told = format!("`{flag}`, {} min", deadline.as_mins());
-        assert!(page.contains(&told), "docs/transitions.md lacks: {told}");
+        let expected = format!("`{flag}`, {} min", deadline.as_mins());
+        assert!(
+            page.contains(&expected),
+            "docs/transitions.md lacks: {expected}"
+        );
     }
     for (what, length) in [
         ("for replicas", ENFORCER_DEADLINE),
@@ -150,10 +156,10 @@ fn the_page_tells_the_deadlines_that_are_in_force() {
         ),
     ] {
         let seconds = length.as_secs();
-        let told = [format!("{seconds} s {what}"), format!("{what} {seconds} s")];
+        let expected = [format!("{seconds} s {what}"), format!("{what} {seconds} s")];
         assert!(
-            told.iter().any(|told| page.contains(told)),
-            "docs/transitions.md lacks: {told:?}"
+            expected.iter().any(|expected| page.contains(expected)),
+            "docs/transitions.md lacks: {expected:?}"
         );
     }
 }

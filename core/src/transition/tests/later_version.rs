@@ -1,4 +1,4 @@
-//! What a later version has left behind: nothing is done on the strength of it, and all else goes on.
+//! State that a later version has written: no decision depends on it, and everything else continues.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn demotion_with_an_unknown_step() -> World {
 }
 
 #[test]
-fn a_step_that_nobody_here_knows_stands_and_is_told() {
+fn an_unknown_step_blocks_and_is_reported() {
     let mut world = demotion_with_an_unknown_step();
     world.settle();
     assert_eq!(world.status().phase, Some(Phase::Stalled));
@@ -32,12 +32,12 @@ fn a_step_that_nobody_here_knows_stands_and_is_told() {
     let workloads = world.roles().into_iter().map(|roles| roles.workloads);
     assert!(
         workloads.eq([Some(Role::Primary); 2]),
-        "nothing comes before its turn"
+        "no later step starts first"
     );
 }
 
 #[test]
-fn a_new_order_takes_the_place_of_what_nobody_here_knows() {
+fn a_new_order_replaces_an_unknown_step() {
     let mut world = demotion_with_an_unknown_step();
     world.settle();
     world.order(Role::Primary, "r2", &["peer-unknown"]);
@@ -47,7 +47,7 @@ fn a_new_order_takes_the_place_of_what_nobody_here_knows() {
 }
 
 #[test]
-fn nothing_is_called_enforced_while_an_order_cannot_be_read() {
+fn nothing_is_reported_as_enforced_while_an_order_is_unreadable() {
     let mut world = settled_primary();
     world.unreadable = vec![Unreadable {
         object: "FailoverPolicy shop/db".into(),

@@ -20,7 +20,7 @@ fn status(world: &World) -> SiteStatus {
     world.site.status.clone().unwrap()
 }
 
-/// Somebody who owns the labels of a namespace writes them without ours.
+/// The owner of a namespace's labels writes them without ours.
 fn loses_its_label(world: &mut World, name: &str) {
     world.namespaces.retain(|namespace| namespace.name != name);
     world.outside.push(name.into());
@@ -58,7 +58,7 @@ fn a_namespace_that_lost_its_label_has_left_until_it_is_unenrolled(#[case] role:
 #[rstest]
 #[case(Role::Primary)]
 #[case(Role::Secondary)]
-fn one_that_was_unenrolled_has_not_left(#[case] role: Role) {
+fn an_unenrolled_namespace_has_not_left(#[case] role: Role) {
     let mut world = settled(role);
     loses_its_label(&mut world, "blog");
     world.unenrolled.push("blog".into());
@@ -69,7 +69,7 @@ fn one_that_was_unenrolled_has_not_left(#[case] role: Role) {
 }
 
 #[test]
-fn a_namespace_that_has_left_holds_a_demotion_before_anything_moves() {
+fn a_namespace_that_has_left_blocks_a_demotion_at_the_start() {
     let mut world = settled(Role::Primary);
     loses_its_label(&mut world, "blog");
     world.settle();
@@ -94,9 +94,9 @@ fn a_namespace_that_has_left_holds_a_demotion_before_anything_moves() {
     assert_eq!(status(&world).left, ["blog"], "still not let go");
 }
 
-/// One that still refuses its roles may lose its label without anybody's leave: it is primary in all layers.
+/// A namespace that still refuses its roles may lose its label without permission: it is primary in all layers.
 #[test]
-fn a_namespace_that_leaves_in_the_middle_of_a_demotion_holds_what_is_left_of_it() {
+fn a_namespace_that_leaves_during_a_demotion_blocks_its_next_step() {
     let mut world = settled(Role::Primary);
     world.refuse("blog");
     world.order(Role::Secondary, "r1", &[]);
@@ -122,9 +122,9 @@ fn a_namespace_that_leaves_in_the_middle_of_a_demotion_holds_what_is_left_of_it(
     assert_eq!(world.roles(), [Roles::all(Role::Secondary)]);
 }
 
-/// Nothing moves, and so nothing but the site's own list shows that it was enrolled.
+/// During a pause, only the site's own list shows that it was enrolled.
 #[test]
-fn one_that_comes_and_leaves_during_a_pause_has_left() {
+fn a_namespace_that_comes_and_leaves_during_a_pause_has_left() {
     let mut world = settled(Role::Primary);
     world.site.spec.paused = Some(Pause::default());
     world.enrol("new");
@@ -139,9 +139,9 @@ fn one_that_comes_and_leaves_during_a_pause_has_left() {
     assert_eq!(status(&world).left, ["new"]);
 }
 
-/// More than are remembered: the status comes to rest all the same.
+/// More than are remembered: the status still becomes stable.
 #[test]
-fn many_that_are_deleted_during_a_pause_are_written_once() {
+fn many_namespaces_deleted_during_a_pause_are_written_once() {
     let names: Vec<String> = (0..DELETED_REMEMBERED + 200)
         .map(|i| format!("n{i:04}"))
         .collect();
@@ -157,9 +157,9 @@ fn many_that_are_deleted_during_a_pause_are_written_once() {
     assert_eq!(status(&world), first);
 }
 
-/// What it was doing meanwhile nobody knows: its volumes must not turn before its pods are gone.
+/// Its state meanwhile is unknown: its volumes must not be demoted before its pods are gone.
 #[test]
-fn one_that_comes_back_to_a_secondary_is_taken_over_step_by_step() {
+fn a_namespace_that_comes_back_to_a_secondary_is_taken_over_step_by_step() {
     let mut world = settled(Role::Secondary);
     loses_its_label(&mut world, "blog");
     world.settle();
@@ -180,7 +180,7 @@ fn one_that_comes_back_to_a_secondary_is_taken_over_step_by_step() {
 }
 
 #[test]
-fn one_that_comes_back_to_a_primary_is_primary() {
+fn a_namespace_that_comes_back_to_a_primary_is_primary() {
     let mut world = settled(Role::Primary);
     loses_its_label(&mut world, "blog");
     world.settle();
@@ -191,9 +191,9 @@ fn one_that_comes_back_to_a_primary_is_primary() {
     assert_eq!(world.condition(condition::READY).0, "True");
 }
 
-/// Whatever the site is, the name is remembered from the moment the deletion begins.
+/// Under either role, the name is remembered as soon as the deletion begins.
 #[rstest]
-fn one_that_was_deleted_and_comes_back_without_its_label_has_left(
+fn a_deleted_namespace_that_comes_back_without_its_label_has_left(
     #[values(Role::Primary, Role::Secondary)] role: Role,
 ) {
     let mut world = settled(role);
@@ -226,7 +226,7 @@ fn is_gone(world: &mut World, name: &str) {
 }
 
 #[test]
-fn one_that_was_deleted_on_a_primary_and_came_back_without_its_label_holds_a_demotion() {
+fn a_deleted_namespace_that_came_back_without_its_label_blocks_a_demotion() {
     let mut world = settled(Role::Primary);
     is_gone(&mut world, "blog");
     world.settle();
@@ -240,7 +240,7 @@ fn one_that_was_deleted_on_a_primary_and_came_back_without_its_label_holds_a_dem
 }
 
 #[rstest]
-fn one_that_comes_back_with_its_label_or_is_unenrolled_is_remembered_no_more(
+fn a_namespace_that_comes_back_labelled_or_is_unenrolled_is_forgotten(
     #[values(Role::Primary, Role::Secondary)] role: Role,
     #[values(true, false)] enrolled: bool,
 ) {
@@ -261,7 +261,7 @@ fn one_that_comes_back_with_its_label_or_is_unenrolled_is_remembered_no_more(
 }
 
 #[test]
-fn how_one_was_enrolled_is_remembered_while_it_is_gone() {
+fn the_enforcement_of_a_deleted_namespace_is_remembered() {
     let mut world = settled(Role::Secondary);
     world.namespaces[0].state.enforcement = Some(Enforcement::Policy);
     world.settle();
@@ -274,9 +274,9 @@ fn how_one_was_enrolled_is_remembered_while_it_is_gone() {
     assert_eq!(status(&world).policy_only, [""; 0], "everything in it, now");
 }
 
-/// As `unenroll` does with a name that no Namespace has.
+/// As `unenroll` does for the name of a Namespace that does not exist.
 #[rstest]
-fn a_name_that_is_forgotten_is_free(#[values(Role::Primary, Role::Secondary)] role: Role) {
+fn a_forgotten_name_is_free(#[values(Role::Primary, Role::Secondary)] role: Role) {
     let mut world = settled(role);
     is_gone(&mut world, "blog");
     world.settle();
@@ -304,10 +304,10 @@ fn a_name_that_was_deleted_is_in_one_list(#[values(Role::Primary, Role::Secondar
 #[rstest]
 #[case(Role::Primary, DELETED_REMEMBERED)]
 #[case(Role::Secondary, DELETED_REMEMBERED + 5)]
-fn a_primary_remembers_the_last_that_went(#[case] role: Role, #[case] remembered: usize) {
+fn a_primary_remembers_the_last_deleted_names(#[case] role: Role, #[case] remembered: usize) {
     let mut world = settled(role);
     let status = world.site.status.as_mut().unwrap();
-    // The first to go is not the first by name.
+    // The order of deletion is not the order of names.
     status.deleted = (0..DELETED_REMEMBERED + 4)
         .rev()
         .map(|i| format!("preview-{i:04}"))
@@ -328,9 +328,9 @@ fn a_primary_remembers_the_last_that_went(#[case] role: Role, #[case] remembered
 #[case::deleted_and_back(&[], &[], &["blog"], Presence::Outside, true)]
 #[case::unenrolled(&["blog"], &["blog"], &["blog"], Presence::Unenrolled, false)]
 #[case::enrolled(&["blog"], &["blog"], &["blog"], Presence::Enrolled, false)]
-#[case::not_there(&["blog"], &["blog"], &["blog"], Presence::Absent, false)]
+#[case::absent(&["blog"], &["blog"], &["blog"], Presence::Absent, false)]
 #[case::never_enrolled(&[], &[], &[], Presence::Outside, false)]
-fn who_has_left(
+fn presence_decides_who_has_left(
     #[case] namespaces: &[&str],
     #[case] left_before: &[&str],
     #[case] deleted: &[&str],

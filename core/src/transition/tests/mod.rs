@@ -12,8 +12,8 @@ mod property;
 mod settled;
 mod shop;
 mod sizes;
+mod step_order;
 mod unverified;
-mod walking;
 mod world;
 
 use jiff::Timestamp;
@@ -89,11 +89,11 @@ fn the_journal_is_written_before_the_namespaces_are_labelled() {
 }
 
 #[test]
-fn what_comes_to_a_secondary_is_walked_there_while_the_rest_stays_as_it_is() {
+fn a_new_namespace_on_a_secondary_is_demoted_by_itself() {
     let mut world = settled_primary();
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.enrol("api");
     world.settle();
     let volumes = |world: &World| -> Vec<_> {
@@ -107,7 +107,7 @@ fn what_comes_to_a_secondary_is_walked_there_while_the_rest_stays_as_it_is() {
     assert_eq!(volumes(&world), [None, secondary, secondary]);
     assert_eq!(world.roles()[0].workloads, secondary);
     assert_eq!(world.status().namespaces, ["blog", "shop"]);
-    world.in_the_way.clear();
+    world.blockers.clear();
     world.now += CHECK_AGAIN.1;
     world.settle();
     assert_eq!(volumes(&world), [secondary; 3]);
@@ -116,9 +116,9 @@ fn what_comes_to_a_secondary_is_walked_there_while_the_rest_stays_as_it_is() {
 }
 
 #[test]
-fn what_comes_in_the_middle_of_a_walk_waits_for_its_end() {
+fn a_namespace_that_comes_during_a_transition_waits_for_its_end() {
     let mut world = settled_primary();
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
     world.enrol("api");
@@ -134,7 +134,7 @@ fn what_comes_in_the_middle_of_a_walk_waits_for_its_end() {
         world.namespaces[0].state.revision,
         Some(world.status().revision)
     );
-    world.in_the_way.clear();
+    world.blockers.clear();
     world.now += CHECK_AGAIN.1;
     world.settle();
     let history = &world.status().history;
@@ -144,7 +144,7 @@ fn what_comes_in_the_middle_of_a_walk_waits_for_its_end() {
 }
 
 #[test]
-fn a_promotion_without_peer_moves_nothing_until_the_guard_is_overridden_by_name() {
+fn a_promotion_without_peer_waits_until_the_guard_is_overridden_by_name() {
     let mut world = World::new(Role::Secondary, &["shop"]);
     world.settle();
     world.order(Role::Primary, "r1", &[]);
@@ -171,7 +171,7 @@ fn a_promotion_without_peer_moves_nothing_until_the_guard_is_overridden_by_name(
 }
 
 #[test]
-fn a_site_that_lost_its_status_is_what_its_namespaces_say_and_keeps_its_guards() {
+fn a_site_that_lost_its_status_has_the_role_of_its_namespaces_and_its_guards() {
     let mut world = World::new(Role::Secondary, &["shop"]);
     world.settle();
     world.site.status = None;
@@ -183,7 +183,7 @@ fn a_site_that_lost_its_status_is_what_its_namespaces_say_and_keeps_its_guards()
 }
 
 #[test]
-fn a_new_site_counts_on_from_the_one_before_it() {
+fn a_new_site_continues_the_revisions_of_the_one_before_it() {
     let mut world = settled_primary();
     let before = world.status().revision;
     assert!(before > 0);
@@ -202,7 +202,7 @@ fn a_new_site_counts_on_from_the_one_before_it() {
 }
 
 #[test]
-fn nothing_starts_without_anything_to_enforce_it() {
+fn no_transition_starts_without_enforcement() {
     let mut world = settled_primary();
     world.facts = Facts::default();
     world.order(Role::Secondary, "r1", &[]);
@@ -219,7 +219,7 @@ fn nothing_starts_without_anything_to_enforce_it() {
 }
 
 #[test]
-fn a_live_enforcer_that_has_not_seen_the_roles_is_waited_for_and_then_named() {
+fn a_stale_live_enforcer_is_waited_for_and_then_named() {
     let mut world = settled_primary();
     let seen = world.status().revision;
     world.enforcers = vec![Enforcer {
@@ -252,7 +252,7 @@ fn a_live_enforcer_that_has_not_seen_the_roles_is_waited_for_and_then_named() {
 }
 
 #[test]
-fn objects_that_do_not_conform_hold_the_walk_and_are_named() {
+fn objects_that_do_not_conform_block_the_transition_and_are_named() {
     let mut world = settled_primary();
     world.stubborn = 2;
     world.order(Role::Secondary, "r1", &[]);
@@ -294,7 +294,7 @@ fn objects_can_be_left_behind_by_name(#[case] overrides: &[&str], #[case] goes_o
 }
 
 #[test]
-fn a_new_order_turns_round_from_where_things_stand() {
+fn a_new_order_reverses_a_transition_from_the_current_layers() {
     let mut world = settled_primary();
     world.order(Role::Secondary, "r1", &[]);
     while !matches!(world.step(), Act::Sweep { .. }) {}
@@ -331,15 +331,15 @@ fn a_paused_site_does_not_move_until_the_pause_ends() {
 }
 
 #[test]
-fn what_was_seen_before_a_pause_lets_nothing_go_on_after_it() {
+fn a_check_from_before_a_pause_does_not_count_after_it() {
     let mut world = settled_primary();
-    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.blockers.insert(StepName::PodsGone, vec!["a"]);
     world.order(Role::Secondary, "r1", &["pods-running=shop/things/a"]);
     world.settle();
     world.site.spec.paused = Some(Pause::default());
     world.settle();
     world.now += SignedDuration::from_hours(72);
-    world.in_the_way.insert(StepName::PodsGone, vec!["a", "b"]);
+    world.blockers.insert(StepName::PodsGone, vec!["a", "b"]);
     world.site.spec.paused = None;
     world.settle();
     assert_eq!(world.status().phase, Some(Phase::Stalled));
@@ -388,7 +388,7 @@ fn a_change_of_single_objects_does_not_wait_for_a_guard() {
 }
 
 #[test]
-fn a_walk_verifies_anew_what_changed_under_it() {
+fn a_transition_verifies_changed_objects_again() {
     let mut world = settled_primary();
     world.stubborn = 1;
     world.order(Role::Secondary, "r1", &[]);

@@ -1,4 +1,4 @@
-//! Namespaces that come live while the site is turned round. The exploration found both.
+//! Namespaces that come active while the transition of the site is reversed. The exploration found both cases.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn settled_secondary() -> World {
     world
 }
 
-/// Everything that the labels of a namespace have said, in order.
+/// All labels that a namespace has had, in order.
 fn said(world: &World, name: &str) -> Vec<Roles> {
     let labels = |act: &Act| match act {
         Act::Label(namespaces) => namespaces.iter().find(|n| n.name == name).cloned(),
@@ -25,7 +25,7 @@ fn said(world: &World, name: &str) -> Vec<Roles> {
 }
 
 #[test]
-fn one_that_comes_live_to_a_promotion_that_is_taken_back_is_walked_by_itself() {
+fn a_namespace_that_comes_active_during_a_reversed_promotion_is_demoted_by_itself() {
     let mut world = settled_secondary();
     world.order(Role::Primary, "r1", &[]);
     world.settle();
@@ -43,10 +43,10 @@ fn one_that_comes_live_to_a_promotion_that_is_taken_back_is_walked_by_itself() {
 }
 
 #[test]
-fn one_whose_demotion_is_turned_round_is_walked_back() {
+fn a_namespace_whose_demotion_is_reversed_is_promoted_step_by_step() {
     let mut world = settled_secondary();
     world.enrol("api");
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.settle();
     let halfway = world.roles()[0];
     assert_eq!(
@@ -55,7 +55,7 @@ fn one_whose_demotion_is_turned_round_is_walked_back() {
     );
 
     world.order(Role::Primary, "r1", &["peer-unknown"]);
-    world.in_the_way.clear();
+    world.blockers.clear();
     world.acts.clear();
     world.settle();
     let back = &world.status().history[0];
@@ -63,9 +63,9 @@ fn one_whose_demotion_is_turned_round_is_walked_back() {
         (back.to, &*back.namespaces),
         (Role::Primary, &["api".to_owned()][..])
     );
-    let walked: Vec<_> = back.steps.iter().map(|step| step.name.as_str()).collect();
+    let steps: Vec<_> = back.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(
-        walked,
+        steps,
         [
             "volumes",
             "replication",
@@ -79,18 +79,18 @@ fn one_whose_demotion_is_turned_round_is_walked_back() {
 }
 
 #[test]
-fn one_that_is_halfway_down_is_not_taken_along_by_a_walk_of_those_that_are_live() {
+fn a_half_demoted_namespace_does_not_join_the_demotion_of_active_ones() {
     let mut world = settled_secondary();
     world.enrol("api");
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.settle();
     world.order(Role::Primary, "r1", &["peer-unknown"]);
     while world.roles()[1] != Roles::all(Role::Primary) {
         world.step();
     }
-    // Begins its steps anew, with every layer primary.
+    // Repeats its steps, with every layer primary.
     world.compile("shop", "web", Some(ObjectRole::Exempt));
-    world.in_the_way.clear();
+    world.blockers.clear();
     world.acts.clear();
     world.settle();
     let volumes_alone = Roles {

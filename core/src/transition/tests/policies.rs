@@ -1,4 +1,4 @@
-//! FailoverPolicies that move their objects on their own.
+//! FailoverPolicies that move their objects separately.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use super::*;
 use crate::api::ManagedResourceReason;
 use crate::namespace::ObjectStanding;
 
-/// A demotion of all of it that waits for a pod.
+/// A demotion of all objects that waits for a pod.
 fn waiting_for_pods() -> (Shop, usize) {
     let mut shop = Shop::new(Role::Primary);
-    let in_the_way = &mut shop.world.in_the_way;
-    in_the_way.insert(StepName::PodsGone, vec!["web-1"]);
+    let blockers = &mut shop.world.blockers;
+    blockers.insert(StepName::PodsGone, vec!["web-1"]);
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Secondary, None);
     shop.settle();
@@ -21,7 +21,7 @@ fn waiting_for_pods() -> (Shop, usize) {
 }
 
 #[test]
-fn it_demotes_its_objects_layer_by_layer_and_leaves_the_site_alone() {
+fn a_policy_demotes_its_objects_layer_by_layer_without_the_site() {
     let mut shop = Shop::new(Role::Primary);
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Secondary, Some(("r1", &[])));
@@ -34,12 +34,12 @@ fn it_demotes_its_objects_layer_by_layer_and_leaves_the_site_alone() {
     let status = shop.status(policy);
     assert_eq!(status.phase, Some(Phase::Stable));
     assert_eq!(shop.ready(policy).1, "Enforced");
-    let walk = &status.history[0];
+    let entry = &status.history[0];
     assert_eq!(
-        (walk.id.as_str(), walk.to, walk.outcome, walk.objects),
+        (entry.id.as_str(), entry.to, entry.outcome, entry.objects),
         ("r1", Role::Secondary, Outcome::Succeeded, 4)
     );
-    let steps: Vec<_> = walk.steps.iter().map(|step| step.name.as_str()).collect();
+    let steps: Vec<_> = entry.steps.iter().map(|step| step.name.as_str()).collect();
     let expected = [
         "guards",
         "traffic",
@@ -53,7 +53,7 @@ fn it_demotes_its_objects_layer_by_layer_and_leaves_the_site_alone() {
 }
 
 #[test]
-fn its_promotion_asks_for_the_peer_and_goes_the_other_way() {
+fn a_promotion_of_a_policy_needs_the_peer_guard_and_reverses_the_order() {
     let mut shop = Shop::new(Role::Secondary);
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Primary, None);
@@ -78,7 +78,7 @@ fn its_promotion_asks_for_the_peer_and_goes_the_other_way() {
 }
 
 #[test]
-fn what_a_request_overrode_once_it_does_not_override_again() {
+fn an_override_of_a_request_applies_only_once() {
     let mut shop = Shop::new(Role::Secondary);
     let policy = shop.policy("web", ALL);
     let request = Some(("r1", PEER));
@@ -100,14 +100,14 @@ fn what_a_request_overrode_once_it_does_not_override_again() {
 }
 
 #[test]
-fn its_volumes_wait_for_its_pods_until_an_override_that_gives_up_waiting() {
+fn volumes_of_a_policy_wait_for_its_pods_until_the_wait_is_overridden() {
     let (mut shop, policy) = waiting_for_pods();
     assert_eq!(shop.ready(policy).1, "Progressing");
     shop.later(121);
     let (_, reason, message) = shop.ready(policy);
     assert_eq!(
         (reason, message),
-        ("Stalled", "pods-running (shop/things/web-1): is in the way")
+        ("Stalled", "pods-running (shop/things/web-1): blocks")
     );
     assert_eq!(
         shop.standings()[VOLUME],
@@ -130,27 +130,27 @@ fn its_volumes_wait_for_its_pods_until_an_override_that_gives_up_waiting() {
 }
 
 #[test]
-fn turned_round_in_the_middle_it_goes_back_from_where_it_is() {
+fn a_reversed_transition_of_a_policy_starts_from_the_current_layers() {
     let (mut shop, policy) = waiting_for_pods();
-    shop.stood.clear();
+    shop.history.clear();
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
     assert_eq!(shop.standings(), [ObjectStanding::Ruled(Role::Primary); 4]);
     let volume =
         |standings: &[ObjectStanding; 4]| standings[VOLUME] == ObjectStanding::Ruled(Role::Primary);
-    assert!(shop.stood.iter().all(volume), "{:?}", shop.stood);
+    assert!(shop.history.iter().all(volume), "{:?}", shop.history);
 }
 
 #[test]
-fn an_object_that_is_added_walks_while_the_others_stay() {
+fn an_added_object_moves_while_the_others_stay() {
     let mut shop = Shop::new(Role::Secondary);
     let policy = shop.policy("web", &[VOLUME, WORKLOAD]);
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
-    shop.stood.clear();
+    shop.history.clear();
     shop.name(policy, ALL);
     shop.settle();
-    // Nobody has said anything of the peer for these.
+    // No override of the peer guard was given for these.
     assert_eq!(shop.status(policy).phase, Some(Phase::Stalled));
     shop.order(policy, Role::Primary, Some(("r2", PEER)));
     shop.settle();
@@ -158,28 +158,28 @@ fn an_object_that_is_added_walks_while_the_others_stay() {
     let live = |s: &[ObjectStanding; 4]| {
         s[VOLUME] == s[WORKLOAD] && s[VOLUME] == ObjectStanding::Ruled(Role::Primary)
     };
-    assert!(shop.stood.iter().all(live), "{:?}", shop.stood);
+    assert!(shop.history.iter().all(live), "{:?}", shop.history);
 }
 
 #[test]
-fn an_object_that_is_added_behind_the_walk_is_waited_for() {
+fn an_object_added_to_a_passed_layer_is_waited_for() {
     let mut shop = Shop::new(Role::Primary);
     shop.world
-        .in_the_way
+        .blockers
         .insert(StepName::Replication, vec!["other"]);
     let policy = shop.policy("web", &[ROUTE]);
     shop.order(policy, Role::Secondary, None);
     shop.settle();
-    // All layers are ordered by now; the pods of what comes are there.
+    // All layers are ordered by now; the pods of the new object still exist.
     shop.world
-        .in_the_way
+        .blockers
         .insert(StepName::PodsGone, vec!["web-1"]);
     shop.name(policy, ALL);
     shop.settle();
     let [volume, workload, ..] = shop.standings();
     assert_eq!(workload, ObjectStanding::Ruled(Role::Secondary));
     assert_eq!(volume, ObjectStanding::Ruled(Role::Primary));
-    shop.world.in_the_way.clear();
+    shop.world.blockers.clear();
     shop.later(10);
     assert_eq!(
         shop.standings(),
@@ -188,27 +188,27 @@ fn an_object_that_is_added_behind_the_walk_is_waited_for() {
 }
 
 #[test]
-fn it_stands_still_while_the_site_walks_and_goes_on_after() {
+fn a_policy_waits_for_the_transition_of_the_site() {
     let mut shop = Shop::new(Role::Primary);
-    shop.world.in_the_way.insert(StepName::PodsGone, vec!["x"]);
+    shop.world.blockers.insert(StepName::PodsGone, vec!["x"]);
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Secondary, None);
     shop.settle();
     shop.world.order(Role::Secondary, "s1", &[]);
     shop.settle();
     let message = shop.ready(policy).2;
-    assert!(message.ends_with(STANDING_STILL), "{message}");
-    shop.world.in_the_way.clear();
+    assert!(message.ends_with(WAITING_FOR_SITE), "{message}");
+    shop.world.blockers.clear();
     shop.later(10);
     assert_eq!(shop.world.roles(), [Roles::all(Role::Secondary)]);
     assert_eq!(shop.status(policy).phase, Some(Phase::Stable));
     assert_eq!(shop.status(policy).history[0].outcome, Outcome::Succeeded);
 }
 
-const STANDING_STILL: &str = "waiting for the transition of the site to end";
+const WAITING_FOR_SITE: &str = "waiting for the transition of the site to end";
 
 #[test]
-fn of_two_that_promote_what_both_name_the_faster_waits_and_says_for_whom() {
+fn the_faster_of_two_policies_waits_for_the_other_and_names_it() {
     let mut shop = Shop::new(Role::Secondary);
     let (fast, slow) = (shop.policy("fast", ALL), shop.policy("slow", &[WORKLOAD]));
     shop.order(fast, Role::Primary, Some(("r1", PEER)));
@@ -227,14 +227,14 @@ fn of_two_that_promote_what_both_name_the_faster_waits_and_says_for_whom() {
 }
 
 #[test]
-fn an_object_that_will_not_conform_holds_the_walk_of_its_own_policy_alone() {
+fn an_object_that_does_not_conform_blocks_only_its_own_policy() {
     let mut shop = Shop::new(Role::Primary);
     shop.world.stubborn = 1; // shop/deployments/stubborn-0
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Secondary, None);
     shop.settle();
     assert_eq!(shop.status(policy).phase, Some(Phase::Stable));
-    // Of more than are named any may be its own.
+    // If not all blockers are named, one may be its own.
     shop.world.stubborn = 11;
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
@@ -243,10 +243,10 @@ fn an_object_that_will_not_conform_holds_the_walk_of_its_own_policy_alone() {
 }
 
 #[test]
-fn without_a_state_there_is_no_walk_and_one_under_way_ends() {
+fn removing_the_state_ends_the_transition() {
     let mut shop = Shop::new(Role::Primary);
     shop.world
-        .in_the_way
+        .blockers
         .insert(StepName::PodsGone, vec!["web-1"]);
     let policy = shop.policy("web", ALL);
     shop.settle();
@@ -262,28 +262,28 @@ fn without_a_state_there_is_no_walk_and_one_under_way_ends() {
 }
 
 #[test]
-fn once_nothing_orders_them_to_be_live_volumes_close_after_all_else_when_nothing_uses_them() {
+fn volumes_that_nothing_orders_to_be_active_become_passive_last_and_unused() {
     let mut shop = Shop::new(Role::Secondary);
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
     shop.world
-        .in_the_way
+        .blockers
         .insert(StepName::PodsGone, vec!["web-1"]);
     shop.delete_policies();
     shop.settle();
     shop.later(600);
-    let mut stands = [ObjectStanding::Ruled(Role::Secondary); 4];
-    stands[VOLUME] = ObjectStanding::Ruled(Role::Primary);
-    assert_eq!(shop.standings(), stands);
-    let held = shop.compiled(&BTreeSet::new()).held;
+    let mut expected = [ObjectStanding::Ruled(Role::Secondary); 4];
+    expected[VOLUME] = ObjectStanding::Ruled(Role::Primary);
+    assert_eq!(shop.standings(), expected);
+    let deferred = shop.compiled(&BTreeSet::new()).held;
     assert!(
-        held[0]
+        deferred[0]
             .why
             .starts_with("volumereplications/data stays primary while pods use it"),
-        "{held:?}"
+        "{deferred:?}"
     );
-    shop.world.in_the_way.clear();
+    shop.world.blockers.clear();
     shop.later(5);
     assert_eq!(
         shop.standings(),
@@ -292,19 +292,19 @@ fn once_nothing_orders_them_to_be_live_volumes_close_after_all_else_when_nothing
 }
 
 #[test]
-fn what_was_seen_of_volumes_too_long_ago_closes_none() {
+fn an_old_check_demotes_no_volume() {
     let mut shop = Shop::new(Role::Secondary);
     let policy = shop.policy("web", ALL);
     shop.order(policy, Role::Primary, Some(("r1", PEER)));
     shop.settle();
     shop.delete_policies();
-    // Until it has been checked what uses them; then nothing comes about for a while.
-    while shop.closing_look.is_none() {
-        shop.turn();
+    // Until the users of the volumes have been checked; then no event comes for a while.
+    while shop.closing_check.is_none() {
+        shop.reconcile();
     }
     shop.world.now += SignedDuration::from_secs(11);
     shop.world
-        .in_the_way
+        .blockers
         .insert(StepName::PodsGone, vec!["web-1"]);
     shop.settle();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! FailoverPolicies where something changes behind their transition.
+//! FailoverPolicies whose objects or site change during their transition.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use crate::namespace::{Enforcement, ObjectStanding};
 use crate::object::ObjectKey;
 use crate::transition::{CheckReport, Closing, closing};
 
-fn in_way(shop: &mut Shop, at: StepName) {
-    shop.world.in_the_way.insert(at, vec!["x"]);
+fn block(shop: &mut Shop, at: StepName) {
+    shop.world.blockers.insert(at, vec!["x"]);
 }
 
 const PRIMARY: ObjectStanding = ObjectStanding::Ruled(Role::Primary);
 const SECONDARY: ObjectStanding = ObjectStanding::Ruled(Role::Secondary);
 
 #[test]
-fn a_conflict_that_goes_behind_the_walk_turns_no_volume_under_its_pods() {
+fn the_end_of_a_conflict_demotes_no_volume_under_its_pods() {
     let mut shop = Shop::new(Role::Primary);
-    in_way(&mut shop, StepName::Replication);
+    block(&mut shop, StepName::Replication);
     let a = shop.policy("a", ALL);
     let b = shop.policy("b", &[VOLUME, WORKLOAD]);
     shop.order(b, Role::Primary, None);
@@ -29,16 +29,16 @@ fn a_conflict_that_goes_behind_the_walk_turns_no_volume_under_its_pods() {
     shop.order(a, Role::Secondary, None);
     shop.settle();
     assert_eq!(shop.standings(), [PRIMARY, PRIMARY, SECONDARY, SECONDARY]);
-    in_way(&mut shop, StepName::PodsGone);
+    block(&mut shop, StepName::PodsGone);
     // Somebody deletes the other policy.
     shop.policies.remove(b);
     shop.checks.remove(b);
     shop.settle();
-    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.stood);
+    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.history);
 }
 
 #[test]
-fn workloads_do_not_come_over_a_volume_that_is_refused() {
+fn workloads_do_not_start_on_a_refused_volume() {
     let mut shop = Shop::new(Role::Secondary);
     let tenant = shop.policy("tenant", &[VOLUME]);
     shop.order(tenant, Role::Secondary, None);
@@ -54,15 +54,15 @@ fn workloads_do_not_come_over_a_volume_that_is_refused() {
 }
 
 #[test]
-fn of_a_volume_that_is_added_midway_guards_are_asked() {
+fn the_guards_of_a_volume_added_midway_are_evaluated() {
     let mut shop = Shop::new(Role::Secondary);
-    in_way(&mut shop, StepName::Available);
+    block(&mut shop, StepName::Available);
     let a = shop.policy("a", &[WORKLOAD, ROUTE]);
     shop.order(a, Role::Primary, Some(("r1", PEER)));
     shop.settle();
     assert_eq!(shop.standings()[WORKLOAD], PRIMARY);
-    // The volume is degraded: a guard would hold it.
-    in_way(&mut shop, StepName::Guards);
+    // The volume is degraded: a guard would block it.
+    block(&mut shop, StepName::Guards);
     shop.name(a, ALL);
     shop.settle();
     shop.later(30);
@@ -70,7 +70,7 @@ fn of_a_volume_that_is_added_midway_guards_are_asked() {
 }
 
 #[test]
-fn a_look_from_before_volumes_were_opened_again_closes_none() {
+fn a_check_from_before_volumes_were_promoted_again_demotes_none() {
     let mut shop = Shop::new(Role::Secondary);
     let open = |shop: &mut Shop, id: &str| {
         let a = shop.policy("a", ALL);
@@ -85,15 +85,15 @@ fn a_look_from_before_volumes_were_opened_again_closes_none() {
     assert_eq!(shop.standings(), [SECONDARY; 4]);
     shop.world.now += SignedDuration::from_secs(4);
     open(&mut shop, "r2");
-    in_way(&mut shop, StepName::PodsGone);
+    block(&mut shop, StepName::PodsGone);
     shop.world.now += SignedDuration::from_secs(4);
     shop.delete_policies();
     shop.settle();
-    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.stood);
+    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.history);
 }
 
 #[test]
-fn a_policy_whose_objects_stand_as_it_orders_is_not_stalled_for_ever() {
+fn a_policy_whose_objects_conform_is_not_stalled() {
     let mut shop = Shop::new(Role::Secondary);
     let a = shop.policy("a", ALL);
     shop.order(a, Role::Primary, None);
@@ -112,7 +112,7 @@ fn a_policy_whose_objects_stand_as_it_orders_is_not_stalled_for_ever() {
 }
 
 #[test]
-fn an_id_counts_once_also_after_another() {
+fn a_request_id_counts_once_also_after_another() {
     let mut shop = Shop::new(Role::Secondary);
     let a = shop.policy("a", ALL);
     shop.order(a, Role::Primary, Some(("r1", PEER)));
@@ -125,19 +125,19 @@ fn an_id_counts_once_also_after_another() {
 }
 
 #[test]
-fn a_look_that_began_before_an_edit_lets_no_volume_turn() {
+fn a_check_that_began_before_an_edit_demotes_no_volume() {
     let mut shop = Shop::new(Role::Primary);
-    in_way(&mut shop, StepName::PodsGone);
+    block(&mut shop, StepName::PodsGone);
     let a = shop.policy("a", &[WORKLOAD]);
     shop.order(a, Role::Secondary, None);
     shop.settle();
     let check = shop.checks[a].clone().unwrap().check;
-    // A check begins (at what the policy named until now), then the volume is added.
+    // A check begins (of the objects that the policy named until now), then the volume is added.
     shop.name(a, &[VOLUME, WORKLOAD]);
     shop.checks[a] = None;
-    shop.turn();
+    shop.reconcile();
     shop.world.now += SignedDuration::from_secs(1);
-    // It ends: of the old objects nothing is in the way any more.
+    // It ends: none of the old objects blocks any more.
     shop.checks[a] = Some(CheckReport {
         check,
         total: 1,
@@ -151,13 +151,13 @@ fn a_look_that_began_before_an_edit_lets_no_volume_turn() {
 }
 
 #[test]
-fn what_no_rule_reached_so_far_is_not_promoted_without_guards() {
+fn an_object_that_no_rule_reached_is_not_promoted_without_guards() {
     let mut shop = Shop::new(Role::Secondary);
     shop.world.namespaces[0].state.enforcement = Some(Enforcement::Policy);
     shop.settle();
     assert_eq!(shop.standings(), [ObjectStanding::Free; 4]);
     let a = shop.policy("a", ALL);
-    // No request, nobody has said anything of the peer.
+    // No request, so no override of the peer guard.
     shop.order(a, Role::Primary, None);
     shop.settle();
     assert_ne!(
@@ -170,50 +170,50 @@ fn what_no_rule_reached_so_far_is_not_promoted_without_guards() {
 }
 
 #[test]
-fn a_namespace_that_comes_back_midway_is_not_closed_at_once() {
+fn a_namespace_that_comes_back_midway_is_not_demoted_at_once() {
     let mut shop = Shop::new(Role::Primary);
-    in_way(&mut shop, StepName::Replication);
+    block(&mut shop, StepName::Replication);
     let a = shop.policy("a", ALL);
     shop.order(a, Role::Secondary, None);
     shop.settle();
     assert_eq!(shop.standings(), [SECONDARY; 4]);
     let left = shop.world.namespaces.remove(0);
     shop.world.outside.push(left.name);
-    shop.stood.clear();
+    shop.history.clear();
     shop.world.enrol("other");
     for _ in 0..20 {
-        // `standings` reads the first namespace: "other" has nothing.
-        shop.turn();
+        // `standings` reads the first namespace: "other" has no objects.
+        shop.reconcile();
     }
-    // Its pods have come back outside enforcement.
-    in_way(&mut shop, StepName::PodsGone);
+    // Its pods have started again outside enforcement.
+    block(&mut shop, StepName::PodsGone);
     shop.world.namespaces.clear();
     shop.world.outside.clear();
     shop.world.enrol("shop");
     shop.settle();
-    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.stood);
+    assert_eq!(shop.standings()[VOLUME], PRIMARY, "{:?}", shop.history);
 }
 
 #[test]
 fn the_sites_promotion_waits_for_the_volumes_that_policies_promote() {
     let mut shop = Shop::new(Role::Secondary);
-    in_way(&mut shop, StepName::Replication);
+    block(&mut shop, StepName::Replication);
     let a = shop.policy("a", ALL);
     assert!(shop.promoting().is_empty());
     shop.order(a, Role::Primary, Some(("r1", PEER)));
     shop.settle();
     assert_eq!(shop.standings(), [PRIMARY, SECONDARY, SECONDARY, SECONDARY]);
-    // It does not follow its layer any more, but its workload does.
+    // It no longer follows its layer, but its workload does.
     let waited_for: Vec<_> = shop.promoting().iter().map(ToString::to_string).collect();
     assert_eq!(waited_for, ["shop/volumereplications/data"]);
-    shop.world.in_the_way.clear();
+    shop.world.blockers.clear();
     shop.later(10);
     assert_eq!(shop.standings(), [PRIMARY; 4]);
     assert!(shop.promoting().is_empty());
 }
 
 #[test]
-fn what_does_not_come_into_force_can_be_overridden() {
+fn an_order_that_does_not_come_into_force_can_be_overridden() {
     let mut shop = Shop::new(Role::Secondary);
     let (fast, slow) = (shop.policy("fast", ALL), shop.policy("slow", &[WORKLOAD]));
     let overrides: &[&str] = &["peer-unknown", "not-conforming"];
@@ -222,36 +222,36 @@ fn what_does_not_come_into_force_can_be_overridden() {
     shop.settle();
     shop.later(31);
     shop.later(600);
-    let mut stands = [PRIMARY; 4];
-    stands[WORKLOAD] = SECONDARY;
-    assert_eq!(shop.standings(), stands, "{:?}", shop.ready(fast));
+    let mut expected = [PRIMARY; 4];
+    expected[WORKLOAD] = SECONDARY;
+    assert_eq!(shop.standings(), expected, "{:?}", shop.ready(fast));
 }
 
 #[test]
-fn a_namespace_that_comes_back_midway_is_not_opened_at_once() {
+fn a_namespace_that_comes_back_midway_is_not_promoted_at_once() {
     let mut shop = Shop::new(Role::Secondary);
-    in_way(&mut shop, StepName::Available);
+    block(&mut shop, StepName::Available);
     let a = shop.policy("a", ALL);
     shop.order(a, Role::Primary, Some(("r1", PEER)));
     shop.settle();
     shop.world.namespaces.clear();
     shop.world.enrol("other");
     for _ in 0..20 {
-        shop.turn();
+        shop.reconcile();
     }
-    // The volume has gone stale meanwhile.
-    in_way(&mut shop, StepName::Guards);
-    in_way(&mut shop, StepName::Replication);
+    // The volume has become stale meanwhile.
+    block(&mut shop, StepName::Guards);
+    block(&mut shop, StepName::Replication);
     shop.world.namespaces.clear();
     shop.world.enrol("shop");
-    shop.stood.clear();
+    shop.history.clear();
     shop.settle();
     shop.later(30);
-    assert_ne!(shop.standings()[WORKLOAD], PRIMARY, "{:?}", shop.stood);
+    assert_ne!(shop.standings()[WORKLOAD], PRIMARY, "{:?}", shop.history);
 }
 
 #[test]
-fn a_volume_that_waits_to_close_is_not_kept_by_another() {
+fn a_volume_in_use_does_not_keep_another_primary() {
     let mut shop = Shop::new(Role::Secondary);
     shop.policy("a", &[VOLUME]);
     let key = |name: &str| ObjectKey {

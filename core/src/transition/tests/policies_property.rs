@@ -1,4 +1,4 @@
-//! FailoverPolicies and their site, whatever happens, in whatever order; in a cluster of which looks tell the truth.
+//! FailoverPolicies and their site under every sequence of events, in a cluster whose checks are correct.
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -8,20 +8,20 @@ use super::*;
 use crate::RuleSet;
 use crate::namespace::{ExemptLabel, ObjectStanding};
 
-/// What happens to a controller and its cluster.
+/// Events of a controller and its cluster.
 #[derive(Clone, Debug)]
 enum Event {
     Turn,
-    /// Killed and started again: what it held in memory is gone.
+    /// Killed and started again: its memory is lost.
     Crash,
     /// Of one of the two policies.
     Order(usize, Option<Role>, bool),
     Site(Role),
-    /// The namespace leaves, or comes back with nothing in force.
+    /// The namespace leaves, or comes back without entries.
     Leave(bool),
-    /// The last pod ends, where none is wanted.
+    /// The last pod ends, if none is wanted.
     PodsEnd,
-    /// The driver of the volume says that it is what it is to be.
+    /// The driver of the volume confirms its ordered state.
     Confirm,
     Time(i64),
 }
@@ -41,11 +41,11 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What is so, apart from what is said.
+/// The actual state, as opposed to the reported one.
 #[derive(Debug)]
 struct Truth {
     pods: bool,
-    /// The volume is what it is to be.
+    /// The volume has its ordered state.
     confirmed: bool,
     standings: [ObjectStanding; 4],
 }
@@ -60,8 +60,8 @@ impl Truth {
         }
     }
 
-    /// A turn, in which the site and the policies each see what their transitions are about.
-    fn turn(&mut self, shop: &mut Shop) -> Result<bool, TestCaseError> {
+    /// One reconcile, in which the site and the policies each check the objects of their transitions.
+    fn reconcile(&mut self, shop: &mut Shop) -> Result<bool, TestCaseError> {
         let rules = RuleSet::built_in();
         let follows = |resource: &str, name: &str| {
             let rule = rules.iter().find(|rule| rule.resource == resource);
@@ -77,9 +77,9 @@ impl Truth {
         let waited_for = volume || !shop.promoting().is_empty();
         let (pods, unconfirmed) = (self.pods, !self.confirmed);
         let set = |world: &mut World, at, is_so| {
-            world.in_the_way.remove(&at);
+            world.blockers.remove(&at);
             if is_so {
-                world.in_the_way.insert(at, vec!["x"]);
+                world.blockers.insert(at, vec!["x"]);
             }
         };
         set(&mut shop.world, StepName::PodsGone, pods && of_site);
@@ -88,19 +88,20 @@ impl Truth {
             StepName::Replication,
             unconfirmed && waited_for,
         );
-        let rests = shop.turn_with(|world| {
+        let idle = shop.reconcile_with(|world| {
             set(world, StepName::PodsGone, pods);
             set(world, StepName::Replication, unconfirmed);
         });
-        self.went_on(shop)?;
-        Ok(rests)
+        self.check_order(shop)?;
+        Ok(idle)
     }
 
-    /// No volume turns under a pod, no workload comes over a volume that is not confirmed, no traffic to what is not live.
-    fn went_on(&mut self, shop: &Shop) -> Result<(), TestCaseError> {
+    /// No volume is demoted under a pod, no workload starts on a volume that is not confirmed, no traffic goes to an
+    /// inactive workload.
+    fn check_order(&mut self, shop: &Shop) -> Result<(), TestCaseError> {
         let before = std::mem::replace(&mut self.standings, shop.standings());
         let now = &self.standings;
-        // Where no role was known before, it may have been live.
+        // Without a known role, it may have been active.
         let closed = !is_closed(before[VOLUME]) && is_closed(now[VOLUME]);
         prop_assert!(!(closed && self.pods), "{before:?} -> {now:?}");
         let opened = is_closed(before[WORKLOAD]) && is_live(now[WORKLOAD]);
@@ -111,7 +112,7 @@ impl Truth {
         prop_assert!(
             is_live(now[WORKLOAD]) || !is_live(now[ROUTE]),
             "{:#?}",
-            shop.stood
+            shop.history
         );
         self.confirmed &= is_closed(before[VOLUME]) == is_closed(now[VOLUME]);
         self.pods |= is_live(now[WORKLOAD]);
@@ -120,29 +121,32 @@ impl Truth {
 
     fn settle(&mut self, shop: &mut Shop) -> Result<(), TestCaseError> {
         for _ in 0..200 {
-            if self.turn(shop)? {
+            if self.reconcile(shop)? {
                 return Ok(());
             }
         }
-        Err(TestCaseError::fail("never comes to rest"))
+        Err(TestCaseError::fail("never becomes stable"))
     }
 }
 
-/// The namespace is enrolled anew, whatever it was outside of enforcement.
+/// The namespace is enrolled again, from any state outside enforcement.
 fn come_back(shop: &mut Shop, truth: &mut Truth) -> Result<(), TestCaseError> {
     let registered = |shop: &Shop| {
         let status = shop.world.status();
-        let led = status.transition.iter().flat_map(|walk| &walk.namespaces);
+        let taken_over = status
+            .transition
+            .iter()
+            .flat_map(|transition| &transition.namespaces);
         status
             .namespaces
             .iter()
-            .chain(led)
+            .chain(taken_over)
             .any(|name| name == "shop")
     };
     if shop.world.namespaces.is_empty() {
-        // Until that is known, its coming back looks like somebody who tears its labels off.
+        // Until this is observed, its return looks like a label that is removed repeatedly.
         while registered(shop) {
-            if truth.turn(shop)? {
+            if truth.reconcile(shop)? {
                 shop.world.now += SignedDuration::from_secs(60);
             }
         }
@@ -185,13 +189,13 @@ proptest! {
         for event in events {
             match event {
                 Event::Turn => {
-                    truth.turn(&mut shop)?;
+                    truth.reconcile(&mut shop)?;
                 }
                 Event::Crash => {
                     shop.world.sweep = None;
                     shop.world.check = None;
                     shop.checks.fill(None);
-                    shop.closing_look = None;
+                    shop.closing_check = None;
                 }
                 Event::Order(policy, role, over) => order(&mut shop, policy, role, over, &mut orders),
                 Event::Site(role) if role != shop.world.site.spec.role => {
@@ -210,7 +214,8 @@ proptest! {
             }
         }
         come_back(&mut shop, &mut truth)?;
-        // In the end they agree, and somebody has seen to the peer, of all that there is then; pods end, and drivers answer.
+        // At the end the policies agree, the peer guard is overridden for all existing objects, pods end, and drivers
+        // confirm.
         let role = shop.policies[0].spec.desired_state;
         for _ in 0..2 {
             for policy in 0..2 {

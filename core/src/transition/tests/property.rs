@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order.
+//! Every sequence of events.
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -9,16 +9,16 @@ use crate::namespace::ObjectRole;
 use crate::role::{Role, Roles};
 use crate::transition::{Act, EnrolledNamespace};
 
-/// Things that happen to a controller and its cluster.
+/// Events of a controller and its cluster.
 #[derive(Clone, Debug)]
 enum Event {
     Step,
-    /// Killed and started again: what it held in memory is gone.
+    /// Killed and started again: its memory is lost.
     Crash,
     Order(Role),
     Enrol(u8),
     Tamper(u8),
-    /// A single object is to stand otherwise, or as its namespace again.
+    /// A single object gets a role of its own, or the role of its namespace again.
     Compile(u8, bool),
     Time(i64),
 }
@@ -31,26 +31,26 @@ fn event() -> impl Strategy<Value = Event> {
         1 => role.prop_map(Event::Order),
         1 => (0u8..4).prop_map(Event::Enrol),
         1 => (0u8..4).prop_map(Event::Tamper),
-        1 => (0u8..4, any::<bool>()).prop_map(|(i, apart)| Event::Compile(i, apart)),
+        1 => (0u8..4, any::<bool>()).prop_map(|(i, own_role)| Event::Compile(i, own_role)),
         1 => (0i64..100).prop_map(Event::Time),
     ]
 }
 
 proptest! {
     #[test]
-    fn whatever_happens_it_ends_where_the_last_order_says(events in proptest::collection::vec(event(), 0..60)) {
+    fn every_sequence_of_events_ends_in_the_last_ordered_role(events in proptest::collection::vec(event(), 0..60)) {
         let mut world = World::new(Role::Primary, &["n0"]);
         let mut orders = 0;
         for event in events {
             match event {
                 Event::Step => {
                     let before = world.status_or_default();
-                    let had: Vec<_> = world.namespaces.iter().map(|n| (n.name.clone(), n.state.roles)).collect();
+                    let before_labels: Vec<_> = world.namespaces.iter().map(|n| (n.name.clone(), n.state.roles)).collect();
                     let act = world.step();
-                    // Nothing is labelled that the journal does not already order, and no role is taken back but by it.
+                    // The journal orders every label before it is written, and only an order changes a role back.
                     if let Act::Label(namespaces) = act {
                         let adopted = before.transition.as_ref().map(|t| t.layers);
-                        let stays = |n: &EnrolledNamespace| had.contains(&(n.name.clone(), n.state.roles));
+                        let stays = |n: &EnrolledNamespace| before_labels.contains(&(n.name.clone(), n.state.roles));
                         let ordered = |n: &EnrolledNamespace| n.state.roles == before.layers || Some(n.state.roles) == adopted;
                         prop_assert!(namespaces.iter().all(|n| ordered(n) || stays(n)));
                         prop_assert!(namespaces.iter().all(|n| n.state.revision == Some(before.revision)));
@@ -76,8 +76,8 @@ proptest! {
                         namespace.state.roles = Roles::default();
                     }
                 }
-                Event::Compile(i, apart) => {
-                    world.compile(&format!("n{i}"), "web", apart.then_some(ObjectRole::Secondary));
+                Event::Compile(i, own_role) => {
+                    world.compile(&format!("n{i}"), "web", own_role.then_some(ObjectRole::Secondary));
                 }
                 Event::Time(seconds) => world.now += SignedDuration::from_secs(seconds),
             }

@@ -1,9 +1,9 @@
-//! A site that has settled: what it holds, takes in, sweeps, and says of that.
+//! A settled site: what it enforces, takes over, sweeps and reports.
 
 use super::*;
 
 #[test]
-fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
+fn a_new_leader_keeps_the_reported_conditions() {
     let mut world = settled_primary();
     world.sweep = None;
     assert!(
@@ -11,7 +11,7 @@ fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
         "nothing is written"
     );
     assert_eq!(world.condition(condition::ENFORCED).0, "True");
-    // Nor is it for ever as it was told: it cannot see for itself.
+    // Nor does it keep the reported condition for ever: it cannot verify it.
     world.sweep = None;
     world.failing_sweep = Some(Failing {
         of: world.status().revision,
@@ -22,16 +22,16 @@ fn a_controller_that_takes_over_takes_nothing_back_that_was_told() {
     assert_eq!(world.condition(condition::ENFORCED), ("False", "Adopting"));
     world.failing_sweep = None;
     world.settle();
-    // What it finds changed is not as it was told.
+    // A changed state does not keep the reported condition.
     world.sweep = None;
     world.compile("shop", "web", Some(ObjectRole::Exempt));
     world.step();
-    let told = world.condition(condition::ENFORCED);
-    assert_eq!(told, ("False", "Adopting"));
+    let reported = world.condition(condition::ENFORCED);
+    assert_eq!(reported, ("False", "Adopting"));
 }
 
 #[test]
-fn a_namespace_that_refuses_what_is_in_force_keeps_no_other_from_being_swept() {
+fn a_namespace_that_refuses_its_roles_does_not_keep_others_from_being_swept() {
     let mut world = settled_primary();
     world.compile("shop", "web", Some(ObjectRole::Secondary));
     world.refuse("shop");
@@ -70,7 +70,7 @@ fn a_newly_enrolled_namespace_is_labelled_and_swept() {
 }
 
 #[test]
-fn labels_that_were_tampered_with_are_put_right() {
+fn changed_labels_are_restored() {
     let mut world = World::new(Role::Secondary, &["shop"]);
     world.settle();
     world.namespaces[0].state.roles.workloads = Some(Role::Primary);
@@ -79,7 +79,7 @@ fn labels_that_were_tampered_with_are_put_right() {
 }
 
 #[test]
-fn a_settled_site_is_left_alone_but_for_the_periodic_sweep() {
+fn a_settled_site_only_has_its_periodic_sweep() {
     let mut world = settled_primary();
     world.acts.clear();
     let until = world.settle();
@@ -100,7 +100,7 @@ fn a_settled_site_is_left_alone_but_for_the_periodic_sweep() {
 }
 
 #[test]
-fn what_is_deleted_on_a_secondary_is_remembered_until_it_is_back_or_released() {
+fn a_namespace_deleted_on_a_secondary_is_remembered_until_it_is_back_or_released() {
     let mut world = World::new(Role::Secondary, &["blog", "shop"]);
     world.settle();
     let lists = |world: &World| {
@@ -112,7 +112,7 @@ fn what_is_deleted_on_a_secondary_is_remembered_until_it_is_back_or_released() {
     world.settle();
     assert_eq!(lists(&world), of("", "blog shop"));
 
-    // One comes back and is swept; the other, too, and an operator releases it.
+    // One comes back and is swept; the other one comes back, and an operator releases it.
     let revision = world.status().revision;
     world.enrol("shop");
     world.outside = vec!["blog".into()];
@@ -127,19 +127,18 @@ fn what_is_deleted_on_a_secondary_is_remembered_until_it_is_back_or_released() {
     assert_eq!(lists(&world), of("", "shop"));
 }
 
-/// With those that are still there it goes on, as the transition's own.
 #[test]
-fn what_is_deleted_in_the_middle_of_a_demotion_and_comes_back_goes_on_with_it() {
+fn a_namespace_deleted_during_a_demotion_and_created_again_goes_on_with_it() {
     let mut world = World::new(Role::Primary, &["blog", "shop"]);
     world.settle();
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
     let blog = world.namespaces.remove(0);
     world.settle();
     assert_eq!(world.status().namespaces, ["blog", "shop"]);
     world.namespaces.insert(0, blog);
-    world.in_the_way.clear();
+    world.blockers.clear();
     world.now += CHECK_AGAIN.1;
     world.settle();
     let history = &world.status().history;
@@ -149,7 +148,7 @@ fn what_is_deleted_in_the_middle_of_a_demotion_and_comes_back_goes_on_with_it() 
 }
 
 #[test]
-fn a_change_of_single_objects_gets_a_revision_is_seen_by_enforcers_and_swept() {
+fn a_change_of_single_objects_gets_a_revision_and_a_sweep() {
     let mut world = settled_primary();
     let before = world.status().revision;
     world.enforcers = vec![Enforcer {
@@ -166,7 +165,7 @@ fn a_change_of_single_objects_gets_a_revision_is_seen_by_enforcers_and_swept() {
     assert_eq!(
         world.status().revision,
         before + 1,
-        "once, not at every look"
+        "once, not at every reconcile"
     );
     assert!(
         world
@@ -195,7 +194,7 @@ fn a_change_of_single_objects_gets_a_revision_is_seen_by_enforcers_and_swept() {
 }
 
 #[test]
-fn an_enforcer_that_never_sees_it_does_not_keep_the_sweep_up() {
+fn an_enforcer_that_stays_stale_does_not_delay_the_sweep_for_ever() {
     let mut world = settled_primary();
     let revision = world.status().revision;
     world.enforcers = vec![Enforcer {

@@ -14,7 +14,7 @@ use crate::object_roles::{Compiled, Inputs, compile};
 use crate::role::Role;
 use crate::transition::{Act, CheckReport, Closing, PolicyAct, closing, decide_policy, promoting};
 
-/// An application of one object a layer.
+/// An application with one object in each layer.
 pub(super) const WEB: [(&str, &str, &str); 4] = [
     ("VolumeReplication", "volumereplications", "data"),
     ("Deployment", "deployments", "web"),
@@ -33,10 +33,10 @@ pub(super) struct Shop {
     pub(super) policies: Vec<FailoverPolicy>,
     /// The last check of each policy.
     pub(super) checks: Vec<Option<CheckReport>>,
-    /// The last one at volumes that nothing orders to be live any more.
-    pub(super) closing_look: Option<CheckReport>,
-    /// How the objects have stood, whenever that changed.
-    pub(super) stood: Vec<[ObjectStanding; 4]>,
+    /// The last check of volumes that nothing orders to be active any more.
+    pub(super) closing_check: Option<CheckReport>,
+    /// The states of the objects, one entry for each change.
+    pub(super) history: Vec<[ObjectStanding; 4]>,
 }
 
 impl Shop {
@@ -48,14 +48,14 @@ impl Shop {
             world,
             policies: vec![],
             checks: vec![],
-            closing_look: None,
-            stood: vec![],
+            closing_check: None,
+            history: vec![],
         };
-        shop.stood = vec![shop.standings()];
+        shop.history = vec![shop.standings()];
         shop
     }
 
-    /// A policy that names these objects of the application comes.
+    /// Creates a policy that names these objects of the application.
     pub(super) fn policy(&mut self, name: &str, objects: &[usize]) -> usize {
         let policy = json!({
             "apiVersion": "failover.dev/v1alpha1", "kind": "FailoverPolicy",
@@ -96,29 +96,29 @@ impl Shop {
         policy.metadata.generation = policy.metadata.generation.map(|g| g + 1);
     }
 
-    /// One turn of the controller; the answer: nothing was left to do.
-    pub(super) fn turn(&mut self) -> bool {
-        self.turn_with(|_| {})
+    /// One reconcile of the controller; returns whether nothing was left to do.
+    pub(super) fn reconcile(&mut self) -> bool {
+        self.reconcile_with(|_| {})
     }
 
-    /// As that, where between what the site sees and what policies see the world is changed.
-    pub(super) fn turn_with(&mut self, between: impl FnOnce(&mut World)) -> bool {
+    /// The same, with a change of the world between the reconcile of the site and those of the policies.
+    pub(super) fn reconcile_with(&mut self, between: impl FnOnce(&mut World)) -> bool {
         let mut compiled = self.compiled(&BTreeSet::new());
-        let observation = self.world.observation(self.closing_look.as_ref());
-        let mut closing_look = None;
+        let observation = self.world.observation(self.closing_check.as_ref());
+        let mut closing_check = None;
         if !compiled.closing.is_empty() {
             match closing(&observation, &compiled.closing) {
                 Closing::Unused(unused) => compiled = self.compiled(&unused),
-                Closing::Check(check) => closing_look = Some(check),
+                Closing::Check(check) => closing_check = Some(check),
                 Closing::Wait { .. } => {}
             }
         }
         self.world.objects = compiled.objects;
-        let mut rests = matches!(self.world.step(), Act::Wait { .. });
+        let mut idle = matches!(self.world.step(), Act::Wait { .. });
         between(&mut self.world);
-        if let Some(check) = closing_look.filter(|_| rests) {
-            self.closing_look = Some(self.world.looked(&check));
-            rests = false;
+        if let Some(check) = closing_check.filter(|_| idle) {
+            self.closing_check = Some(self.world.checked(&check));
+            idle = false;
         }
         for i in 0..self.policies.len() {
             let policy = &self.policies[i];
@@ -128,20 +128,20 @@ impl Shop {
             match decide_policy(&observation, policy, result) {
                 PolicyAct::WriteStatus(status) => {
                     self.policies[i].status = Some(*status);
-                    rests = false;
+                    idle = false;
                 }
                 PolicyAct::Check(check) => {
-                    self.checks[i] = Some(self.world.looked(&check));
-                    rests = false;
+                    self.checks[i] = Some(self.world.checked(&check));
+                    idle = false;
                 }
                 PolicyAct::Wait { .. } => {}
             }
         }
         let standings = self.standings();
-        if self.stood.last() != Some(&standings) {
-            self.stood.push(standings);
+        if self.history.last() != Some(&standings) {
+            self.history.push(standings);
         }
-        rests
+        idle
     }
 
     pub(super) fn compiled(&self, unused: &BTreeSet<ObjectKey>) -> Compiled {
@@ -165,14 +165,14 @@ impl Shop {
 
     pub(super) fn settle(&mut self) {
         for _ in 0..200 {
-            if self.turn() {
+            if self.reconcile() {
                 return;
             }
         }
-        panic!("never comes to rest: {:#?}", self.policies);
+        panic!("never becomes stable: {:#?}", self.policies);
     }
 
-    /// Time passes, and what there is to do then is done.
+    /// Time passes, and the acts that are due then are performed.
     pub(super) fn later(&mut self, seconds: i64) {
         self.world.now += SignedDuration::from_secs(seconds);
         self.settle();
@@ -205,16 +205,16 @@ impl Shop {
         self.policies[policy].status.as_ref().unwrap()
     }
 
-    /// Condition, reason and message of Ready.
+    /// Status, reason and message of Ready.
     pub(super) fn ready(&self, policy: usize) -> (&str, &str, &str) {
         let ready = &self.status(policy).conditions[0];
         (&ready.status, &ready.reason, &ready.message)
     }
 
-    /// The objects in the order in which they came to stand so.
+    /// The objects in the order in which they got this role.
     pub(super) fn order_of(&self, role: Role) -> Vec<usize> {
         let mut order = vec![];
-        for standings in &self.stood {
+        for standings in &self.history {
             for (object, standing) in standings.iter().enumerate() {
                 if *standing == ObjectStanding::Ruled(role) && !order.contains(&object) {
                     order.push(object);
@@ -233,5 +233,5 @@ pub(super) fn resources(objects: &[usize]) -> serde_json::Value {
 }
 
 pub(super) const ALL: &[usize] = &[VOLUME, WORKLOAD, RELEASE, ROUTE];
-/// That there is no other site that could be asked.
+/// The peer guard, which every promotion needs to override.
 pub(super) const PEER: &[&str] = &["peer-unknown"];

@@ -1,17 +1,17 @@
-//! The largest journal that there can be.
+//! The largest possible journal.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a journal takes, all but the names of enrolled namespaces.
+/// The size of a journal without the names of enrolled namespaces.
 fn written(world: &World) -> usize {
     let mut status = world.status().clone();
     status.namespaces.clear();
     serde_json::to_vec(&status).unwrap().len()
 }
 
-/// A site with a full history of transitions that say as much as they may, and one that is held by as much as there can be.
+/// A site with a full history of transitions with the largest texts, and one with the most blockers.
 fn largest(reason: &str, overrides: usize, message: &str, newcomers: usize) -> (World, usize) {
     let mut world = settled_primary();
     let mut largest = 0;
@@ -66,14 +66,14 @@ proptest! {
 }
 
 #[test]
-fn what_is_cut_is_counted_in_its_place() {
+fn a_cut_part_is_counted_in_its_place() {
     let (world, _) = largest("drill", 63, &"x".repeat(1000), 0);
     let past = &world.status().history[1];
     assert!(past.overrides.last().unwrap().ends_with(" more)"));
     assert!(past.overrides.len() < 63);
-    let walk = world.status().transition.as_ref().unwrap();
-    assert_eq!(walk.overrides.len(), 64, "what counts is kept whole");
-    let blocked = walk.steps.iter().flat_map(|step| &step.blocked);
+    let transition = world.status().transition.as_ref().unwrap();
+    assert_eq!(transition.overrides.len(), 64, "what counts is kept whole");
+    let blocked = transition.steps.iter().flat_map(|step| &step.blocked);
     for blocked in blocked {
         assert!(
             blocked.message.ends_with(" bytes more)"),
@@ -84,7 +84,7 @@ fn what_is_cut_is_counted_in_its_place() {
 }
 
 #[test]
-fn more_newcomers_than_can_be_journalled_take_turns() {
+fn more_new_namespaces_than_fit_are_taken_over_in_turn() {
     let mut world = settled_primary();
     world.order(Role::Secondary, "down", &[]);
     world.settle();

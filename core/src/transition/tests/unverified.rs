@@ -1,10 +1,10 @@
-//! Sweeps and checks that fail again and again.
+//! Sweeps and checks that keep failing.
 
 use rstest::rstest;
 
 use super::*;
 
-/// The API server answers no sweep, or no check, of the step that is under way.
+/// The API server answers no sweep, or no check, of the running step.
 fn fail(world: &mut World) {
     let act = world.step();
     let why = "cannot list deployments.apps".to_owned();
@@ -30,7 +30,7 @@ fn fail(world: &mut World) {
     }
 }
 
-/// goes on until this step is under way, and then lets it fail for so long.
+/// Continues until this step is running, and then lets it fail for this long.
 fn failing_at(to: Role, at: StepName, seconds: i64, overrides: &[&str]) -> World {
     let mut world = settled_primary();
     if to == Role::Primary {
@@ -42,9 +42,9 @@ fn failing_at(to: Role, at: StepName, seconds: i64, overrides: &[&str]) -> World
     all.extend(overrides);
     world.order(to, "r1", &all);
     let is_at = |world: &World| {
-        let walk = world.status().transition.as_ref();
-        walk.is_some_and(|walk| {
-            let mut steps = walk.steps.iter();
+        let transition = world.status().transition.as_ref();
+        transition.is_some_and(|transition| {
+            let mut steps = transition.steps.iter();
             steps.any(|step| step.name == at && step.state == StepState::Running)
         })
     };
@@ -75,17 +75,14 @@ fn state(world: &World, at: StepName) -> StepState {
 #[case::guards_of_a_promotion(Role::Primary, StepName::Guards)]
 #[case::check_of_pods(Role::Secondary, StepName::PodsGone)]
 #[case::check_of_volumes(Role::Primary, StepName::Replication)]
-fn what_keeps_failing_is_blocked_after_its_deadline_and_not_before(
-    #[case] to: Role,
-    #[case] at: StepName,
-) {
+fn a_step_that_keeps_failing_is_blocked_after_its_deadline(#[case] to: Role, #[case] at: StepName) {
     let world = failing_at(to, at, VERIFY_DEADLINE.as_secs() - 10, &[]);
     assert_eq!(state(&world, at), StepState::Running);
     let mut world = failing_at(to, at, VERIFY_DEADLINE.as_secs() + 10, &[]);
     assert_eq!(state(&world, at), StepState::Blocked);
     assert_eq!(world.status().phase, Some(Phase::Stalled));
     assert_eq!(world.blocked_by(), ["not-verified"]);
-    // It is tried all the while, and goes on by itself.
+    // It is retried all the time, and continues by itself.
     (world.failing_sweep, world.failing_check) = (None, None);
     world.settle();
     assert!(world.status().transition.is_none());
@@ -99,7 +96,7 @@ fn what_keeps_failing_is_blocked_after_its_deadline_and_not_before(
 #[case::pods_with_consent(Role::Secondary, StepName::PodsGone, &["not-verified", "pods-running"], true)]
 #[case::volumes(Role::Primary, StepName::Guards, &["not-verified"], false)]
 #[case::volumes_half(Role::Primary, StepName::Guards, &["not-verified", "volume-degraded"], false)]
-fn who_goes_on_without_having_looked_consents_to_what_may_be_there(
+fn continuing_without_a_check_needs_all_overrides(
     #[case] to: Role,
     #[case] at: StepName,
     #[case] overrides: &[&str],
@@ -111,9 +108,9 @@ fn who_goes_on_without_having_looked_consents_to_what_may_be_there(
 }
 
 #[test]
-fn with_consent_to_all_that_may_be_there_a_promotion_begins() {
-    let looked_for = super::super::unverified::found_by_checking(Role::Primary);
-    let mut overrides: Vec<_> = looked_for.iter().map(|guard| guard.as_str()).collect();
+fn a_promotion_begins_with_all_overrides() {
+    let needed = super::super::unverified::found_by_checking(Role::Primary);
+    let mut overrides: Vec<_> = needed.iter().map(|guard| guard.as_str()).collect();
     assert!(overrides.contains(&"volume-not-synced"));
     overrides.push("not-verified");
     let seconds = VERIFY_DEADLINE.as_secs() + 10;
@@ -122,7 +119,7 @@ fn with_consent_to_all_that_may_be_there_a_promotion_begins() {
 }
 
 #[test]
-fn a_failure_of_an_earlier_step_lets_no_later_one_pass_untried() {
+fn a_failure_of_an_earlier_step_does_not_complete_a_later_one() {
     let overrides = ["not-verified", "not-conforming"];
     let seconds = VERIFY_DEADLINE.as_secs() + 10;
     let world = failing_at(Role::Secondary, StepName::Traffic, seconds, &overrides);

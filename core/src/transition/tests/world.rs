@@ -1,4 +1,4 @@
-//! A small model of a cluster that does what it is told.
+//! A small model of a cluster that performs every act.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::transition::{
     Observation, SweepReport, decide,
 };
 
-/// A cluster in which acts have their effect at once.
+/// A cluster in which acts take effect at once.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct World {
     pub(super) site: Site,
@@ -23,7 +23,7 @@ pub(super) struct World {
     pub(super) outside: Vec<String>,
     pub(super) unenrolled: Vec<String>,
     pub(super) terminating: Vec<String>,
-    /// Namespaces that keep the roles they have.
+    /// Namespaces that refuse new roles.
     pub(super) refused: BTreeMap<String, NamespaceRefusal>,
     pub(super) enforcers: Vec<Enforcer>,
     pub(super) facts: Facts,
@@ -34,10 +34,10 @@ pub(super) struct World {
     pub(super) check: Option<CheckReport>,
     /// Objects that will not conform.
     pub(super) stubborn: i64,
-    /// Why they do not.
+    /// The reason why they do not.
     pub(super) message: String,
-    /// Names of what is in the way of the steps that wait.
-    pub(super) in_the_way: BTreeMap<StepName, Vec<&'static str>>,
+    /// Names of the blockers of the steps that wait.
+    pub(super) blockers: BTreeMap<StepName, Vec<&'static str>>,
     pub(super) now: Timestamp,
     pub(super) acts: Vec<Act>,
 }
@@ -84,7 +84,7 @@ impl World {
             unreadable: vec![],
             check: None,
             stubborn: 0,
-            in_the_way: BTreeMap::new(),
+            blockers: BTreeMap::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             acts: vec![],
         };
@@ -119,7 +119,7 @@ impl World {
         self.site.metadata.generation = self.site.metadata.generation.map(|g| g + 1);
     }
 
-    /// From now on this namespace keeps the roles it has.
+    /// From now on this namespace refuses new roles.
     pub(super) fn refuse(&mut self, namespace: &str) {
         let refusal = NamespaceRefusal {
             why: "denied".into(),
@@ -128,7 +128,7 @@ impl World {
         self.refused.insert(namespace.to_owned(), refusal);
     }
 
-    /// From now on this is to be in force of a Deployment.
+    /// From now on this is the desired role of a Deployment.
     pub(super) fn compile(&mut self, namespace: &str, name: &str, role: Option<ObjectRole>) {
         let objects = self.objects.entry(namespace.to_owned()).or_default();
         match role {
@@ -148,7 +148,7 @@ impl World {
         decide(&self.observation(self.check.as_ref()))
     }
 
-    /// What there is to decide on, with the last check that was made for whoever decides.
+    /// The inputs of a decision, with the last check that was made for its owner.
     pub(super) fn observation<'a>(&'a self, check: Option<&'a CheckReport>) -> Observation<'a> {
         Observation {
             site: &self.site,
@@ -209,15 +209,15 @@ impl World {
                     finished_at: self.now,
                 });
             }
-            Act::Check(check) => self.check = Some(self.looked(check)),
+            Act::Check(check) => self.check = Some(self.checked(check)),
             Act::Wait { .. } => {}
         }
         self.acts.push(act.clone());
         act
     }
 
-    pub(super) fn looked(&self, check: &Check) -> CheckReport {
-        let found = self.in_the_way.get(&check.at).cloned().unwrap_or_default();
+    pub(super) fn checked(&self, check: &Check) -> CheckReport {
+        let found = self.blockers.get(&check.at).cloned().unwrap_or_default();
         let guard = match check.at {
             StepName::Guards => "uncovered-workloads",
             StepName::PodsGone => "pods-running",
@@ -228,7 +228,7 @@ impl World {
         let blocked = found.iter().map(|name| Blocked {
             guard: guard.into(),
             object: Some(format!("shop/things/{name}")),
-            message: "is in the way".into(),
+            message: "blocks".into(),
         });
         CheckReport {
             check: check.clone(),
@@ -240,7 +240,7 @@ impl World {
         }
     }
 
-    /// Until there is nothing to do now.
+    /// Steps until nothing is left to do now.
     pub(super) fn settle(&mut self) -> Timestamp {
         for _ in 0..100 {
             if let Act::Wait { until } = self.step() {
@@ -248,7 +248,7 @@ impl World {
             }
         }
         panic!(
-            "never comes to rest: {:#?}",
+            "never becomes stable: {:#?}",
             &self.acts[self.acts.len() - 6..]
         );
     }

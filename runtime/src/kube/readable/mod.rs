@@ -1,8 +1,8 @@
-//! Watches that go on past what they cannot read.
+//! Watches that skip objects that they cannot read.
 //!
-//! A typed watch fails as a whole for one object that its types do not fit, as a later version's may not, and would never come back.
-//! So objects are watched raw and read one by one. One that cannot be read is not in the cache, and is named among
-//! [`UnreadableObjects`] instead: that it is not there must not be taken for its absence.
+//! A typed watch fails as a whole on a single object that its types do not fit, such as one of a later version, and
+//! never recovers. So objects are watched untyped and parsed one by one. An object that cannot be read is not in the
+//! cache but listed in [`UnreadableObjects`]: its absence from the cache must not be mistaken for its deletion.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// What cannot be read now, of all kinds that are watched.
+/// The objects that cannot be read now, of all watched kinds.
 #[derive(Clone, Debug, Default)]
 pub struct UnreadableObjects(Arc<Mutex<BTreeMap<String, Unreadable>>>);
 
@@ -46,15 +46,15 @@ impl UnreadableObjects {
     }
 }
 
-/// Reads the objects of one kind.
+/// Parses the objects of one kind.
 #[expect(missing_debug_implementations, reason = "a Store has none")]
 pub struct Reader<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
     unreadable: UnreadableObjects,
     changed: Vec<Arc<Notify>>,
-    /// What holds of an object that cannot be read as a whole.
+    /// The part of an unreadable object that is still in force.
     adopted: fn(&Value) -> Option<K>,
-    /// The unreadable ones of the list that is coming in.
+    /// The unreadable objects of the list that is being received.
     listed: BTreeSet<String>,
 }
 
@@ -77,7 +77,7 @@ where
         }
     }
 
-    /// What an event means to the cache; `None`: nothing.
+    /// The event for the cache; `None`: no change.
     pub fn take(&mut self, event: Event<DynamicObject>) -> Option<Event<K>> {
         match event {
             Event::Init => {
@@ -105,9 +105,9 @@ where
         }
     }
 
-    /// What is to be in the cache of an object.
+    /// The object as it belongs in the cache.
     fn read(&mut self, mut object: DynamicObject) -> Option<K> {
-        // Never read, and often larger than all the rest.
+        // Never used, and often larger than everything else.
         object.metadata.managed_fields = None;
         let name = name::<K>(&object);
         let raw = serde_json::to_value(object).unwrap_or_default();
@@ -128,7 +128,8 @@ where
         (self.adopted)(&raw)
     }
 
-    /// Takes it out of the cache. Where it was not in there, those who wait are told from here.
+    /// Removes an object from the cache. If it was not there, the cache will not notify the waiting tasks, so this
+    /// does.
     fn gone(&self, reference: &ObjectRef<K>) -> Option<Event<K>> {
         let known = self.store.get(reference);
         if known.is_none() {

@@ -1,4 +1,4 @@
-//! Objects from the future, of every kind that is watched.
+//! Objects of a newer version, for every watched kind.
 
 use failover_core::api::{FailoverPolicy, RoleRule, Site, adopted};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A cache behind a reader.
+/// A cache that is filled through a reader.
 struct Watched<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static> {
     reader: Reader<K>,
     writer: reflector::store::Writer<K>,
@@ -72,9 +72,9 @@ fn raw(object: Value) -> DynamicObject {
     serde_json::from_value(object).unwrap()
 }
 
-fn named(name: &str, mut rest: Value) -> Value {
-    rest["metadata"] = json!({ "name": name, "uid": name });
-    rest
+fn named(name: &str, mut object: Value) -> Value {
+    object["metadata"] = json!({ "name": name, "uid": name });
+    object
 }
 
 fn site(role: &str) -> Value {
@@ -103,67 +103,67 @@ fn rule(name: &str, layer: &str) -> Value {
     )
 }
 
-fn goes_past<K>(now: Value, future: Value)
+fn skips<K>(now: Value, future: Value)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
 {
     let name = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
-    let (known, not) = ([name(&now)], name(&future));
+    let (known, skipped) = ([name(&now)], name(&future));
     let mut watched = Watched::<K>::new(|_| None);
     watched.list([future.clone(), now.clone()]);
-    assert_eq!(watched.known(), known, "the rest goes on");
+    assert_eq!(watched.known(), known, "the other objects are watched");
     assert_eq!(watched.unreadable().len(), 1);
     assert!(
-        watched.unreadable()[0].contains(&not),
-        "and what is skipped is named"
+        watched.unreadable()[0].contains(&skipped),
+        "and the skipped one is reported"
     );
     watched.see(Event::Apply(raw(now.clone())));
     assert_eq!(watched.known(), known, "changes are seen as before");
     watched.see(Event::Delete(raw(future.clone())));
     assert!(
         watched.unreadable().is_empty(),
-        "gone, it is no trouble any more"
+        "once deleted, it is not reported any more"
     );
     watched.list([future, now.clone()]);
     watched.list([now]);
     assert!(
         watched.unreadable().is_empty(),
-        "nor when a list has shown that"
+        "nor after a list without it"
     );
 }
 
 #[test]
-fn a_watch_goes_on_past_an_object_from_the_future() {
-    goes_past::<FailoverPolicy>(policy("a", "Deployment"), policy("b", "Widget"));
-    goes_past::<RoleRule>(rule("a", "workloads"), rule("b", "quarantine"));
+fn a_watch_skips_an_object_of_a_newer_version() {
+    skips::<FailoverPolicy>(policy("a", "Deployment"), policy("b", "Widget"));
+    skips::<RoleRule>(rule("a", "workloads"), rule("b", "quarantine"));
     let binding = |actions: Value| json!({ "spec": { "validationActions": actions } });
-    goes_past::<ValidatingAdmissionPolicyBinding>(
+    skips::<ValidatingAdmissionPolicyBinding>(
         named("a", binding(json!(["Deny"]))),
         named("b", binding(json!({ "deny": true }))),
     );
     let policy = |policy: Value| json!({ "spec": { "failurePolicy": policy } });
-    goes_past::<ValidatingAdmissionPolicy>(
+    skips::<ValidatingAdmissionPolicy>(
         named("a", policy(json!("Fail"))),
         named("b", policy(json!({ "mode": "Fail" }))),
     );
-    goes_past::<MutatingWebhookConfiguration>(
+    skips::<MutatingWebhookConfiguration>(
         named("a", json!({ "webhooks": [] })),
         named("b", json!({ "webhooks": { "mutate": {} } })),
     );
     let lease = |seconds: Value| json!({ "spec": { "leaseDurationSeconds": seconds } });
-    goes_past::<Lease>(
+    skips::<Lease>(
         named("a", lease(json!(15))),
         named("b", lease(json!("15s"))),
     );
 }
 
 #[tokio::test]
-async fn a_site_that_cannot_be_read_is_neither_known_nor_absent() {
+async fn an_unreadable_site_is_neither_known_nor_absent() {
     let mut watched = Watched::<Site>::new(|_| None);
     watched.list([site("primary")]);
     assert_eq!(watched.known(), ["cluster"]);
     watched.see(Event::Apply(raw(site("observer"))));
-    assert!(watched.known().is_empty(), "an old order is none");
+    assert!(watched.known().is_empty(), "a stale request does not count");
     assert!(watched.unreadable.find("Site cluster").is_some());
     watched.see(Event::Apply(raw(site("observer"))));
     watched.changed.notified().await;
@@ -173,7 +173,7 @@ async fn a_site_that_cannot_be_read_is_neither_known_nor_absent() {
 }
 
 #[test]
-fn a_site_with_a_status_of_the_future_is_read() {
+fn a_site_with_a_status_of_a_newer_version_is_read() {
     let mut watched = Watched::<Site>::new(|_| None);
     let mut site = site("primary");
     site["status"] = json!({ "phase": "Draining", "layers": {}, "revision": 1 });
@@ -184,7 +184,7 @@ fn a_site_with_a_status_of_the_future_is_read() {
 #[rstest]
 #[case::adopted("workloads", &["b"])]
 #[case::nothing_that_can_be_read("quarantine", &[])]
-fn what_was_adopted_of_a_rule_stays(#[case] enforced: &str, #[case] known: &[&str]) {
+fn an_adopted_rule_stays_in_force(#[case] enforced: &str, #[case] known: &[&str]) {
     let mut watched = Watched::<RoleRule>::new(adopted);
     let mut future = rule("b", "quarantine");
     future["status"] = json!({ "enforced": rule("b", enforced)["spec"] });

@@ -1,68 +1,68 @@
 //! One candidate for leadership, without I/O: what it knows, what it does next, and until when it leads.
 //!
-//! Never two at a time, because of three rules:
+//! Three rules ensure that there is never more than one leader:
 //!
 //! - A leader counts its term from the moment *before* it sent the write that began or renewed it, and ends it after
 //!   [`Terms::give_up_after`], two thirds of the duration it has promised.
 //! - A follower counts from the moment *after* it first saw that write, and waits out the whole duration.
-//! - Both write on the version they have read, so of two who take the Lease at once one is refused.
+//! - Both write on the version they have read, so if two take the Lease at once, one of them is refused.
 //!
-//! Each measures with its own monotonic clock, and only differences: clocks may be off by any amount, and run at rates that
+//! Each measures only differences, with its own monotonic clock: clocks may be off by any amount, and their rates may
 //! differ by up to a half. Wall clocks are written into the Lease for people, and never read back.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A leader's term is this part of the duration that the others wait: what lies between is the margin for clocks that run
-/// at different rates. It also leaves room for several attempts at renewing.
+/// A leader's term is this part of the duration that the others wait: the difference is the margin for clocks that run
+/// at different rates. The term also leaves room for several attempts to renew.
 const TERM: (u32, u32) = (2, 3);
-/// Attempts that a term leaves time for when the API server does not answer at all.
+/// How many attempts fit into a term when the API server does not answer at all.
 const ATTEMPTS: u32 = 3;
 
-/// How long things take, from the flags.
+/// The timing of the election, from the flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// How long the others wait after the last sign of life. At least three times `renew_every`.
+    /// How long the others wait after the last renewal. At least three times `renew_every`.
     pub duration: Duration,
-    /// How often a leader renews, and a follower looks.
+    /// How often a leader renews, and a follower checks the Lease.
     pub renew_every: Duration,
 }
 
 impl Terms {
-    /// A leader that has not been able to renew for so long stops leading, before anyone else may begin.
+    /// A leader that could not renew for this long stops leading, before anyone else may begin.
     pub fn give_up_after(self) -> Duration {
         self.duration * TERM.0 / TERM.1
     }
 
-    /// A request that takes longer is given up, so that there is time for another.
+    /// A request that takes longer is abandoned, so that there is time for another.
     pub fn request_timeout(self) -> Duration {
         self.give_up_after() / ATTEMPTS
     }
 }
 
-/// What a Lease says, as far as it matters here.
+/// The relevant part of a Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LeaseRecord {
     pub(super) version: String,
-    /// Absent when it was vacated, or never held.
+    /// Absent if the Lease was released, or never held.
     pub(super) holder: Option<String>,
-    /// What the holder has promised: the others wait for so long, whatever their own flags say.
+    /// The duration that the holder has promised: the others wait this long, whatever their own flags say.
     pub(super) duration: Option<Duration>,
 }
 
-/// What may be done about a record.
+/// What this candidate may do with the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It is ours: write it again.
+    /// The Lease is ours: write it again.
     Renew,
-    /// It is nobody's, or its holder has been silent for the whole duration: write it on the version read.
+    /// The Lease has no holder, or its holder has been silent for the whole duration: write it on the version read.
     Take,
-    /// It is another's, and may not be taken before.
+    /// Another candidate holds the Lease, and it may not be taken before.
     Follow { until: Instant },
 }
 
-/// Whose turn it is, from a record whose version was first seen at `observed_at`.
+/// Decides on a record whose version was first seen at `observed_at`.
 pub(super) fn decide(
     record: &LeaseRecord,
     observed_at: Instant,
@@ -97,7 +97,7 @@ pub(super) enum Step {
     },
 }
 
-/// What came of a step. Whatever is not known for certain is `Unknown`.
+/// The outcome of a step. Anything uncertain is `Unknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Waited,
@@ -106,11 +106,11 @@ pub(super) enum Answer {
         sent: Instant,
         record: LeaseRecord,
     },
-    /// Someone has written in between. It may have been ourselves, with a request whose answer was lost.
+    /// The Lease has changed in between. It may have been us, with a request whose answer was lost.
     Conflict,
-    /// There is no Lease any more: whoever creates it anew could be followed by anyone.
+    /// There is no Lease any more. We do not create it: every candidate could take a new one at once.
     Missing,
-    /// Failed or not answered in time: a write may have been carried out, or may be yet.
+    /// Failed or not answered in time: a write may have been applied, or may still be.
     Unknown,
 }
 
@@ -119,7 +119,7 @@ pub(super) struct Candidate {
     me: String,
     terms: Terms,
     seen: Option<Seen>,
-    /// `seen` is what the last answer said; otherwise it has to be read again before anything is written.
+    /// Whether `seen` is from the last answer; otherwise it must be read again before a write.
     fresh: bool,
     next: Instant,
     leads_until: Option<Instant>,
@@ -132,7 +132,8 @@ struct Seen {
 }
 
 impl Candidate {
-    /// `me` must be of this process alone, also after a restart: the holder's name is taken as proof of having written it.
+    /// `me` must be unique to this process, also after a restart: the holder's name is taken as proof of having written
+    /// the Lease.
     pub(super) fn new(me: String, terms: Terms, now: Instant) -> Self {
         Self {
             me,
@@ -153,7 +154,7 @@ impl Candidate {
         self.leads_until.is_some_and(|until| now < until)
     }
 
-    /// Who holds the Lease, as far as we know.
+    /// The last known holder of the Lease.
     pub(super) fn holder(&self) -> Option<&str> {
         self.seen.as_ref()?.record.holder.as_deref()
     }
@@ -202,7 +203,7 @@ impl Candidate {
         }
     }
 
-    /// Stops leading. What to write so that the next one need not wait, if the Lease is ours as far as we know.
+    /// Stops leading. Returns the version on which to release the Lease, if the last known holder is us.
     pub(super) fn resign(&mut self) -> Option<String> {
         self.leads_until = None;
         let seen = self.seen.as_ref()?;
@@ -213,7 +214,7 @@ impl Candidate {
     fn see(&mut self, record: LeaseRecord, now: Instant) {
         self.fresh = true;
         match &mut self.seen {
-            // The clock of its holder's silence runs on.
+            // Unchanged: the holder's silence continues to count.
             Some(seen) if seen.record.version == record.version => seen.record = record,
             seen => *seen = Some(Seen { record, at: now }),
         }
@@ -225,14 +226,14 @@ impl Candidate {
             Decision::Renew | Decision::Take => now,
             Decision::Follow { until } => {
                 self.leads_until = None;
-                // To be read again by then: writing on an old version would only be refused.
+                // Must be read again by then: a write on a stale version would only be refused.
                 self.fresh = false;
                 until.min(now + self.terms.renew_every)
             }
         };
     }
 
-    /// Sooner than the next renewal, because there is a term to save.
+    /// Sooner than the next renewal, because the term is about to end.
     fn retry_after(&self) -> Duration {
         self.terms.renew_every / 4
     }

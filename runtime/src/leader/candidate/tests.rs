@@ -30,7 +30,7 @@ fn record(version: &str, holder: Option<&str>, duration: Option<u64>) -> LeaseRe
 #[case::promised_more_than_we_would(Some("other"), Some(60), 59, None)]
 #[case::promised_nothing_and_has_our_own_duration(Some("other"), None, 14, None)]
 #[case::promised_nothing_and_that_is_over(Some("other"), None, 15, Some(Decision::Take))]
-fn a_lease_is_taken_when_its_holder_was_silent_for_what_it_promised(
+fn a_lease_is_taken_once_its_holder_was_silent_for_the_promised_duration(
     #[case] holder: Option<&str>,
     #[case] promised: Option<u64>,
     #[case] silent_for: u64,
@@ -97,7 +97,7 @@ fn a_term_counts_from_before_the_write_was_sent() {
 }
 
 #[test]
-fn a_write_whose_answer_was_lost_is_not_taken_for_a_rivals() {
+fn a_write_whose_answer_was_lost_is_recognised_as_our_own() {
     let start = Instant::now();
     let mut candidate = Candidate::new("me".into(), TERMS, start);
     candidate.answered(
@@ -119,7 +119,7 @@ fn a_write_whose_answer_was_lost_is_not_taken_for_a_rivals() {
             version: "9".into()
         }
     );
-    // Reading our own name has not made the term any longer.
+    // Reading our own name does not extend the term.
     assert_eq!(candidate.leads_until(), Some(start + seconds(10)));
 }
 
@@ -148,7 +148,8 @@ fn a_term_has_room_for_several_attempts_and_ends_before_the_others_begin() {
     assert!(TERMS.renew_every + TERMS.request_timeout() * 2 < TERMS.give_up_after());
 }
 
-/// An API server with one Lease, a network that is late and loses things, and candidates whose clocks run as they like.
+/// An API server with one Lease, a network that delays and loses messages, and candidates with clocks of different
+/// rates.
 struct World {
     noise: u64,
     faults: Faults,
@@ -158,16 +159,16 @@ struct World {
     server: LeaseRecord,
     candidates: Vec<Peer>,
     network: Vec<Message>,
-    born: u32,
+    peers_started: u32,
     terms_led: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Faults {
-    /// Of a thousand requests, and of a thousand answers.
+    /// Per thousand requests, and per thousand answers.
     lost: u64,
     longest_delay: u64,
-    /// Of ten thousand moments of a candidate's life.
+    /// Per ten thousand ticks of a candidate.
     pauses: u64,
     restarts: u64,
 }
@@ -181,12 +182,12 @@ const QUIET: Faults = Faults {
 
 struct Peer {
     me: String,
-    /// Parts in a thousand of true time.
+    /// Clock rate in thousandths of true time.
     rate: u32,
     offset: Duration,
     candidate: Candidate,
     paused_until: Duration,
-    /// The request that is waited for, and since when by the own clock.
+    /// The pending request, and since when by the peer's own clock.
     waiting: Option<(u64, Instant)>,
     led: bool,
 }
@@ -195,7 +196,7 @@ struct Message {
     id: u64,
     from: String,
     step: Step,
-    vacates: bool,
+    releases: bool,
     arrives: Duration,
     answer_delay: Duration,
     answer: Option<(Answer, Duration)>,
@@ -216,19 +217,19 @@ impl World {
             server: record("0", None, None),
             candidates: Vec::new(),
             network: Vec::new(),
-            born: 0,
+            peers_started: 0,
             terms_led: 0,
         };
         for rate in rates {
-            let peer = world.birth(*rate);
+            let peer = world.start_peer(*rate);
             world.candidates.push(peer);
         }
         world
     }
 
-    fn birth(&mut self, rate: u32) -> Peer {
-        self.born += 1;
-        let me = format!("candidate-{}", self.born);
+    fn start_peer(&mut self, rate: u32) -> Peer {
+        self.peers_started += 1;
+        let me = format!("candidate-{}", self.peers_started);
         let offset = Duration::from_millis(self.below(1_000_000));
         let now = clock(self.base, self.elapsed, rate, offset);
         Peer {
@@ -282,7 +283,7 @@ impl World {
         }
     }
 
-    /// What arrives at the server now is answered from what is stored now.
+    /// A request that arrives at the server now is answered from the current state.
     fn deliver(&mut self) {
         let elapsed = self.elapsed;
         for message in &mut self.network {
@@ -296,7 +297,7 @@ impl World {
                     let next = version.parse::<u64>().unwrap() + 1;
                     self.server = record(
                         &next.to_string(),
-                        (!message.vacates).then_some(message.from.as_str()),
+                        (!message.releases).then_some(message.from.as_str()),
                         Some(15),
                     );
                     Answer::Written {
@@ -351,13 +352,13 @@ impl World {
         })
     }
 
-    fn send(&mut self, peer: usize, step: Step, vacates: bool) -> u64 {
+    fn send(&mut self, peer: usize, step: Step, releases: bool) -> u64 {
         let id = self.below(u64::MAX);
         let message = Message {
             id,
             from: self.candidates[peer].me.clone(),
             step,
-            vacates,
+            releases,
             arrives: self.elapsed + self.delay(),
             answer_delay: self.delay(),
             answer: None,
@@ -368,14 +369,14 @@ impl World {
         id
     }
 
-    /// Half of the time with a chance to say so. The next one is another process, by another name.
+    /// Half of the restarts are graceful and release the Lease. The next process has another name.
     fn restart(&mut self, peer: usize) {
         let graceful = self.below(2) == 0;
         if graceful && let Some(version) = self.candidates[peer].candidate.resign() {
             self.send(peer, Step::Write { version }, true);
         }
         let rate = self.candidates[peer].rate;
-        self.candidates[peer] = self.birth(rate);
+        self.candidates[peer] = self.start_peer(rate);
     }
 
     fn run(&mut self, duration: Duration) {
@@ -394,9 +395,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_two_lead_at_a_time_and_one_does_once_things_are_quiet(
+    fn there_are_never_two_leaders_and_there_is_one_without_faults(
         noise in any::<u64>(),
-        // The fastest clock runs less than a half faster than the slowest.
+        // The fastest clock is less than a half faster than the slowest.
         rates in proptest::collection::vec(850u32..1200, 1..5),
         lost in 0u64..400,
         longest_delay in prop_oneof![Just(200u64), Just(4_000), Just(30_000)],
@@ -408,7 +409,7 @@ proptest! {
         world.run(seconds(120));
 
         world.faults = QUIET;
-        // Pauses of up to 40 s, a late write of up to 30 s, and a promise of 15 s to wait out, by a slow clock.
+        // Pauses of up to 40 s, a late write of up to 30 s, and a promised 15 s to wait out, by a slow clock.
         world.run(seconds(100));
         let leading = (0..rates.len()).filter(|peer| world.candidates[*peer].led).count();
         prop_assert_eq!(leading, 1);

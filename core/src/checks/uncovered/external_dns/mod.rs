@@ -1,8 +1,8 @@
 //! Which names external-dns publishes from an object.
 //!
-//! Read in its source, release 0.22.0 and those from 0.14 on. They differ in the prefix of annotations: from 0.22 on it is
-//! `external-dns.kubernetes.io/`, before that it was `external-dns.alpha.kubernetes.io/`, and none reads both. Which release
-//! runs here nobody tells us, so an object counts as published where it is by either.
+//! Read in its source, release 0.22.0 and those from 0.14 on. They differ in the prefix of annotations: from 0.22 on it
+//! is `external-dns.kubernetes.io/`, before that it was `external-dns.alpha.kubernetes.io/`, and no release reads both.
+//! The running release is unknown here, so an object counts as published if either would publish it.
 
 use std::collections::BTreeSet;
 
@@ -16,14 +16,14 @@ pub const PREFIXES: [&str; 2] = [
 
 const NEWER: &str = PREFIXES[1];
 
-/// Any other value of the annotation `controller` has external-dns leave the object alone.
+/// With any other value of the annotation `controller` external-dns ignores the object.
 const DNS_CONTROLLER: &str = "dns-controller";
 
 /// A kind that external-dns reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     pub group: &'static str,
-    /// The version to read it in where that is served.
+    /// The version to read it in, if that is served.
     pub version: &'static str,
     pub kind: &'static str,
     /// Plural.
@@ -32,17 +32,17 @@ pub struct Source {
     pub(super) spec: fn(&Value) -> Vec<&str>,
     /// Annotations that name hosts, without their prefix.
     pub(super) hostnames: &'static [&'static str],
-    /// The annotation that restricts names to those of the spec, or of annotations.
+    /// The annotation that restricts names to those of the spec, or to those of annotations.
     pub(super) restricted_by: Option<&'static str>,
-    /// What it publishes needs the annotation `target`.
+    /// It publishes only objects with the annotation `target`.
     pub(super) needs_target: bool,
-    /// A route takes the names of listeners with these protocols where it has none itself.
+    /// A route without names of its own takes those of listeners with these protocols.
     pub(super) listeners: &'static [&'static str],
-    /// The rule that comes with us and has external-dns leave it alone.
+    /// The shipped rule that makes external-dns ignore the kind.
     pub rule: Option<&'static str>,
 }
 
-/// Whether external-dns leaves an object of the kind alone that the annotation `controller` gives to somebody else.
+/// Whether external-dns ignores an object whose annotation `controller` names another controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Controller {
     Honoured,
@@ -51,7 +51,7 @@ pub enum Controller {
     Ignored,
 }
 
-/// What a Service names, no matter of which type, it names in annotations alone: so does a ClusterIP, headless or not.
+/// A Service of any type has names only in annotations, even a ClusterIP, headless or not.
 const SERVICE: Source = Source {
     group: "",
     version: "v1",
@@ -111,8 +111,9 @@ const fn traefik(kind: &'static str, resource: &'static str) -> Source {
 
 pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
-/// Kinds of namespaces that external-dns reads and many clusters have. Not here: VirtualServices, which have a built-in rule;
-/// pods, which end with their workloads; and names that come of no object but of a flag, as `--fqdn-template`.
+/// Kinds in namespaces that external-dns reads and many clusters have. Not here: VirtualServices, which have a built-in
+/// rule; pods, which end with their workloads; and names that come from a flag such as `--fqdn-template`, not from an
+/// object.
 #[rustfmt::skip] // a table reads as a table
 pub const SOURCES: [Source; 15] = [
     SERVICE,
@@ -141,8 +142,8 @@ pub const SOURCES: [Source; 15] = [
 ];
 
 impl Source {
-    /// The names that an external-dns publishes which reads annotations of this prefix. `listened` are those of the listeners that
-    /// a route is attached to.
+    /// The names that external-dns publishes if it reads annotations of this prefix. `listened` are the names of the
+    /// listeners that a route is attached to.
     pub(super) fn names<'a>(
         &self,
         object: &'a Value,
@@ -168,7 +169,7 @@ impl Source {
             .map(str::trim)
             .collect();
         let mut listened = listened.to_vec();
-        // That of routes is read by newer releases only.
+        // Only newer releases read the one of routes.
         let restricted_by = self
             .restricted_by
             .filter(|_| prefix == NEWER || self.listeners.is_empty());
@@ -182,7 +183,7 @@ impl Source {
                 annotated.clear();
                 listened.clear();
             }
-            // A route falls back to all of them, an Ingress to none.
+            // A route falls back to all names, an Ingress to none.
             Some(_) if self.listeners.is_empty() => return BTreeSet::new(),
             Some(_) => {}
         }
@@ -232,7 +233,7 @@ pub(super) fn route_hosts(route: &Value) -> Vec<&str> {
     texts(&route["spec"]["hostnames"])
 }
 
-/// Hosts of servers, without the namespace that may stand before each.
+/// Hosts of servers, without the optional namespace before each.
 fn istio_gateway_hosts(gateway: &Value) -> Vec<&str> {
     items(&gateway["spec"]["servers"])
         .flat_map(|server| texts(&server["hosts"]))
@@ -249,7 +250,7 @@ fn endpoint_names(endpoint: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// What stands in backquotes after `Host` or `HostSNI` in the rules of a Traefik route.
+/// The backquoted arguments of `Host` and `HostSNI` in the rules of a Traefik route.
 fn match_hosts(route: &Value) -> Vec<&str> {
     let rules = items(&route["spec"]["routes"]).filter_map(|route| route["match"].as_str());
     let arguments = |rule| {

@@ -8,7 +8,7 @@ fn source(resource: &str) -> &'static Source {
     found.unwrap()
 }
 
-/// What an external-dns publishes, before 0.22 and from then on.
+/// The names that external-dns publishes, before 0.22 and from 0.22 on.
 fn published(resource: &str, object: &Value) -> [Vec<String>; 2] {
     PREFIXES.map(|prefix| {
         let names = source(resource).names(object, prefix, &["listened.example.com"]);
@@ -61,7 +61,7 @@ fn names_in_the_spec(
 #[case::of_newer_releases("external-dns.kubernetes.io/hostname", [&[][..], &["a.example.com", "b.example.com"]])]
 #[case::of_older_releases("external-dns.alpha.kubernetes.io/hostname", [&["a.example.com", "b.example.com"][..], &[]])]
 #[case::internal("external-dns.alpha.kubernetes.io/internal-hostname", [&["a.example.com", "b.example.com"][..], &[]])]
-#[case::of_nobody("example.com/hostname", [&[][..], &[]])]
+#[case::of_another_prefix("example.com/hostname", [&[][..], &[]])]
 fn a_service_names_hosts_in_annotations(#[case] key: &str, #[case] expected: [&[&str]; 2]) {
     let service = annotated(&json!({key: "a.example.com., b.example.com,"}));
     assert_eq!(published("services", &service), expected.map(owned));
@@ -72,7 +72,7 @@ fn a_service_names_hosts_in_annotations(#[case] key: &str, #[case] expected: [&[
 #[case::left_alone_by_older_ones(json!({"external-dns.alpha.kubernetes.io/controller": "ignore"}), [false, true])]
 #[case::left_alone_by_newer_ones(json!({"external-dns.kubernetes.io/controller": ""}), [true, false])]
 #[case::its_own(json!({"external-dns.alpha.kubernetes.io/controller": "dns-controller", "external-dns.kubernetes.io/controller": "dns-controller"}), [true, true])]
-fn the_controller_annotation_of_its_prefix_is_what_counts(
+fn only_the_controller_annotation_of_its_prefix_counts(
     #[case] annotations: Value,
     #[case] expected: [bool; 2],
 ) {
@@ -101,7 +101,7 @@ fn not_every_source_honours_the_controller_annotation() {
 }
 
 #[test]
-fn a_traefik_route_is_published_where_it_names_its_target() {
+fn a_traefik_route_is_published_only_with_a_target() {
     let spec = json!({"routes": [
         {"match": "(Host(`a.example.com`, `b.example.com`) || Host(`c.example.com`)) && PathPrefix(`/shop`)"},
         {"match": "HostSNI(`*`)"},
@@ -150,7 +150,7 @@ fn a_restricted_route_takes_no_names_of_listeners(
 }
 
 #[test]
-fn what_a_kind_can_do_about_it_is_a_rule_that_external_dns_heeds() {
+fn external_dns_honours_the_shipped_rule_of_each_kind() {
     for source in SOURCES {
         let heeded = source.controller == Controller::Honoured;
         assert_eq!(source.rule.is_some(), heeded, "{}", source.kind);

@@ -1,4 +1,4 @@
-//! Names that a standby publishes all the same: objects that external-dns reads and no rule has it leave alone.
+//! Names that a standby keeps publishing: objects that external-dns reads and that no rule covers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -11,16 +11,16 @@ use crate::object::ObjectRef;
 use crate::role::Layer;
 use crate::rules::set::RuleSet;
 
-/// An object from which a standby goes on publishing names.
+/// An object whose names a standby keeps publishing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     pub object: ObjectRef,
     pub why: String,
-    /// The rule that comes with us and keeps external-dns from it.
+    /// The shipped rule that makes external-dns ignore it.
     pub rule: Option<&'static str>,
 }
 
-/// The kinds to look at: those that no rule of the layer is about.
+/// The kinds to check: those without a rule of the traffic layer.
 pub fn unruled(rules: &RuleSet) -> Vec<&'static Source> {
     let is_ruled = |source: &Source| {
         rules
@@ -30,7 +30,7 @@ pub fn unruled(rules: &RuleSet) -> Vec<&'static Source> {
     SOURCES.iter().filter(|source| !is_ruled(source)).collect()
 }
 
-/// A kind of the Gateway API in one namespace whose listeners have names for routes: what else there is to list.
+/// A kind of the Gateway API in one namespace whose listeners provide names for routes: it must be listed too.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Parent {
     pub namespace: String,
@@ -46,7 +46,7 @@ pub enum ParentKind {
 impl ParentKind {
     pub const ALL: [Self; 2] = [Self::Gateway, Self::ListenerSet];
     pub const GROUP: &'static str = GATEWAY_API;
-    /// The version to read it in where that is served.
+    /// The version to read it in, if that is served.
     pub const VERSION: &'static str = "v1";
 
     pub fn as_str(self) -> &'static str {
@@ -65,7 +65,7 @@ impl ParentKind {
     }
 }
 
-/// Where the listeners are that routes among these objects take their names from.
+/// The parents whose listeners provide names for these routes.
 pub fn parents(source: &Source, objects: &[Value]) -> BTreeSet<Parent> {
     if source.listeners.is_empty() {
         return BTreeSet::new();
@@ -82,7 +82,7 @@ fn takes_names_of_listeners(source: &Source, route: &Value) -> bool {
     external_dns::route_hosts(route).is_empty() && PREFIXES.iter().any(read)
 }
 
-/// What was listed of [`parents`].
+/// The listed [`parents`].
 #[derive(Debug, Default)]
 pub struct Listeners(HashMap<(Parent, String), Vec<Listener>>);
 
@@ -110,7 +110,7 @@ impl Listeners {
         }
     }
 
-    /// The hosts of those that a route is attached to.
+    /// The hosts of the listeners that a route is attached to.
     fn hosts(&self, source: &Source, route: &Value) -> Vec<&str> {
         Attachment::of(route)
             .filter_map(|at| {
@@ -145,7 +145,7 @@ impl<'a> Attachment<'a> {
             if field("group").unwrap_or(GATEWAY_API) != GATEWAY_API {
                 return None;
             }
-            // Another may be a Service, in a mesh: nothing is published.
+            // Another kind may be a Service, in a mesh: nothing is published.
             let named = field("kind").unwrap_or("Gateway");
             let kind = ParentKind::ALL.into_iter().find(|k| k.as_str() == named)?;
             let namespace = field("namespace").unwrap_or(text(route, "namespace"));
@@ -161,10 +161,10 @@ impl<'a> Attachment<'a> {
     }
 }
 
-/// Those of these objects from which external-dns publishes names. What is exempt may be published by both sites: somebody has
-/// said so.
+/// The objects from which external-dns publishes names. Both sites may publish an exempt object: an operator has
+/// allowed it.
 ///
-/// It is about namespaces that are enrolled as a whole, and kinds that are [`unruled`].
+/// Only for namespaces that are enrolled as a whole, and kinds that are [`unruled`].
 pub fn published(source: &Source, objects: &[Value], listeners: &Listeners) -> Vec<Published> {
     let objects = objects.iter().filter(|object| !is_exempt(object));
     objects

@@ -15,13 +15,13 @@ fn ingress(name: &str, hosts: &[&str]) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"rules": rules}})
 }
 
-fn told(published: &[Published]) -> Vec<String> {
+fn described(published: &[Published]) -> Vec<String> {
     let one = |p: &Published| format!("{}: {}", p.object, p.why);
     published.iter().map(one).collect()
 }
 
 #[test]
-fn names_what_a_standby_goes_on_publishing() {
+fn a_standby_reports_what_it_keeps_publishing() {
     let mut exempt = ingress("both", &["both.example.com"]);
     exempt["metadata"]["labels"] = json!({"failover.dev/enforce": "disabled"});
     let mut halved = ingress("halved", &["halved.example.com"]);
@@ -35,7 +35,7 @@ fn names_what_a_standby_goes_on_publishing() {
     let ingresses = source("Ingress", "networking.k8s.io");
     let found = published(ingresses, &objects, &Listeners::default());
     assert_eq!(
-        told(&found),
+        described(&found),
         [
             "shop/ingresses/web: external-dns publishes a.io, b.io, c.io and 2 more",
             "shop/ingresses/halved: external-dns before 0.22, which reads external-dns.alpha.kubernetes.io/, publishes halved.example.com",
@@ -44,7 +44,7 @@ fn names_what_a_standby_goes_on_publishing() {
     assert_eq!(found[0].rule, Some("ingress-external-dns"));
 }
 
-/// A route that has no names of its own.
+/// A route without names of its own.
 fn route(parents: &Value) -> Value {
     json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"parentRefs": parents}})
 }
@@ -64,10 +64,10 @@ fn gateway() -> Value {
 #[case::one_for_every_host("HTTPRoute", json!([{"name": "public", "namespace": "infra", "sectionName": "any"}]), None)]
 #[case::another_protocol("TLSRoute", json!([{"name": "public", "namespace": "infra"}]), Some("db.example.com"))]
 #[case::raw_over_tls("TCPRoute", json!([{"name": "public", "namespace": "infra"}]), Some("db.example.com"))]
-#[case::a_gateway_that_is_not_there("HTTPRoute", json!([{"name": "other", "namespace": "infra"}]), None)]
+#[case::an_absent_gateway("HTTPRoute", json!([{"name": "other", "namespace": "infra"}]), None)]
 #[case::of_its_own_namespace("HTTPRoute", json!([{"name": "public"}]), None)]
 #[case::within_a_mesh("HTTPRoute", json!([{"group": "", "kind": "Service", "name": "public", "namespace": "infra"}]), None)]
-fn a_route_without_hosts_has_those_of_the_listeners_it_is_attached_to(
+fn a_route_without_hosts_takes_those_of_its_listeners(
     #[case] kind: &str,
     #[case] parents: Value,
     #[case] expected: Option<&str>,
@@ -84,11 +84,11 @@ fn a_route_without_hosts_has_those_of_the_listeners_it_is_attached_to(
         let resource = routes.resource;
         format!("shop/{resource}/web: external-dns publishes {names}")
     });
-    assert_eq!(told(&found), Vec::from_iter(expected));
+    assert_eq!(described(&found), Vec::from_iter(expected));
 }
 
 #[test]
-fn listeners_are_asked_for_only_where_a_route_needs_them() {
+fn listeners_are_listed_only_if_a_route_needs_them() {
     let routes = source("HTTPRoute", GATEWAY_API);
     let attached =
         json!([{"name": "public", "namespace": "infra"}, {"kind": "ListenerSet", "name": "own"}]);
@@ -114,7 +114,7 @@ fn listeners_are_asked_for_only_where_a_route_needs_them() {
 }
 
 #[test]
-fn a_kind_with_a_rule_of_the_layer_is_not_looked_at() {
+fn a_kind_with_a_rule_of_the_layer_is_not_checked() {
     let built_in = RuleSet::built_in();
     assert_eq!(unruled(&built_in).len(), SOURCES.len());
     let rule = |layer| crate::Rule {

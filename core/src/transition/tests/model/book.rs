@@ -1,4 +1,5 @@
-//! Every page, and what [`decide`] makes of it: each once, however many states of the exploration come by.
+//! Every page, and the result of [`decide`] for it: each computed once, for all states of the exploration that share
+//! it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::RwLock;
@@ -6,7 +7,7 @@ use std::sync::RwLock;
 use jiff::SignedDuration;
 
 use super::cluster::{Labels, NAMES};
-use super::decision::{Deed, Draft, Liberty, Question, enrolled, looked, objects, passed};
+use super::decision::{Deed, Draft, Liberty, Question, checked, enrolled, objects, passed};
 use super::page::{CURRENT, LATE, Page, SOON, START, canonical};
 use super::{Exploration, Fault};
 use crate::api::{Pause, RoleRequest, Site, SiteSpec, SiteStatus, StepState};
@@ -68,7 +69,7 @@ impl Book {
         ordered
     }
 
-    /// The page of a Site, brought to its one form.
+    /// The page of a Site, in canonical form.
     pub(super) fn page(&self, mut site: Site) -> Page {
         site.metadata.generation = Some(2);
         if let Some(status) = &mut site.status {
@@ -98,9 +99,11 @@ impl Book {
         if fault == Some(Fault::GoesOnInAPause) {
             site.spec.paused = None;
         }
-        let walk = site.status.as_mut().and_then(|s| s.transition.as_mut());
-        if let Some(walk) = walk.filter(|_| fault == Some(Fault::OverridesUnasked)) {
-            walk.overrides.extend(GuardId::ALL.map(|id| id.to_string()));
+        let transition = site.status.as_mut().and_then(|s| s.transition.as_mut());
+        if let Some(transition) = transition.filter(|_| fault == Some(Fault::OverridesUnasked)) {
+            transition
+                .overrides
+                .extend(GuardId::ALL.map(|id| id.to_string()));
         }
         let late = if question.late {
             LATE
@@ -117,7 +120,7 @@ impl Book {
         let sweep = question.sweep.map(|swept| swept.report(START + late));
         let check = question
             .check
-            .and_then(|found| looked(&question.site, found, START + late));
+            .and_then(|found| checked(&question.site, found, START + late));
         let enforcers: Vec<_> = question
             .replica
             .filter(|_| fault != Some(Fault::ForgetsReplicas))
@@ -181,7 +184,7 @@ impl Book {
         let passed = passed(question, &status);
         let named = passed.iter().all(|guard| {
             let named = Overrides::parse_known(question.site.asked()).allows(*guard);
-            // What does not conform holds at once; what is waited for is waited for.
+            // A nonconforming object blocks at once; a wait blocks after its deadline.
             named && (question.is_overdue() || *guard == GuardId::NotConforming)
         });
         let paused = question.site.site.spec.paused.is_some();

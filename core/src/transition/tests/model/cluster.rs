@@ -1,4 +1,4 @@
-//! The small cluster that is explored, and all that can happen in it.
+//! The small explored cluster, and all events in it.
 
 use super::book::Order;
 use super::decision::{Deed, Found, Liberty, Swept};
@@ -10,14 +10,14 @@ use crate::role::{Layer, Role, Roles};
 /// The namespaces, in the order in which they come.
 pub(super) const NAMES: [&str; 2] = ["n0", "n1"];
 
-/// All that is ever asked of a revision: is it the current one?
+/// The only question about a revision: is it the current one?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Revision {
     Old,
     Current,
 }
 
-/// What a Namespace says.
+/// The labels of a Namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Labels {
     pub(super) roles: Roles,
@@ -34,25 +34,25 @@ impl Labels {
     }
 }
 
-/// What does not do as it should, and does not recover.
+/// A part that fails permanently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Broken {
-    /// Pods that do not end, or do not come up.
+    /// Pods that do not end, or do not start.
     Pods,
-    /// A volume that is not turned.
+    /// A volume that does not change its role.
     Volume,
-    /// Objects of a layer that refuse to be written.
+    /// Objects of a layer whose writes are refused.
     Objects(Layer),
 }
 
-/// What runs and is stored of one namespace.
+/// The running and stored state of one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Reality {
-    /// What the objects of each layer say.
+    /// The roles of the objects of each layer.
     pub(super) objects: Roles,
-    /// Pods are there.
+    /// Pods exist.
     pub(super) pods: bool,
-    /// What the storage has made of the volume, and confirms.
+    /// The state of the volume that the storage confirms.
     pub(super) volume: Role,
     pub(super) broken: Option<Broken>,
 }
@@ -68,18 +68,18 @@ impl Reality {
     }
 }
 
-/// What a controller holds in memory: lost when it is killed. What can never count again is not kept.
+/// The memory of a controller: lost when it is killed. Data that can never count again is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
     pub(super) sweep: Option<Swept>,
     pub(super) check: Option<Found>,
-    /// The Site as its cache has it, where that lags behind.
+    /// The Site in its cache, if that is stale.
     pub(super) sees: Option<Page>,
-    /// What it has decided, and not yet done.
+    /// A decision that is not performed yet.
     pub(super) decided: Option<Deed>,
 }
 
-/// What may still happen.
+/// The events that may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Left {
     pub(super) orders: u8,
@@ -88,7 +88,7 @@ pub(super) struct Left {
     pub(super) breakages: u8,
     pub(super) pauses: u8,
     pub(super) exemptions: u8,
-    /// How often the second leader may decide, which believes to be the only one.
+    /// How often the second leader, which believes to be the only one, may decide.
     pub(super) second: u8,
 }
 
@@ -98,10 +98,10 @@ pub(super) struct Cluster {
     pub(super) labels: Vec<Labels>,
     pub(super) reality: Vec<Reality>,
     pub(super) leaders: [Leader; 2],
-    /// What the webhook replica has seen of the namespaces, where it can lag behind.
+    /// The labels that the webhook replica has observed, if it can be stale.
     pub(super) replica: Option<Vec<Labels>>,
     pub(super) exempt: bool,
-    /// The deadlines of what is under way have passed.
+    /// The deadlines of the running step have passed.
     pub(super) late: bool,
     pub(super) left: Left,
     pub(super) liberty: Liberty,
@@ -115,12 +115,12 @@ pub(super) enum Event {
         soon: bool,
     },
     Perform(usize),
-    /// What the second leader sees of the Site does not move on.
+    /// The Site in the second leader's cache becomes stale.
     FallBehind,
     Kill(usize),
     DeadlinesPass,
     Order(Role),
-    /// The same again, with every wait overridden.
+    /// The same request again, with every wait overridden.
     Repeat,
     Enrol,
     Exempt,
@@ -128,9 +128,9 @@ pub(super) enum Event {
     Resume,
     Break(usize, Broken),
     Heal(usize),
-    /// The webhook replica sees what the namespaces say.
+    /// The webhook replica observes the labels of the namespaces.
     See,
-    /// Somebody writes the objects of a layer, and admission makes them what the labels say.
+    /// Somebody writes the objects of a layer, and admission applies the labels.
     Write(usize, Layer),
     StartPods(usize),
     EndPods(usize),
@@ -138,7 +138,7 @@ pub(super) enum Event {
 }
 
 impl Cluster {
-    /// Settled, with nothing under way.
+    /// Settled, without a transition.
     pub(super) fn settled(exploration: &Exploration, site: Page) -> Self {
         let role = site.site.spec.role;
         let labels = vec![Labels {
@@ -160,20 +160,20 @@ impl Cluster {
     }
 
     pub(super) fn events(&self, exploration: &Exploration, events: &mut Vec<Event>) {
-        for (leader, held) in self.leaders.iter().enumerate() {
-            if held.decided.is_some() {
+        for (leader, memory) in self.leaders.iter().enumerate() {
+            if memory.decided.is_some() {
                 events.push(Event::Perform(leader));
             } else if leader == 0 || self.left.second > 0 {
                 let due = |soon: &bool| self.decide(exploration, leader, *soon) != Deed::Wait;
                 let soon = [false, true].into_iter().find(due);
                 events.extend(soon.map(|soon| Event::Decide { leader, soon }));
             }
-            // The second has no other end than that it lags.
+            // The second leader exists only to act on a stale cache.
             let lags = exploration.fault == Some(Fault::SeesAnOlderSite);
-            if leader == 1 && lags && held.sees.is_none() && self.left.second > 0 {
+            if leader == 1 && lags && memory.sees.is_none() && self.left.second > 0 {
                 events.push(Event::FallBehind);
             }
-            if leader == 0 && *held != Leader::default() {
+            if leader == 0 && *memory != Leader::default() {
                 events.push(Event::Kill(leader));
             }
         }
@@ -330,7 +330,7 @@ impl Cluster {
         self.store(exploration, page);
     }
 
-    /// The Site is another: what was decided on the one before can no longer be written.
+    /// The Site has changed: earlier decisions can no longer be written.
     pub(super) fn store(&mut self, exploration: &Exploration, page: Page) {
         let asks_the_same = page.asks_as(&self.site);
         self.site = page;
@@ -351,7 +351,7 @@ impl Cluster {
         }
     }
 
-    /// Whether it is so of each namespace that there is.
+    /// Whether it holds for each existing namespace.
     pub(super) fn each(&self, holds: impl Fn(usize, &Labels, &Reality) -> bool) -> bool {
         let all = self.labels.iter().zip(&self.reality).enumerate();
         all.into_iter()

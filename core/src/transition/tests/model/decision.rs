@@ -1,4 +1,4 @@
-//! What a decision depends on and what comes of it, in the few words that matter to the exploration.
+//! The inputs and results of a decision, reduced to what matters to the exploration.
 
 use jiff::Timestamp;
 
@@ -11,32 +11,32 @@ use crate::role::Layer;
 use crate::transition::steps::{Task, task};
 use crate::transition::{Check, CheckOwner, CheckReport, EnrolledNamespace, SweepReport};
 
-/// What a sweep or a check has found.
+/// The result of a sweep or a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Found {
     Nothing,
     InTheWay,
 }
 
-/// What a sweep of some layers has found.
+/// The result of a sweep of some layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Swept {
     pub(super) layers: &'static [Layer],
     pub(super) found: Found,
 }
 
-/// All that a decision depends on.
+/// All inputs of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub(super) site: Page,
     pub(super) labels: Vec<Labels>,
-    /// An exemption has been asked for and is to be in force.
+    /// An exemption has been requested and must be in force.
     pub(super) exempt: bool,
-    /// The revision that the webhook replica has seen, and in how many namespaces.
+    /// The revision that the webhook replica has observed, and in how many namespaces.
     pub(super) replica: Option<(Revision, usize)>,
-    /// Of a sweep under the current revision.
+    /// The result of a sweep under the current revision.
     pub(super) sweep: Option<Swept>,
-    /// Of the check that the step asks for.
+    /// The result of the check that the step needs.
     pub(super) check: Option<Found>,
     /// All deadlines have passed.
     pub(super) late: bool,
@@ -45,7 +45,7 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Whether the deadline of what is waited for has passed, be it in an order before that asked for the same.
+    /// Whether the deadline of the wait has passed, also counting an earlier request for the same transition.
     pub(super) fn is_overdue(&self) -> bool {
         let steps = self.site.transition().map_or(&[][..], |t| &t.steps);
         let running = steps.iter().find(|step| step.state != StepState::Done);
@@ -54,45 +54,45 @@ impl Question {
     }
 }
 
-/// What has been decided.
+/// A decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Deed {
     WriteStatus(Draft),
-    /// Of each namespace what is to be written, if anything.
+    /// The labels to write for each namespace, if any.
     Label(Vec<Option<Labels>>),
     Sweep {
-        /// The namespaces as they were when it was decided.
+        /// The namespaces at the time of the decision.
         over: Vec<Labels>,
         layers: &'static [Layer],
-        /// No change of roles has been ordered since.
+        /// No role change has been ordered since.
         current: bool,
     },
     Check,
     Wait,
 }
 
-/// A status to be written.
+/// A status to write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Draft {
     pub(super) site: Page,
     /// It orders another role of a layer.
     pub(super) raises: bool,
-    /// The deadlines start to run anew.
+    /// The deadlines restart.
     pub(super) restarts_clock: bool,
     pub(super) liberty: Liberty,
 }
 
-/// What a driver has taken upon itself.
+/// The right by which a driver completed a blocked step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Liberty {
     None,
-    /// A step was done although something was in its way, as was ordered by name.
+    /// A blocked step was completed, as an override by name allows.
     Named,
-    /// So it was before its deadline or without being asked; or something moved in a pause.
+    /// A blocked step was completed before its deadline or without an override; or something moved during a pause.
     Forbidden,
 }
 
-/// The guards of the steps that are done although what was checked was in their way.
+/// The guards of the steps that were completed although their check found a blocker.
 pub(super) fn passed(question: &Question, after: &SiteStatus) -> Vec<GuardId> {
     let Some(before) = question.site.transition() else {
         return vec![];
@@ -106,18 +106,18 @@ pub(super) fn passed(question: &Question, after: &SiteStatus) -> Vec<GuardId> {
         let mut steps = now.iter().flat_map(|t| &t.steps);
         has_ended || steps.any(|s| s.name == name && s.state == StepState::Done)
     };
-    let in_the_way = |found: Option<Found>| found == Some(Found::InTheWay);
+    let blockers = |found: Option<Found>| found == Some(Found::InTheWay);
     let left = before.steps.iter().filter(|s| s.state != StepState::Done);
     left.filter(|step| is_done(step.name))
         .filter_map(|step| match task(step.name, before.to)? {
             Task::Ask => None,
             Task::Move(_) => {
                 let found = question.sweep.map(|swept| swept.found);
-                in_the_way(found).then_some(GuardId::NotConforming)
+                blockers(found).then_some(GuardId::NotConforming)
             }
             Task::Wait(guard) => {
-                let is_looked_at = question.site.at == Some(step.name);
-                (is_looked_at && in_the_way(question.check)).then_some(guard)
+                let is_checked = question.site.at == Some(step.name);
+                (is_checked && blockers(question.check)).then_some(guard)
             }
         })
         .collect()
@@ -172,7 +172,7 @@ impl Revision {
 
 impl Swept {
     pub(super) fn report(self, finished_at: Timestamp) -> SweepReport {
-        let blocked = in_the_way(self.found, GuardId::NotConforming);
+        let blocked = blockers(self.found, GuardId::NotConforming);
         SweepReport {
             revision: CURRENT,
             layers: self.layers,
@@ -185,14 +185,14 @@ impl Swept {
     }
 }
 
-pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Option<CheckReport> {
+pub(super) fn checked(site: &Page, found: Found, finished_at: Timestamp) -> Option<CheckReport> {
     let transition = site.transition()?;
     let at = site.at?;
     let guard = match task(at, transition.to) {
         Some(Task::Wait(guard)) => guard,
         Some(Task::Ask | Task::Move(_)) | None => GuardId::UncoveredWorkloads,
     };
-    let blocked = in_the_way(found, guard);
+    let blocked = blockers(found, guard);
     Some(CheckReport {
         check: Check {
             at,
@@ -208,13 +208,13 @@ pub(super) fn looked(site: &Page, found: Found, finished_at: Timestamp) -> Optio
     })
 }
 
-fn in_the_way(found: Found, guard: GuardId) -> Vec<Blocked> {
+fn blockers(found: Found, guard: GuardId) -> Vec<Blocked> {
     match found {
         Found::Nothing => vec![],
         Found::InTheWay => vec![Blocked {
             guard: guard.to_string(),
             object: None,
-            message: "is in the way".to_owned(),
+            message: "blocks".to_owned(),
         }],
     }
 }

@@ -1,4 +1,4 @@
-//! What a driver does of what was decided, and what it finds: as the controller does, or broken in one way.
+//! Performs the acts and returns findings: as the controller does, or with one fault.
 
 use super::cluster::{Broken, Cluster, Labels, Reality, Revision};
 use super::decision::{Deed, Draft, Found, Liberty, Question, Swept};
@@ -8,8 +8,8 @@ use crate::role::{Layer, Role};
 
 impl Cluster {
     pub(super) fn decide(&self, exploration: &Exploration, leader: usize, soon: bool) -> Deed {
-        let held = &self.leaders[leader];
-        let older = held.sees.as_ref().filter(|page| **page != self.site);
+        let memory = &self.leaders[leader];
+        let older = memory.sees.as_ref().filter(|page| **page != self.site);
         let labels = self.labels.iter().copied();
         exploration.book.decide(
             exploration,
@@ -24,8 +24,8 @@ impl Cluster {
                     let oldest = seen.iter().map(|labels| labels.revision).min().flatten();
                     (oldest.unwrap_or(Revision::Old), seen.len())
                 }),
-                sweep: held.sweep,
-                check: held.check,
+                sweep: memory.sweep,
+                check: memory.check,
                 late: self.late,
                 soon,
             },
@@ -69,7 +69,7 @@ impl Cluster {
                 }
             }
             Some(Deed::Check) => {
-                let is_kept = exploration.fault == Some(Fault::LooksOnce);
+                let is_kept = exploration.fault == Some(Fault::ChecksOnce);
                 let before = self.leaders[leader].check.filter(|_| is_kept);
                 let found = before.unwrap_or_else(|| self.check(exploration));
                 self.leaders[leader].check = Some(found);
@@ -78,7 +78,7 @@ impl Cluster {
         }
     }
 
-    /// What the namespaces are to say once a status is written.
+    /// The desired labels of the namespaces once a status is written.
     pub(super) fn labels_for(&self, draft: &Draft) -> Vec<Option<Labels>> {
         let roles = draft.site.status().layers;
         let labels = self
@@ -93,7 +93,7 @@ impl Cluster {
         self.late &= !draft.restarts_clock;
         let mut page = draft.site;
         if page.site.spec != self.site.site.spec {
-            // Only where versions are not minded.
+            // Only if versions are ignored.
             let spec = self.site.site.spec.clone();
             page = exploration.book.page(Site {
                 spec,
@@ -104,7 +104,7 @@ impl Cluster {
         if !draft.raises {
             return;
         }
-        // What was current is so no more, in every hand.
+        // Revisions that were current are now old, in every memory.
         for labels in self
             .labels
             .iter_mut()
@@ -128,7 +128,7 @@ impl Cluster {
         }
     }
 
-    /// Each namespace on the version that was seen: what another has written since is not overwritten.
+    /// Each namespace by its observed version: newer writes of others are not overwritten.
     fn label(&mut self, exploration: &Exploration, desired: &[Option<Labels>]) {
         for (namespace, wanted) in desired.iter().enumerate() {
             let Some(wanted) = wanted else { continue };
@@ -149,7 +149,7 @@ impl Cluster {
         }
     }
 
-    /// What admission makes of a write to an object of the layer, by what it has seen of the namespaces.
+    /// The role that admission gives to a written object of the layer, from the labels that it has observed.
     pub(super) fn admitted(&self, seen: &[Labels], namespace: usize, layer: Layer) -> Option<Role> {
         if self.reality[namespace].broken == Some(Broken::Objects(layer)) {
             return None;
@@ -163,12 +163,13 @@ impl Cluster {
         }
     }
 
-    /// What the replica has seen, which anybody's write may pass through.
+    /// The labels that the replica has observed: any write may pass through it.
     pub(super) fn seen(&self) -> &[Labels] {
         self.replica.as_ref().unwrap_or(&self.labels)
     }
 
-    /// Re-admits every object of the layers, through a replica that keeps up, and lists what does not conform after that.
+    /// Re-admits every object of the layers, through a current replica, and lists the ones that do not conform
+    /// afterwards.
     fn sweep(&mut self, over: &[Labels], layers: &[Layer]) -> Found {
         let mut found = Found::Nothing;
         for (namespace, labels) in over.iter().enumerate() {
@@ -184,7 +185,7 @@ impl Cluster {
         found
     }
 
-    /// What a driver finds, of the namespaces that the transition is about.
+    /// The findings of a driver, for the namespaces of the transition.
     fn check(&self, exploration: &Exploration) -> Found {
         let to = self.site.transition().map(|t| t.to);
         let lies = match self.site.at {
@@ -193,7 +194,7 @@ impl Cluster {
             Some(StepName::Available) => exploration.fault == Some(Fault::WorkloadsReportedUp),
             _ => false,
         };
-        let is_in_the_way = |reality: &Reality| match self.site.at {
+        let is_blocking = |reality: &Reality| match self.site.at {
             Some(StepName::PodsGone) => {
                 reality.pods || reality.objects.workloads == Some(Role::Primary)
             }
@@ -203,8 +204,8 @@ impl Cluster {
             Some(StepName::Available) => !reality.pods,
             _ => false,
         };
-        let mut looked_at = (0..self.reality.len()).filter(|n| self.site.walks(*n));
-        if !lies && looked_at.any(|n| is_in_the_way(&self.reality[n])) {
+        let mut checked = (0..self.reality.len()).filter(|n| self.site.includes(*n));
+        if !lies && checked.any(|n| is_blocking(&self.reality[n])) {
             Found::InTheWay
         } else {
             Found::Nothing

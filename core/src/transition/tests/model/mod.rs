@@ -1,22 +1,22 @@
-//! Every interleaving of a small cluster: leaders that come, go and lag behind, orders that turn round, volumes and pods that
-//! take their time or fail, namespaces that come in between. Explored over [`decide`](super::decide) itself, not over a copy
-//! of it.
+//! Every interleaving of a small cluster: leaders that come, go and become stale, requests that reverse, volumes and
+//! pods that are slow or fail, namespaces that come in between. Explored over [`decide`](super::decide) itself, not
+//! over a copy of it.
 //!
 //! ```text
-//!   leader A, B   decide on what is stored now ─► ... anything may happen ... ─► perform, refused where it has changed since
-//!   the cluster   objects follow the labels, pods start and end, volumes are promoted and demoted, in their own time
-//!   what fails    pods that do not end or come up, volumes that do not turn, objects that refuse, a webhook that lags
-//!   a person      orders a role, overrides what holds, pauses, enrols a namespace, exempts an object
+//!   leader A, B   decide on the stored state ─► ... any events ... ─► perform, refused if the state has changed since
+//!   the cluster   objects follow the labels, pods start and end, volumes are promoted and demoted, at any time
+//!   what fails    pods that do not end or start, volumes that keep their role, objects that refuse writes, a stale webhook
+//!   a person      orders a role, overrides guards, pauses, enrols a namespace, exempts an object
 //! ```
 //!
-//! Every property has a driver, broken on purpose, of which the exploration shows that it fails.
+//! Every property has a driver with a deliberate fault, for which the exploration shows that the property fails.
 
 mod book;
 mod cluster;
 mod decision;
 mod driver;
 mod page;
-mod rest;
+mod ways_out;
 
 use rstest::rstest;
 use stateright::{Checker, HasDiscoveries, Model, Property};
@@ -28,37 +28,37 @@ use book::Book;
 use cluster::{Cluster, Event, Left};
 use decision::Liberty;
 use page::Page;
-use rest::WaysOut;
+use ways_out::WaysOut;
 
-/// What is explored.
+/// The scope of an exploration.
 #[derive(Debug)]
 struct Exploration {
     mode: Mode,
     /// The roles to start from.
     from: &'static [Role],
     left: Left,
-    /// The webhook is a replica of its own, which may lag behind.
+    /// The webhook is a separate replica, which may be stale.
     replica: bool,
     fault: Option<Fault>,
     book: Book,
     ways_out: WaysOut,
 }
 
-/// What a driver may do wrong.
+/// The faults of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     PodsReportedGone,
     VolumesReportedTurned,
     WorkloadsReportedUp,
-    /// It looks once, and keeps to what it saw.
-    LooksOnce,
-    /// It writes status over whatever is there by then.
+    /// It checks once, and keeps that result.
+    ChecksOnce,
+    /// It overwrites a status of any version.
     StatusUnversioned,
-    /// It writes labels over whatever is there by then.
+    /// It overwrites labels of any version.
     LabelsUnversioned,
-    /// It labels before that is in the journal.
+    /// It labels before the journal is written.
     LabelsFirst,
-    /// It labels by a Site that its cache has not got the newest version of.
+    /// It labels by a Site from a stale cache.
     SeesAnOlderSite,
     ForgetsReplicas,
     OverridesUnasked,
@@ -153,7 +153,7 @@ impl Model for Exploration {
         ];
         if self.left.breakages > 0 {
             properties.push(Property::sometimes(
-                "a walk stalls",
+                "a transition stalls",
                 |_, cluster: &Cluster| cluster.site.is_stalled(),
             ));
         }
@@ -170,7 +170,7 @@ impl Model for Exploration {
 }
 
 impl Exploration {
-    /// A site that has been in this role for long.
+    /// A site that has had this role for a long time.
     fn settled(&self, role: Role) -> Page {
         let mut world = World::new(Role::Primary, &[cluster::NAMES[0]]);
         world.site.spec.mode = self.mode;
@@ -200,7 +200,7 @@ impl Exploration {
             .join()
     }
 
-    /// Explores all there is, which is so many states at least: less would mean that something does not happen any more.
+    /// Explores all states, at least this many: fewer would mean that some event no longer happens.
     fn assert_sound(self, at_least: usize) {
         let checker = self.explore(HasDiscoveries::AnyFailures);
         checker.assert_properties();
@@ -210,7 +210,7 @@ impl Exploration {
 }
 
 #[test]
-fn orders_that_turn_round_at_any_moment() {
+fn requests_that_reverse_at_any_moment() {
     Exploration {
         from: &[Role::Primary, Role::Secondary],
         left: Left {
@@ -223,7 +223,7 @@ fn orders_that_turn_round_at_any_moment() {
 }
 
 #[test]
-fn a_leader_that_lags_behind_another() {
+fn a_leader_with_a_stale_cache() {
     Exploration {
         from: &[Role::Primary, Role::Secondary],
         left: Left {
@@ -251,7 +251,7 @@ fn a_namespace_that_comes_at_any_moment() {
 }
 
 #[test]
-fn what_fails_for_a_while_or_for_good_and_is_overridden() {
+fn temporary_and_permanent_failures_with_overrides() {
     Exploration {
         from: &[Role::Primary, Role::Secondary],
         left: Left {
@@ -281,7 +281,7 @@ fn a_pause_at_any_moment() {
 }
 
 #[test]
-fn a_webhook_that_lags_behind() {
+fn a_stale_webhook_replica() {
     Exploration {
         from: &[Role::Primary, Role::Secondary],
         left: Left {
@@ -299,7 +299,7 @@ fn a_webhook_that_lags_behind() {
 #[case(Fault::VolumesReportedTurned, NOTHING_OVER_SECONDARY_VOLUMES)]
 #[case(Fault::VolumesReportedTurned, SECONDARY_IS_SECONDARY)]
 #[case(Fault::WorkloadsReportedUp, NO_TRAFFIC_BEFORE_WORKLOADS)]
-#[case(Fault::LooksOnce, WAY_OUT)]
+#[case(Fault::ChecksOnce, WAY_OUT)]
 #[case(Fault::StatusUnversioned, NOTHING_OVER_SECONDARY_VOLUMES)]
 #[case(Fault::LabelsUnversioned, NOTHING_OVER_SECONDARY_VOLUMES)]
 #[case(Fault::LabelsFirst, SECONDARY_IS_SECONDARY)]
@@ -307,7 +307,7 @@ fn a_webhook_that_lags_behind() {
 #[case(Fault::ForgetsReplicas, NOTHING_OVER_SECONDARY_VOLUMES)]
 #[case(Fault::OverridesUnasked, NOTHING_FORBIDDEN)]
 #[case(Fault::GoesOnInAPause, NOTHING_FORBIDDEN)]
-fn a_driver_that_is_broken_is_found_out(#[case] fault: Fault, #[case] property: &'static str) {
+fn a_faulty_driver_is_detected(#[case] fault: Fault, #[case] property: &'static str) {
     let second = match fault {
         Fault::StatusUnversioned | Fault::LabelsUnversioned | Fault::SeesAnOlderSite => 1,
         Fault::LabelsFirst => 2,
@@ -332,10 +332,10 @@ fn a_driver_that_is_broken_is_found_out(#[case] fault: Fault, #[case] property: 
     );
 }
 
-/// Without waiting between the layers, which is what `unsafe` means, pods run over volumes that are not primary, and
-/// traffic comes before what it is for.
+/// Without waits between the layers, as in mode `unsafe`, pods run on volumes that are not primary, and traffic starts
+/// before its workloads.
 #[rstest]
-fn without_order_it_finds_what_goes_wrong(
+fn an_unsafe_transition_violates_the_properties(
     #[values(NOTHING_OVER_SECONDARY_VOLUMES, NO_TRAFFIC_BEFORE_WORKLOADS)] property: &'static str,
 ) {
     let exploration = Exploration {

@@ -1,8 +1,8 @@
-//! The Site as it is stored: one page for all states of the exploration that share it.
+//! The stored Site: one page for all states of the exploration that share it.
 //!
-//! States are compared and hashed by the number of a page. What never comes back into a decision is left out of a page, or
-//! brought to one form: times, numbers that only ever rise, the history. So two states are one exactly when nothing that
-//! follows can tell them apart.
+//! States are compared and hashed by the number of a page. Data that no later decision reads is left out of a page, or
+//! normalised: times, numbers that only rise, the history. So two states are equal exactly when nothing that follows
+//! can distinguish them.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::cluster::NAMES;
 use crate::api::{Phase, Site, SiteStatus, StepName, StepState, Transition};
 use crate::role::Role;
 
-/// The current revision: what rises is brought back to it, and what it leaves behind becomes [`OLD`].
+/// The current revision: a raised revision is normalised to it, and the earlier ones become [`OLD`].
 pub(super) const CURRENT: i64 = 9;
 pub(super) const OLD: i64 = 8;
 
@@ -26,29 +26,29 @@ pub(super) const LATE: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) const START: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-/// A Site as it is stored.
+/// A stored Site.
 #[derive(Clone)]
 pub(super) struct Page(Arc<Content>);
 
 pub(super) struct Content {
     number: usize,
     pub(super) site: Site,
-    /// The role of all layers, where no transition is under way.
+    /// The role of all layers, if no transition is under way.
     pub(super) settled: Option<Role>,
-    /// The step that the transition is at.
+    /// The current step of the transition.
     pub(super) at: Option<StepName>,
 }
 
 impl Page {
-    /// The page of this number, for a Site in its one form.
+    /// The page of this number, for a Site in canonical form.
     pub(super) fn new(number: usize, site: Site) -> Self {
         let status = site.status.clone().unwrap_or_default();
-        let walk = status.transition.as_ref();
-        let steps = walk.map_or(&[][..], |t| &t.steps);
+        let transition = status.transition.as_ref();
+        let steps = transition.map_or(&[][..], |t| &t.steps);
         let running = steps.iter().find(|s| s.state != StepState::Done);
         Self(Arc::new(Content {
             number,
-            settled: status.layers.uniform().filter(|_| walk.is_none()),
+            settled: status.layers.uniform().filter(|_| transition.is_none()),
             at: running.map(|step| step.name),
             site,
         }))
@@ -62,14 +62,14 @@ impl Page {
         self.site.status.as_ref()?.transition.as_ref()
     }
 
-    /// Whether the namespace has been taken over: what has been reached of the site has been of it.
+    /// Whether the namespace has been registered: only then the site's reached role applies to it.
     pub(super) fn registers(&self, namespace: usize) -> bool {
         let status = self.site.status.as_ref();
         status.is_some_and(|s| s.namespaces.iter().any(|name| name == NAMES[namespace]))
     }
 
-    /// Whether the transition that is under way is about the namespace.
-    pub(super) fn walks(&self, namespace: usize) -> bool {
+    /// Whether the running transition includes the namespace.
+    pub(super) fn includes(&self, namespace: usize) -> bool {
         match self.transition() {
             Some(t) if !t.namespaces.is_empty() => {
                 t.namespaces.iter().any(|name| name == NAMES[namespace])
@@ -78,7 +78,7 @@ impl Page {
         }
     }
 
-    /// Whether the other asks for the same check.
+    /// Whether the other page asks for the same check.
     pub(super) fn asks_as(&self, other: &Self) -> bool {
         let id = |page: &Self| page.transition().map(|t| t.id.clone());
         self.at == other.at && id(self) == id(other)
@@ -89,7 +89,7 @@ impl Page {
         phase == Some(Phase::Stalled)
     }
 
-    /// The overrides of the order that the transition carries out.
+    /// The overrides of the request that the transition carries out.
     pub(super) fn asked(&self) -> &[String] {
         let request = self.site.spec.request.as_ref();
         let id = self.transition().map(|t| &t.id);
@@ -98,8 +98,8 @@ impl Page {
             .map_or(&[], |request| &request.overrides)
     }
 
-    /// The guards by which what holds the transition can be overridden.
-    pub(super) fn held_by(&self) -> Vec<String> {
+    /// The guards whose override would unblock the transition.
+    pub(super) fn blocked_by(&self) -> Vec<String> {
         let steps = self.transition().map_or(&[][..], |t| &t.steps);
         let blocked = steps.iter().flat_map(|step| &step.blocked);
         blocked.map(|b| b.guard.clone()).collect()
@@ -143,7 +143,7 @@ impl Hash for Page {
     }
 }
 
-/// What is told and never read again is left out; times become one of two: long ago, and not.
+/// Data that is only reported is left out; times are reduced to two: long ago, and recent.
 pub(super) fn canonical(status: &mut SiteStatus) {
     status.revision = CURRENT;
     status.history.clear();

@@ -1,14 +1,14 @@
-//! The steps in their order, what each waits for, and what lets it go on.
+//! The steps in their order, their waits, and what completes them.
 
 use jiff::SignedDuration;
 
 use super::*;
 
-/// The layers that are primary at each moment of a transition, and what is checked between them.
+/// The primary layers at each moment of a transition, and the checks between them.
 fn path(world: &mut World) -> Vec<String> {
     world.acts.clear();
     world.settle();
-    let told = |act: &Act| match act {
+    let described = |act: &Act| match act {
         Act::Label(namespaces) => {
             let roles = namespaces[0].state.roles;
             let live = |layer: &Layer| roles.of(*layer) == Some(Role::Primary);
@@ -22,11 +22,11 @@ fn path(world: &mut World) -> Vec<String> {
         Act::Check(check) => Some(check.at.as_str().to_owned()),
         _ => None,
     };
-    world.acts.iter().filter_map(told).collect()
+    world.acts.iter().filter_map(described).collect()
 }
 
 #[test]
-fn each_layer_waits_for_the_one_before() {
+fn each_layer_waits_for_the_one_before_it() {
     let mut world = settled_primary();
     world.order(Role::Secondary, "r1", &[]);
     assert_eq!(
@@ -57,10 +57,10 @@ fn each_layer_waits_for_the_one_before() {
 }
 
 #[test]
-fn an_unsafe_site_moves_all_layers_at_once_and_still_asks_its_guards() {
+fn an_unsafe_site_moves_all_layers_at_once_after_its_guards() {
     let mut world = settled_primary();
     world.site.spec.mode = crate::api::Mode::Unsafe;
-    world.in_the_way.insert(StepName::Guards, vec!["agent"]);
+    world.blockers.insert(StepName::Guards, vec!["agent"]);
     world.order(Role::Secondary, "r1", &[]);
     assert_eq!(path(&mut world), ["guards"]);
     assert_eq!(world.blocked_by(), ["uncovered-workloads"]);
@@ -68,12 +68,12 @@ fn an_unsafe_site_moves_all_layers_at_once_and_still_asks_its_guards() {
     assert_eq!(path(&mut world), ["guards", "[]"]);
 }
 
-/// Ten are shown, and all are counted: letting those pass that are shown does not let the others pass.
+/// Ten are shown, and all are counted: an override of the shown ones does not cover the others.
 #[test]
-fn objects_that_are_let_pass_by_name_do_not_take_along_those_that_are_not_shown() {
+fn overrides_of_shown_objects_do_not_cover_the_others() {
     const THINGS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
     let mut world = settled_primary();
-    world.in_the_way.insert(StepName::Guards, THINGS.to_vec());
+    world.blockers.insert(StepName::Guards, THINGS.to_vec());
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
     let guards = |world: &World| world.status().transition.as_ref().unwrap().steps[0].clone();
@@ -124,7 +124,7 @@ fn consent_to_batch_work_is_part_of_the_order() {
 #[case(Role::Secondary, StepName::Replication, "replication-unconfirmed", Deadlines::default().replication)]
 #[case(Role::Primary, StepName::Replication, "replication-unconfirmed", Deadlines::default().replication)]
 #[case(Role::Primary, StepName::Available, "workloads-unavailable", Deadlines::default().available)]
-fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
+fn a_blocker_is_waited_for_then_named_and_overridden_by_name(
     #[case] to: Role,
     #[case] at: StepName,
     #[case] guard: &str,
@@ -135,7 +135,7 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
         world.order(Role::Secondary, "r0", &[]);
         world.settle();
     }
-    world.in_the_way.insert(at, vec!["a", "b"]);
+    world.blockers.insert(at, vec!["a", "b"]);
     world.order(to, "r1", &["peer-unknown"]);
     assert_eq!(world.settle(), world.now + CHECK_AGAIN.0);
     assert_ne!(world.status().phase, Some(Phase::Stalled));
@@ -144,14 +144,14 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
         [guard, guard],
         "what is waited for is named"
     );
-    let held = world.status().layers;
+    let before = world.status().layers;
     world.now += deadline;
     world.settle();
     assert_eq!(world.status().phase, Some(Phase::Stalled));
-    assert_eq!(world.status().layers, held);
+    assert_eq!(world.status().layers, before);
 
     let mut passed = world.clone();
-    passed.in_the_way.clear();
+    passed.blockers.clear();
     passed.now += CHECK_AGAIN.1;
     passed.settle();
     assert_eq!(
@@ -163,7 +163,7 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
     let one = format!("{guard}=shop/things/a");
     world.order(to, "r2", &["peer-unknown", &one]);
     world.settle();
-    assert_eq!(world.status().layers, held, "b is in the way still");
+    assert_eq!(world.status().layers, before, "b still blocks");
     let other = format!("{guard}=shop/things/b");
     world.order(to, "r3", &["peer-unknown", &one, &other]);
     world.settle();
@@ -172,9 +172,9 @@ fn what_is_in_the_way_is_waited_for_then_named_and_let_pass_by_its_name(
 }
 
 #[test]
-fn what_moved_is_kept_in_line_while_a_walk_waits() {
+fn changed_layers_are_swept_while_a_transition_waits() {
     let mut world = settled_primary();
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.order(Role::Secondary, "r1", &[]);
     let mut until = world.settle();
     world.acts.clear();
@@ -191,25 +191,25 @@ fn what_moved_is_kept_in_line_while_a_walk_waits() {
 }
 
 #[test]
-fn a_clock_that_is_behind_the_last_leaders_does_not_make_it_look_without_rest() {
+fn a_clock_behind_the_last_leaders_does_not_cause_continuous_checks() {
     let mut world = settled_primary();
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
     world.now -= SignedDuration::from_hours(1);
     (world.check, world.sweep) = (None, None);
     let until = world.settle();
     assert!(until > world.now);
-    world.in_the_way.clear();
+    world.blockers.clear();
     world.now = until;
     world.settle();
     assert_eq!(world.status().phase, Some(Phase::Stable));
 }
 
 #[test]
-fn an_override_given_ahead_gives_up_waiting_but_does_not_skip_it() {
+fn an_early_override_shortens_the_wait_but_does_not_skip_it() {
     let mut world = settled_primary();
-    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.blockers.insert(StepName::PodsGone, vec!["a"]);
     world.order(Role::Secondary, "r1", &["pods-running"]);
     world.settle();
     assert_eq!(world.status().layers.volumes, Some(Role::Primary));
@@ -219,11 +219,11 @@ fn an_override_given_ahead_gives_up_waiting_but_does_not_skip_it() {
 }
 
 #[test]
-fn an_override_counts_for_the_walk_that_it_was_ordered_with_alone() {
+fn an_override_applies_only_to_its_own_transition() {
     let mut world = settled_primary();
     world.order(Role::Secondary, "r1", &["pods-running"]);
     world.settle();
-    world.in_the_way.insert(StepName::PodsGone, vec!["web"]);
+    world.blockers.insert(StepName::PodsGone, vec!["web"]);
     world.enrol("api");
     world.settle();
     world.now += Deadlines::default().pods_gone;
@@ -243,7 +243,7 @@ fn an_override_counts_for_the_walk_that_it_was_ordered_with_alone() {
 }
 
 #[test]
-fn a_namespace_that_refuses_its_roles_holds_the_walk_and_is_named() {
+fn a_namespace_that_refuses_its_roles_blocks_the_transition_and_is_named() {
     let mut world = settled_primary();
     world.refuse("shop");
     world.order(Role::Secondary, "r1", &[]);
@@ -267,16 +267,16 @@ fn a_namespace_that_refuses_its_roles_holds_the_walk_and_is_named() {
 }
 
 #[test]
-fn a_look_that_was_made_before_counts_no_more() {
+fn an_earlier_check_no_longer_counts() {
     let mut world = settled_primary();
-    world.in_the_way.insert(StepName::PodsGone, vec!["a"]);
+    world.blockers.insert(StepName::PodsGone, vec!["a"]);
     world.order(Role::Secondary, "r1", &[]);
     world.settle();
-    world.in_the_way.clear();
-    // Turned round and back: pods may have come in between.
+    world.blockers.clear();
+    // Reversed and back: pods may have started in between.
     world.order(Role::Primary, "r2", &["peer-unknown"]);
     world.settle();
-    world.in_the_way.insert(StepName::PodsGone, vec!["b"]);
+    world.blockers.insert(StepName::PodsGone, vec!["b"]);
     world.order(Role::Secondary, "r3", &[]);
     world.settle();
     assert_eq!(world.status().layers.volumes, Some(Role::Primary));

@@ -1,12 +1,12 @@
-//! An order is seen while something else gets no answer.
+//! A request is carried out while another API call hangs.
 
 use std::time::Duration;
 
 use failover_core::RuleSet;
 use rstest::rstest;
 use serde_json::json;
-use tokio_util::task::AbortOnDropHandle;
 
+use super::settled;
 use crate::testing::fake_api::{Asked, status};
 use crate::testing::harness::{Bed, SHOP, WEB, is_ready, lease};
 
@@ -16,7 +16,7 @@ fn events(asked: &Asked) -> bool {
     asked.path.ends_with("/events")
 }
 
-fn objects_of_those_who_left(asked: &Asked) -> bool {
+fn objects_of_a_namespace_that_left(asked: &Asked) -> bool {
     asked.path.contains("/namespaces/left/")
 }
 
@@ -32,15 +32,7 @@ fn a_namespace_that_left(asked: &Asked) -> bool {
     asked.path == "/api/v1/namespaces/left" && asked.method == http::Method::PATCH
 }
 
-/// A site with everything in it that is to be written and that no order waits for.
-async fn bed() -> (Bed, AbortOnDropHandle<()>) {
-    let bed = Bed::new("primary").await;
-    let controller = bed.controller();
-    bed.until_settled("birth-east").await;
-    (bed, controller)
-}
-
-async fn let_much_happen(bed: &Bed) {
+async fn cause_background_writes(bed: &Bed) {
     bed.api.put(
         "/api/v1/namespaces/left",
         json!({ "metadata": {
@@ -57,7 +49,7 @@ async fn let_much_happen(bed: &Bed) {
         }),
     );
     lease(&bed.api, bed.status().revision);
-    // Longer than a Lease is remembered.
+    // Longer than `forget_after`.
     tokio::time::sleep(Duration::from_secs(700)).await;
     bed.api.put(SHOP, bed.api.get(SHOP));
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -69,32 +61,32 @@ fn count(bed: &Bed, which: fn(&Asked) -> bool) -> usize {
 
 #[rstest]
 #[case::an_event(events)]
-#[case::the_objects_of_a_namespace_that_has_left(objects_of_those_who_left)]
+#[case::the_objects_of_a_namespace_that_has_left(objects_of_a_namespace_that_left)]
 #[case::a_namespace_that_has_left(a_namespace_that_left)]
 #[case::the_status_of_a_policy(status_of_a_policy)]
-#[case::a_lease_that_is_cleared_away(leases)]
+#[case::the_deletion_of_a_lease(leases)]
 #[tokio::test(start_paused = true)]
-async fn an_order_is_carried_out_all_the_same(#[case] hangs: fn(&Asked) -> bool) {
-    let (bed, _controller) = bed().await;
+async fn a_request_is_carried_out_while_a_call_hangs(#[case] hangs: fn(&Asked) -> bool) {
+    let (bed, _controller) = settled("primary").await;
     bed.api.set_hanging(hangs);
-    let_much_happen(&bed).await;
+    cause_background_writes(&bed).await;
     bed.order("down", "secondary", &[]);
     bed.until_settled("down").await;
     assert_eq!(bed.replicas(), 0);
     assert!(count(&bed, hangs) > 0, "something has hung");
 }
 
-/// The end of a piece of work is a reason to decide anew, and what failed is not decided anew at once.
+/// Finished work is a reason to reconcile, but failed work is not retried at once.
 #[rstest]
 #[case::a_namespace_that_has_left(a_namespace_that_left)]
 #[case::the_status_of_a_policy(status_of_a_policy)]
-#[case::a_lease_that_is_cleared_away(leases)]
+#[case::the_deletion_of_a_lease(leases)]
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_is_tried_again_but_not_without_end(#[case] refused: fn(&Asked) -> bool) {
-    let (bed, _controller) = bed().await;
+async fn a_refused_write_is_retried_with_backoff(#[case] refused: fn(&Asked) -> bool) {
+    let (bed, _controller) = settled("primary").await;
     bed.api
         .set_fault(move |asked, _| refused(asked).then(|| status(500, "no")));
-    let_much_happen(&bed).await;
+    cause_background_writes(&bed).await;
     let tried = count(&bed, refused);
     assert!((1..400).contains(&tried), "in 700 seconds: {tried}");
     bed.order("down", "secondary", &[]);
@@ -102,10 +94,8 @@ async fn what_is_refused_is_tried_again_but_not_without_end(#[case] refused: fn(
 }
 
 #[tokio::test(start_paused = true)]
-async fn nor_does_it_wait_for_who_cannot_say_whether_an_exemption_has_ended() {
-    let bed = Bed::new("primary").await;
-    let _controller = bed.controller();
-    bed.until_settled("birth-east").await;
+async fn a_request_does_not_wait_for_the_check_whether_an_exemption_has_ended() {
+    let (bed, _controller) = settled("primary").await;
     let labelled = |names: &[(&str, &str)]| {
         let rules = RuleSet::built_in();
         let rule = rules.find("apps", "deployments").unwrap();
@@ -131,7 +121,7 @@ async fn nor_does_it_wait_for_who_cannot_say_whether_an_exemption_has_ended() {
     assert_eq!(
         in_force(),
         "deployments/web=exempt",
-        "what cannot be told stays"
+        "an unconfirmed exemption stays"
     );
     assert_eq!(bed.replicas(), 3);
     bed.api.set_hanging(|_| false);

@@ -1,4 +1,4 @@
-//! How long role changes take, and each of their steps.
+//! How long transitions take, and each of their steps.
 
 use failover_core::Role;
 use failover_core::api::{Outcome, SiteStatus, StepName, StepState};
@@ -24,21 +24,22 @@ struct StepLabels {
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Walks {
+pub struct TransitionMetrics {
     transition_duration: Family<TransitionLabels, Histogram, fn() -> Histogram>,
     step_duration: Family<StepLabels, Histogram, fn() -> Histogram>,
 }
 
-impl Walks {
+impl TransitionMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let transition_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
+        let transition_duration =
+            Family::new_with_constructor(duration_histogram as fn() -> Histogram);
         registry.register_with_unit(
             "transition_duration",
             "Duration of transitions, from the request to the end",
             Unit::Seconds,
             transition_duration.clone(),
         );
-        let step_duration = Family::new_with_constructor(walk_duration as fn() -> Histogram);
+        let step_duration = Family::new_with_constructor(duration_histogram as fn() -> Histogram);
         registry.register_with_unit(
             "step_duration",
             "How long the steps of transitions took",
@@ -51,7 +52,7 @@ impl Walks {
         }
     }
 
-    /// Counts what has ended between two statuses: transitions, and steps of the one under way.
+    /// Counts what has ended between two statuses: transitions, and steps of the running one.
     pub fn count_ended(&self, before: &SiteStatus, after: &SiteStatus) {
         let ended = after
             .history
@@ -70,28 +71,31 @@ impl Walks {
             self.transition_duration
                 .get_or_create(&labels)
                 .observe(seconds(&entry.started_at, &entry.finished_at));
-            // The last ones end together with their transition.
-            let walked = before.transition.as_ref().filter(|t| t.id == entry.id);
+            // The last steps end together with their transition.
+            let running = before.transition.as_ref().filter(|t| t.id == entry.id);
             let known = |name| {
-                walked.is_some_and(|t| {
+                running.is_some_and(|t| {
                     let step = t.steps.iter().find(|step| step.name == name);
                     step.is_some_and(|step| step.state == StepState::Done)
                 })
             };
             for step in entry.steps.iter().filter(|step| !known(step.name)) {
-                #[expect(clippy::cast_precision_loss, reason = "a walk takes no 2^52 seconds")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a transition takes less than 2^52 seconds"
+                )]
                 self.step_took(entry.to, step.name, step.seconds as f64);
             }
         }
-        let Some(walk) = &after.transition else {
+        let Some(transition) = &after.transition else {
             return;
         };
-        for step in walk
+        for step in transition
             .steps
             .iter()
             .filter(|step| step.state == StepState::Done)
         {
-            let before = before.transition.iter().filter(|t| t.id == walk.id);
+            let before = before.transition.iter().filter(|t| t.id == transition.id);
             let mut before = before
                 .flat_map(|t| &t.steps)
                 .filter(|s| s.name == step.name);
@@ -99,7 +103,7 @@ impl Walks {
                 continue;
             }
             if let (Some(from), Some(to)) = (&step.started_at, &step.finished_at) {
-                self.step_took(walk.to, step.name, seconds(from, to));
+                self.step_took(transition.to, step.name, seconds(from, to));
             }
         }
     }
@@ -114,7 +118,7 @@ impl Walks {
 }
 
 /// 0.5 s to more than an hour.
-fn walk_duration() -> Histogram {
+fn duration_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.5, 2.0, 14))
 }
 
@@ -135,24 +139,29 @@ mod tests {
     #[test]
     fn each_step_and_each_transition_is_counted_once_when_it_ends() {
         let mut registry = Registry::with_prefix("failover");
-        let walks = Walks::register(&mut registry);
+        let metrics = TransitionMetrics::register(&mut registry);
         let step = |name: &str, state: &str| json!({"name": name, "state": state, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:04Z"});
-        let walk = |steps: serde_json::Value| {
+        let running = |steps: serde_json::Value| {
             status(json!({"transition": {
                 "id": "1", "to": "secondary", "epoch": 1, "startedAt": "2026-01-01T00:00:00Z", "steps": steps
             }}))
         };
-        let begun = walk(json!([
+        let started = running(json!([
             step("traffic", "Running"),
             step("gitops", "Pending")
         ]));
-        let on = walk(json!([step("traffic", "Done"), step("gitops", "Running")]));
-        let over = status(json!({"history": [{
+        let advanced = running(json!([step("traffic", "Done"), step("gitops", "Running")]));
+        let ended = status(json!({"history": [{
             "id": "1", "to": "secondary", "epoch": 1, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:08Z",
             "steps": [{"name": "traffic", "seconds": 4}, {"name": "gitops", "seconds": 4}], "outcome": "Succeeded"
         }]}));
-        for pair in [(&begun, &on), (&on, &on), (&on, &over), (&over, &over)] {
-            walks.count_ended(pair.0, pair.1);
+        for pair in [
+            (&started, &advanced),
+            (&advanced, &advanced),
+            (&advanced, &ended),
+            (&ended, &ended),
+        ] {
+            metrics.count_ended(pair.0, pair.1);
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

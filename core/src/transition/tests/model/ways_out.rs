@@ -1,5 +1,5 @@
-//! Whether a state has a way out: left to itself with one leader that lives. What is broken stays broken, and then a person
-//! overrides what the transition names; where nothing is, it finds its way alone.
+//! Whether a state has a way out: without further events, with one live leader. A permanent failure stays, and then a
+//! person overrides the guards that the transition names; without failures, it completes alone.
 
 use std::collections::HashMap;
 use std::sync::RwLock;
@@ -9,17 +9,17 @@ use super::cluster::{Cluster, Event, Leader, Left};
 use super::decision::{Deed, Liberty};
 use crate::role::Roles;
 
-/// A state on its way to rest, and how often the order has been repeated by then.
+/// A state on the way, and how often the request has been repeated.
 type Milestone = (Cluster, u8);
 
-/// More guards than that cannot hold one after the other, of a transition and of that of newcomers after it.
+/// More guards than this cannot block in sequence, in a transition and the takeover of new namespaces after it.
 const REPEATS: u8 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct WaysOut(RwLock<HashMap<Milestone, bool>>);
 
 impl WaysOut {
-    /// Whether it comes to rest where it was ordered to be.
+    /// Whether the ordered role is reached.
     pub(super) fn exists(&self, exploration: &Exploration, from: &Cluster) -> bool {
         let mut cluster = from.clone();
         cluster.leaders[1] = Leader::default();
@@ -38,7 +38,7 @@ impl WaysOut {
             let is_at_rest = trail.contains(&milestone);
             trail.push(milestone);
             if !is_at_rest {
-                cluster.goes_on(exploration);
+                cluster.advance(exploration);
             } else if cluster.site.transition().is_none() {
                 let role = cluster.site.site.spec.role;
                 break cluster.each(|_, labels, _| labels.roles == Roles::all(role));
@@ -59,8 +59,8 @@ impl WaysOut {
 }
 
 impl Cluster {
-    /// What happens next when nothing disturbs it.
-    fn goes_on(&mut self, exploration: &Exploration) {
+    /// The next undisturbed events.
+    fn advance(&mut self, exploration: &Exploration) {
         self.perform(exploration, 0);
         let due = |soon: &bool| self.decide(exploration, 0, *soon) != Deed::Wait;
         if let Some(soon) = [false, true].into_iter().find(due) {
@@ -77,14 +77,14 @@ impl Cluster {
         self.happen(exploration, Event::See);
     }
 
-    /// Orders the same again, with the overrides that the transition has named by now. `false`: that would be nothing new.
+    /// Repeats the request with the overrides that the transition has named so far. `false`: there are no new ones.
     fn orders_again(&mut self, exploration: &Exploration, repeats: u8) -> bool {
         let asked = self.site.asked();
-        let held: Vec<_> = self.site.held_by();
-        if held.iter().all(|guard| asked.contains(guard)) {
+        let blocked: Vec<_> = self.site.blocked_by();
+        if blocked.iter().all(|guard| asked.contains(guard)) {
             return false;
         }
-        let mut overrides = [asked, &held, &["peer-unknown".to_owned()]].concat();
+        let mut overrides = [asked, &blocked, &["peer-unknown".to_owned()]].concat();
         overrides.sort();
         overrides.dedup();
         let role = self.site.site.spec.role;

@@ -1,4 +1,4 @@
-//! What keeps us from taking part in the election, told without filling the log.
+//! Failures that keep us from taking part in leader election, logged without filling the log.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::error_chain::causes;
 
-/// The same trouble is told again after this long.
+/// The same failure is logged again after this long.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
@@ -33,19 +33,19 @@ pub(super) enum LeaseError {
     },
 }
 
-/// Tells what is wrong once, and again once a minute while it lasts.
+/// Logs a failure once, and again once a minute while it lasts.
 #[derive(Debug, Default)]
 pub(super) struct LeaseFailures {
-    told: Option<(String, Instant)>,
+    logged: Option<(String, Instant)>,
 }
 
 impl LeaseFailures {
     pub(super) fn report(&mut self, error: &LeaseError) {
         let text = causes(error);
         if self
-            .told
+            .logged
             .as_ref()
-            .is_some_and(|(told, at)| *told == text && at.elapsed() < REPORT_EVERY)
+            .is_some_and(|(logged, at)| *logged == text && at.elapsed() < REPORT_EVERY)
         {
             return;
         }
@@ -53,11 +53,11 @@ impl LeaseFailures {
             error = text,
             "cannot take part in leader election; trying again"
         );
-        self.told = Some((text, Instant::now()));
+        self.logged = Some((text, Instant::now()));
     }
 
     pub(super) fn over(&mut self) {
-        if self.told.take().is_some() {
+        if self.logged.take().is_some() {
             tracing::info!("the Lease answers again");
         }
     }

@@ -1,4 +1,4 @@
-//! Giving back what a rule holds, before it is let go.
+//! Restores the objects of a rule before the rule is released.
 
 use failover_core::api::RoleRuleSpec;
 use failover_core::names::ENFORCE_LABEL;
@@ -14,7 +14,7 @@ use super::RulesError;
 use crate::sweep::progress::Progress;
 use crate::sweep::{Sweeper, Swept};
 
-/// The enrolled Namespaces as the API server has them now: a cache may not know yet that the roles have moved.
+/// The enrolled Namespaces as the API server has them now: a cache may not show yet that the roles have changed.
 pub(super) async fn enrolled(client: &Client) -> Result<Vec<EnrolledNamespace>, RulesError> {
     let labelled = ListParams::default().labels(&format!("{ENFORCE_LABEL} in (enabled,policy)"));
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -36,7 +36,7 @@ pub(super) async fn enrolled(client: &Client) -> Result<Vec<EnrolledNamespace>, 
         .collect())
 }
 
-/// Brings the objects of one rule into line, under the roles they have now.
+/// Sweeps the objects of one rule under their current roles.
 pub(super) async fn sweep(
     sweeper: &Sweeper,
     enrolled: &[EnrolledNamespace],
@@ -58,9 +58,9 @@ pub(super) async fn sweep(
     Ok(swept)
 }
 
-/// Whether `enforced` may be let go for `next` (or for nothing): every namespace is primary for both, and every object of
-/// the kind has been given back what it was.
-pub(super) async fn all(
+/// Whether `enforced` may be replaced by `next` (or released): every namespace is primary for both, and every object of
+/// the kind is restored.
+pub(super) async fn restored(
     sweeper: &Sweeper,
     enrolled: &[EnrolledNamespace],
     enforced: &RoleRuleSpec,
