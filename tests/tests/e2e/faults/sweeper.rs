@@ -1,6 +1,7 @@
 //! The sweeper: quiet where there is nothing to do, patient with a busy API server, and safe among other writers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use failover_core::names::{self, RESTORE_ANNOTATION};
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use testbed::fixtures;
 use testbed::site::{DEMOTE, Deadlines, Options, PROMOTE, Site};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{NAMESPACE, api_of, ruled_objects, swept_clean};
@@ -27,6 +29,9 @@ const OBJECTS: usize = 1_000;
 /// As many as are swept at once.
 const APPLICATIONS: usize = 16;
 const REPLICAS: i64 = 2;
+
+/// How often somebody writes to each: often enough to overtake a sweep, and no more than other tests can bear.
+const WRITE_EVERY: Duration = Duration::from_millis(50);
 
 /// An annotation of another writer.
 const COUNT: &str = "example.com/count";
@@ -164,7 +169,10 @@ async fn a_sweep_that_other_writers_overtake_gets_done_and_overwrites_nothing_of
 async fn write_on(client: Client, name: String, stop: CancellationToken) -> (String, u64) {
     let api = api_of(&client, &fixtures::deployment(NAMESPACE, &name, 1));
     let mut count = 0;
+    let mut next = tokio::time::interval(WRITE_EVERY);
+    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
+        next.tick().await;
         count += 1;
         let patch = json!({"metadata": {"annotations": {COUNT: count.to_string()}}});
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
