@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::cel::literal;
-use super::{binding_of, name, policy_of, role_variables, variable};
+use super::{binding_of, name, policy_of, role, variable};
 use crate::names::ALLOW_DELETION_ANNOTATION;
 use crate::role::Layer;
 use crate::rules::rule::Rule;
@@ -36,7 +36,7 @@ pub(super) fn policy(rule: &Rule) -> Option<[Value; 2]> {
         "scope": "Namespaced",
     });
     let annotation = literal(ALLOW_DELETION_ANNOTATION);
-    let mut variables = role_variables(rule, "oldObject");
+    let mut variables = role::variables(rule, "oldObject");
     variables.push(variable("byGitOps", BY_GITOPS));
     variables.push(variable(
         "annotated",

@@ -30,8 +30,6 @@ mod limit;
 mod requests;
 
 #[cfg(test)]
-mod orphans_tests;
-#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -36,13 +36,7 @@ mod to_secondary;
 #[cfg(test)]
 pub(crate) mod generate;
 #[cfg(test)]
-mod invalid;
-#[cfg(test)]
-mod owner_tests;
-#[cfg(test)]
 mod properties;
-#[cfg(test)]
-mod safeguard_tests;
 #[cfg(test)]
 mod tests;
 

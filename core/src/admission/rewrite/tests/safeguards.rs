@@ -1,10 +1,6 @@
 //! Passive values that destroy data unless another field prevents it: both are forced in one write, and restored in
 //! one.
 
-use rstest::rstest;
-use serde_json::{Value, json};
-
-use super::tests::{rule, write_as};
 use super::*;
 
 const POLICY: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled";

@@ -1,12 +1,8 @@
 //! A rewrite never makes an object invalid: the API server would refuse it with 422. kustomize-controller takes that
 //! for "immutable" and, with `force`, deletes the object.
 
-use rstest::rstest;
-use serde_json::{Value, json};
-
 use super::*;
 use crate::admission::annotations::LIMIT;
-use crate::rules::set::RuleSet;
 
 fn rewrite_of(
     resource: &str,

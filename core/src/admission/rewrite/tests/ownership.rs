@@ -1,9 +1,5 @@
 //! The fields that the controller owns, and gives back.
 
-use rstest::rstest;
-use serde_json::{Value, json};
-
-use super::tests::{rule, write_as};
 use super::*;
 use crate::names::CONTROLLER_MANAGER;
 

@@ -1,11 +1,7 @@
 //! Objects whose HelmRelease or Kustomization is gone.
 
-use rstest::rstest;
-
 use super::*;
-use crate::namespace::{Enforcement, NamespaceState};
 use crate::origin::Origin;
-use crate::role::Roles;
 
 const RELEASE: &str = "shop/helmreleases/web";
 
