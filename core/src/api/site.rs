@@ -164,7 +164,7 @@ pub struct SiteStatus {
     /// When the revision last rose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision_at: Option<Time>,
-    /// The names of all enrolled namespaces, sorted. During a transition these include namespaces that were deleted since it began.
+    /// The names of all enrolled namespaces, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     /// Namespaces that lost their enrolment label although nobody unenrolled them, sorted. The role of the site does not reach

@@ -95,21 +95,37 @@ pub(super) fn follow(observation: &Observation<'_>, status: &mut SiteStatus) {
     };
     let left = left(status, presence);
     let deleted = deleted(observation, status, presence);
-    // A namespace that comes back is taken over again: its state meanwhile is unknown. The deleted ones are in their own list
-    // only, unless a demotion or a promotion is running: a namespace that is created again during it goes on with the others.
-    let is_moving = match status.layers.uniform() {
-        Some(Role::Primary) => false,
-        Some(Role::Secondary) => status.transition.is_some(),
-        None => true,
-    };
-    let is_gone = |name: &str| !is_moving && presence(name) == Presence::Absent;
-    let leaves = |name: &String| left.contains(name) || is_gone(name);
+    let leaves = |name: &String| left.contains(name) || presence(name) == Presence::Absent;
     status.namespaces.retain(|name| !leaves(name));
+    come_back(observation, status);
     if is_paused(observation.site, observation.now) {
         register(observation, status);
     }
     (status.left, status.deleted) = (left, deleted);
     status.policy_only = policy_only(observation, status);
+}
+
+/// On a site that is not primary, registers deleted namespaces that were created again: a running transition goes on with
+/// them, and a standby needs none. One that has an active layer that the site has not is taken over like a new one: its
+/// state is unknown.
+fn come_back(observation: &Observation<'_>, status: &mut SiteStatus) {
+    if status.layers.uniform() == Some(Role::Primary) {
+        return;
+    }
+    let back = observation
+        .namespaces
+        .iter()
+        .filter(|n| status.deleted.contains(&n.name))
+        .filter(|n| n.state.roles == status.layers || !n.state.roles.has(Role::Primary))
+        .map(|n| n.name.clone())
+        .filter(|name| !status.namespaces.contains(name));
+    let back: Vec<String> = back.collect();
+    add(status, back);
+}
+
+fn add(status: &mut SiteStatus, names: Vec<String>) {
+    status.namespaces.extend(names);
+    status.namespaces.sort();
 }
 
 /// Registers namespaces that came during a pause and already have the roles of the site: if one of them loses its label
@@ -125,8 +141,7 @@ fn register(observation: &Observation<'_>, status: &mut SiteStatus) {
         .map(|n| n.name.clone())
         .filter(|name| !status.namespaces.contains(name));
     let came: Vec<String> = came.collect();
-    status.namespaces.extend(came);
-    status.namespaces.sort();
+    add(status, came);
 }
 
 /// The names of namespaces that are enrolled as `policy`, or were when they were last enrolled.

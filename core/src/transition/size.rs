@@ -6,8 +6,8 @@
 
 use crate::api::{Blocked, HistoryEntry};
 
-/// The most that everything but the names of namespaces may take. A name is in one list, unless a transition is running,
-/// and takes at most 66 bytes: 15,000 names, enrolled or remembered, and this are less than 1.5 MiB.
+/// The most that everything but the names of namespaces may take. A name is in one list, and
+/// takes at most 66 bytes: 15,000 names, enrolled or remembered, and this are less than 1.5 MiB.
 pub const JOURNAL_LIMIT: usize = 512 * 1024;
 
 /// The most new namespaces that are taken over together; the others follow in turn.

@@ -58,7 +58,7 @@ pub(super) fn hold(observation: &Observation<'_>, status: &mut SiteStatus) -> Ac
         // A new revision, so that enforcers report that they have observed the new namespaces, and a sweep is due.
         rise(observation, status);
     }
-    status.namespaces = registry(observation, status);
+    status.namespaces = registry(observation);
     let differing = differing(observation, status, None);
     if !differing.iter().all(|n| refuses(observation, &n.name)) {
         return Act::Label(differing);

@@ -103,22 +103,10 @@ pub(super) fn other_objects(
         .collect()
 }
 
-/// The names of enrolled namespaces and, unless the site is primary, of those that were enrolled when they were
-/// deleted: under such a name no Namespace comes back outside enforcement. An existing one without the label was
-/// released by a user with the right to do so.
-pub(super) fn registry(observation: &Observation<'_>, status: &SiteStatus) -> Vec<String> {
-    let enrolled = observation.namespaces.iter().map(|n| n.name.clone());
-    let mut names: Vec<String> = enrolled.collect();
-    if status.layers.uniform() != Some(Role::Primary) {
-        let vanished = status
-            .namespaces
-            .iter()
-            .filter(|name| !observation.outside.contains(name));
-        names.extend(vanished.cloned());
-        names.sort();
-        names.dedup();
-    }
-    names
+/// The names of enrolled namespaces.
+pub(super) fn registry(observation: &Observation<'_>) -> Vec<String> {
+    let enrolled = observation.namespaces.iter();
+    enrolled.map(|namespace| namespace.name.clone()).collect()
 }
 
 /// The registry when a transition starts from these layers. It includes new namespaces whose roles match the layers, or
@@ -131,7 +119,7 @@ pub(super) fn setting_out(
 ) -> Vec<String> {
     let is_live =
         |roles: &Roles| from.uniform() == Some(Role::Primary) && !roles.has(Role::Secondary);
-    let mut names = registry(observation, status);
+    let mut names = registry(observation);
     names.retain(|name| {
         let enrolled = observation.namespaces.iter().find(|n| n.name == *name);
         let roles = enrolled.map(|namespace| &namespace.state.roles);

@@ -291,6 +291,30 @@ fn a_forgotten_name_is_free(#[values(Role::Primary, Role::Secondary)] role: Role
     assert_eq!(status.namespaces, ["shop"]);
 }
 
+/// A namespace without roles has nothing active, and needs no transition. One with an active layer has its pods stopped
+/// before its volumes are demoted.
+#[rstest]
+#[case::without_roles(Roles::default(), false)]
+#[case::active(Roles::all(Role::Primary), true)]
+fn a_deleted_namespace_that_comes_back_to_a_standby(
+    #[case] roles: Roles,
+    #[case] taken_over: bool,
+) {
+    let mut world = settled(Role::Secondary);
+    is_gone(&mut world, "blog");
+    world.settle();
+    let before = status(&world).history.len();
+    world.enrol("blog");
+    let back = world.namespaces.iter_mut().find(|n| n.name == "blog");
+    back.unwrap().state.roles = roles;
+    world.settle();
+    let status = status(&world);
+    assert_eq!(status.namespaces, ["blog", "shop"]);
+    assert_eq!(status.deleted, [""; 0]);
+    assert_eq!(status.history.len() > before, taken_over);
+    assert_eq!(world.roles(), [Roles::all(Role::Secondary); 2]);
+}
+
 /// A standby never forgets a name, so its status must not hold it twice.
 #[rstest]
 fn a_name_that_was_deleted_is_in_one_list(#[values(Role::Primary, Role::Secondary)] role: Role) {

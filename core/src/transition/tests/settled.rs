@@ -136,7 +136,8 @@ fn a_namespace_deleted_during_a_demotion_and_created_again_goes_on_with_it() {
     world.settle();
     let blog = world.namespaces.remove(0);
     world.settle();
-    assert_eq!(world.status().namespaces, ["blog", "shop"]);
+    assert_eq!(world.status().namespaces, ["shop"]);
+    assert_eq!(world.status().deleted, ["blog"]);
     world.namespaces.insert(0, blog);
     world.blockers.clear();
     world.now += CHECK_AGAIN.1;

@@ -15,7 +15,9 @@ async fn primary(bed: &Bed, name: &str, claims: &[&str]) -> Watched {
         "primary@1: nothing | doubt",
         // csi-addons writes down what it has made for it.
         "primary@2: nothing | doubt",
+        "primary@2: Unknown | doubt",
         "primary@3: nothing | doubt",
+        "primary@3: Unknown | doubt",
     ];
     let last = "primary@3: Primary Promoted@3 Healthy@3 Replicating@3 | confirmed";
     group.tells_in_the_end(&on_the_way, last).await;
