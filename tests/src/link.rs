@@ -1,5 +1,5 @@
-//! The way from one process to another on loopback, which can be cut as a network partition cuts it: nothing is refused and
-//! nothing is closed, nothing arrives any more.
+//! A link from one process to another on loopback that can be cut as by a network partition: nothing is refused or closed,
+//! but nothing arrives.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Connections to `address` go on to where it was laid. Dropping it closes them all.
+/// Forwards connections to `address` to its target. Dropping it closes them all.
 #[derive(Debug)]
 pub struct Link {
     pub address: SocketAddr,
@@ -40,7 +40,7 @@ impl Link {
         self.whole.send_replace(false);
     }
 
-    /// What was sent meanwhile arrives now, as by retransmission.
+    /// Data that was sent meanwhile arrives now, as by retransmission.
     pub fn mend(&self) {
         self.whole.send_replace(true);
     }
@@ -53,7 +53,7 @@ async fn forward(near: TcpStream, to: SocketAddr, mut whole: watch::Receiver<boo
     };
     let (from_near, to_near) = near.into_split();
     let (from_far, to_far) = far.into_split();
-    // One that has ended ends the other: neither side here uses half-open connections.
+    // The end of one direction ends the other: neither side uses half-open connections.
     tokio::select! {
         () = pump(from_near, to_far, whole.clone()) => {}
         () = pump(from_far, to_near, whole) => {}
@@ -68,7 +68,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut whole: watch:
             return;
         }
     }
-    // The end of a connection is news too.
+    // The end of a connection must not pass a cut link either.
     let _ = whole.wait_for(|whole| *whole).await;
 }
 

@@ -1,4 +1,4 @@
-//! The custom resources, as a real API server takes them: schema and CEL rules.
+//! The schemas and CEL rules of the custom resources, as a real API server enforces them.
 
 use failover_core::api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testbed::{ControlPlane, crds};
 use tokio::sync::OnceCell;
 
-/// One control plane for all cases of this family: each uses an object of its own, or only dry runs.
+/// One control plane for all cases of this family: each case uses its own object or only dry runs.
 async fn client() -> Client {
     static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
     let plane = PLANE
@@ -46,7 +46,7 @@ fn refused(result: kube::Result<DynamicObject>, because: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_moves_only_as_its_rules_allow() {
+async fn a_site_changes_only_as_its_rules_allow() {
     let sites = dynamic(client().await, "Site");
     let spec = json!({"siteName": "east", "role": "secondary", "epoch": 3});
     refused(

@@ -1,4 +1,4 @@
-//! What a demotion waits for before it turns the volumes: everything that could still write has ended.
+//! What a demotion waits for before it demotes the volumes: the end of everything that could still write.
 
 use failover_core::api::{self, Blocked, Phase, StepName};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -15,7 +15,7 @@ use testbed::{eventually, fixtures};
 const NAMESPACE: &str = "shop";
 const FOREIGN: &str = "--override=uncovered-workloads";
 
-/// A step that waits counts as stalled at once.
+/// A waiting step stalls almost at once.
 fn impatient() -> Options {
     Options {
         nodes: 1,
@@ -81,8 +81,8 @@ async fn with_volume(site: &Site) {
     .await;
 }
 
-/// Leaves the site as it was found.
-async fn give_back(site: Lease) {
+/// Restores the site.
+async fn release(site: Lease) {
     site.thaw_kubelets();
     site.clear(&[NAMESPACE]).await;
     let delete = ["delete", "persistentvolume", "shop-data", "--wait=false"];
@@ -122,11 +122,14 @@ async fn ordered(site: &Site, order: &[&str]) {
         .expect(0);
 }
 
-/// Waits until the transition is held where pods are waited for; by what.
-async fn held(site: &Site) -> Vec<Blocked> {
-    eventually("a walk that waits for pods in vain", || async {
+/// Waits until the transition is stalled at the step `podsGone`; returns what blocks it.
+async fn until_blocked(site: &Site) -> Vec<Blocked> {
+    eventually("a transition that is stalled by pods", || async {
         let status = site.status().await;
-        let steps = status.transition.iter().flat_map(|walk| &walk.steps);
+        let steps = status
+            .transition
+            .iter()
+            .flat_map(|transition| &transition.steps);
         let step = steps
             .into_iter()
             .find(|step| step.name == StepName::PodsGone);
@@ -174,8 +177,8 @@ async fn volumes_wait_for_the_last_pod() {
     let site = site(impatient()).await;
     with_application(&site, 3).await;
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
-    // They end when a test says so, one by one.
-    let held_back = json!({"metadata": {"finalizers": ["example.org/slow"]}});
+    // A finalizer lets the test end them one by one.
+    let finalized = json!({"metadata": {"finalizers": ["example.org/slow"]}});
     let all: Vec<String> = pods
         .list(&ListParams::default())
         .await
@@ -184,13 +187,13 @@ async fn volumes_wait_for_the_last_pod() {
         .map(ResourceExt::name_any)
         .collect();
     for pod in &all {
-        pods.patch(pod, &PatchParams::default(), &Patch::Merge(&held_back))
+        pods.patch(pod, &PatchParams::default(), &Patch::Merge(&finalized))
             .await
             .unwrap();
     }
     ordered(&site, DEMOTE).await;
     for pod in &all {
-        let blocked = held(&site).await;
+        let blocked = until_blocked(&site).await;
         assert!(
             by(&blocked, "shop/deployments/web").contains(pod),
             "{blocked:#?}"
@@ -200,15 +203,15 @@ async fn volumes_wait_for_the_last_pod() {
             "{blocked:#?}"
         );
         volume_is(&site, "primary").await;
-        let let_go = json!({"metadata": {"finalizers": null}});
-        pods.patch(pod, &PatchParams::default(), &Patch::Merge(&let_go))
+        let released = json!({"metadata": {"finalizers": null}});
+        pods.patch(pod, &PatchParams::default(), &Patch::Merge(&released))
             .await
             .unwrap();
-        eventually("the pod to be gone from what is waited for", || async {
+        eventually("the pod to be no longer reported", || async {
             let status = site.status().await;
-            let told = format!("{:?}", status.transition);
-            if told.contains(pod.as_str()) {
-                Err(told)
+            let message = format!("{:?}", status.transition);
+            if message.contains(pod.as_str()) {
+                Err(message)
             } else {
                 Ok(())
             }
@@ -216,7 +219,7 @@ async fn volumes_wait_for_the_last_pod() {
         .await;
     }
     until_demoted(&site).await;
-    give_back(site).await;
+    release(site).await;
 }
 
 #[rstest]
@@ -226,16 +229,16 @@ async fn volumes_wait_for_the_last_pod() {
     "--override=pods-running=shop/volumereplications/data",
 ])]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overrides: &[&str]) {
+async fn a_pod_that_never_ends_is_named_and_can_be_overridden(#[case] overrides: &[&str]) {
     let site = site(impatient()).await;
     with_application(&site, 1).await;
     site.freeze_kubelets();
     ordered(&site, DEMOTE).await;
-    let blocked = held(&site).await;
-    let told = by(&blocked, "shop/deployments/web");
+    let blocked = until_blocked(&site).await;
+    let message = by(&blocked, "shop/deployments/web");
     assert!(
-        told.contains("pod web-") && told.contains("terminating on node-0"),
-        "{told}"
+        message.contains("pod web-") && message.contains("terminating on node-0"),
+        "{message}"
     );
     volume_is(&site, "primary").await;
 
@@ -250,10 +253,10 @@ async fn a_pod_that_never_ends_is_named_and_let_be_by_an_override(#[case] overri
         "{history:#?}"
     );
     assert_eq!(history[0].reason, "drill");
-    give_back(site).await;
+    release(site).await;
 }
 
-/// An application that is moved on its own is waited for alike, and its transition outlives its controller.
+/// A policy's transition waits for pods as well, and survives a restart of the controller.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_waits_for_the_pods_of_what_it_names() {
     let site = Site::start(impatient()).await.unwrap();
@@ -266,7 +269,7 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
     let mut order = fixtures::failover_policy(NAMESPACE, "web", Some("secondary"), &named);
     site.apply_as_person(&order).await.unwrap();
     let policies: Api<api::FailoverPolicy> = Api::namespaced(site.client(), NAMESPACE);
-    let told = async |phase| {
+    let until_phase = async |phase| {
         eventually(&format!("the policy to be {phase:?}"), || async {
             let status = policies.get("web").await.unwrap().status;
             let status = status.unwrap_or_default();
@@ -278,8 +281,8 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
         })
         .await
     };
-    let held = told(Phase::Stalled).await;
-    let message = &held.conditions[0].message;
+    let stalled = until_phase(Phase::Stalled).await;
+    let message = &stalled.conditions[0].message;
     assert!(
         message.starts_with("pods-running (shop/deployments/web): ")
             && message.contains("claim data is mounted by pod web-"),
@@ -293,7 +296,7 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
     });
     order["spec"]["request"] = request.clone();
     site.apply_as_person(&order).await.unwrap();
-    eventually("the order to be taken up", || async {
+    eventually("the request to be observed", || async {
         let status = policies.get("web").await.unwrap().status.unwrap();
         match status.observed_request.as_deref() {
             Some("r1") => Ok(()),
@@ -301,13 +304,13 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
         }
     })
     .await;
-    // One of the two is not overridden.
-    told(Phase::Stalled).await;
+    // One of the two objects is not overridden.
+    until_phase(Phase::Stalled).await;
     volume_is(&site, "primary").await;
 
     order["spec"]["request"] = json!({ "id": "r2", "reason": "node-0 is off", "overrides": ["pods-running", "replication-unconfirmed"] });
     site.apply_as_person(&order).await.unwrap();
-    let done = told(Phase::Stable).await;
+    let done = until_phase(Phase::Stable).await;
     volume_is(&site, "secondary").await;
     assert_eq!(done.history[0].id, "r2");
     let api = site.api_of(&other).await.unwrap();
@@ -315,7 +318,8 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
     assert_eq!(others, json!(1));
 }
 
-/// Its policy is the only thing that keeps it live on a standby. When that goes, so does the application, in order.
+/// Only its policy keeps the application active on a standby. When the policy is deleted the application is demoted in
+/// order.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
     let site = site(patient()).await;
@@ -352,7 +356,7 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
         .await
         .unwrap();
     pods(0, false).await;
-    eventually("the volume to be told as held back", || async {
+    eventually("the volume to be reported as deferred", || async {
         let deferred = site.deferred().await;
         if deferred == ["shop/volumereplications/data"] {
             Ok(())
@@ -364,7 +368,7 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
     volume_is(&site, "primary").await;
     site.thaw_kubelets();
     site.until_in_force(NAMESPACE, "").await;
-    eventually("a volume that stands by", || async {
+    eventually("a secondary volume", || async {
         let api = site
             .api_of(&fixtures::volume_replication(NAMESPACE, "data"))
             .await
@@ -377,11 +381,11 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
         }
     })
     .await;
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_that_have_ended_hold_nothing() {
+async fn pods_that_have_ended_block_nothing() {
     let site = site(patient()).await;
     let job = on_claim(fixtures::job(NAMESPACE, "import"));
     site.apply_as_flux(&job).await.unwrap();
@@ -400,11 +404,11 @@ async fn pods_that_have_ended_hold_nothing() {
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
     let left = pods.list(&ListParams::default()).await.unwrap();
     assert_eq!(left.items.len(), 1, "it is there still, and has ended");
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_pod_on_the_claim_holds_the_volume() {
+async fn a_foreign_pod_on_the_claim_blocks_the_volume() {
     let site = site(impatient()).await;
     let mut foreign = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": NAMESPACE, "name": "shell"},
@@ -414,11 +418,11 @@ async fn a_foreign_pod_on_the_claim_holds_the_volume() {
         json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
     site.apply_as_person(&foreign).await.unwrap();
     ordered(&site, &[DEMOTE, &[FOREIGN]].concat()).await;
-    let blocked = held(&site).await;
-    let told = by(&blocked, "shop/volumereplications/data");
+    let blocked = until_blocked(&site).await;
+    let message = by(&blocked, "shop/volumereplications/data");
     assert!(
-        told.contains("claim data is mounted by pod shell"),
-        "{told}"
+        message.contains("claim data is mounted by pod shell"),
+        "{message}"
     );
     volume_is(&site, "primary").await;
 
@@ -427,11 +431,11 @@ async fn a_foreign_pod_on_the_claim_holds_the_volume() {
         .await
         .unwrap();
     until_demoted(&site).await;
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volume_that_is_still_attached_is_not_turned() {
+async fn a_volume_that_is_still_attached_is_not_demoted() {
     let site = site(impatient()).await;
     let attachment = json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "data-on-node-0"},
@@ -450,11 +454,11 @@ async fn a_volume_that_is_still_attached_is_not_turned() {
     ];
     site.kubectl(&attached).await.expect(0);
     ordered(&site, DEMOTE).await;
-    let blocked = held(&site).await;
-    let told = by(&blocked, "shop/volumereplications/data");
+    let blocked = until_blocked(&site).await;
+    let message = by(&blocked, "shop/volumereplications/data");
     assert!(
-        told.contains("claim data is attached to node node-0"),
-        "{told}"
+        message.contains("claim data is attached to node node-0"),
+        "{message}"
     );
     volume_is(&site, "primary").await;
 
@@ -462,17 +466,17 @@ async fn a_volume_that_is_still_attached_is_not_turned() {
         .await
         .expect(0);
     until_demoted(&site).await;
-    give_back(site).await;
+    release(site).await;
 }
 
-/// Its own controller waits for the lowest of them before it takes the highest down, and would for ever.
+/// The StatefulSet controller would wait forever for the lowest pod to be ready before it deletes the highest.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ordered_set_of_pods_that_are_not_ready_comes_down() {
+async fn an_ordered_stateful_set_with_unready_pods_scales_down() {
     let site = site(patient()).await;
     let set = fixtures::stateful_set(NAMESPACE, "db", 3);
     site.apply_as_flux(&set).await.unwrap();
     let sets: Api<StatefulSet> = Api::namespaced(site.client(), NAMESPACE);
-    eventually("all of them", || async {
+    eventually("all replicas to be ready", || async {
         let status = sets.get("db").await.unwrap().status.unwrap_or_default();
         if status.ready_replicas == Some(3) {
             Ok(())
@@ -481,7 +485,7 @@ async fn an_ordered_set_of_pods_that_are_not_ready_comes_down() {
         }
     })
     .await;
-    // Nobody makes them ready again.
+    // So they stay unready.
     site.freeze_kubelets();
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
     let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
@@ -496,27 +500,24 @@ async fn an_ordered_set_of_pods_that_are_not_ready_comes_down() {
     }
     ordered(&site, DEMOTE).await;
     for highest in ["db-2", "db-1", "db-0"] {
-        eventually(
-            &format!("{highest} to be told to end, and it alone"),
-            || async {
-                let pods = pods.list(&ListParams::default()).await.unwrap();
-                let ending: Vec<_> = pods
-                    .iter()
-                    .filter(|pod| pod.metadata.deletion_timestamp.is_some())
-                    .map(ResourceExt::name_any)
-                    .collect();
-                if ending == [highest] {
-                    Ok(())
-                } else {
-                    Err(ending)
-                }
-            },
-        )
+        eventually(&format!("{highest} alone to be terminating"), || async {
+            let pods = pods.list(&ListParams::default()).await.unwrap();
+            let ending: Vec<_> = pods
+                .iter()
+                .filter(|pod| pod.metadata.deletion_timestamp.is_some())
+                .map(ResourceExt::name_any)
+                .collect();
+            if ending == [highest] {
+                Ok(())
+            } else {
+                Err(ending)
+            }
+        })
         .await;
-        // As a kubelet does once its containers have ended.
+        // As a kubelet does once the containers have ended.
         let now = DeleteParams::default().grace_period(0);
         pods.delete(highest, &now).await.unwrap();
     }
     until_demoted(&site).await;
-    give_back(site).await;
+    release(site).await;
 }

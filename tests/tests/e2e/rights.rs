@@ -1,9 +1,8 @@
-//! The shipped roles are enough and no more: everything that a day's work asks for is allowed, and everything that they
-//! allow is asked for.
+//! The shipped roles are minimal: they allow every request of a day's work, and that work uses everything that they allow.
 //!
-//! The API server's own audit log is the witness: it notes each request with its user, and which role allowed it. Take a
-//! rule out of a role, and `nothing_is_refused` fails with the request that misses it; add one that nothing needs, and
-//! `nothing_is_allowed_in_vain` fails with its name.
+//! The API server's audit log records each request with its user and the role that allowed it. Remove a rule from a role,
+//! and `nothing_is_refused` fails with the request that needs it; add an unneeded one, and `every_permission_is_used`
+//! fails with its name.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,7 +29,7 @@ fn service_account(name: &str) -> String {
     format!("system:serviceaccount:{}:{name}", names::SYSTEM_NAMESPACE)
 }
 
-/// A day in the life of a site, with each identity doing all it is there for.
+/// Lets each identity do all of its work on one site.
 async fn a_days_work() -> Site {
     let mut site = Site::start(Options {
         audit: true,
@@ -51,14 +50,14 @@ async fn a_days_work() -> Site {
         let bind = ["create", "clusterrolebinding", &name, &role, &user_flag];
         site.kubectl(&bind).await.expect(0);
     }
-    turned_over(&mut site).await;
-    looked_at(&site).await;
+    operator_commands(&mut site).await;
+    viewer_commands(&site).await;
     replicas_come_and_go(&mut site).await;
     site
 }
 
 async fn applications(site: &Site) {
-    // A plan names the objects of kinds whose ready rule is not applied.
+    // A plan lists the objects of kinds whose shipped rule is not applied.
     crds::apply_of_shipped_rules(&site.plane).await.unwrap();
     for namespace in ["shop", "blog"] {
         let create = ["create", "namespace", namespace];
@@ -78,11 +77,11 @@ async fn applications(site: &Site) {
     site.apply_as_flux(&kustomization).await.unwrap();
 }
 
-/// Everything an operator does, with the webhook there and without it: then the sweeper writes itself.
-async fn turned_over(site: &mut Site) {
+/// Everything an operator does, with and without the webhook: without it the sweeper writes.
+async fn operator_commands(site: &mut Site) {
     let enroll = ["enroll", "shop", "blog", "--yes"];
     site.failover_as(OPERATOR, &enroll).await.expect(0);
-    // Ruled only where it is named.
+    // A Kustomization is ruled only where a policy names it.
     let named = [("Kustomization", "apps")];
     let policy = fixtures::failover_policy("shop", "apps", None, &named);
     site.apply_as_person(&policy).await.unwrap();
@@ -122,7 +121,8 @@ async fn a_name_is_forgotten(site: &Site) {
     assert_eq!(site.status().await.deleted, [""; 0]);
 }
 
-/// One pod that has failed, and two that never become ready: the set's controller waits for the lower one before it takes the higher one down.
+/// One failed pod, and two that never become ready: the set's controller waits for the lower one before it deletes the
+/// higher one.
 async fn an_ordered_set_that_is_stuck(site: &Site) {
     for name in ["stuck-0", "stuck-1"] {
         let pod = serde_json::json!({
@@ -132,7 +132,7 @@ async fn an_ordered_set_that_is_stuck(site: &Site) {
         });
         site.apply_as_person(&pod).await.unwrap();
     }
-    // One that has failed: whether it runs on all the same, its node tells.
+    // A failed pod: only its node shows whether it may still run.
     let failed = serde_json::json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"namespace": "shop", "name": "failed", "labels": {"failover.dev/enforce": "disabled"}},
@@ -166,7 +166,7 @@ async fn an_ordered_set_that_is_stuck(site: &Site) {
     .await;
 }
 
-/// The site stood by for years.
+/// Backdates the last runs by years.
 async fn a_run_is_missed(site: &Site) {
     let mark = r#"{"status":{"lastScheduleTime":"2020-01-01T00:00:00Z"}}"#;
     let all = ["get", "cronjobs", "-n=shop", "-o=name"];
@@ -184,7 +184,7 @@ async fn a_run_is_missed(site: &Site) {
     }
 }
 
-async fn looked_at(site: &Site) {
+async fn viewer_commands(site: &Site) {
     site.failover_as(VIEWER, &["status"]).await.expect(0);
     let plan = ["plan", "demote"];
     site.failover_as(VIEWER, &plan).await.expect(0);
@@ -198,11 +198,11 @@ async fn looked_at(site: &Site) {
     }
 }
 
-/// A webhook that is killed leaves its Lease, which is cleared away in time; a controller hands over.
+/// A killed webhook leaves its Lease, which is deleted in time; a controller hands over.
 async fn replicas_come_and_go(site: &mut Site) {
     site.webhook.kill();
     let leases: Api<Lease> = Api::namespaced(site.client(), names::ENFORCER_NAMESPACE);
-    eventually("no litter", || async {
+    eventually("no stale Lease", || async {
         let left = leases
             .list(&ListParams::default())
             .await
@@ -229,7 +229,7 @@ async fn the_shipped_roles_are_enough_and_no_more() {
         VIEWER.to_owned(),
     ];
     nothing_is_refused(&events, &identities);
-    nothing_is_allowed_in_vain(&site, &events).await;
+    every_permission_is_used(&site, &events).await;
 }
 
 fn nothing_is_refused(events: &[Value], identities: &[String]) {
@@ -251,7 +251,7 @@ fn nothing_is_refused(events: &[Value], identities: &[String]) {
     assert!(refused.is_empty(), "{refused:#?}");
 }
 
-/// One thing that a role allows.
+/// One permission of a role.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Grant {
     role: String,
@@ -260,10 +260,10 @@ struct Grant {
     resource: String,
 }
 
-/// Verbs that are not asked of the API server as requests: policies ask whether somebody has them.
+/// Verbs that no request uses: admission policies check whether a user has them.
 const ASKED_BY_POLICIES: [&str; 1] = ["enforce"];
 
-/// What is needed only where a write came into conflict, which no day brings about for sure.
+/// Permissions that are needed only after a conflict, which a run cannot produce reliably.
 fn after_a_conflict(grant: &Grant) -> bool {
     let ruled = RuleSet::built_in()
         .iter()
@@ -273,14 +273,14 @@ fn after_a_conflict(grant: &Grant) -> bool {
             || (grant.role == "failover-controller" && ruled))
 }
 
-/// What people need beyond a day of failing over, each with the reason that the manifests give.
+/// Permissions that people need beyond failing over; the manifests give the reasons.
 fn by_hand(grant: &Grant) -> bool {
     let managed_by_hand = ["failoverpolicies", "rolerules"].contains(&grant.resource.as_str());
     (grant.role == "failover-operator" || grant.role == "failover-viewer") && managed_by_hand
 }
 
-/// What is listed where a cluster serves it and no rule is about it, to see which names are published from it. This one serves
-/// few of those kinds.
+/// Kinds that are listed where they are served and have no rule, to find the names that they publish. This cluster serves
+/// few of them.
 fn where_it_is_served(grant: &Grant) -> bool {
     let sources = SOURCES.map(|source| (source.group, source.resource));
     let parents = ParentKind::ALL.map(|kind| (ParentKind::GROUP, kind.resource()));
@@ -290,9 +290,9 @@ fn where_it_is_served(grant: &Grant) -> bool {
     grant.verb == "list" && !always && kinds.any(|kind| kind == granted)
 }
 
-async fn nothing_is_allowed_in_vain(site: &Site, events: &[Value]) {
+async fn every_permission_is_used(site: &Site, events: &[Value]) {
     let mut used: BTreeSet<Grant> = events.iter().filter_map(used_grant).collect();
-    // A server-side apply that creates is checked for both rights, and noted as one patch.
+    // A server-side apply that creates an object needs both rights, and is recorded as one patch.
     let created = events
         .iter()
         .filter(|event| event["responseStatus"]["code"] == 201);
@@ -304,7 +304,7 @@ async fn nothing_is_allowed_in_vain(site: &Site, events: &[Value]) {
         verb: "create".to_owned(),
         ..grant
     }));
-    let vain: Vec<Grant> = granted(site.client())
+    let unused: Vec<Grant> = granted(site.client())
         .await
         .into_iter()
         .filter(|grant| {
@@ -315,10 +315,11 @@ async fn nothing_is_allowed_in_vain(site: &Site, events: &[Value]) {
         })
         .filter(|grant| !used.contains(grant))
         .collect();
-    assert!(vain.is_empty(), "{vain:#?}");
+    assert!(unused.is_empty(), "{unused:#?}");
 }
 
-/// What a request used, by the reason that RBAC gives: `RBAC: allowed by ClusterRoleBinding "x" of ClusterRole "y" to ...`.
+/// The permission that a request used, from the reason of RBAC: `RBAC: allowed by ClusterRoleBinding "x" of ClusterRole "y"
+/// to ...`.
 fn used_grant(event: &Value) -> Option<Grant> {
     let reason = event["annotations"]["authorization.k8s.io/reason"].as_str()?;
     let role = reason.split(" of ").nth(1)?.split('"').nth(1)?.to_owned();
@@ -336,7 +337,7 @@ fn used_grant(event: &Value) -> Option<Grant> {
     })
 }
 
-/// Everything that our roles allow.
+/// All permissions of our roles.
 async fn granted(client: Client) -> BTreeSet<Grant> {
     let mut grants = BTreeSet::new();
     let mut add = |role: &str, rules: Vec<PolicyRule>| {
@@ -411,7 +412,7 @@ async fn the_webhook_can_write_nothing_but_its_lease() {
             }
         }
     }
-    // Reviews store nothing: every authenticated user may ask about itself.
+    // Every authenticated user may create self-reviews, which store nothing.
     allowed.retain(|grant| !grant.starts_with("create self"));
     let leases: BTreeSet<String> = allowed
         .iter()
@@ -421,7 +422,7 @@ async fn the_webhook_can_write_nothing_but_its_lease() {
     assert_eq!(allowed, leases, "nothing but leases where enforcers report");
     assert!(leases.contains("create leases in failover-enforcers"));
 
-    // And not only on paper.
+    // Real requests are refused, too.
     let error = Api::<ClusterRole>::all(client.clone())
         .delete("view", &kube::api::DeleteParams::default())
         .await

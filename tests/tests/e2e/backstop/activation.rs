@@ -1,4 +1,4 @@
-//! Nothing becomes more active.
+//! No object becomes more active.
 
 use failover_core::{RuleSet, backstop, names};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -9,10 +9,10 @@ use testbed::site::shared::Lease;
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
 
-use super::{PATIENCE, activation, everything, forbidden, give_back, name_of, on_its_own, rule_of};
+use super::{PATIENCE, activation, everything, forbidden, name_of, on_its_own, release, rule_of};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
+async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() {
     let site = on_its_own().await;
     for manifest in everything() {
         let object = fixtures::label(&manifest);
@@ -39,7 +39,7 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
         let stored = api.get(name_of(&manifest)).await.unwrap();
         let mut replacement = serde_json::to_value(stored).unwrap();
         json_patch::merge(&mut replacement, &activation(&manifest));
-        // No annotation at all is active, too.
+        // An object without any annotation counts as active, too.
         replacement["metadata"]["annotations"] = Value::Null;
         let replacement: DynamicObject = serde_json::from_value(replacement).unwrap();
         let replaced = api
@@ -50,7 +50,7 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
         let mut second = manifest.clone();
         second["metadata"]["name"] = json!("second");
         let second: DynamicObject = serde_json::from_value(second).unwrap();
-        // A kustomization that no policy names is nobody's business.
+        // A Kustomization that no policy names is not enforced.
         if rule.reach != failover_core::rules::rule::Reach::Named {
             let created = api.create(&PostParams::default(), &second).await;
             forbidden(created, &["site east is secondary", "/second"]);
@@ -65,7 +65,7 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
         }
 
         println!("{object}: changed otherwise, and deactivated once more");
-        // What replicates a volume is deleted only on purpose.
+        // A VolumeReplication is deleted only with this annotation.
         let touched = Patch::Merge(json!({"metadata": {
             "labels": {"touched": "yes"},
             "annotations": {names::ALLOW_DELETION_ANNOTATION: "true"},
@@ -77,10 +77,10 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
             .await
             .unwrap();
     }
-    give_back(site).await;
+    release(site).await;
 }
 
-/// A secondary on which nothing of ours runs, and nothing has been swept: its Deployment still has three replicas.
+/// A secondary without webhook and controller, before any sweep: its Deployment still has three replicas.
 async fn not_swept() -> (Lease, Value) {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
@@ -95,7 +95,7 @@ async fn not_swept() -> (Lease, Value) {
     (site, web)
 }
 
-/// As with a webhook replica that still takes the site for primary, and drops the record from what the controller writes.
+/// A stale webhook replica would do this: it takes the site for primary and drops the record from the controller's write.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
     let (site, web) = not_swept().await;
@@ -123,11 +123,11 @@ async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
     api.patch("web", &ours, &Patch::Merge(&passive))
         .await
         .unwrap();
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
+async fn an_active_object_may_only_become_less_active_once_the_role_has_changed() {
     let (site, web) = not_swept().await;
     let api = site.api_of(&web).await.unwrap();
     let scale = async |replicas: i64| {
@@ -142,17 +142,17 @@ async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
         }
     })
     .await;
-    // The same again, as Flux does every few minutes, is not more.
+    // Applying the same again, as Flux does every few minutes, does not make it more active.
     site.apply_as_flux(&web).await.unwrap();
     scale(2).await.unwrap();
     forbidden(scale(3).await, &["deployments/web"]);
     scale(0).await.unwrap();
     forbidden(scale(1).await, &["deployments/web"]);
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
+async fn an_unknown_role_refuses_activation_of_all_but_exempt_objects() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.controller.terminate(PATIENCE).unwrap();
     site.webhook.terminate(PATIENCE).unwrap();
@@ -219,12 +219,13 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
             .await,
         &["statefulsets/db"],
     );
-    give_back(site).await;
+    release(site).await;
 }
 
-/// Type checking looks at the kinds that a policy names in so many words, so each is checked as if it named its version.
+/// The API server type-checks only kinds that a policy names without wildcards, so each policy is checked with an explicit
+/// version.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_expression_is_wrong_about_its_kind() {
+async fn no_expression_has_a_type_error() {
     let site = Site::shared(Options::default()).await.unwrap();
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(site.client());
     for rule in RuleSet::built_in().iter() {

@@ -1,8 +1,9 @@
-//! Whoever carries a role change out is killed (SIGKILL) at every write of it (at every third, but in the long form), before the write and after, in both
-//! directions, and started again: the transition ends where it was ordered to, and never out of order.
+//! The process that executes a transition is killed (SIGKILL) at every write (every third in the short form), before and
+//! after the write, in both directions, and started again. The transition reaches the requested role and keeps the safe
+//! order.
 //!
-//! The writes pass a [`Turnstile`] that closes at the one in question. What the cluster went through is told by etcd's own
-//! revisions, see [`order`].
+//! The writes pass a [`Turnstile`] that closes at a given one. The states of the cluster are read from etcd's revisions, see
+//! [`order`].
 
 mod middle;
 mod order;
@@ -38,23 +39,23 @@ const PROMOTE: &[&str] = &[
     "--reason=drill",
 ];
 
-/// More than a transition of this size ever needs: it must come to an end.
+/// More than a transition of this size ever needs.
 const LIVES: usize = 150;
 
-/// Each step is begun by a write of the journal, at the least, and most of them make another.
+/// Each step begins with a write of the journal, and most write more.
 const STEPS: usize = 14;
 
-/// After how many writes each is killed: in the long form at every one.
+/// After how many writes a process is killed: after one in the long form.
 fn writes_a_life() -> usize {
     if testbed::long() { 1 } else { 3 }
 }
 
-/// How many lives a transition takes at the least.
+/// The fewest restarts that a transition can take.
 fn least_lives() -> usize {
     STEPS / writes_a_life()
 }
 
-/// A primary site with an application on a replicated volume: pods that run, traffic, batch work, a chart.
+/// A primary site with an application on a replicated volume: running pods, traffic, batch work, a chart.
 struct Bed {
     site: Site,
     _csi_addons: CsiAddons,
@@ -102,7 +103,7 @@ impl Bed {
             let web: Api<Deployment> = Api::namespaced(bed.site.client(), NAMESPACE);
             let status = web.get("web").await.unwrap().status.unwrap_or_default();
             let up = status.available_replicas == Some(2);
-            if up && bed.volume.stands_as(Role::Primary) {
+            if up && bed.volume.is_in_sync_as(Role::Primary) {
                 Ok(())
             } else {
                 Err(format!("{status:?}"))
@@ -128,7 +129,7 @@ impl Bed {
             .unwrap();
     }
 
-    /// Whether the last order has been carried out to its end.
+    /// Whether the last request is completed.
     async fn is_done(&self, role: Role, whose: Whose) -> bool {
         if whose == Whose::Policy {
             return self.policy_is_done(role).await;
@@ -139,8 +140,8 @@ impl Bed {
             && status.phase == Some(Phase::Stable)
     }
 
-    /// Orders, has `life` begin until the order is carried out, and each time kills it at one of its next writes. How many lives that
-    /// took.
+    /// Starts `life` until the request is completed, and kills it each time at one of its next writes. Returns how often it
+    /// was killed.
     async fn killed_at_every_write(
         &mut self,
         role: Role,
@@ -151,18 +152,21 @@ impl Bed {
         let recorder = Recorder::start(&self.site.client(), order::kinds()).await;
         let mut writes = vec![];
         for _ in 0..LIVES {
-            // A life that is killed before its write makes the one before it.
+            // A process that is killed before its write completes the previous one.
             let passing = writes_a_life() - 1 + usize::from(side == Side::Before);
             self.turnstile.close_at(passing, side);
             life.begin(self);
-            let done =
-                eventually_within(Duration::from_secs(180), "an end of the walk", || async {
+            let done = eventually_within(
+                Duration::from_secs(180),
+                "the end of the transition",
+                || async {
                     if self.is_done(role, whose).await {
                         Ok(())
                     } else {
                         Err(writes.clone())
                     }
-                });
+                },
+            );
             let closed = tokio::select! {
                 write = self.turnstile.closed() => Some(write),
                 () = done => None,
@@ -185,10 +189,10 @@ impl Bed {
     }
 }
 
-/// Who carries an order out, again and again.
+/// The process that executes a request, and is restarted.
 enum Life {
     Controller,
-    /// A person, where there is no controller: as often as it takes, since the term of one who was killed has to run out.
+    /// A break-glass command without a controller. It is retried, since the lease of a killed one has to expire.
     Person {
         order: &'static [&'static str],
         tries: JoinSet<()>,
@@ -222,15 +226,15 @@ impl Life {
     }
 }
 
-/// The application uses the volume.
+/// The workload mounts the claim.
 fn mounting(mut workload: Value, claim: &str) -> Value {
     workload["spec"]["template"]["spec"]["volumes"] =
         json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
     workload
 }
 
-/// The whole way there and back, walked by controllers that live for one write.
-async fn there_and_back(side: Side) {
+/// Demotion and promotion by controllers that are killed after a few writes.
+async fn demote_and_promote(side: Side) {
     let mut bed = Bed::new().await;
     bed.through_the_turnstile().await;
     for (order, role) in [(DEMOTE, Role::Secondary), (PROMOTE, Role::Primary)] {
@@ -242,25 +246,25 @@ async fn there_and_back(side: Side) {
             .killed_at_every_write(role, Whose::Site, side, life)
             .await;
         assert!(lives >= least_lives(), "only {lives} writes");
-        assert!(bed.volume.stands_as(role));
+        assert!(bed.volume.is_in_sync_as(role));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_killed_before_any_write_is_followed_by_one_that_goes_on() {
-    there_and_back(Side::Before).await;
+async fn a_controller_killed_before_any_write_is_followed_by_one_that_continues() {
+    Box::pin(demote_and_promote(Side::Before)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_killed_after_any_write_is_followed_by_one_that_goes_on() {
-    there_and_back(Side::After).await;
+async fn a_controller_killed_after_any_write_is_followed_by_one_that_continues() {
+    Box::pin(demote_and_promote(Side::After)).await;
 }
 
 #[rstest]
 #[case::to_secondary(DEMOTE, Role::Secondary)]
 #[case::to_primary(PROMOTE, Role::Primary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_who_breaks_the_glass_can_be_killed_at_any_write(
+async fn a_break_glass_command_can_be_killed_at_any_write(
     #[case] order: &'static [&'static str],
     #[case] role: Role,
 ) {
@@ -278,12 +282,12 @@ async fn a_person_who_breaks_the_glass_can_be_killed_at_any_write(
         .killed_at_every_write(role, Whose::Site, side, &mut person)
         .await;
     assert!(lives >= least_lives(), "only {lives} writes");
-    assert!(bed.volume.stands_as(role));
+    assert!(bed.volume.is_in_sync_as(role));
 }
 
-/// That what is out of order would be found.
+/// Positive control: violations of the order are found.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_waiting_the_order_is_not_kept() {
+async fn unsafe_mode_does_not_keep_the_order() {
     let bed = Bed::new().await;
     let recorder = Recorder::start(&bed.site.client(), order::kinds()).await;
     let order = [DEMOTE, &["--mode=unsafe"]].concat();

@@ -1,4 +1,4 @@
-//! The safe order, held against every state that was ever stored.
+//! Checks the safe order against every state that was ever stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::writers::history;
 
 const VOLUMES: &str = "volumereplications.replication.storage.openshift.io";
 
-/// What is to be recorded.
+/// The kinds to record.
 pub(super) fn kinds() -> Vec<ApiResource> {
     let mut kinds = history::kinds();
     kinds.push(ApiResource::erase::<Pod>(&()));
@@ -25,11 +25,11 @@ pub(super) fn kinds() -> Vec<ApiResource> {
     kinds
 }
 
-/// Whose transition it is.
+/// Which object the transition belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     Site,
-    /// That of the one policy there is: it names everything in the namespace.
+    /// The only FailoverPolicy, which names everything in the namespace.
     Policy,
 }
 
@@ -42,21 +42,21 @@ impl Whose {
     }
 }
 
-/// The cluster as it was at one revision.
+/// The state of the cluster at one revision.
 #[derive(Default)]
 struct Moment {
-    /// What the journal has ordered.
+    /// The roles that the journal has requested.
     ordered: Roles,
-    /// The journal says that the transition has come to its end as a secondary.
+    /// The journal reports a completed demotion.
     reached_secondary: bool,
-    /// What is in force.
+    /// The roles in force.
     roles: Roles,
     pods: BTreeSet<String>,
     volumes: BTreeMap<String, Value>,
     workloads: BTreeMap<(String, String), Value>,
 }
 
-/// Everything that was ever out of order in a namespace. `revisions` are in the order in which they were stored.
+/// All violations of the order in a namespace. `revisions` are in the order in which they were stored.
 pub(super) fn violations(revisions: &[Revision], namespace: &str, whose: Whose) -> Vec<String> {
     let mut found = history::violations(revisions);
     let mut moment = Moment::default();
@@ -72,19 +72,19 @@ pub(super) fn violations(revisions: &[Revision], namespace: &str, whose: Whose) 
     found
 }
 
-/// Until the journal first changes, what there is comes in the order in which it was last written.
+/// Before the first change of the journal, objects come in the order of their last write.
 fn first_change(revisions: &[Revision], whose: Whose) -> u64 {
     let of_journal = revisions.iter().filter(|r| r.kind == whose.kind());
     of_journal.map(|r| r.number).min().unwrap_or_default()
 }
 
-/// The role of each layer in a namespace, where those that a policy gives to objects count for the layer as a whole.
+/// The role of each layer in a namespace. The role that a policy gives to an object counts for its whole layer.
 fn roles(state: &NamespaceState) -> Roles {
     let mut roles = state.roles;
     let rules = RuleSet::built_in();
-    for (resource, _, stands) in state.objects.iter() {
+    for (resource, _, object_role) in state.objects.iter() {
         let rule = rules.iter().find(|rule| rule.resource == resource);
-        let role = match stands {
+        let role = match object_role {
             ObjectRole::Primary => Role::Primary,
             ObjectRole::Secondary => Role::Secondary,
             ObjectRole::Site
@@ -153,18 +153,18 @@ impl Moment {
             Whose::Policy => {
                 let status: FailoverPolicyStatus =
                     serde_json::from_value(status).unwrap_or_default();
-                let last = status.history.first().map(|walk| walk.to);
+                let last = status.history.first().map(|transition| transition.to);
                 self.reached_secondary =
                     status.transition.is_none() && last == Some(Role::Secondary);
                 self.ordered = status
                     .transition
-                    .map(|walk| walk.layers)
+                    .map(|transition| transition.layers)
                     .unwrap_or_default();
             }
         }
     }
 
-    /// What is wrong at this moment, and what was wrong in coming here from `before`.
+    /// Violations in this state, and in the change to it from `before`.
     fn wrong(&self, before: Roles) -> impl Iterator<Item = String> {
         let came =
             |layer, role| before.of(layer) != Some(role) && self.roles.of(layer) == Some(role);

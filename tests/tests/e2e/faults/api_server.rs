@@ -1,4 +1,4 @@
-//! The API server and its store go and come back, and those who watch it fall behind.
+//! The API server and etcd go down and come back, and watches fall behind.
 
 use failover_core::Role;
 use futures::StreamExt as _;
@@ -18,7 +18,7 @@ use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive};
 #[case::primary(Role::Primary)]
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_comes_back_enforces_from_its_first_answer_on(#[case] role: Role) {
+async fn a_restarted_api_server_enforces_from_its_first_answer_on(#[case] role: Role) {
     let mut bed = Bed::start(role).await;
     let siege = match role {
         Role::Primary => None,
@@ -42,7 +42,7 @@ async fn an_api_server_that_comes_back_enforces_from_its_first_answer_on(#[case]
     under_siege(2).await;
     bed.holds("etcd").await;
 
-    // With the webhook dead as well, all rests on policies that the API server has yet to read.
+    // With the webhook dead as well, enforcement depends on policies that the API server has yet to load.
     bed.site.webhook.kill();
     bed.site.plane.api_server.kill();
     bed.site.plane.restart_api_server().await.unwrap();
@@ -58,9 +58,9 @@ async fn an_api_server_that_comes_back_enforces_from_its_first_answer_on(#[case]
     bed.recovers().await;
 }
 
-/// Whoever comes back after etcd has compacted what they missed cannot be told of it, and has to list anew.
+/// A client that comes back after etcd has compacted the events that it missed has to list again.
 ///
-/// That they do is not read off their logs: a controller whose term ended meanwhile lists anew without asking first.
+/// The logs do not show that: a controller that has lost its lease meanwhile lists again without trying to resume the watch.
 #[rstest]
 #[case::a_demotion(Role::Primary, DEMOTE)]
 #[case::a_promotion(Role::Secondary, PROMOTE_VOLUMES)]
@@ -70,8 +70,8 @@ async fn watches_that_fell_behind_miss_nothing(#[case] role: Role, #[case] order
     let seen = last_version(&bed.site).await;
     bed.site.webhook.signal(Signal::SIGSTOP);
     bed.site.controller.signal(Signal::SIGSTOP);
-    // With it go their connections, and whatever would wait in a socket for them to read. Without a watch cache it knows
-    // only the history that etcd keeps.
+    // This ends their connections, with any events buffered in the sockets. Without a watch cache the API server knows only
+    // the history that etcd keeps.
     bed.site.plane.api_server.kill();
     let without_cache = ["--watch-cache=false"];
     bed.site
@@ -102,14 +102,14 @@ async fn watches_that_fell_behind_miss_nothing(#[case] role: Role, #[case] order
     }
 }
 
-/// The version that the cluster is at.
+/// The current resource version of the cluster.
 async fn last_version(site: &Site) -> String {
     let namespaces: Api<Namespace> = Api::all(site.client());
     let listed = namespaces.list_metadata(&ListParams::default()).await;
     listed.unwrap().metadata.resource_version.unwrap()
 }
 
-/// Asserts that nobody can watch from this version on any more.
+/// Asserts that watching from this version fails with 410.
 async fn is_gone(site: &Site, version: &str) {
     let namespaces: Api<Namespace> = Api::all(site.client());
     let watched = match namespaces.watch(&WatchParams::default(), version).await {

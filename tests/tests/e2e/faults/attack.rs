@@ -1,4 +1,4 @@
-//! Those who would have a secondary active: Flux, who applies what Git says, people who scale, and what is created anew.
+//! Attempts to activate a secondary: applies by Flux, scaling by people, and new objects.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,19 +16,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{NAMESPACE, api_of, rule_of};
 
-/// An attempt, and what was stored if it was let in.
+/// An attempt, and the stored object if it was admitted.
 type Attempt = Pin<Box<dyn Future<Output = (String, kube::Result<Value>)> + Send>>;
 
-/// What came of all attempts.
+/// The outcomes of all attempts.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Stored, but passive.
+    /// Stored as passive.
     pub(super) rewritten: usize,
     /// 403, by the backstop.
     pub(super) refused: usize,
     /// There was no API server to answer.
     pub(super) unavailable: usize,
-    /// What must not be.
+    /// Stored as active, which must not happen.
     pub(super) active: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl Tally {
                 let rule = rule_of(&stored);
                 let field = &rule.fields[0];
                 let value = field.pointer.lookup(&stored);
-                // A Scale leaves out its zero.
+                // A Scale omits zero.
                 let zero = stored["scaled"] == json!(true) && value.is_none();
                 if zero || field.is_passive(value) {
                     self.rewritten += 1;
@@ -74,10 +74,10 @@ impl Tally {
     }
 }
 
-/// How many have come so far who were not there before.
+/// How many new objects were created so far.
 static COMERS: AtomicUsize = AtomicUsize::new(0);
 
-/// Every attempt once, all at the same time.
+/// Makes every attempt once, all concurrently.
 pub(super) async fn attack(client: &Client) -> Tally {
     let mut attempts = Vec::new();
     for manifest in fixtures::every_kind(NAMESPACE) {
@@ -164,7 +164,7 @@ impl Siege {
             while !stopped.is_cancelled() {
                 all.add(attack(&client).await);
                 count.send_modify(|count| *count += 1);
-                // An API server that is away refuses at once, and needs the processor to come back.
+                // An API server that is down refuses connections at once, and needs the CPU to come back.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             all
@@ -176,7 +176,7 @@ impl Siege {
         }
     }
 
-    /// Waits until so many attacks more are over.
+    /// Waits for so many more attacks.
     pub(super) async fn waves(&self, more: usize) {
         let until = *self.waves.borrow() + more;
         eventually("further attacks", || async {

@@ -1,4 +1,4 @@
-//! The webhook: dead, hanging, talking nonsense, or not to be trusted.
+//! The webhook: dead, hanging, with invalid answers, or with an untrusted certificate.
 
 use std::time::Duration;
 
@@ -17,18 +17,20 @@ use super::{Bed, work};
 #[case::primary(Role::Primary)]
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[case] role: Role) {
+async fn a_webhook_that_does_not_answer_blocks_no_work_and_activates_no_standby(
+    #[case] role: Role,
+) {
     let bed = Bed::start(role).await;
     bed.site.webhook.kill();
     bed.holds("dead").await;
     bed.site.webhook.restart().unwrap();
     bed.recovers().await;
 
-    // Connections are accepted, for it is there, and never answered.
+    // Connections are accepted but never answered.
     bed.site.webhook.signal(Signal::SIGSTOP);
     bed.holds("hanging").await;
 
-    // And the controller as well: what the cluster needs to come up, and we ourselves, must come up without us.
+    // The controller stops as well: cluster components and our own Deployments must start without either.
     bed.site
         .controller
         .terminate(Duration::from_secs(10))
@@ -37,7 +39,7 @@ async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[cas
         .kubectl(&["create", "namespace", "flux-system"])
         .await
         .expect(0);
-    // Whatever somebody may have labelled.
+    // Even if somebody labels it.
     let label = [
         "label",
         "namespace",
@@ -48,7 +50,7 @@ async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[cas
     for namespace in ["kube-system", "flux-system"] {
         work::starts(&bed.site.client(), namespace, "needed").await;
     }
-    // It has no Deployment where it is called by URL.
+    // With the webhook at a URL there is no Deployment of it.
     let webhook = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../manifests/webhook-deployment.yaml"
@@ -67,7 +69,9 @@ async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[cas
 #[case::primary(Role::Primary)]
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_answers_nonsense_stops_no_work_and_opens_no_standby(#[case] role: Role) {
+async fn a_webhook_that_answers_nonsense_blocks_no_work_and_activates_no_standby(
+    #[case] role: Role,
+) {
     let bed = Bed::start(role).await;
     bed.site.webhook.kill();
     for (says, fault) in [
@@ -85,7 +89,7 @@ async fn a_webhook_that_answers_nonsense_stops_no_work_and_opens_no_standby(#[ca
     bed.site.webhook.restart().unwrap();
     bed.recovers().await;
 
-    // The controller puts a wrong authority right at once, so it is away.
+    // The controller would repair a wrong authority at once, so it is stopped.
     bed.site
         .controller
         .terminate(Duration::from_secs(10))

@@ -1,7 +1,7 @@
-//! A transition as an operator sees and steers it: interrupted, followed, out of time, let go on, paused, turned round; and what
-//! the history says of it afterwards.
+//! A transition as an operator sees and controls it: interrupted, followed, timed out, overridden, paused, aborted; and its
+//! entry in the history.
 //!
-//! KWOK is frozen, so that pods which are to end stay as they are: the transition waits for them for as long as a test wants.
+//! KWOK is frozen so that terminating pods stay: the transition waits for them as long as a test needs.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use tokio::process::Child;
 
 const DEMOTE: &[&str] = &["demote", "--yes", "--reason", "drill"];
 
-/// A primary with an application whose pods never end.
+/// A primary with an application whose pods do not terminate.
 async fn site_whose_pods_stay() -> Lease {
     let site = site_that_waits().await;
     site.freeze_kubelets();
     site
 }
 
-/// A primary with an application that is up, and long deadlines: nothing stalls within a test.
+/// A primary with an available application and long deadlines: nothing stalls within a test.
 async fn site_that_waits() -> Lease {
     let site = Site::shared(Options {
         nodes: 1,
@@ -70,29 +70,37 @@ async fn until_available(site: &Site, wanted: i32) {
 
 async fn until_at(site: &Site, name: StepName, state: StepState) {
     eventually(&format!("step {name:?} {state:?}"), || async {
-        let walk = site.status().await.transition.ok_or("no walk".to_owned())?;
-        let here = walk
+        let transition = site
+            .status()
+            .await
+            .transition
+            .ok_or("no transition".to_owned())?;
+        let here = transition
             .steps
             .iter()
             .any(|s| s.name == name && s.state == state);
         if here {
             Ok(())
         } else {
-            Err(format!("{walk:?}"))
+            Err(format!("{transition:?}"))
         }
     })
     .await;
 }
 
-/// Until the step that is under way says what it waits for.
+/// Waits until a step reports what blocks it.
 async fn until_waiting_for_something(site: &Site) {
-    eventually("something in the way", || async {
-        let walk = site.status().await.transition.ok_or("no walk".to_owned())?;
-        let named = walk.steps.iter().any(|s| !s.blocked.is_empty());
+    eventually("something that blocks a step", || async {
+        let transition = site
+            .status()
+            .await
+            .transition
+            .ok_or("no transition".to_owned())?;
+        let named = transition.steps.iter().any(|s| !s.blocked.is_empty());
         if named {
             Ok(())
         } else {
-            Err(format!("{walk:?}"))
+            Err(format!("{transition:?}"))
         }
     })
     .await;
@@ -110,7 +118,7 @@ async fn until_phase(site: &Site, wanted: Phase) {
     .await;
 }
 
-/// Starts the CLI, to be met again at its end, with its document on stdout.
+/// Starts the CLI with `-o json`; [`ended`] waits for it.
 fn begin(site: &Site, arguments: &[&str]) -> Child {
     site.failover_command(&[arguments, JSON].concat())
         .stdout(Stdio::piped())
@@ -131,7 +139,7 @@ async fn ended(child: Child) -> Output {
     }
 }
 
-/// For what is shown while a command runs, and for tables: marks and names, no sentences.
+/// For progress output and tables: assert on marks and names only, not on sentences.
 #[track_caller]
 fn says(text: &str, what: &str) {
     assert!(text.contains(what), "{what:?} is missing in\n{text}");
@@ -142,13 +150,13 @@ fn overriding(given: &str) -> Vec<&str> {
     [DEMOTE, &["--override", given]].concat()
 }
 
-/// The changes of the past, newest first.
+/// The history, newest first.
 async fn history(site: &Site) -> Vec<Value> {
     let document = site.document(&["history"]).await;
     document["changes"].as_array().unwrap().clone()
 }
 
-/// What a step waits for, as the document of `status` has it.
+/// What blocks a step, from the document of `status`.
 fn blocked<'a>(status: &'a Value, step: &str) -> &'a Value {
     let steps = status["transition"]["steps"].as_array().unwrap();
     let step = steps.iter().find(|found| found["name"] == step).unwrap();
@@ -156,13 +164,13 @@ fn blocked<'a>(status: &'a Value, step: &str) -> &'a Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_interrupts_the_command_leaves_the_walk_going_and_can_follow_it_to_its_end() {
+async fn an_interrupted_command_leaves_the_transition_running_and_status_follows_it() {
     let site = site_whose_pods_stay().await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
     let pid = i32::try_from(demote.id().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
-    // Nothing is claimed.
+    // It reports no success.
     let interrupted = ended(demote).await.expect(130).failure();
     assert_eq!(interrupted["reason"], "Interrupted");
     assert_names(&interrupted["message"], &["kubectl failover status -w"]);
@@ -215,7 +223,7 @@ async fn who_interrupts_the_command_leaves_the_walk_going_and_can_follow_it_to_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets_the_walk_go_on() {
+async fn a_timeout_names_what_blocks_the_transition_and_the_command_that_lets_it_continue() {
     let site = Site::start(Options {
         nodes: 1,
         deadlines: Deadlines {
@@ -238,7 +246,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
     assert_names(&late["next"], &["kubectl failover status -w"]);
     let first = site.stored().await.spec.request.unwrap().id;
 
-    // A name that no guard has; a guard of promotions; and two that could block and do not, as only the status shows.
+    // No such guard; a guard of promotions; and two guards that could block but do not, which only the status shows.
     let no_guard = site.failure(&overriding("pods-runing"), 2).await;
     assert_eq!(no_guard["reason"], "Usage");
     assert_names(&no_guard["message"], &["pods-runing", "pods-running"]);
@@ -257,7 +265,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
     }
     assert_eq!(site.stored().await.spec.request.unwrap().id, first);
 
-    // The same order again is joined; it stalls, and the command says so at once and goes on following.
+    // The same request again joins the running transition. That stalls; the command reports it at once and keeps following.
     let join = begin(&site, &[DEMOTE, &["--timeout", "30s"]].concat());
     until_phase(&site, Phase::Stalled).await;
     let shown = site.failover(&["status"]).await.expect(0);
@@ -280,7 +288,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
     assert_names(&joined.failure()["message"], &["admin", "its node is off"]);
 
     let history = history(&site).await;
-    let told = |i: usize| {
+    let entry_of = |i: usize| {
         let change = &history[i];
         (
             change["reason"].as_str().unwrap().to_owned(),
@@ -289,7 +297,7 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
         )
     };
     assert_eq!(
-        told(0),
+        entry_of(0),
         (
             "its node is off".to_owned(),
             "Succeeded".to_owned(),
@@ -297,13 +305,13 @@ async fn out_of_time_it_says_what_is_waited_for_and_the_order_that_it_names_lets
         )
     );
     assert_eq!(
-        told(1),
+        entry_of(1),
         ("drill".to_owned(), "Superseded".to_owned(), Value::Null)
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
+async fn a_paused_transition_continues_only_when_the_pause_is_over() {
     let site = site_whose_pods_stay().await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
@@ -352,7 +360,7 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
         "{done:?}, paused until {until}"
     );
 
-    // What has ended by itself is still to be taken off.
+    // A pause that has expired still has to be removed.
     assert!(site.stored().await.spec.paused.is_some());
     resumed(&site, "Done").await;
     site.failover(&["pause", "--reason", "x"]).await.expect(0);
@@ -363,7 +371,7 @@ async fn a_pause_in_the_middle_lets_nothing_move_until_it_is_over() {
     site.clear(&["shop"]).await;
 }
 
-/// Resumes, with this outcome.
+/// Resumes and asserts this outcome.
 async fn resumed(site: &Site, outcome: &str) {
     let resumed = site.document(&["resume"]).await;
     assert_eq!(resumed["kind"], "Pause", "{resumed:#}");
@@ -373,18 +381,18 @@ async fn resumed(site: &Site, outcome: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
+async fn a_transition_can_be_aborted_even_while_it_is_paused() {
     let site = site_whose_pods_stay().await;
     let demote = begin(&site, DEMOTE);
     until_at(&site, StepName::PodsGone, StepState::Running).await;
     let ordered = site.stored().await.spec;
     let refused = site.failure(&["promote", "--yes"], 3).await;
-    let mut held = refused["guards"].as_array().unwrap().iter();
-    let running = held.find(|held| held["guard"] == "transition-running");
+    let mut refusals = refused["guards"].as_array().unwrap().iter();
+    let running = refusals.find(|guard| guard["guard"] == "transition-running");
     let running = running.unwrap();
     let abort = "kubectl failover demote --abort --reason TEXT";
     assert_names(&running["hint"], &[abort]);
-    // No promotion is under way.
+    // No promotion is running.
     let none = ["promote", "--abort", "--reason", "x", "--yes"];
     let refused = site.failure(&none, 3).await;
     assert_eq!(refused["guards"], json!(null), "{refused:#}");
@@ -421,9 +429,9 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
     until_available(&site, 2).await;
 
     let history = site.status().await.history;
-    let told: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
+    let outcomes: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
     assert_eq!(
-        told,
+        outcomes,
         [
             (Role::Primary, Outcome::Succeeded),
             (Role::Secondary, Outcome::Superseded)
@@ -437,7 +445,7 @@ async fn a_walk_is_turned_round_in_the_middle_even_while_it_is_paused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
+async fn a_promotion_whose_application_does_not_become_available_can_be_aborted() {
     let site = site_that_waits().await;
     site.failover(DEMOTE).await.expect(0);
     site.freeze_kubelets();
@@ -483,14 +491,14 @@ async fn a_promotion_whose_application_does_not_come_up_is_turned_round() {
     let after = site.stored().await;
     assert_eq!(
         after.spec.epoch, before.spec.epoch,
-        "who stands back claims nothing"
+        "an aborted promotion raises no epoch"
     );
     let wide = site.failover(&["history", "-o", "wide"]).await.expect(0);
     says(&wide.stdout, "the images are missing");
     let history = site.status().await.history;
-    let told: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
+    let outcomes: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
     assert_eq!(
-        told,
+        outcomes,
         [
             (Role::Secondary, Outcome::Succeeded),
             (Role::Primary, Outcome::Superseded)

@@ -1,4 +1,5 @@
-//! A group of volumes, and the VolumeReplication that csi-addons makes for it: both are turned, and both are waited for.
+//! A volume group and the VolumeReplication that csi-addons creates for it: both change roles, and a transition waits for
+//! both.
 
 use failover_core::api::StepName;
 use testbed::csi_addons::Rpc;
@@ -7,7 +8,7 @@ use testbed::eventually;
 use super::{Bed, NAMESPACE, Wait};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_is_waited_for_by_its_volume_too() {
+async fn a_demotion_waits_for_a_group_and_for_its_volume() {
     let bed = Bed::start("primary", Wait::Long).await;
     let claims = ["data", "log"];
     let group = bed
@@ -18,12 +19,12 @@ async fn a_group_is_waited_for_by_its_volume_too() {
     bed.apply_as_flux(&group).await;
     bed.deploy().await;
     group.until_asked(Rpc::Promote, 1).await;
-    bed.is_live().await;
+    bed.assert_active().await;
 
-    let held = group.hold(Rpc::Demote);
+    let paused = group.pause(Rpc::Demote);
     let (demoted, ()) = tokio::join!(bed.order(&["demote"]), async {
         group.until_asked(Rpc::Demote, 1).await;
-        bed.is_dark().await;
+        bed.assert_inactive().await;
         let carrier = group.carrier().await;
         assert_eq!(carrier["spec"]["replicationState"], "secondary");
         let carrier = carrier["metadata"]["name"].as_str().unwrap().to_owned();
@@ -31,22 +32,22 @@ async fn a_group_is_waited_for_by_its_volume_too() {
             "volumegroupreplications/group".to_owned(),
             format!("volumereplications/{carrier}"),
         ] {
-            bed.waits(StepName::Replication, &format!("{NAMESPACE}/{waiting}"))
+            bed.until_waiting(StepName::Replication, &format!("{NAMESPACE}/{waiting}"))
                 .await;
         }
-        drop(held);
+        drop(paused);
     });
     demoted.expect(0);
     assert_eq!(bed.apply_as_flux(&group).await, "secondary");
 
     bed.order(&["promote"]).await.expect(0);
-    bed.is_live().await;
+    bed.assert_active().await;
     let calls = [
         "Enable", "Promote", "Demote", "Demote", "Resync", "Enable", "Promote",
     ];
-    assert_eq!(group.told(), calls);
+    assert_eq!(group.call_names(), calls);
 
-    println!("on a standby it goes by who means it, and takes along what was made for it");
+    println!("on a standby it is deleted only with consent, together with its VolumeReplication");
     bed.order(&["demote"]).await.expect(0);
     let kubectl = async |arguments: &[&str]| {
         let arguments = [arguments, &["-n", NAMESPACE]].concat();

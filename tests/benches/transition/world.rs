@@ -1,5 +1,5 @@
-//! What the waiting steps of a transition wait for, and since when it is so, seen by watches of our own: what is left of such a
-//! step is what the controller needed to notice.
+//! Observes with own watches when the conditions of the waiting steps become true. The remaining duration of such a step is
+//! what the controller needed to notice.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 type InTheWay = fn(&Value) -> bool;
 
-/// Of a transition that leads to one of the roles.
+/// The conditions of a transition to one of the roles.
 pub(crate) struct World(Vec<Awaited>);
 
 impl World {
@@ -56,13 +56,13 @@ impl World {
         Self(others.into_iter().chain([volumes]).collect())
     }
 
-    /// Since when nothing is in the way of a step; `None`: it waits for nothing that is watched here, or in vain.
+    /// Since when nothing blocks a step; `None` if nothing of it is watched here, or something still blocks it.
     pub(crate) fn done_at(&self, step: StepName) -> Option<Instant> {
         let of_step = self.0.iter().filter(|awaited| awaited.step == step);
         of_step.filter_map(|awaited| *awaited.since.borrow()).max()
     }
 
-    /// Waits until nothing is in the way of a step, and tells since when.
+    /// Waits until nothing blocks a step; returns since when.
     pub(crate) async fn until(&self, step: StepName) -> Instant {
         for awaited in self.0.iter().filter(|awaited| awaited.step == step) {
             let mut since = awaited.since.clone();
@@ -73,10 +73,10 @@ impl World {
     }
 }
 
-/// Objects of a kind, for one step.
+/// Objects of a kind that one step waits for.
 struct Awaited {
     step: StepName,
-    /// Since when none of them is in the way; `None`: some are, or they have not been listed yet.
+    /// Since when none of them blocks the step; `None` if some do, or they have not been listed yet.
     since: Receiver<Option<Instant>>,
     _watching: AbortOnDropHandle<()>,
 }
@@ -86,8 +86,8 @@ impl Awaited {
         let [group, version, kind] = kind;
         let gvk = GroupVersionKind::gvk(group, version, kind);
         let api = Api::all_with(client.clone(), &ApiResource::from_gvk(&gvk));
-        let (tell, since) = watch::channel(None);
-        let watching = tokio::spawn(follow(api, kind.to_owned(), in_the_way, tell));
+        let (sender, since) = watch::channel(None);
+        let watching = tokio::spawn(follow(api, kind.to_owned(), in_the_way, sender));
         Self {
             step,
             since,
@@ -100,7 +100,7 @@ async fn follow(
     api: Api<DynamicObject>,
     kind: String,
     in_the_way: InTheWay,
-    tell: watch::Sender<Option<Instant>>,
+    sender: watch::Sender<Option<Instant>>,
 ) {
     let events = watcher(api, watcher::Config::default()).default_backoff();
     let mut events = pin!(events);
@@ -116,7 +116,7 @@ async fn follow(
             Event::InitApply(object) | Event::Apply(object) => {
                 let key = key(&object);
                 let mut value = serde_json::to_value(object).unwrap();
-                // Lists of Kubernetes' own kinds leave it out.
+                // Lists of Kubernetes' own kinds omit it.
                 value["kind"] = json!(kind);
                 if key.0.starts_with(PREFIX) && in_the_way(&value) {
                     left.insert(key);
@@ -126,7 +126,7 @@ async fn follow(
             }
         }
         let none = is_listed && left.is_empty();
-        tell.send_if_modified(|since| {
+        sender.send_if_modified(|since| {
             let differs = since.is_some() != none;
             if differs {
                 *since = none.then(Instant::now);

@@ -7,7 +7,7 @@ use failover_core::names;
 use testbed::process::Process;
 use testbed::site::Site;
 
-/// What had been used before.
+/// The usage before.
 pub(crate) struct Cost {
     cpu: [Duration; 2],
     audited: usize,
@@ -21,11 +21,11 @@ impl Cost {
         }
     }
 
-    /// What has been used since, told.
+    /// The usage since then, as text.
     pub(crate) fn since(&self, site: &Site) -> String {
-        let mut told: Vec<String> = vec![];
+        let mut lines: Vec<String> = vec![];
         for (process, before) in processes(site).into_iter().zip(self.cpu) {
-            told.push(format!(
+            lines.push(format!(
                 "{}: {:.1} s of a core, {} MiB resident at most",
                 process.name(),
                 process.cpu_time().saturating_sub(before).as_secs_f64(),
@@ -37,14 +37,14 @@ impl Cost {
             .into_iter()
             .map(|(what, count)| format!("{count} {what}"))
             .collect();
-        told.push(format!(
+        lines.push(format!(
             "requests of the controller: {}",
             requests.join(", ")
         ));
-        told.join("\n  ")
+        lines.join("\n  ")
     }
 
-    /// The controller's requests by verb, its watches apart.
+    /// The controller's requests by verb; watches are their own verb.
     fn requests(&self, site: &Site) -> BTreeMap<String, usize> {
         let controller = format!(
             "system:serviceaccount:{}:{}",

@@ -1,4 +1,4 @@
-//! 500 running workloads: how long a demotion takes until all are held, and what a writer that fights it costs.
+//! 500 running workloads: how long a demotion takes until all are forced, and what a writer that reverts it costs.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::figures::{CpuTime, Figures};
 
 const WORKLOADS: usize = 500;
-const NAMESPACE: &str = "held";
+const NAMESPACE: &str = "forced";
 
 /// A hundred writes a second, each of which would start a workload.
 const FIGHTING: Duration = Duration::from_secs(10);
@@ -33,10 +33,10 @@ pub(crate) async fn run(site: &Site) {
         site.failover(DEMOTE).await.expect(0);
         started.elapsed()
     };
-    let (verified, held) = tokio::join!(demotion, until_held(&deployments, started));
+    let (verified, forced) = tokio::join!(demotion, until_forced(&deployments, started));
     println!("\n{WORKLOADS} running Deployments, demoted:");
     println!(
-        "  {held:.1?} until no spec asks for a pod, {verified:.1?} until the command says that it is verified"
+        "  {forced:.1?} until no spec asks for a pod, {verified:.1?} until the command says that it is verified"
     );
     println!(
         "  {:.1?} of a core in the controller",
@@ -63,7 +63,7 @@ pub(crate) async fn run(site: &Site) {
         took.add(asked.elapsed());
         assert_eq!(stored.unwrap().spec.unwrap().replicas, Some(0));
     }
-    println!("  a writer that asks for pods every {EVERY:?}, each write stored and held: {took}");
+    println!("  a writer that asks for pods every {EVERY:?}, each write stored and forced: {took}");
     println!(
         "  {:.1?} of a core in the webhook and {:.1?} in the controller, in {FIGHTING:?}",
         cpus[0].used_by(&site.webhook),
@@ -71,7 +71,7 @@ pub(crate) async fn run(site: &Site) {
     );
 }
 
-async fn until_held(deployments: &Api<Deployment>, since: Instant) -> Duration {
+async fn until_forced(deployments: &Api<Deployment>, since: Instant) -> Duration {
     loop {
         let all = deployments.list(&ListParams::default()).await.unwrap();
         let active = |d: &Deployment| d.spec.as_ref().is_none_or(|spec| spec.replicas != Some(0));

@@ -1,5 +1,5 @@
-//! The same workloads scaled by a person, to compare: `kubectl scale`, namespace by namespace, and up again. Neither traffic,
-//! Flux nor volumes are seen to, nor is anything recorded.
+//! For comparison, the same workloads scaled by a person: `kubectl scale` to 0 and up again, namespace by namespace. It
+//! ignores traffic, Flux and volumes, and records nothing.
 
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(site: &Site, estate: &Estate) {
         }
     }
     let scaled = since.elapsed();
-    // Only now: before, nothing was wanted, and so nothing lacked.
+    // Starts only now: with replicas 0 everything would count as available.
     let world = World::watch(&site.client(), Role::Primary);
     let up = world.until(StepName::Available).await - since;
     println!(

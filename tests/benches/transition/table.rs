@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::journal::Passed;
 use crate::world::World;
 
-/// Each step: how long it took, and of that what passed until the world was as the step waits for it to be. The rest is ours.
+/// Prints for each step how long it took, and how much of that it waited for the cluster. The rest is ours.
 pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
     println!("  step         seconds  waiting  objects  changed  activities");
-    let (mut waited, mut walked) = (Duration::ZERO, Duration::ZERO);
+    let (mut waited, mut total) = (Duration::ZERO, Duration::ZERO);
     for step in steps {
         let took = step
             .ended
@@ -17,7 +17,7 @@ pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
         let done = world.done_at(step.name);
         let waiting = done.map(|at| at.saturating_duration_since(step.began).min(took));
         waited += waiting.unwrap_or_default();
-        walked += took;
+        total += took;
         println!(
             "  {:<12} {:>7} {:>8} {:>8} {:>8}  {}",
             step.name.as_str(),
@@ -33,7 +33,7 @@ pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
     println!(
         "  {} s of {} s were waiting for the world; {} s passed from the order to the first step",
         seconds(waited),
-        seconds(walked),
+        seconds(total),
         seconds(before.unwrap_or_default()),
     );
 }

@@ -1,4 +1,4 @@
-//! Leaving enforcement by a commit, or by the hand of somebody who may edit Namespaces and no more.
+//! Attempts to leave enforcement: by a commit, or by a user who may only edit Namespaces.
 
 use failover_core::api::FailoverPolicy;
 use k8s_openapi::api::core::v1::Namespace;
@@ -11,8 +11,8 @@ use testbed::{control_plane, eventually};
 use super::row::Row;
 use super::writer::{Answer, Writer};
 
-/// `bob` may edit Namespaces, and has not the verb `enforce`.
-pub(super) async fn give_rights_to_bob(site: &Site) {
+/// `bob` may edit Namespaces, but does not have the verb `enforce`.
+pub(super) async fn let_bob_edit_namespaces(site: &Site) {
     for arguments in [
         [
             "create",
@@ -34,8 +34,8 @@ pub(super) async fn give_rights_to_bob(site: &Site) {
 }
 
 impl Row<'_> {
-    /// What the writer does on a secondary before it comes to single objects.
-    pub(super) async fn break_out(&self) {
+    /// What the writer does on a secondary before it writes single objects.
+    pub(super) async fn bypass_enforcement(&self) {
         match self.writer {
             Writer::OpenNamespace => self.open_namespace().await,
             Writer::RecreateNamespace => self.recreate_namespace().await,
@@ -63,7 +63,7 @@ impl Row<'_> {
         }
     }
 
-    /// Every way to open the namespace is refused, whoever tries it.
+    /// Asserts that every attempt to end or loosen enforcement is refused, by bob and by Flux.
     async fn open_namespace(&self) {
         let namespace = self.writer.namespace();
         let bob = control_plane::client(&self.site.plane.user_kubeconfig("bob")).await;
@@ -81,7 +81,7 @@ impl Row<'_> {
             assert_eq!(Answer::of(patched), Answer::Refused, "{labels} by bob");
 
             let in_git = match &labels["failover.dev/enforce"] {
-                // What a commit takes out is not there.
+                // A commit removes the label.
                 Value::Null => json!({}),
                 _ => labels.clone(),
             };
@@ -103,7 +103,7 @@ impl Row<'_> {
         .await;
         let applied = self.site.apply_as_flux(&self.namespace(&json!({}))).await;
         match applied {
-            // The webhook gives it the label that it lacks, and the roles.
+            // The webhook adds the missing label and the roles.
             Ok(created) => {
                 let labels = created.metadata.labels.unwrap_or_default();
                 assert_eq!(labels["failover.dev/enforce"], "enabled");
@@ -113,6 +113,6 @@ impl Row<'_> {
             }
             refused => assert_eq!(Answer::of(refused), Answer::Refused, "without its label"),
         }
-        self.found_namespace().await;
+        self.create_namespace().await;
     }
 }

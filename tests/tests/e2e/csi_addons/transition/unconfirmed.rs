@@ -1,4 +1,4 @@
-//! Volumes whose driver does not do what they are ordered to do.
+//! Volumes whose driver does not reach the desired state.
 
 use failover_core::api::{Phase, StepName};
 use failover_core::role::Role;
@@ -12,22 +12,22 @@ const GIVE_UP: [&str; 2] = ["--timeout", "8s"];
 const UNCONFIRMED: &str = "replication-unconfirmed=shop/volumereplications/data";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridden() {
+async fn a_demotion_that_is_unanswered_or_fails_stalls_until_it_is_overridden() {
     let bed = Bed::start("primary", Wait::Short).await;
     let volume = bed.volume().await;
     bed.apply_as_flux(&volume).await;
     bed.deploy().await;
-    bed.is_live().await;
+    bed.assert_active().await;
     // Pods may run before the volume's controller has reported anything.
-    volume.until_told("Completed", "True").await;
+    volume.until_reported("Completed", "True").await;
 
     println!("no answer");
-    let held = volume.hold(Rpc::Demote);
+    let paused = volume.pause(Rpc::Demote);
     let demote = [&["demote"], &GIVE_UP[..]].concat();
     bed.order(&demote).await.expect(4);
-    // A slow cluster may not be there when the CLI gives up.
-    bed.waits(StepName::Replication, VOLUME).await;
-    // Taken back now, the driver would demote it all the same, and nobody would be told.
+    // A slow cluster may reach this step after the CLI has timed out.
+    bed.until_waiting(StepName::Replication, VOLUME).await;
+    // If it were reverted now, the driver would demote it anyway, and no status would show that.
     let refused = bed.refusal(&["promote"], 3).await;
     let mut guards = refused["guards"].as_array().unwrap().iter();
     let guard = guards.find(|guard| guard["guard"] == "volume-not-synced");
@@ -39,7 +39,7 @@ async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridde
         "secondary"
     );
     volume.answers(Rpc::Demote, &[Answer::Fails(Code::FailedPrecondition)]);
-    drop(held);
+    drop(paused);
 
     for code in [Code::FailedPrecondition, Code::Aborted] {
         println!("{code:?}");
@@ -48,18 +48,21 @@ async fn a_demotion_without_an_answer_or_that_fails_stalls_until_it_is_overridde
         let why = waits_for(&stalled, "replication-unconfirmed", VOLUME);
         assert!(why.contains("FailedToDemote"), "{stalled:#}");
         assert_eq!(bed.phase().await, Some(Phase::Stalled));
-        bed.waits(StepName::Replication, VOLUME).await;
-        bed.is_dark().await;
+        bed.until_waiting(StepName::Replication, VOLUME).await;
+        bed.assert_inactive().await;
     }
 
     bed.order(&["demote", "--override", UNCONFIRMED])
         .await
         .expect(0);
-    assert_eq!(volume.stand().map(|stand| stand.role), Some(Role::Primary));
+    assert_eq!(
+        volume.replica_state().map(|state| state.role),
+        Some(Role::Primary)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_that_never_returns_keeps_the_site_dark_until_it_is_overridden() {
+async fn a_promotion_that_never_returns_keeps_workloads_down_until_it_is_overridden() {
     let bed = Bed::start("secondary", Wait::Short).await;
     let volume = bed.volume().await;
     assert_eq!(bed.apply_as_flux(&volume).await, "secondary");
@@ -67,17 +70,17 @@ async fn a_promotion_that_never_returns_keeps_the_site_dark_until_it_is_overridd
     volume.until_asked(Rpc::Resync, 1).await;
     bed.site.until_ready().await;
 
-    let _held = volume.hold(Rpc::Promote);
+    let _paused = volume.pause(Rpc::Promote);
     let promote = [&["promote"], &GIVE_UP[..]].concat();
     let stalled = bed.refusal(&promote, 4).await;
     let why = waits_for(&stalled, "replication-unconfirmed", VOLUME);
     assert!(why.contains("generation"), "{stalled:#}");
     assert_eq!(bed.phase().await, Some(Phase::Stalled));
-    bed.waits(StepName::Replication, VOLUME).await;
-    bed.is_dark().await;
+    bed.until_waiting(StepName::Replication, VOLUME).await;
+    bed.assert_inactive().await;
 
     bed.order(&["promote", "--override", UNCONFIRMED])
         .await
         .expect(0);
-    bed.is_live().await;
+    bed.assert_active().await;
 }

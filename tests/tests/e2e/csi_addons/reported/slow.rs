@@ -1,4 +1,4 @@
-//! What a driver does not answer for long.
+//! Calls that a driver does not answer for long.
 
 use testbed::csi_addons::Rpc;
 
@@ -6,63 +6,63 @@ use super::Bed;
 
 pub(super) async fn a_promotion_that_never_returns(bed: &Bed) {
     let volume = bed.volume("lost").await;
-    let _held = volume.volume.hold(Rpc::Promote);
+    let _paused = volume.volume.pause(Rpc::Promote);
     volume.order("primary").await;
     volume
-        .tells(&[
+        .reports(&[
             "primary@1: nothing | doubt",
             "primary@1: Unknown FailedToPromote@1 Error@1 PrerequisiteMet@1 | doubt",
         ])
         .await;
 }
 
-/// Its answer is lost, and does no harm: the demotion is ordered whatever is thought of it.
-pub(super) async fn a_promotion_that_is_taken_back_before_its_answer(bed: &Bed) {
+/// The lost answer does no harm: the demotion is requested in any case.
+pub(super) async fn a_promotion_that_is_reverted_before_its_answer(bed: &Bed) {
     let volume = bed.volume("hasty").await;
-    let held = volume.volume.hold(Rpc::Promote);
+    let paused = volume.volume.pause(Rpc::Promote);
     volume.order("primary").await;
     volume.volume.until_asked(Rpc::Promote, 1).await;
     volume.order("secondary").await;
     volume
-        .tells(&[
+        .reports(&[
             "primary@1: nothing | doubt",
             "secondary@2: nothing | doubt, not synced",
         ])
         .await;
-    drop(held);
+    drop(paused);
     volume
-        .tells(&[
+        .reports(&[
             "secondary@2: Secondary Demoted@2 VolumeDegraded@2 | doubt, degraded",
             "secondary@2: Secondary Demoted@2 Healthy@2 | confirmed",
         ])
         .await;
 }
 
-/// Its answer is lost: csi-addons still takes the volume for a primary, calls that promoted and asks nobody, while the
-/// driver has demoted it. Nothing that is told from then on gives it away. So it has to be known before, when primary is
-/// to be written: then nobody can say whether it is in sync.
-pub(super) async fn a_demotion_that_is_taken_back_before_its_answer(bed: &Bed) {
+/// The answer is lost: csi-addons still takes the volume for primary and reports it as promoted without a call, while the
+/// driver has demoted it. No later report shows that. So the check is made before `primary` is written: then the volume is
+/// not known to be in sync.
+pub(super) async fn a_demotion_that_is_reverted_before_its_answer(bed: &Bed) {
     let volume = bed.primary("hastier").await;
-    let held = volume.volume.hold(Rpc::Demote);
+    let paused = volume.volume.pause(Rpc::Demote);
     volume.order("secondary").await;
     volume.volume.until_asked(Rpc::Demote, 1).await;
     volume
-        .tells(&["secondary@2: Primary Promoted@1 Healthy@1 Replicating@1 | doubt, not synced"])
+        .reports(&["secondary@2: Primary Promoted@1 Healthy@1 Replicating@1 | doubt, not synced"])
         .await;
     volume.order("primary").await;
-    drop(held);
+    drop(paused);
     volume
-        .tells(&[
+        .reports(&[
             "primary@3: Primary Promoted@1 Healthy@1 Replicating@1 | doubt",
             "primary@3: Primary Promoted@3 Healthy@3 Replicating@3 | confirmed WRONGLY",
         ])
         .await;
-    assert_eq!(volume.volume.told(), ["Enable", "Promote", "Demote"]);
+    assert_eq!(volume.volume.call_names(), ["Enable", "Promote", "Demote"]);
 
-    // There and back once more puts it right.
+    // Another demotion and promotion repairs it.
     volume.order("secondary").await;
     volume
-        .tells(&[
+        .reports(&[
             "secondary@4: Primary Promoted@3 Healthy@3 Replicating@3 | doubt, not synced",
             "secondary@4: Secondary Demoted@4 VolumeDegraded@4 Replicating@3 | doubt, degraded",
             "secondary@4: Secondary Demoted@4 Healthy@4 | confirmed",
@@ -70,7 +70,7 @@ pub(super) async fn a_demotion_that_is_taken_back_before_its_answer(bed: &Bed) {
         .await;
     volume.order("primary").await;
     volume
-        .tells(&[
+        .reports(&[
             "primary@5: Secondary Demoted@4 Healthy@4 | doubt",
             "primary@5: Primary Promoted@5 Healthy@5 Replicating@5 | confirmed",
         ])

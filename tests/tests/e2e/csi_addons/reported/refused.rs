@@ -1,4 +1,4 @@
-//! What a driver does not do, or not at first.
+//! Calls that a driver refuses, always or at first.
 
 use testbed::csi_addons::{Answer, Code, Rpc};
 
@@ -11,16 +11,16 @@ const UNANSWERED: &str =
 
 const NOT_NOW: Answer = Answer::Fails(Code::FailedPrecondition);
 
-/// Writing `primary` is all the consent that csi-addons needs.
+/// csi-addons forces a promotion without further consent.
 pub(super) async fn a_forced_promotion_leaves_no_trace(bed: &Bed) {
     let volume = bed.volume("forced").await;
     volume
         .volume
         .answers(Rpc::Promote, &[NOT_NOW, Answer::Done]);
     volume.order("primary").await;
-    volume.tells(&[NOTHING, PRIMARY]).await;
+    volume.reports(&[NOTHING, PRIMARY]).await;
     assert_eq!(
-        volume.volume.told(),
+        volume.volume.call_names(),
         ["Enable", "Promote", "Promote by force"]
     );
 }
@@ -41,21 +41,21 @@ async fn never_promoted(bed: &Bed, name: &str, answer: Answer) {
     let volume = bed.volume(name).await;
     volume.volume.answers(Rpc::Promote, &[answer]);
     volume.order("primary").await;
-    volume.tells(&[NOTHING, FAILED]).await;
+    volume.reports(&[NOTHING, FAILED]).await;
     let asked = volume.volume.asked(Rpc::Promote);
     volume.volume.until_asked(Rpc::Promote, asked + 4).await;
-    volume.tells_no_more();
+    volume.reports_nothing_new();
 }
 
-/// What was found missing at first is told for ever.
-pub(super) async fn prerequisites_that_came_late(bed: &Bed) {
+/// A prerequisite that was missing at first stays reported.
+pub(super) async fn prerequisites_that_are_met_late(bed: &Bed) {
     let volume = bed.volume("prepared").await;
     volume
         .volume
         .answers(Rpc::Enable, &[NOT_NOW, NOT_NOW, Answer::Done]);
     volume.order("primary").await;
     volume
-        .tells(&[
+        .reports(&[
             NOTHING,
             "primary@1: Unknown FailedToPromote@1 Error@1 PrerequisiteNotMet@1 | doubt",
             "primary@1: Primary Promoted@1 Healthy@1 PrerequisiteNotMet@1 Replicating@1 | confirmed",
@@ -69,7 +69,7 @@ pub(super) async fn a_resync_that_fails(bed: &Bed) {
     volume.volume.answers(Rpc::Resync, &[fails, Answer::Done]);
     volume.order("secondary").await;
     volume
-        .tells(&[
+        .reports(&[
             UNANSWERED,
             "secondary@2: Secondary Demoted@2 VolumeDegraded@2 Replicating@1 | doubt, degraded",
             "secondary@2: Secondary FailedToResync@2 Error@2 FailedToResync@2 Replicating@1 | doubt, degraded, not synced",
@@ -78,25 +78,25 @@ pub(super) async fn a_resync_that_fails(bed: &Bed) {
         .await;
 }
 
-/// It is promoted again without a call: it has been primary all the time.
-pub(super) async fn a_demotion_that_fails_and_is_taken_back(bed: &Bed) {
+/// It is promoted again without a call, since it has been primary all the time.
+pub(super) async fn a_demotion_that_fails_and_is_reverted(bed: &Bed) {
     let volume = bed.primary("kept").await;
     volume
         .volume
         .answers(Rpc::Demote, &[Answer::Fails(Code::Aborted)]);
     volume.order("secondary").await;
     volume
-        .tells(&[
+        .reports(&[
             UNANSWERED,
             "secondary@2: Primary FailedToDemote@2 Error@2 Replicating@1 | doubt, degraded, not synced",
         ])
         .await;
     volume.volume.until_asked(Rpc::Demote, 4).await;
-    volume.tells_no_more();
+    volume.reports_nothing_new();
 
     volume.order("primary").await;
     volume
-        .tells(&[
+        .reports(&[
             "primary@3: Primary FailedToDemote@2 Error@2 Replicating@1 | doubt",
             "primary@3: Primary Promoted@3 Healthy@3 Replicating@3 | confirmed",
         ])

@@ -1,4 +1,4 @@
-//! A transition as its journal tells it, on the clock of whoever watches: the journal's own times are full seconds.
+//! A transition from its journal, with the times of a watch: the journal's own times are full seconds.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -9,21 +9,21 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 
-/// One step, as it was seen.
+/// One observed step.
 #[derive(Debug)]
 pub(crate) struct Passed {
     pub(crate) name: StepName,
     pub(crate) began: Instant,
     pub(crate) ended: Option<Instant>,
-    /// Objects that it was about; not known of those that ended together with the transition.
+    /// The number of its objects; unknown for steps that ended together with the transition.
     pub(crate) total: Option<i64>,
     pub(crate) changed: i64,
-    /// What it did, one after the other, and for how long.
+    /// Its activities in order, with their durations.
     pub(crate) activities: Vec<(StepActivity, Duration)>,
     seen: Instant,
 }
 
-/// Watches until the transition that comes next has ended.
+/// Watches until the next transition has ended.
 pub(crate) async fn follow(client: Client) -> Vec<Passed> {
     let sites: Api<Site> = Api::all(client);
     let stream = watcher(sites, watcher::Config::default())
@@ -37,8 +37,8 @@ pub(crate) async fn follow(client: Client) -> Vec<Passed> {
         let (now, status) = (Instant::now(), status.unwrap_or_default());
         let newest = status.history.first();
         let before = newest_before.get_or_insert_with(|| newest.map(|entry| entry.id.clone()));
-        let walked = newest.filter(|entry| Some(&entry.id) != before.as_ref());
-        match (&status.transition, walked) {
+        let finished = newest.filter(|entry| Some(&entry.id) != before.as_ref());
+        match (&status.transition, finished) {
             (Some(transition), _) => {
                 for step in &transition.steps {
                     note(&mut steps, step, now);
@@ -97,7 +97,7 @@ fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
 }
 
 impl Passed {
-    /// It went on with what it did.
+    /// Its last activity continued until now.
     fn until(&mut self, now: Instant) {
         if let Some((_, lasted)) = self.activities.last_mut() {
             *lasted += now - self.seen;

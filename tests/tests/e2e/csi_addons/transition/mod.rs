@@ -1,9 +1,9 @@
-//! What a change of the site's role makes of volumes that are really replicated, and what it waits for.
+//! Transitions of a site with replicated volumes, and what they wait for.
 
-mod asked;
 mod deletion;
 mod group;
-mod there_and_back;
+mod promotion_guards;
+mod step_order;
 mod unconfirmed;
 
 use failover_core::api::{Phase, Step, StepName};
@@ -21,18 +21,18 @@ use crate::main_job::stored;
 
 const NAMESPACE: &str = "shop";
 
-/// The one volume, as guards name it.
+/// The volume, as guards name it.
 const VOLUME: &str = "shop/volumereplications/data";
 
-/// For volumes, before they count as stalled.
+/// How long a transition waits for volumes before it counts as stalled.
 #[derive(Clone, Copy)]
 enum Wait {
-    /// Until everything is done that will be.
+    /// Long enough for everything that completes at all.
     Long,
     Short,
 }
 
-/// A site with a database on a volume that is replicated, and traffic that comes to it.
+/// A site with a database on a replicated volume, and traffic.
 struct Bed {
     csi_addons: CsiAddons,
     site: Site,
@@ -60,7 +60,7 @@ impl Bed {
         Self { csi_addons, site }
     }
 
-    /// What Git holds beside the volume.
+    /// Applies what Git holds beside the volume.
     async fn deploy(&self) {
         for object in [database(), traffic()] {
             self.site.apply_as_flux(&object).await.unwrap();
@@ -71,17 +71,17 @@ impl Bed {
         self.csi_addons.volume(NAMESPACE, "data").await.unwrap()
     }
 
-    /// A role change, which is followed to its end if nothing else is said.
+    /// Runs a role change, and follows it unless the arguments say otherwise.
     async fn order(&self, arguments: &[&str]) -> Output {
         self.site.failover(&order(arguments)).await
     }
 
-    /// One that must fail with this exit code; what it reports.
+    /// Runs a role change that must fail with this exit code; returns its document.
     async fn refusal(&self, arguments: &[&str], code: i32) -> Value {
         self.site.failure(&order(arguments), code).await
     }
 
-    /// What plays the kubelets.
+    /// Signals KWOK, which plays the kubelets.
     fn kubelets(&self, signal: Signal) {
         let kwok = self.site.kwok.as_ref().unwrap();
         kill(Pid::from_raw(kwok.pid()), signal).unwrap();
@@ -92,15 +92,15 @@ impl Bed {
     }
 
     /// Waits until a step of the transition waits for this object.
-    async fn waits(&self, at: StepName, object: &str) {
+    async fn until_waiting(&self, at: StepName, object: &str) {
         eventually("a step that waits", || async {
             let transition = self.site.status().await.transition;
             let steps = transition.map_or(vec![], |transition| transition.steps);
-            let waits = |step: &Step| {
+            let is_waiting = |step: &Step| {
                 let mut blocked = step.blocked.iter();
                 step.name == at && blocked.any(|b| b.object.as_deref() == Some(object))
             };
-            if steps.iter().any(waits) {
+            if steps.iter().any(is_waiting) {
                 Ok(())
             } else {
                 Err(steps)
@@ -114,15 +114,15 @@ impl Bed {
         pods.list(&ListParams::default()).await.unwrap().items.len()
     }
 
-    /// Nothing runs, nothing is to run, and nobody comes.
-    async fn is_dark(&self) {
+    /// No pods, no desired replicas, no traffic.
+    async fn assert_inactive(&self) {
         assert_eq!(self.pods().await, 0);
         assert_eq!(self.replicas().await, 0);
         assert!(!self.is_reachable().await);
     }
 
-    /// It runs, and is reached.
-    async fn is_live(&self) {
+    /// A pod runs and gets traffic.
+    async fn assert_active(&self) {
         eventually("a pod of the database", || async {
             match self.pods().await {
                 1 => Ok(()),
@@ -145,14 +145,14 @@ impl Bed {
         !annotations.contains_key("external-dns.alpha.kubernetes.io/controller")
     }
 
-    /// As it is in Git, primary; what it is ordered to be then.
+    /// Applies the volume as in Git, which says primary; returns the stored state.
     async fn apply_as_flux(&self, volume: &Volume) -> Value {
         let applied = self.site.apply_as_flux(&volume.object).await.unwrap();
         applied.data["spec"]["replicationState"].clone()
     }
 }
 
-/// The whole command of a role change.
+/// The complete arguments of a role change.
 fn order<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     let mut all = [arguments, &["--yes", "--reason", "drill"]].concat();
     if arguments[0] == "promote" {

@@ -1,4 +1,4 @@
-//! A volume whose every status is judged as it comes.
+//! A volume whose statuses are evaluated one by one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,14 +15,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A call that never returns is given up by csi-addons after three minutes.
+/// csi-addons abandons a call that does not return after three minutes.
 const PATIENCE: Duration = Duration::from_secs(230);
 
 pub(super) struct Watched {
     pub(super) volume: Volume,
     ordered: Arc<Mutex<String>>,
-    story: watch::Receiver<Vec<String>>,
-    heard: AtomicUsize,
+    lines: watch::Receiver<Vec<String>>,
+    asserted: AtomicUsize,
     _watching: AbortOnDropHandle<()>,
 }
 
@@ -30,16 +30,16 @@ impl Watched {
     /// Returns once the watch has begun, so that no status is missed.
     pub(super) async fn new(volume: Volume) -> Self {
         let ordered = Arc::default();
-        let (tell, story) = watch::channel(vec![]);
+        let (sender, lines) = watch::channel(vec![]);
         let (begun, has_begun) = oneshot::channel();
-        let watching = follow(volume.clone(), Arc::clone(&ordered), tell, begun);
+        let watching = follow(volume.clone(), Arc::clone(&ordered), sender, begun);
         let watching = AbortOnDropHandle::new(tokio::spawn(watching));
         has_begun.await.unwrap();
         Self {
             volume,
             ordered,
-            story,
-            heard: AtomicUsize::new(0),
+            lines,
+            asserted: AtomicUsize::new(0),
             _watching: watching,
         }
     }
@@ -49,71 +49,77 @@ impl Watched {
         self.volume.order(state).await;
     }
 
-    /// Waits until this has been told since the last time, one thing after the other and nothing else:
-    /// `what is ordered@generation: state and conditions | what is thought of it`.
-    pub(super) async fn tells(&self, expected: &[&str]) {
-        let from = self.heard.fetch_add(expected.len(), Ordering::Relaxed);
-        let mut story = self.story.clone();
-        let is_told = |story: &Vec<String>| {
-            let told = &story[from..];
-            let differs = told
+    /// Waits for exactly these reports, in this order, since the last assertion: `desired state@generation: state and
+    /// conditions | our verdict`.
+    pub(super) async fn reports(&self, expected: &[&str]) {
+        let from = self.asserted.fetch_add(expected.len(), Ordering::Relaxed);
+        let mut lines = self.lines.clone();
+        let is_complete = |lines: &Vec<String>| {
+            let reported = &lines[from..];
+            let differs = reported
                 .iter()
                 .zip(expected)
-                .any(|(told, expected)| told != expected);
-            differs || told.len() >= expected.len()
+                .any(|(reported, expected)| reported != expected);
+            differs || reported.len() >= expected.len()
         };
-        let waited = timeout(PATIENCE, story.wait_for(is_told)).await.map(drop);
-        let told = self.story.borrow()[from..].to_vec();
+        let waited = timeout(PATIENCE, lines.wait_for(is_complete))
+            .await
+            .map(drop);
+        let reported = self.lines.borrow()[from..].to_vec();
         assert!(
-            waited.is_ok() && told == expected,
-            "{:?} tells {told:#?}\nnot {expected:#?}",
+            waited.is_ok() && reported == expected,
+            "{:?} reports {reported:#?}\nnot {expected:#?}",
             self.volume
         );
     }
 
-    /// Waits until `last` has been told, and nothing since the last time but lines of `on_the_way`, in that order. One
-    /// controller writes what another has written, and skips what is over when it looks.
-    pub(super) async fn tells_in_the_end(&self, on_the_way: &[&str], last: &str) {
-        let from = self.heard.load(Ordering::Relaxed);
-        let mut story = self.story.clone();
-        let ends = |story: &Vec<String>| {
+    /// Waits until `last` is reported. Before it only lines of `on_the_way` may come, in that order. Some may be missing:
+    /// csi-addons copies one object's status to another and skips what has changed meanwhile.
+    pub(super) async fn eventually_reports(&self, on_the_way: &[&str], last: &str) {
+        let from = self.asserted.load(Ordering::Relaxed);
+        let mut lines = self.lines.clone();
+        let ends = |lines: &Vec<String>| {
             let mut rest = on_the_way.iter();
-            let end = story[from..]
-                .iter()
-                .position(|told| told == last || !rest.any(|expected| expected == told));
+            let end = lines[from..].iter().position(|reported| {
+                reported == last || !rest.any(|expected| expected == reported)
+            });
             end.map(|end| from + end)
         };
-        let waited = timeout(PATIENCE, story.wait_for(|story| ends(story).is_some())).await;
-        let end = waited.map(|story| ends(&story.unwrap()).unwrap());
-        let told = self.story.borrow()[from..].to_vec();
+        let waited = timeout(PATIENCE, lines.wait_for(|lines| ends(lines).is_some())).await;
+        let end = waited.map(|lines| ends(&lines.unwrap()).unwrap());
+        let reported = self.lines.borrow()[from..].to_vec();
         let is_last = end.is_ok_and(|end| {
-            self.heard.store(end + 1, Ordering::Relaxed);
-            told[end - from] == last
+            self.asserted.store(end + 1, Ordering::Relaxed);
+            reported[end - from] == last
         });
         assert!(
             is_last,
-            "{:?} tells {told:#?}\nnot {last} after some of {on_the_way:#?}",
+            "{:?} reports {reported:#?}\nnot {last} after some of {on_the_way:#?}",
             self.volume
         );
     }
 
-    /// What was told last.
+    /// The last report.
     pub(super) fn last(&self) -> String {
-        self.story.borrow().last().unwrap().clone()
+        self.lines.borrow().last().unwrap().clone()
     }
 
-    /// Asserts that nothing has been told since.
-    pub(super) fn tells_no_more(&self) {
-        let told = self.story.borrow()[self.heard.load(Ordering::Relaxed)..].to_vec();
-        assert!(told.is_empty(), "{:?} tells {told:#?}", self.volume);
+    /// Asserts that there is no report since the last assertion.
+    pub(super) fn reports_nothing_new(&self) {
+        let reported = self.lines.borrow()[self.asserted.load(Ordering::Relaxed)..].to_vec();
+        assert!(
+            reported.is_empty(),
+            "{:?} reports {reported:#?}",
+            self.volume
+        );
     }
 }
 
-/// What is told several times on end is one thing.
+/// Equal reports in a row count as one.
 async fn follow(
     volume: Volume,
     ordered: Arc<Mutex<String>>,
-    tell: watch::Sender<Vec<String>>,
+    sender: watch::Sender<Vec<String>>,
     begun: oneshot::Sender<()>,
 ) {
     let mut begun = Some(begun);
@@ -127,18 +133,18 @@ async fn follow(
                 continue;
             }
             Ok(Event::Apply(object) | Event::InitApply(object)) => object,
-            // After an error the watcher starts anew by itself.
+            // After an error the watcher restarts by itself.
             Ok(Event::Init | Event::Delete(_)) | Err(_) => continue,
         };
         let object = serde_json::to_value(object).unwrap();
-        // What was ordered before may have been undone since.
+        // An earlier request may have been reverted since.
         let is_current = object["spec"]["replicationState"] == ordered.lock().unwrap().as_str();
-        let stands = !is_current || volume.stands_as(role_of(&object));
-        let line = format!("{} | {}", in_short(&object), thoughts(&object, stands));
-        tell.send_if_modified(|story| {
-            let is_new = story.last() != Some(&line);
+        let is_true = !is_current || volume.is_in_sync_as(role_of(&object));
+        let line = format!("{} | {}", in_short(&object), verdict(&object, is_true));
+        sender.send_if_modified(|lines| {
+            let is_new = lines.last() != Some(&line);
             if is_new {
-                story.push(line);
+                lines.push(line);
             }
             is_new
         });
@@ -152,20 +158,20 @@ fn role_of(object: &Value) -> Role {
     }
 }
 
-/// Whether it is confirmed to be what it is ordered to be, and what would be asked before it is ordered to be primary.
-/// `stands`: whether it really is so, by the driver.
-fn thoughts(object: &Value, stands: bool) -> String {
-    let mut thoughts = vec![match doubt(object, role_of(object)) {
+/// Whether the desired state is confirmed, and which guards would block a promotion. `is_true`: whether the driver has that
+/// role.
+fn verdict(object: &Value, is_true: bool) -> String {
+    let mut verdict = vec![match doubt(object, role_of(object)) {
         Some(_) => "doubt",
-        None if stands => "confirmed",
+        None if is_true => "confirmed",
         None => "confirmed WRONGLY",
     }];
-    thoughts.extend(degraded(object).map(|_| "degraded"));
-    thoughts.extend(not_synced(object).map(|_| "not synced"));
-    thoughts.join(", ")
+    verdict.extend(degraded(object).map(|_| "degraded"));
+    verdict.extend(not_synced(object).map(|_| "not synced"));
+    verdict.join(", ")
 }
 
-/// `secondary@2: Primary Promoted@1 Healthy@1`: conditions by their reasons, each with the generation it is told of.
+/// `secondary@2: Primary Promoted@1 Healthy@1`: conditions by their reasons, each with its observed generation.
 fn in_short(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("nothing").to_owned();
     let status = &object["status"];
@@ -186,7 +192,7 @@ fn in_short(object: &Value) -> String {
             continue;
         };
         let reason = text(&condition["reason"]);
-        // Nearly always so.
+        // Reported nearly always.
         if reason != "NotResyncing" {
             let doubtful = if condition["status"] == "Unknown" {
                 "?"

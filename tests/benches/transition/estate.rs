@@ -13,14 +13,14 @@ use testbed::site::Site;
 use crate::world::World;
 
 const NAMESPACES: usize = 10;
-/// How names of namespaces begin.
-pub(crate) const PREFIX: &str = "walk-";
-/// Of these many workloads, one has a volume.
+/// The prefix of the names of namespaces.
+pub(crate) const PREFIX: &str = "transition-";
+/// One of so many workloads has a volume.
 const WITH_VOLUME: usize = 10;
-/// Of each of the kinds that have no pods, in every namespace.
+/// Objects of each kind without pods in every namespace.
 const OTHERS: usize = 2;
 
-/// What tells how many pods a workload has, for whoever scales it by hand.
+/// The label with the number of pods of a workload, for scaling by hand.
 pub(crate) const PODS: &str = "pods";
 
 const AT_ONCE: usize = 8;
@@ -100,7 +100,7 @@ impl fmt::Display for Estate {
     }
 }
 
-/// Of one pod, over the claim of the same name.
+/// With one pod that mounts the claim of the same name.
 fn stateful_set(namespace: &str, name: &str) -> Value {
     let mut object = fixtures::stateful_set(namespace, name, 1);
     object["spec"]["template"]["spec"]["volumes"] =

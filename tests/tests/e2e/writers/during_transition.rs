@@ -1,4 +1,4 @@
-//! Those who write while the role is changing, and go on after.
+//! Writers that write during a transition and after it.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use super::row::Row;
 use super::writer::{Answer, Writer};
 use super::{DEMOTE, PROMOTE, assert_promoted, until_active};
 
-/// The label is written, the sweep has not begun, and the autoscaler wants more: what the objects had must not be lost.
+/// The label is written, the sweep has not begun, and the autoscaler scales up: the original counts must not be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_autoscaler_that_is_faster_than_the_sweep_makes_nobody_forget_the_count() {
+async fn an_autoscaler_that_is_faster_than_the_sweep_does_not_overwrite_the_recorded_count() {
     let site = Site::start(Options::default()).await.unwrap();
-    drop(Row::found(&site, Writer::Autoscaler).await);
+    drop(Row::create(&site, Writer::Autoscaler).await);
     let observer = Observer::start(site.client()).await;
 
-    // All layers in one step: it is known which labels come first.
+    // All layers change in one step, so it is known which labels come first.
     let order = [DEMOTE, &["--mode=unsafe", "--wait=false"]].concat();
     site.controller.kill();
     site.failover(&order).await.expect(0);
-    let row = Row::founded(&site, Writer::Autoscaler);
+    let row = Row::existing(&site, Writer::Autoscaler);
     let namespace = row.writer.namespace();
     let mut label = vec!["label", "namespace", &namespace, "--overwrite"];
     let secondary = Layer::ALL.map(|layer| format!("{}=secondary", layer.label()));
@@ -39,7 +39,7 @@ async fn an_autoscaler_that_is_faster_than_the_sweep_makes_nobody_forget_the_cou
 
     site.controller.restart().unwrap();
     site.failover(DEMOTE).await.expect(0);
-    let row = Row::founded(&site, Writer::Autoscaler);
+    let row = Row::existing(&site, Writer::Autoscaler);
     for cell in &row.cells {
         assert!(cell.is_passive(&row.stored(cell).await.unwrap()));
     }
@@ -51,9 +51,9 @@ async fn an_autoscaler_that_is_faster_than_the_sweep_makes_nobody_forget_the_cou
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
-/// How a controller behaves that was made for nothing else.
+/// A controller with the opposite desired state behaves like this.
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_who_fights_back_every_second_never_wins_on_a_secondary_nor_loses_on_a_primary() {
+async fn a_writer_that_reverts_us_every_second_never_wins_on_a_secondary_nor_loses_on_a_primary() {
     let site = Site::start(Options {
         controller: vec!["--sweep-every=1s".to_owned()],
         ..Options::default()
@@ -66,7 +66,7 @@ async fn somebody_who_fights_back_every_second_never_wins_on_a_secondary_nor_los
         Writer::Replace,
         Writer::ScaleSubresource,
     ] {
-        rows.push(Row::found(&site, writer).await);
+        rows.push(Row::create(&site, writer).await);
     }
     site.until_ready().await;
     let observer = Observer::start(site.client()).await;
@@ -77,14 +77,14 @@ async fn somebody_who_fights_back_every_second_never_wins_on_a_secondary_nor_los
             second.tick().await;
             for row in &rows {
                 for cell in &row.cells {
-                    // Just what is live there, again and again.
+                    // Always what the primary has.
                     let answer = row.ask(cell, 1).await;
                     assert_eq!(answer, Answer::Accepted, "{}", cell.key());
                 }
             }
         }
     };
-    let walk = async {
+    let transitions = async {
         for order in [DEMOTE, PROMOTE] {
             site.failover(order).await.expect(0);
             let before = sweeps(&site).await;
@@ -97,7 +97,7 @@ async fn somebody_who_fights_back_every_second_never_wins_on_a_secondary_nor_los
     };
     tokio::select! {
         () = fight => unreachable!("it never gives up"),
-        () = walk => {}
+        () = transitions => {}
     }
     let accepted = rows
         .iter()

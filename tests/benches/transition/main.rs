@@ -1,8 +1,8 @@
-//! What a change of role takes, with everything real but the kubelets (KWOK) and the storage driver: 500 workloads with
-//! pods, a tenth of them over volumes that the real csi-addons controller turns. Figures are printed; nothing is asserted on
-//! them.
+//! The duration and cost of a transition, with everything real but the kubelets (KWOK) and the storage driver: 500 workloads
+//! with pods, a tenth of them with volumes that the real csi-addons controller demotes and promotes. Figures are printed;
+//! nothing is asserted on them.
 //!
-//! `cargo bench -p failover-tests --bench walk [-- WORKLOADS]`
+//! `cargo bench -p failover-tests --bench transition [-- WORKLOADS]`
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "what cannot be measured has no figures")]
@@ -42,8 +42,8 @@ async fn main() {
     println!("{estate}");
 
     by_hand::run(&site, &estate).await;
-    walk(&site, Role::Secondary, &["demote"]).await;
-    walk(
+    transition(&site, Role::Secondary, &["demote"]).await;
+    transition(
         &site,
         Role::Primary,
         &["promote", "--override=peer-unknown"],
@@ -54,7 +54,7 @@ async fn main() {
 async fn start() -> Site {
     let options = Options {
         nodes: 4,
-        // None of them is to be reached.
+        // None of them should be reached.
         deadlines: Deadlines {
             pods_gone: "10m",
             replication: "10m",
@@ -66,7 +66,7 @@ async fn start() -> Site {
     Site::start(options).await.unwrap()
 }
 
-async fn walk(site: &Site, to: Role, order: &[&str]) {
+async fn transition(site: &Site, to: Role, order: &[&str]) {
     let order = [order, &["--yes", "--reason=bench"]].concat();
     let world = World::watch(&site.client(), to);
     let (cost, ordered) = (Cost::so_far(site), Instant::now());

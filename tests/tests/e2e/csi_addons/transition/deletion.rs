@@ -1,4 +1,4 @@
-//! What replicates a volume does not go from a standby: its replication would go with it.
+//! A VolumeReplication is protected from deletion on a standby, since that would end the replication.
 
 use testbed::csi_addons::Rpc;
 use testbed::site::PROMOTE;
@@ -6,11 +6,11 @@ use testbed::{eventually, fixtures};
 
 use super::{Bed, NAMESPACE, Wait};
 
-/// As Flux usually is: it has every right.
+/// Flux usually has every right.
 const FLUX: &str = "--as=system:serviceaccount:flux-system:kustomize-controller";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replication_is_deleted_on_a_primary_or_by_who_means_it_or_with_its_namespace() {
+async fn replication_is_deleted_only_on_a_primary_or_with_consent_or_with_its_namespace() {
     let bed = Bed::start("secondary", Wait::Long).await;
     let volume = bed.volume().await;
     bed.apply_as_flux(&volume).await;
@@ -56,7 +56,7 @@ async fn replication_is_deleted_on_a_primary_or_by_who_means_it_or_with_its_name
     let refused = kubectl(&[&namespace[..], &[FLUX]].concat()).await.expect(1);
     assert!(refused.stderr.contains("not through GitOps"), "{refused:?}");
 
-    println!("meant");
+    println!("with consent");
     let annotate = [
         "annotate",
         one,

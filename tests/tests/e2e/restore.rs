@@ -1,4 +1,4 @@
-//! What a primary gets back: its fields, with nobody's name on them; and what a backup of a standby brings.
+//! What a promotion restores: fields without us as their owner; and what restoring a backup of a standby does.
 
 use failover_core::names::{CONTROLLER_MANAGER, RESTORE_ANNOTATION};
 use kube::ResourceExt as _;
@@ -9,7 +9,7 @@ use testbed::{eventually, fixtures};
 
 const NAMESPACE: &str = "shop";
 
-/// Applies without force, as a person does who does not want to take anything from anybody.
+/// Applies without force, so that a conflict of field managers fails.
 async fn apply(site: &Site, replicas: i64) -> kube::Result<DynamicObject> {
     let manifest = fixtures::deployment(NAMESPACE, "web", replicas);
     let api = site.api_of(&manifest).await?;
@@ -17,9 +17,9 @@ async fn apply(site: &Site, replicas: i64) -> kube::Result<DynamicObject> {
     api.patch("web", &unforced, &Patch::Apply(&manifest)).await
 }
 
-/// The webhook is dead at the demotion, and then once dead and once alive at the promotion.
+/// The webhook is dead at the demotion, and at the promotion once alive and once dead.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_promotion_the_controller_is_in_nobodys_way() {
+async fn after_a_promotion_the_controller_owns_no_field() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace(NAMESPACE).await;
     apply(&site, 2).await.unwrap();
@@ -56,7 +56,8 @@ fn of_standby(name: &str, record: Option<&str>) -> DynamicObject {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_standby_comes_up_on_a_primary_and_what_cannot_is_named() {
+async fn a_backup_of_a_standby_is_restored_on_a_primary_and_objects_without_a_record_are_reported()
+{
     let site = Site::start(Options {
         controller: vec!["--sweep-every=500ms".to_owned()],
         ..Options::default()

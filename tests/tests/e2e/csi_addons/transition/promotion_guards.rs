@@ -1,4 +1,4 @@
-//! What is asked before `primary` is written onto a volume, since that makes its driver force a promotion.
+//! The guards before `primary` is written to a volume, since its driver then forces a promotion.
 
 use testbed::csi_addons::{Answer, Code, Rpc};
 use testbed::site::guards;
@@ -9,14 +9,14 @@ const DEGRADED: &str = "volume-degraded=shop/volumereplications/data";
 const NOT_SYNCED: &str = "volume-not-synced=shop/volumereplications/data";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volume_that_is_degraded_and_resyncing_is_promoted_by_name_alone() {
+async fn a_degraded_and_resyncing_volume_is_promoted_only_if_overridden_by_name() {
     let bed = Bed::start("secondary", Wait::Long).await;
     let volume = bed.volume().await;
     volume.answers(Rpc::Resync, &[Answer::NotReady]);
     bed.apply_as_flux(&volume).await;
     bed.deploy().await;
     volume.until_asked(Rpc::Resync, 1).await;
-    volume.until_told("Resyncing", "True").await;
+    volume.until_reported("Resyncing", "True").await;
 
     for (overrides, holding) in [
         (
@@ -43,8 +43,8 @@ async fn a_volume_that_is_degraded_and_resyncing_is_promoted_by_name_alone() {
         .await
         .expect(0);
     assert_eq!(
-        volume.told()[3..],
+        volume.call_names()[3..],
         ["Enable", "Promote", "Promote by force"]
     );
-    bed.is_live().await;
+    bed.assert_active().await;
 }

@@ -1,8 +1,8 @@
-//! What csi-addons tells of a volume, status by status, and what is thought of each: the sequences that were recorded of
-//! it, and its traps.
+//! What csi-addons reports about a volume, status by status, and our verdict on each: recorded sequences, including
+//! misleading ones.
 //!
-//! The driver knows what the volume really is. Whatever is thought, it may never be confirmed when the driver has not done
-//! it: such a line would read `confirmed WRONGLY`.
+//! The driver knows the real state of the volume. A role that the driver does not have must not be confirmed: such a line
+//! reads `confirmed WRONGLY`.
 
 mod watched;
 
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use watched::Watched;
 
-/// One csi-addons for all: most of every scenario is waiting for it, and what waits does not disturb.
+/// One csi-addons for all scenarios: they mostly wait, and do not disturb each other.
 struct Bed {
     csi_addons: CsiAddons,
     _plane: ControlPlane,
@@ -42,11 +42,13 @@ impl Bed {
         Watched::new(self.csi_addons.volume("default", name).await.unwrap()).await
     }
 
-    /// One that is primary, at generation 1.
+    /// A primary volume at generation 1.
     async fn primary(&self, name: &str) -> Watched {
         let volume = self.volume(name).await;
         volume.order("primary").await;
-        volume.tells(&["primary@1: nothing | doubt", PRIMARY]).await;
+        volume
+            .reports(&["primary@1: nothing | doubt", PRIMARY])
+            .await;
         volume
     }
 }
@@ -60,10 +62,10 @@ macro_rules! begin {
     }};
 }
 
-/// Each scenario is a test. They go on all at the same time, from when the first is waited for: one takes three minutes. The
-/// bed ends with the last of them.
-macro_rules! at_once {
-    (tests: $($file:ident::$scenario:ident)*; waited_for_elsewhere: $($other:ident::$slow:ident)*) => {
+/// Each scenario is a test. All start when the first test waits for its own, since one takes three minutes. The bed ends
+/// with the last.
+macro_rules! concurrently {
+    (tests: $($file:ident::$scenario:ident)*; awaited_elsewhere: $($other:ident::$slow:ident)*) => {
         static BEGUN: LazyLock<Mutex<HashMap<&str, JoinHandle<()>>>> = LazyLock::new(|| {
             let bed = async { Arc::new(Bed::start().await) }.boxed().shared();
             Mutex::new(HashMap::from([
@@ -79,35 +81,34 @@ macro_rules! at_once {
     };
 }
 
-at_once! {
+concurrently! {
     tests:
-    healthy::it_goes_there_and_comes_back
-    healthy::calls_that_wait_leave_what_was_told_before
-    healthy::a_resync_takes_a_second_round
-    healthy::a_resync_that_never_ends_is_no_obstacle_for_who_promotes
+    healthy::a_volume_is_demoted_and_promoted_again
+    healthy::pending_calls_leave_the_last_report_unchanged
+    healthy::a_resync_takes_a_second_call
+    healthy::a_resync_that_never_ends_does_not_block_a_promotion
     healthy::a_primary_is_resynced
-    healthy::a_primary_that_does_not_replicate_is_still_one
-    healthy::what_cannot_be_asked_stays_as_it_was_told
+    healthy::a_primary_that_does_not_replicate_is_still_primary
+    healthy::an_info_call_that_fails_leaves_the_last_report_unchanged
     refused::a_forced_promotion_leaves_no_trace
     refused::a_promotion_that_fails_even_by_force
     refused::a_promotion_that_is_aborted
     refused::a_promotion_with_an_internal_error
-    refused::prerequisites_that_came_late
+    refused::prerequisites_that_are_met_late
     refused::a_resync_that_fails
-    refused::a_demotion_that_fails_and_is_taken_back
-    slow::a_promotion_that_is_taken_back_before_its_answer
-    slow::a_demotion_that_is_taken_back_before_its_answer
-    group::a_group_goes_there_and_comes_back
-    group::a_group_says_what_its_volume_does_not;
-    waited_for_elsewhere:
+    refused::a_demotion_that_fails_and_is_reverted
+    slow::a_promotion_that_is_reverted_before_its_answer
+    slow::a_demotion_that_is_reverted_before_its_answer
+    group::a_group_is_demoted_and_promoted_again
+    group::a_group_reports_ahead_of_its_volume;
+    awaited_elsewhere:
     slow::a_promotion_that_never_returns
 }
 
-/// What they run on. Every test has its own runtime otherwise, and what is shared would end with the first.
+/// The runtime of all scenarios. Each test has its own runtime, with which shared tasks would end.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// # Panics
-/// When the scenario did, with what it said: where it said it is no output of this test.
+/// # Panics If the scenario panicked, with its message, since the output of the scenario is not that of this test.
 pub(super) fn end_of(scenario: &str) {
     let begun = BEGUN.lock().unwrap().remove(scenario).unwrap();
     if let Err(error) = RUNTIME.block_on(begun) {
@@ -117,37 +118,37 @@ pub(super) fn end_of(scenario: &str) {
     }
 }
 
-/// A bed of its own, as it is taken away from under the volumes.
+/// Has its own bed, since it removes the Lease of the driver.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_leader_nothing_new_is_told() {
+async fn without_a_leader_nothing_new_is_reported() {
     let bed = Bed::start().await;
     let old = bed.primary("old").await;
     bed.csi_addons.lose_leader().await.unwrap();
     old.order("secondary").await;
     let unanswered = "secondary@2: Primary Promoted@1 Healthy@1 Replicating@1 | doubt, not synced";
-    old.tells(&[unanswered]).await;
+    old.reports(&[unanswered]).await;
     let fresh = bed.volume("fresh").await;
     fresh.order("primary").await;
-    fresh.tells(&["primary@1: nothing | doubt"]).await;
-    eventually("csi-addons to have looked at both", || async {
+    fresh.reports(&["primary@1: nothing | doubt"]).await;
+    eventually("csi-addons to have reconciled both", || async {
         let log = bed.csi_addons.controller.log();
-        let looked = |name: &str| {
+        let reconciled = |name: &str| {
             let of_it = |line: &&str| line.contains("no leader") && line.contains(name);
             log.lines().filter(of_it).count() > 1
         };
-        if looked("\"old\"") && looked("\"fresh\"") {
+        if reconciled("\"old\"") && reconciled("\"fresh\"") {
             Ok(())
         } else {
             Err(log)
         }
     })
     .await;
-    old.tells_no_more();
-    fresh.tells_no_more();
+    old.reports_nothing_new();
+    fresh.reports_nothing_new();
 
     bed.csi_addons.regain_leader().await.unwrap();
-    fresh.tells(&[PRIMARY]).await;
+    fresh.reports(&[PRIMARY]).await;
     let demoted =
         "secondary@2: Secondary Demoted@2 VolumeDegraded@2 Replicating@1 | doubt, degraded";
-    old.tells(&[demoted]).await;
+    old.reports(&[demoted]).await;
 }
