@@ -258,7 +258,7 @@ impl Drop for ControlPlane {
     }
 }
 
-/// Starts etcd and the API server, and waits until they are up.
+/// etcd and the API server while they start.
 struct Starting {
     etcd: Process,
     api_server: Process,

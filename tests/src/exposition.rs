@@ -133,7 +133,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// No duplicate samples, no negative counters, cumulative buckets that end with `+Inf`.
+/// Checks that no sample is a duplicate, no counter is negative, and buckets are cumulative up to `+Inf`, which equals the
+/// count.
 fn is_consistent(family: &Family) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for sample in &family.samples {

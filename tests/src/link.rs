@@ -19,7 +19,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub async fn lay(to: SocketAddr) -> Result<Self> {
+    pub async fn open(to: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (whole, state) = watch::channel(true);
@@ -41,7 +41,7 @@ impl Link {
     }
 
     /// Data that was sent meanwhile arrives now, as by retransmission.
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         self.whole.send_replace(true);
     }
 }
@@ -81,9 +81,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_sent_over_a_link_that_is_cut_arrives_when_it_is_mended() {
+    async fn what_is_sent_over_a_cut_link_arrives_when_it_is_restored() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let link = Link::lay(listener.local_addr().unwrap()).await.unwrap();
+        let link = Link::open(listener.local_addr().unwrap()).await.unwrap();
         let mut near = TcpStream::connect(link.address).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
         let mut byte = [0];
@@ -95,7 +95,7 @@ mod tests {
         near.write_all(b"b").await.unwrap();
         let silence = timeout(Duration::from_millis(100), far.read_exact(&mut byte)).await;
         assert!(silence.is_err(), "{byte:?} got through");
-        link.mend();
+        link.restore();
         far.read_exact(&mut byte).await.unwrap();
         assert_eq!(&byte, b"b");
     }

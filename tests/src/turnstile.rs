@@ -48,7 +48,7 @@ enum Gate {
 }
 
 #[derive(Clone)]
-struct Way {
+struct Proxy {
     /// A client of the API server without an identity.
     server: Client,
     gate: Arc<watch::Sender<Gate>>,
@@ -60,13 +60,13 @@ impl Turnstile {
         let mut config = plane.without_identity();
         config.default_retry = false;
         let gate = Arc::new(watch::Sender::new(Gate::Open));
-        let way = Way {
+        let proxy = Proxy {
             server: Client::try_from(config).context("a client without an identity")?,
             gate: Arc::clone(&gate),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let router = Router::new().fallback(pass).with_state(way);
+        let router = Router::new().fallback(pass).with_state(proxy);
         let serving = tokio::spawn(async move {
             // It ends with its handle.
             let _ = axum::serve(listener, router).await;
@@ -107,20 +107,21 @@ impl Turnstile {
     }
 }
 
-async fn pass(State(way): State<Way>, request: Request) -> Response {
+async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     let write =
         is_counted(&request).then(|| format!("{} {}", request.method(), request.uri().path()));
-    let pass = way.ask(write.as_deref());
+    let pass = proxy.admit(write.as_deref());
     if pass == Pass::Never {
         return std::future::pending().await;
     }
-    let answer = way.forward(request).await.unwrap_or_else(|error| {
+    let answer = proxy.forward(request).await.unwrap_or_else(|error| {
         let mut answer = Response::new(Body::from(error.to_string()));
         *answer.status_mut() = StatusCode::BAD_GATEWAY;
         answer
     });
-    if pass == Pass::AsTheLast {
-        way.gate
+    if pass == Pass::Last {
+        proxy
+            .gate
             .send_replace(Gate::Closed(write.unwrap_or_default()));
         return std::future::pending().await;
     }
@@ -130,12 +131,12 @@ async fn pass(State(way): State<Way>, request: Request) -> Response {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
     Yes,
-    AsTheLast,
+    Last,
     Never,
 }
 
-impl Way {
-    fn ask(&self, write: Option<&str>) -> Pass {
+impl Proxy {
+    fn admit(&self, write: Option<&str>) -> Pass {
         let mut pass = Pass::Yes;
         self.gate.send_if_modified(|gate| {
             let (Gate::Armed { passing, side }, Some(write)) = (&mut *gate, write) else {
@@ -150,7 +151,7 @@ impl Way {
             }
             (*gate, pass) = match side {
                 Side::Before => (Gate::Closed(write.to_owned()), Pass::Never),
-                Side::After => (Gate::Closing, Pass::AsTheLast),
+                Side::After => (Gate::Closing, Pass::Last),
             };
             true
         });

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 
 /// One observed step.
 #[derive(Debug)]
-pub(crate) struct Passed {
+pub(crate) struct ObservedStep {
     pub(crate) name: StepName,
     pub(crate) began: Instant,
     pub(crate) ended: Option<Instant>,
@@ -24,13 +24,13 @@ pub(crate) struct Passed {
 }
 
 /// Watches until the next transition has ended.
-pub(crate) async fn follow(client: Client) -> Vec<Passed> {
+pub(crate) async fn follow(client: Client) -> Vec<ObservedStep> {
     let sites: Api<Site> = Api::all(client);
     let stream = watcher(sites, watcher::Config::default())
         .default_backoff()
         .applied_objects();
     let mut stream = pin!(stream);
-    let mut steps: Vec<Passed> = vec![];
+    let mut steps: Vec<ObservedStep> = vec![];
     let mut newest_before = None;
     loop {
         let status = stream.next().await.unwrap().unwrap().status;
@@ -46,14 +46,14 @@ pub(crate) async fn follow(client: Client) -> Vec<Passed> {
             }
             // Its last steps end together with it.
             (None, Some(entry)) => {
-                let known: i64 = steps.iter().map(|passed| passed.changed).sum();
+                let known: i64 = steps.iter().map(|observed| observed.changed).sum();
                 if let Some(last) = steps.last_mut() {
                     last.changed += entry.objects - known;
                 }
-                for passed in steps.iter_mut().filter(|passed| passed.ended.is_none()) {
-                    passed.until(now);
-                    passed.total = None;
-                    passed.ended = Some(now);
+                for observed in steps.iter_mut().filter(|observed| observed.ended.is_none()) {
+                    observed.until(now);
+                    observed.total = None;
+                    observed.ended = Some(now);
                 }
                 return steps;
             }
@@ -62,12 +62,12 @@ pub(crate) async fn follow(client: Client) -> Vec<Passed> {
     }
 }
 
-fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
+fn note(steps: &mut Vec<ObservedStep>, step: &Step, now: Instant) {
     if step.state == StepState::Pending {
         return;
     }
-    if !steps.iter().any(|passed| passed.name == step.name) {
-        steps.push(Passed {
+    if !steps.iter().any(|observed| observed.name == step.name) {
+        steps.push(ObservedStep {
             name: step.name,
             began: now,
             ended: None,
@@ -77,26 +77,26 @@ fn note(steps: &mut Vec<Passed>, step: &Step, now: Instant) {
             seen: now,
         });
     }
-    let found = steps.iter_mut().find(|passed| passed.name == step.name);
-    let Some(passed) = found.filter(|passed| passed.ended.is_none()) else {
+    let found = steps.iter_mut().find(|observed| observed.name == step.name);
+    let Some(observed) = found.filter(|observed| observed.ended.is_none()) else {
         return;
     };
-    passed.until(now);
-    passed.total = Some(step.total);
-    passed.changed = step.changed;
+    observed.until(now);
+    observed.total = Some(step.total);
+    observed.changed = step.changed;
     if step.state == StepState::Done {
-        passed.ended = Some(now);
+        observed.ended = Some(now);
     } else if let Some(activity) = step.activity
-        && passed
+        && observed
             .activities
             .last()
             .is_none_or(|(last, _)| *last != activity)
     {
-        passed.activities.push((activity, Duration::ZERO));
+        observed.activities.push((activity, Duration::ZERO));
     }
 }
 
-impl Passed {
+impl ObservedStep {
     /// Its last activity continued until now.
     fn until(&mut self, now: Instant) {
         if let Some((_, lasted)) = self.activities.last_mut() {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::journal::Passed;
+use crate::journal::ObservedStep;
 use crate::world::World;
 
 /// Prints for each step how long it took, and how much of that it waited for the cluster. The rest is ours.
-pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
+pub(crate) fn print(steps: &[ObservedStep], world: &World, ordered: Instant) {
     println!("  step         seconds  waiting  objects  changed  activities");
     let (mut waited, mut total) = (Duration::ZERO, Duration::ZERO);
     for step in steps {
@@ -38,7 +38,7 @@ pub(crate) fn print(steps: &[Passed], world: &World, ordered: Instant) {
     );
 }
 
-fn activities(step: &Passed) -> String {
+fn activities(step: &ObservedStep) -> String {
     let mut sums: BTreeMap<&str, Duration> = BTreeMap::new();
     for (activity, lasted) in &step.activities {
         *sums.entry(activity.phrase()).or_default() += *lasted;

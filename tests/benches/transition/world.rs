@@ -23,7 +23,7 @@ use crate::estate::PREFIX;
 
 const PATIENCE: Duration = Duration::from_secs(600);
 
-type InTheWay = fn(&Value) -> bool;
+type Blocks = fn(&Value) -> bool;
 
 /// The conditions of a transition to one of the roles.
 pub(crate) struct World(Vec<Awaited>);
@@ -48,7 +48,7 @@ impl World {
             )],
             Role::Primary => ["Deployment", "StatefulSet"]
                 .map(|kind| {
-                    let lacks: InTheWay = |workload| available::lacking(workload).is_some();
+                    let lacks: Blocks = |workload| available::lacking(workload).is_some();
                     Awaited::watch(client, StepName::Available, ["apps", "v1", kind], lacks)
                 })
                 .into(),
@@ -82,12 +82,12 @@ struct Awaited {
 }
 
 impl Awaited {
-    fn watch(client: &Client, step: StepName, kind: [&str; 3], in_the_way: InTheWay) -> Self {
+    fn watch(client: &Client, step: StepName, kind: [&str; 3], blocks: Blocks) -> Self {
         let [group, version, kind] = kind;
         let gvk = GroupVersionKind::gvk(group, version, kind);
         let api = Api::all_with(client.clone(), &ApiResource::from_gvk(&gvk));
         let (sender, since) = watch::channel(None);
-        let watching = tokio::spawn(follow(api, kind.to_owned(), in_the_way, sender));
+        let watching = tokio::spawn(follow(api, kind.to_owned(), blocks, sender));
         Self {
             step,
             since,
@@ -99,7 +99,7 @@ impl Awaited {
 async fn follow(
     api: Api<DynamicObject>,
     kind: String,
-    in_the_way: InTheWay,
+    blocks: Blocks,
     sender: watch::Sender<Option<Instant>>,
 ) {
     let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -118,7 +118,7 @@ async fn follow(
                 let mut value = serde_json::to_value(object).unwrap();
                 // Lists of Kubernetes' own kinds omit it.
                 value["kind"] = json!(kind);
-                if key.0.starts_with(PREFIX) && in_the_way(&value) {
+                if key.0.starts_with(PREFIX) && blocks(&value) {
                     left.insert(key);
                 } else {
                     left.remove(&key);

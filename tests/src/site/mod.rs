@@ -270,7 +270,7 @@ impl Site {
     /// Restarts the webhook with a link to the API server that can be cut.
     pub async fn link_webhook(&mut self) -> Result<Link> {
         let authority = self.plane.url().trim_start_matches("https://");
-        let link = Link::lay(authority.parse()?).await?;
+        let link = Link::open(authority.parse()?).await?;
         let identity = identity::service_account_at(
             &self.plane,
             names::SYSTEM_NAMESPACE,

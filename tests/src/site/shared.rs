@@ -151,7 +151,7 @@ impl Lease {
 
     /// How long restoring may take, for a test that is meant to fail.
     #[must_use]
-    pub fn due_within(mut self, patience: Duration) -> Self {
+    pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }

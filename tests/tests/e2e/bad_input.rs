@@ -180,7 +180,7 @@ impl Begun {
     ];
 
     /// Begins a request and waits for the disconnect. Returns the answer and the elapsed time.
-    async fn and_not_finished(self, bed: &Bed) -> (String, Duration) {
+    async fn begin_and_stall(self, bed: &Bed) -> (String, Duration) {
         let since = Instant::now();
         let beginning = match self {
             Self::Connection | Self::Handshake => {
@@ -223,7 +223,7 @@ async fn slow_clients_are_disconnected_and_delay_nobody() {
     let bed = Bed::start().await;
     let slow = Begun::ALL.repeat(EACH);
     let slow = slow.into_iter().map(async |begun| {
-        let ended = timeout(PATIENCE, begun.and_not_finished(&bed)).await;
+        let ended = timeout(PATIENCE, begun.begin_and_stall(&bed)).await;
         (begun, ended)
     });
     let ordinary = async {

@@ -82,11 +82,11 @@ fn is_one_of(run: &Job, runs: &[Job]) -> bool {
 }
 
 /// Backdates the last run by years, so that the CronJob controller finds a missed run.
-async fn misses_a_run(site: &Site, namespace: &str, name: &str) {
-    last_ran(site, namespace, name, "2020-01-01T00:00:00Z").await;
+async fn miss_a_run(site: &Site, namespace: &str, name: &str) {
+    set_last_run(site, namespace, name, "2020-01-01T00:00:00Z").await;
 }
 
-async fn last_ran(site: &Site, namespace: &str, name: &str, at: &str) {
+async fn set_last_run(site: &Site, namespace: &str, name: &str, at: &str) {
     let api: Api<CronJob> = Api::namespaced(site.client(), namespace);
     let mark = json!({"status": {"lastScheduleTime": at}});
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(mark))
@@ -101,7 +101,7 @@ async fn until_the_controller_has_caught_up(site: &Site) {
     let name = format!("witness-{before}");
     let witness = fixtures::cron_job("elsewhere", &name);
     site.apply_as_person(&witness).await.unwrap();
-    misses_a_run(site, "elsewhere", &name).await;
+    miss_a_run(site, "elsewhere", &name).await;
     eventually("the run that the witness missed", || async {
         let runs = runs(site, "elsewhere").await;
         if of(&runs, &name).is_empty() {
@@ -120,11 +120,11 @@ async fn demote_and_promote(site: &Site, consent: &[&str]) -> (Vec<Job>, Timesta
     let before = runs(site, "shop").await;
     for name in ["yearly", "minutely", "retired"] {
         assert!(is_suspended(&cron_job(site, name).await), "{name}");
-        misses_a_run(site, "shop", name).await;
+        miss_a_run(site, "shop", name).await;
     }
     let days_ago = Timestamp::now() - SignedDuration::from_hours(72);
     let days_ago = days_ago.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    last_ran(site, "shop", "either", &days_ago).await;
+    set_last_run(site, "shop", "either", &days_ago).await;
     // Git adds these while the site is on standby.
     let mut hook = fixtures::job("shop", "hook");
     hook["metadata"]["annotations"] = json!({"helm.sh/hook": "post-upgrade"});

@@ -248,7 +248,7 @@ async fn a_test_that_leaves_something_behind_on_a_shared_site_fails() {
         let site = Site::shared(Options::default()).await.unwrap();
         let create = ["create", "namespace", "forgotten"];
         site.kubectl(&create).await.expect(0);
-        drop(site.due_within(std::time::Duration::ZERO));
+        drop(site.with_patience(std::time::Duration::ZERO));
     });
     let panic = test.await.unwrap_err().into_panic();
     let said = panic.downcast_ref::<String>().unwrap();

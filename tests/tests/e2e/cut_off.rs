@@ -41,7 +41,7 @@ async fn status(site: &Site) -> Option<api::SiteStatus> {
 }
 
 /// Starts the CLI with `-o json` and waits until the controller has begun the transition.
-async fn in_the_middle(site: &Site, arguments: &[&str]) -> tokio::process::Child {
+async fn start_until_running(site: &Site, arguments: &[&str]) -> tokio::process::Child {
     let mut command = site.failover_command(&[arguments, JSON].concat());
     let child = command
         .stdout(Stdio::piped())
@@ -60,7 +60,7 @@ async fn in_the_middle(site: &Site, arguments: &[&str]) -> tokio::process::Child
     child
 }
 
-async fn ended(mut child: tokio::process::Child) -> Output {
+async fn finish(mut child: tokio::process::Child) -> Output {
     let (mut stdout, mut stderr) = (String::new(), String::new());
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let both = async {
@@ -99,9 +99,9 @@ fn replicas(objects: &[DynamicObject]) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
     let site = busy_site("primary").await;
-    let child = in_the_middle(&site, DEMOTE).await;
+    let child = start_until_running(&site, DEMOTE).await;
     site.webhook.kill();
-    let demoted = ended(child).await.expect(0).document();
+    let demoted = finish(child).await.expect(0).document();
     assert_role_change(&demoted, "secondary", "Done");
     let objects = deployments(&site).await;
     assert_eq!(replicas(&objects), 0);
@@ -135,10 +135,10 @@ async fn with_the_controller_dead_no_success_is_reported_and_the_next_one_contin
         // Longer than the duration of a Lease: until then nobody can know that its holder is dead.
         .chain(["--timeout", "25s"])
         .collect();
-    let child = in_the_middle(&site, &arguments).await;
+    let child = start_until_running(&site, &arguments).await;
     site.controller.kill();
     // It names what to do about a missing controller, and about no other cause.
-    let late = ended(child).await.expect(4).failure();
+    let late = finish(child).await.expect(4).failure();
     assert_eq!(late["reason"], "TimedOut");
     assert_names(
         &late["next"],
@@ -159,9 +159,9 @@ async fn with_the_controller_dead_no_success_is_reported_and_the_next_one_contin
 async fn another_controller_takes_over_a_running_transition() {
     let site = busy_site("primary").await;
     let _second = site.second_controller().await.unwrap();
-    let child = in_the_middle(&site, DEMOTE).await;
+    let child = start_until_running(&site, DEMOTE).await;
     site.controller.kill();
-    let demoted = ended(child).await.expect(0).document();
+    let demoted = finish(child).await.expect(0).document();
     assert_role_change(&demoted, "secondary", "Done");
     assert_eq!(replicas(&deployments(&site).await), 0);
 }
@@ -171,10 +171,10 @@ async fn with_the_api_server_down_no_success_is_reported_and_the_transition_cont
  {
     let mut site = busy_site("primary").await;
     let arguments: Vec<&str> = DEMOTE.iter().copied().chain(["--timeout", "10s"]).collect();
-    let child = in_the_middle(&site, &arguments).await;
+    let child = start_until_running(&site, &arguments).await;
     site.plane.api_server.kill();
     // It names the address that cannot be reached.
-    let late = ended(child).await.expect(4).failure();
+    let late = finish(child).await.expect(4).failure();
     assert_eq!(late["reason"], "TimedOut");
     assert_names(&late["message"], &["127.0.0.1"]);
 

@@ -42,7 +42,7 @@ async fn left(site: &Site) -> Vec<String> {
 }
 
 /// A commit removes the label, and its revert adds it again. The roles stay on the Namespace meanwhile.
-async fn is_brought_back_by_git(site: &Site) {
+async fn remove_and_restore_label_by_git(site: &Site) {
     site.kubectl(&["label", "namespace", "shop", "failover.dev/enforce-"])
         .await
         .expect(0);
@@ -74,7 +74,7 @@ async fn a_lost_label_activates_no_standby_and_is_reported_on_a_primary() {
     site.enrolled_namespace("shop").await;
     let live = namespaces(&site).get("shop").await.unwrap().metadata.labels;
 
-    is_brought_back_by_git(&site).await;
+    remove_and_restore_label_by_git(&site).await;
 
     println!("on a primary it is accepted and reported");
     replace_labels(&site, json!({"team": "a"})).await.unwrap();

@@ -5,7 +5,7 @@ use testbed::exposition::{Family, complaints, parse, value};
 use testbed::site::{DEMOTE, Options, PROMOTE_VOLUMES, Site};
 use testbed::{admin, eventually, fixtures};
 
-async fn scraped(address: &str) -> Vec<Family> {
+async fn scrape(address: &str) -> Vec<Family> {
     let answer = admin::get(address, "/metrics").await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(
@@ -20,7 +20,7 @@ async fn scraped(address: &str) -> Vec<Family> {
 }
 
 async fn of_controller(site: &Site) -> Vec<Family> {
-    scraped(&site.controller_admin()).await
+    scrape(&site.controller_admin()).await
 }
 
 /// 0 if nothing was counted yet.
@@ -29,7 +29,7 @@ fn count(families: &[Family], name: &str, labels: &[(&str, &str)]) -> f64 {
 }
 
 #[track_caller]
-fn assert_is(families: &[Family], name: &str, labels: &[(&str, &str)], wanted: f64) {
+fn assert_value(families: &[Family], name: &str, labels: &[(&str, &str)], wanted: f64) {
     let is = value(families, name, labels);
     assert_eq!(is, Some(wanted), "{name}{labels:?}");
 }
@@ -39,14 +39,14 @@ fn assert_is(families: &[Family], name: &str, labels: &[(&str, &str)], wanted: f
 fn assert_shown_as(families: &[Family], role: &str, other: &str) {
     for (role, shown) in [(role, 1.0), (other, 0.0)] {
         let labels = [("role", role), ("site", "east")];
-        assert_is(families, "failover_site_role", &labels, shown);
+        assert_value(families, "failover_site_role", &labels, shown);
         for layer in Layer::ALL {
             let labels = [("layer", layer.as_str()), ("role", role)];
-            assert_is(families, "failover_layer_role", &labels, shown);
+            assert_value(families, "failover_layer_role", &labels, shown);
         }
     }
-    assert_is(families, "failover_site_phase", &[("phase", "Stable")], 1.0);
-    assert_is(
+    assert_value(families, "failover_site_phase", &[("phase", "Stable")], 1.0);
+    assert_value(
         families,
         "failover_site_phase",
         &[("phase", "Stalled")],
@@ -65,21 +65,21 @@ async fn metrics_follow_a_transition_and_prometheus_naming_conventions() {
     site.until_ready().await;
     let before = of_controller(&site).await;
     assert_shown_as(&before, "primary", "secondary");
-    assert_is(&before, "failover_leader", &[], 1.0);
-    assert_is(&before, "failover_held_objects", &[], 0.0);
+    assert_value(&before, "failover_leader", &[], 1.0);
+    assert_value(&before, "failover_held_objects", &[], 0.0);
 
     // Nothing replicates the volumes here, and no override is given.
     let stalling = ["demote", "--yes", "--reason=drill", "--timeout=15s"];
     site.failover(&stalling).await.expect(4);
     let stalled = of_controller(&site).await;
-    assert_is(
+    assert_value(
         &stalled,
         "failover_site_phase",
         &[("phase", "Stalled")],
         1.0,
     );
     let refusal = [("guard", "replication-unconfirmed")];
-    assert_is(&stalled, "failover_guard_refusals_total", &refusal, 1.0);
+    assert_value(&stalled, "failover_guard_refusals_total", &refusal, 1.0);
 
     site.failover(DEMOTE).await.expect(0);
     let demoted = eventually("a sweep over all forced objects", || async {
@@ -98,11 +98,11 @@ async fn metrics_follow_a_transition_and_prometheus_naming_conventions() {
     })
     .await;
     assert_shown_as(&demoted, "secondary", "primary");
-    assert_is(&demoted, "failover_nonconforming_objects", &[], 0.0);
+    assert_value(&demoted, "failover_nonconforming_objects", &[], 0.0);
     let transitions = |outcome| [("outcome", outcome), ("to", "secondary")];
     for outcome in ["succeeded", "superseded"] {
         let name = "failover_transition_duration_seconds_count";
-        assert_is(&demoted, name, &transitions(outcome), 1.0);
+        assert_value(&demoted, name, &transitions(outcome), 1.0);
     }
     for step in [
         "guards",
@@ -132,11 +132,11 @@ async fn metrics_follow_a_transition_and_prometheus_naming_conventions() {
     .await;
     assert_shown_as(&promoted, "primary", "secondary");
     let epoch = count(&before, "failover_epoch", &[]);
-    assert_is(&promoted, "failover_epoch", &[], epoch + 1.0);
+    assert_value(&promoted, "failover_epoch", &[], epoch + 1.0);
     let sweeps = |families| count(families, "failover_sweep_duration_seconds_count", &[]);
     assert!(sweeps(&promoted) > sweeps(&demoted) && sweeps(&demoted) > sweeps(&before));
 
-    let webhook = scraped(&site.webhook_admin()).await;
+    let webhook = scrape(&site.webhook_admin()).await;
     let created = [
         ("operation", "CREATE"),
         ("outcome", "unchanged"),

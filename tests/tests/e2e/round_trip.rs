@@ -107,7 +107,7 @@ impl Apis {
             Duration::from_secs(180),
             "objects that nobody writes",
             || async {
-                let now: BTreeMap<_, _> = self.stored().await.iter().map(kept).collect();
+                let now: BTreeMap<_, _> = self.stored().await.iter().map(content).collect();
                 let mut last = last.lock().unwrap();
                 if last.0 != now {
                     *last = (now, Instant::now());
@@ -125,7 +125,7 @@ impl Apis {
 }
 
 /// Everything that a person, Git or defaulting sets on an object, as bytes.
-fn kept((name, object): (&String, &DynamicObject)) -> (String, String) {
+fn content((name, object): (&String, &DynamicObject)) -> (String, String) {
     let mut value = serde_json::to_value(object).unwrap();
     value.as_object_mut().unwrap().remove("status");
     let metadata = value["metadata"].as_object_mut().unwrap();
@@ -213,7 +213,10 @@ async fn two_hundred_objects_of_others_come_back_byte_for_byte() {
             object.data["kind"] = json!(kind);
             assert_passive(&object);
         } else {
-            assert_eq!(kept((&key, &demoted[&key])), kept((&key, &before[&key])));
+            assert_eq!(
+                content((&key, &demoted[&key])),
+                content((&key, &before[&key]))
+            );
         }
     }
 
@@ -221,7 +224,10 @@ async fn two_hundred_objects_of_others_come_back_byte_for_byte() {
     let after = apis.settled().await;
     for (kind, name) in &taken {
         let key = format!("{kind}/{name}");
-        assert_eq!(kept((&key, &after[&key])), kept((&key, &before[&key])));
+        assert_eq!(
+            content((&key, &after[&key])),
+            content((&key, &before[&key]))
+        );
         let annotations = after[&key].metadata.annotations.clone().unwrap_or_default();
         assert!(!annotations.contains_key(RESTORE_ANNOTATION), "{key}");
     }

@@ -14,7 +14,7 @@ use testbed::{ControlPlane, eventually, fixtures};
 const WEB: &str = "shop/deployments/web";
 
 /// Creates a foreign ValidatingAdmissionPolicy for Deployments of one name, and waits until it is in force.
-async fn refuse(site: &Site, policy: &str, name: &str, unless: &str) {
+async fn create_policy(site: &Site, policy: &str, name: &str, unless: &str) {
     let policy_object = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": policy},
         "spec": {
@@ -57,7 +57,7 @@ async fn refuses(site: &Site, policy: &str, name: &str) -> bool {
     false
 }
 
-async fn allow(site: &Site, policy: &str, name: &str) {
+async fn delete_policy(site: &Site, policy: &str, name: &str) {
     for kind in [
         "validatingadmissionpolicybinding",
         "validatingadmissionpolicy",
@@ -128,7 +128,7 @@ async fn a_write_that_another_policy_refuses_blocks_either_transition_before_any
             .unwrap();
     }
     assert_eq!(plan(&site, "demote").await, []);
-    refuse(&site, "min-replicas", "web", "object.spec.replicas > 0").await;
+    create_policy(&site, "min-replicas", "web", "object.spec.replicas > 0").await;
 
     let planned = plan(&site, "demote").await;
     assert_eq!(planned.len(), 1, "{planned:?}");
@@ -148,7 +148,7 @@ async fn a_write_that_another_policy_refuses_blocks_either_transition_before_any
     assert_eq!(layers.uniform(), Some(Role::Primary), "{layers:?}");
 
     // Once the policy is gone, it continues by itself.
-    allow(&site, "min-replicas", "web").await;
+    delete_policy(&site, "min-replicas", "web").await;
     eventually("a site that is demoted", || async {
         let layers = site.status().await.layers;
         if layers.of(Layer::Volumes) == Some(Role::Secondary) {
@@ -162,13 +162,13 @@ async fn a_write_that_another_policy_refuses_blocks_either_transition_before_any
 
     // At a promotion the check passes webhook and backstop, which still enforce the secondary.
     assert_eq!(plan(&site, "promote").await, []);
-    refuse(&site, "max-replicas", "web", "object.spec.replicas < 1").await;
+    create_policy(&site, "max-replicas", "web", "object.spec.replicas < 1").await;
     let planned = plan(&site, "promote").await;
     assert_eq!(planned.len(), 1, "{planned:?}");
     assert_eq!(planned[0].0, WEB);
     assert!(planned[0].1.contains("max-replicas"), "{planned:?}");
     site.failover(PROMOTE).await.expect(3);
-    allow(&site, "max-replicas", "web").await;
+    delete_policy(&site, "max-replicas", "web").await;
     site.failover(PROMOTE).await.expect(0);
     site.clear(&["shop"]).await;
 }

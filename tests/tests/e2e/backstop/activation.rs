@@ -9,11 +9,14 @@ use testbed::site::shared::Lease;
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
 
-use super::{PATIENCE, activation, everything, forbidden, name_of, on_its_own, release, rule_of};
+use super::{
+    PATIENCE, activation, assert_forbidden, everything, name_of, release, rule_of,
+    secondary_with_backstop_alone,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() {
-    let site = on_its_own().await;
+    let site = secondary_with_backstop_alone().await;
     for manifest in everything() {
         let object = fixtures::label(&manifest);
         let rule = rule_of(&manifest);
@@ -28,13 +31,13 @@ async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() 
         println!("{object}: applied by Flux");
         let mut says_active = manifest.clone();
         json_patch::merge(&mut says_active, &activation(&manifest));
-        forbidden(site.apply_as_flux(&says_active).await, &says);
+        assert_forbidden(site.apply_as_flux(&says_active).await, &says);
         println!("{object}: patched");
         let activate = Patch::Merge(activation(&manifest));
         let patched = api
             .patch(name_of(&manifest), &PatchParams::default(), &activate)
             .await;
-        forbidden(patched, &says);
+        assert_forbidden(patched, &says);
         println!("{object}: replaced");
         let stored = api.get(name_of(&manifest)).await.unwrap();
         let mut replacement = serde_json::to_value(stored).unwrap();
@@ -45,7 +48,7 @@ async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() 
         let replaced = api
             .replace(name_of(&manifest), &PostParams::default(), &replacement)
             .await;
-        forbidden(replaced, &says);
+        assert_forbidden(replaced, &says);
         println!("{object}: created");
         let mut second = manifest.clone();
         second["metadata"]["name"] = json!("second");
@@ -53,7 +56,7 @@ async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() 
         // A Kustomization that no policy names is not enforced.
         if rule.reach != failover_core::rules::rule::Reach::Named {
             let created = api.create(&PostParams::default(), &second).await;
-            forbidden(created, &["site east is secondary", "/second"]);
+            assert_forbidden(created, &["site east is secondary", "/second"]);
         }
         if rule.scale {
             println!("{object}: scaled");
@@ -61,7 +64,7 @@ async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() 
             let scaled = api
                 .patch_scale(name_of(&manifest), &PatchParams::default(), &scale)
                 .await;
-            forbidden(scaled, &says);
+            assert_forbidden(scaled, &says);
         }
 
         println!("{object}: changed otherwise, and deactivated once more");
@@ -81,7 +84,7 @@ async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() 
 }
 
 /// A secondary without webhook and controller, before any sweep: its Deployment still has three replicas.
-async fn not_swept() -> (Lease, Value) {
+async fn unswept_secondary() -> (Lease, Value) {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.controller.terminate(PATIENCE).unwrap();
@@ -98,7 +101,7 @@ async fn not_swept() -> (Lease, Value) {
 /// A stale webhook replica would do this: it takes the site for primary and drops the record from the controller's write.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
-    let (site, web) = not_swept().await;
+    let (site, web) = unswept_secondary().await;
     let api = site.api_of(&web).await.unwrap();
     let ours = PatchParams {
         field_manager: Some(names::CONTROLLER_MANAGER.to_owned()),
@@ -114,7 +117,7 @@ async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
     })
     .await;
     let without = api.patch("web", &ours, &Patch::Merge(&passive)).await;
-    forbidden(
+    assert_forbidden(
         without,
         &["deployments/web", "the restore record of /spec/replicas"],
     );
@@ -128,7 +131,7 @@ async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_active_object_may_only_become_less_active_once_the_role_has_changed() {
-    let (site, web) = not_swept().await;
+    let (site, web) = unswept_secondary().await;
     let api = site.api_of(&web).await.unwrap();
     let scale = async |replicas: i64| {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
@@ -145,9 +148,9 @@ async fn an_active_object_may_only_become_less_active_once_the_role_has_changed(
     // Applying the same again, as Flux does every few minutes, does not make it more active.
     site.apply_as_flux(&web).await.unwrap();
     scale(2).await.unwrap();
-    forbidden(scale(3).await, &["deployments/web"]);
+    assert_forbidden(scale(3).await, &["deployments/web"]);
     scale(0).await.unwrap();
-    forbidden(scale(1).await, &["deployments/web"]);
+    assert_forbidden(scale(1).await, &["deployments/web"]);
     release(site).await;
 }
 
@@ -167,7 +170,7 @@ async fn an_unknown_role_refuses_activation_of_all_but_exempt_objects() {
         deployment
     };
     let web = labelled("web");
-    forbidden(
+    assert_forbidden(
         site.apply_as_flux(&web).await,
         &[
             "the role of namespace shop is not known yet",
@@ -197,7 +200,7 @@ async fn an_unknown_role_refuses_activation_of_all_but_exempt_objects() {
         site.kubectl(&["delete", "-n=shop", &deployment])
             .await
             .expect(0);
-        forbidden(
+        assert_forbidden(
             site.apply_as_flux(&fixtures::deployment("shop", name, 3))
                 .await,
             &[name],
@@ -209,12 +212,12 @@ async fn an_unknown_role_refuses_activation_of_all_but_exempt_objects() {
     site.apply_as_flux(&fixtures::deployment("shop", "web2", 1))
         .await
         .unwrap();
-    forbidden(
+    assert_forbidden(
         site.apply_as_flux(&fixtures::deployment("shop", "web3", 1))
             .await,
         &["deployments/web3"],
     );
-    forbidden(
+    assert_forbidden(
         site.apply_as_flux(&fixtures::stateful_set("shop", "db", 1))
             .await,
         &["statefulsets/db"],

@@ -15,7 +15,7 @@ use testbed::site::{DEMOTE, Options, Site};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A secondary site with one passive object of each kind, whose webhook and controller are stopped.
-async fn on_its_own() -> Lease {
+async fn secondary_with_backstop_alone() -> Lease {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for manifest in everything() {
@@ -48,7 +48,7 @@ fn everything() -> Vec<Value> {
 
 /// Asserts 403 and a message with all of these parts. On another code Flux would delete and recreate the object.
 #[track_caller]
-fn forbidden<T: std::fmt::Debug>(result: kube::Result<T>, says: &[&str]) {
+fn assert_forbidden<T: std::fmt::Debug>(result: kube::Result<T>, says: &[&str]) {
     match result {
         Err(kube::Error::Api(status)) if status.code == 403 => {
             for part in says {

@@ -4,11 +4,11 @@ use kube::api::{DynamicObject, PostParams};
 use serde_json::json;
 use testbed::eventually;
 
-use super::{forbidden, on_its_own, release};
+use super::{assert_forbidden, release, secondary_with_backstop_alone};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pod_gate_admits_only_pods_of_exempt_or_primary_objects() {
-    let site = on_its_own().await;
+    let site = secondary_with_backstop_alone().await;
     let pods = site
         .api_of(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop"}}))
         .await
@@ -59,10 +59,10 @@ async fn the_pod_gate_admits_only_pods_of_exempt_or_primary_objects() {
     })
     .await;
     let says = ["site east is not primary", "pod gate of namespace shop"];
-    forbidden(create(None).await, &says);
-    forbidden(create(Some(("DaemonSet", "agent"))).await, &says);
-    forbidden(create(Some(("ReplicaSet", "web-api-5d4f"))).await, &says);
-    forbidden(create(Some(("StatefulSet", "db2"))).await, &says);
+    assert_forbidden(create(None).await, &says);
+    assert_forbidden(create(Some(("DaemonSet", "agent"))).await, &says);
+    assert_forbidden(create(Some(("ReplicaSet", "web-api-5d4f"))).await, &says);
+    assert_forbidden(create(Some(("StatefulSet", "db2"))).await, &says);
     create(Some(("ReplicaSet", "web-5d4f"))).await.unwrap();
     create(Some(("StatefulSet", "db"))).await.unwrap();
     release(site).await;

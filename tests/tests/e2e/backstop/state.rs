@@ -10,11 +10,11 @@ use testbed::site::shared::Lease;
 use testbed::site::{Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
-use super::{forbidden, on_its_own, release};
+use super::{assert_forbidden, release, secondary_with_backstop_alone};
 
 /// `alice` is an operator with the custom verb `enforce`. `bob` may only edit Namespaces, CRDs, Sites and FailoverPolicies.
 async fn with_people() -> Lease {
-    let site = on_its_own().await;
+    let site = secondary_with_backstop_alone().await;
     for arguments in [
         [
             "create",
@@ -82,7 +82,7 @@ async fn as_user(site: &Site, user: &str) -> kube::Client {
 async fn by_hand_and_by_the_cli(alice: &kube::Client, way: &Value, dry: &PatchParams) {
     let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(alice.clone());
     let by_hand = namespaces.patch("shop", dry, &Patch::Merge(way)).await;
-    forbidden(by_hand, &["site east is not primary", "namespace shop"]);
+    assert_forbidden(by_hand, &["site east is not primary", "namespace shop"]);
     let ours = PatchParams {
         field_manager: Some(names::CLI_MANAGER.to_owned()),
         ..dry.clone()
@@ -102,7 +102,7 @@ async fn by_hand_and_by_the_cli(alice: &kube::Client, way: &Value, dry: &PatchPa
         .is_some();
     if leaves {
         let for_another = namespaces.patch("shop", &ours, &marked_for("bob")).await;
-        forbidden(for_another, &["unenroll"]);
+        assert_forbidden(for_another, &["unenroll"]);
     }
 }
 
@@ -127,7 +127,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         println!("{way}");
         let patch = Patch::Merge(way);
         let by_bob = namespaces(bob.clone()).patch("shop", &dry, &patch).await;
-        forbidden(
+        assert_forbidden(
             by_bob,
             &[
                 "site east is not primary",
@@ -138,7 +138,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         let through_status = namespaces(bob.clone())
             .patch_status("shop", &dry, &patch)
             .await;
-        forbidden(through_status, &["site east is not primary"]);
+        assert_forbidden(through_status, &["site east is not primary"]);
         by_hand_and_by_the_cli(&alice, way, &dry).await;
         // Flux usually has the administrator's rights, but its writes are not a person's decision.
         let flux = PatchParams {
@@ -146,14 +146,14 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
             ..dry.clone()
         };
         let by_flux = namespaces(site.client()).patch("shop", &flux, &patch).await;
-        forbidden(by_flux, &["through GitOps"]);
+        assert_forbidden(by_flux, &["through GitOps"]);
     }
     println!("deleted with its content");
     let dry_delete = DeleteParams {
         dry_run: true,
         ..DeleteParams::default()
     };
-    forbidden(
+    assert_forbidden(
         namespaces(bob.clone()).delete("shop", &dry_delete).await,
         &["site east is not primary", "namespace shop", "may enforce"],
     );
@@ -177,7 +177,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         .await
         .unwrap();
     let claim = json!({"metadata": {"labels": {"failover.dev/enforce": "enabled", "failover.dev/workloads": "primary"}}});
-    forbidden(
+    assert_forbidden(
         namespaces(bob.clone())
             .patch("blog", &dry, &Patch::Merge(&claim))
             .await,
@@ -202,7 +202,7 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
     #[case] metadata: Value,
     #[case] says: &str,
 ) {
-    let site = on_its_own().await;
+    let site = secondary_with_backstop_alone().await;
     let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(site.client());
     namespaces
         .delete("shop", &DeleteParams::default())
@@ -221,7 +221,7 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
         field_manager: Some(testbed::site::FLUX.to_owned()),
         ..PostParams::default()
     };
-    forbidden(namespaces.create(&flux, &namespace).await, &[says]);
+    assert_forbidden(namespaces.create(&flux, &namespace).await, &[says]);
     let enrolled =
         json!({"metadata": {"name": "shop", "labels": {"failover.dev/enforce": "enabled"}}});
     namespaces
@@ -304,7 +304,7 @@ async fn a_role_change_is_requested_in_the_users_own_name() {
     let stolen = sites(alice.clone())
         .patch(names::SITE, &dry, &Patch::Merge(order("bob")))
         .await;
-    forbidden(
+    assert_forbidden(
         stolen,
         &["requestedBy must be the user who makes the request: alice"],
     );
@@ -319,7 +319,7 @@ async fn a_role_change_is_requested_in_the_users_own_name() {
     let by_flux = sites(bob.clone())
         .patch(names::SITE, &flux, &Patch::Merge(order("bob")))
         .await;
-    forbidden(
+    assert_forbidden(
         by_flux,
         &["never changed through GitOps", "kubectl failover promote"],
     );
@@ -334,7 +334,7 @@ async fn a_role_change_is_requested_in_the_users_own_name() {
         serde_json::from_value(fixtures::failover_policy("shop", "mine", state, &web)).unwrap()
     };
     let policies = |client| Api::<FailoverPolicy>::namespaced(client, "shop");
-    forbidden(
+    assert_forbidden(
         policies(bob.clone())
             .create(&dry_create, &policy(Some("primary")))
             .await,
@@ -359,7 +359,7 @@ async fn a_role_change_is_requested_in_the_users_own_name() {
     let in_another_name = policies(bob.clone())
         .create(&dry_create, &requested("alice"))
         .await;
-    forbidden(in_another_name, &["must be the user", "bob"]);
+    assert_forbidden(in_another_name, &["must be the user", "bob"]);
     let own = policies(bob.clone())
         .create(&dry_create, &requested("bob"))
         .await;
@@ -370,16 +370,16 @@ async fn a_role_change_is_requested_in_the_users_own_name() {
         dry_run: true,
         ..DeleteParams::default()
     };
-    forbidden(
+    assert_forbidden(
         sites(bob.clone()).delete(names::SITE, &delete).await,
         &["those who may enforce"],
     );
-    forbidden(
+    assert_forbidden(
         sites(site.client()).delete(names::SITE, &delete).await,
         &["failover.dev/allow-deletion=true"],
     );
     let crds = Api::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>::all(bob);
-    forbidden(
+    assert_forbidden(
         crds.delete("sites.failover.dev", &delete).await,
         &["those who may enforce"],
     );

@@ -6,15 +6,15 @@ use serde_json::json;
 use testbed::site::{assert_names, assert_role_change, guards, waits_for};
 
 use super::{
-    DEMOTE, begin, ended, resumed, says, site_that_waits, site_whose_pods_stay, until_at,
-    until_available,
+    DEMOTE, assert_contains, assert_resume, finish, site_that_waits, site_whose_pods_stay, spawn,
+    until_available, until_step,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transition_can_be_aborted_even_while_it_is_paused() {
     let site = site_whose_pods_stay().await;
-    let demote = begin(&site, DEMOTE);
-    until_at(&site, StepName::PodsGone, StepState::Running).await;
+    let demote = spawn(&site, DEMOTE);
+    until_step(&site, StepName::PodsGone, StepState::Running).await;
     let ordered = site.stored().await.spec;
     let refused = site.failure(&["promote", "--yes"], 3).await;
     let mut refusals = refused["guards"].as_array().unwrap().iter();
@@ -46,12 +46,12 @@ async fn a_transition_can_be_aborted_even_while_it_is_paused() {
     let abort = [&abort[..], &["--override", "peer-unknown"]].concat();
     let report = site.document(&abort).await;
     assert_eq!(report["whenResumed"], true, "{report}");
-    let superseded = ended(demote).await.expect(1).failure();
+    let superseded = finish(demote).await.expect(1).failure();
     assert_names(&superseded["message"], &["admin", "west did not come up"]);
     assert_eq!(site.status().await.phase, Some(Phase::Paused));
 
     site.thaw_kubelets();
-    resumed(&site, "Done").await;
+    assert_resume(&site, "Done").await;
     site.failover(&["status", "-w"]).await.expect(0);
     let site_now = site.stored().await;
     assert_eq!(site_now.spec.role, Role::Primary);
@@ -93,7 +93,7 @@ async fn a_promotion_whose_application_does_not_become_available_can_be_aborted(
     assert_eq!(late["reason"], "TimedOut");
     assert_names(&late["message"], &["available"]);
     let web = waits_for(&late, "workloads-unavailable", "shop/deployments/web");
-    says(web, "0 of 2");
+    assert_contains(web, "0 of 2");
     let before = site.stored().await;
     let status = before.status.unwrap();
     assert_eq!(status.layers.traffic, Some(Role::Secondary));
@@ -103,7 +103,7 @@ async fn a_promotion_whose_application_does_not_become_available_can_be_aborted(
     assert_eq!(available.state, StepState::Running);
     assert_eq!((available.done, available.total), (0, 1));
 
-    let abort = begin(
+    let abort = spawn(
         &site,
         &[
             "promote",
@@ -113,9 +113,9 @@ async fn a_promotion_whose_application_does_not_become_available_can_be_aborted(
             "the images are missing",
         ],
     );
-    until_at(&site, StepName::PodsGone, StepState::Running).await;
+    until_step(&site, StepName::PodsGone, StepState::Running).await;
     site.thaw_kubelets();
-    let aborted = ended(abort).await.expect(0).document();
+    let aborted = finish(abort).await.expect(0).document();
     assert_role_change(&aborted, "secondary", "Done");
     assert_eq!(aborted["aborted"], true, "{aborted:#}");
     let after = site.stored().await;
@@ -124,7 +124,7 @@ async fn a_promotion_whose_application_does_not_become_available_can_be_aborted(
         "an aborted promotion raises no epoch"
     );
     let wide = site.failover(&["history", "-o", "wide"]).await.expect(0);
-    says(&wide.stdout, "the images are missing");
+    assert_contains(&wide.stdout, "the images are missing");
     let history = site.status().await.history;
     let outcomes: Vec<_> = history.iter().take(2).map(|h| (h.to, h.outcome)).collect();
     assert_eq!(

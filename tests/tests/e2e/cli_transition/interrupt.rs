@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use testbed::eventually;
 use testbed::site::{Site, assert_names};
 
-use super::{DEMOTE, begin, ended, history, says, site_whose_pods_stay, until_at};
+use super::{DEMOTE, assert_contains, finish, history, site_whose_pods_stay, spawn, until_step};
 
 /// Waits until a step reports what blocks it.
-async fn until_waiting_for_something(site: &Site) {
+async fn until_blocked(site: &Site) {
     eventually("something that blocks a step", || async {
         let transition = site
             .status()
@@ -37,29 +37,29 @@ fn blocked<'a>(status: &'a Value, step: &str) -> &'a Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_command_leaves_the_transition_running_and_status_follows_it() {
     let site = site_whose_pods_stay().await;
-    let demote = begin(&site, DEMOTE);
-    until_at(&site, StepName::PodsGone, StepState::Running).await;
+    let demote = spawn(&site, DEMOTE);
+    until_step(&site, StepName::PodsGone, StepState::Running).await;
     let pid = i32::try_from(demote.id().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
     // It reports no success.
-    let interrupted = ended(demote).await.expect(130).failure();
+    let interrupted = finish(demote).await.expect(130).failure();
     assert_eq!(interrupted["reason"], "Interrupted");
     assert_names(&interrupted["message"], &["kubectl failover status -w"]);
 
-    until_waiting_for_something(&site).await;
+    until_blocked(&site).await;
     let shown = site.failover(&["status"]).await.expect(0);
-    says(&shown.stdout, "> podsGone");
-    says(&shown.stdout, "pods-running (shop/deployments/web): ");
+    assert_contains(&shown.stdout, "> podsGone");
+    assert_contains(&shown.stdout, "pods-running (shop/deployments/web): ");
     let status = site.document(&["status"]).await;
     let web = &blocked(&status, "podsGone")[0];
     assert_eq!(web["guard"], "pods-running", "{status:#}");
     assert_eq!(web["object"], "shop/deployments/web", "{status:#}");
     assert_names(&web["message"], &[" web-"]);
-    let follow = begin(&site, &["status", "-w"]);
+    let follow = spawn(&site, &["status", "-w"]);
     site.thaw_kubelets();
-    let output = ended(follow).await.expect(0);
-    says(&output.stderr, "5/7 podsGone: done");
-    says(&output.stderr, "7/7 replication: done");
+    let output = finish(follow).await.expect(0);
+    assert_contains(&output.stderr, "5/7 podsGone: done");
+    assert_contains(&output.stderr, "7/7 replication: done");
     let status = output.document();
     assert_eq!(status["transition"], json!(null), "{status:#}");
     assert_eq!(status["roleInEffect"], "secondary", "{status:#}");
@@ -86,8 +86,8 @@ async fn an_interrupted_command_leaves_the_transition_running_and_status_follows
         ]
     );
     let wide = site.failover(&["history", "-o", "wide"]).await.expect(0);
-    says(&wide.stdout, "primary -> secondary");
-    says(&wide.stdout, "podsGone ");
+    assert_contains(&wide.stdout, "primary -> secondary");
+    assert_contains(&wide.stdout, "podsGone ");
     let again = site.failover(&["status", "-w"]).await.expect(0);
     assert_eq!(again.stderr, "", "there is nothing to follow");
     site.clear(&["shop"]).await;

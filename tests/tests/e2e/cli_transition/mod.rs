@@ -68,7 +68,7 @@ async fn until_available(site: &Site, wanted: i32) {
     .await;
 }
 
-async fn until_at(site: &Site, name: StepName, state: StepState) {
+async fn until_step(site: &Site, name: StepName, state: StepState) {
     eventually(&format!("step {name:?} {state:?}"), || async {
         let transition = site
             .status()
@@ -88,8 +88,8 @@ async fn until_at(site: &Site, name: StepName, state: StepState) {
     .await;
 }
 
-/// Starts the CLI with `-o json`; [`ended`] waits for it.
-fn begin(site: &Site, arguments: &[&str]) -> Child {
+/// Starts the CLI with `-o json`; [`finish`] waits for it.
+fn spawn(site: &Site, arguments: &[&str]) -> Child {
     site.failover_command(&[arguments, JSON].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -97,7 +97,7 @@ fn begin(site: &Site, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-async fn ended(child: Child) -> Output {
+async fn finish(child: Child) -> Output {
     let output = tokio::time::timeout(Duration::from_secs(120), child.wait_with_output())
         .await
         .expect("the CLI ends")
@@ -111,7 +111,7 @@ async fn ended(child: Child) -> Output {
 
 /// For progress output and tables: assert on marks and names only, not on sentences.
 #[track_caller]
-fn says(text: &str, what: &str) {
+fn assert_contains(text: &str, what: &str) {
     assert!(text.contains(what), "{what:?} is missing in\n{text}");
 }
 
@@ -122,10 +122,10 @@ async fn history(site: &Site) -> Vec<Value> {
 }
 
 /// Resumes and asserts this outcome.
-async fn resumed(site: &Site, outcome: &str) {
-    let resumed = site.document(&["resume"]).await;
-    assert_eq!(resumed["kind"], "Pause", "{resumed:#}");
-    assert_eq!(resumed["outcome"], outcome, "{resumed:#}");
-    assert_eq!(resumed["paused"], json!(null), "{resumed:#}");
+async fn assert_resume(site: &Site, outcome: &str) {
+    let document = site.document(&["resume"]).await;
+    assert_eq!(document["kind"], "Pause", "{document:#}");
+    assert_eq!(document["outcome"], outcome, "{document:#}");
+    assert_eq!(document["paused"], json!(null), "{document:#}");
     assert_eq!(site.stored().await.spec.paused, None);
 }

@@ -4,13 +4,15 @@ use failover_core::api::{Phase, StepName, StepState};
 use serde_json::json;
 use testbed::site::{assert_names, assert_role_change};
 
-use super::{DEMOTE, begin, ended, resumed, says, site_whose_pods_stay, until_at};
+use super::{
+    DEMOTE, assert_contains, assert_resume, finish, site_whose_pods_stay, spawn, until_step,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_transition_continues_only_when_the_pause_is_over() {
     let site = site_whose_pods_stay().await;
-    let demote = begin(&site, DEMOTE);
-    until_at(&site, StepName::PodsGone, StepState::Running).await;
+    let demote = spawn(&site, DEMOTE);
+    until_step(&site, StepName::PodsGone, StepState::Running).await;
     let reason = "the volumes look odd";
     let pause = ["pause", "--reason", reason, "--for", "10s"];
     let paused = site.document(&pause).await;
@@ -34,7 +36,7 @@ async fn a_paused_transition_continues_only_when_the_pause_is_over() {
         "it stays where it is: {status:#}"
     );
     let plan = site.failover(&["plan", "demote"]).await.expect(0);
-    says(&plan.stderr, reason);
+    assert_contains(&plan.stderr, reason);
     for order in ["promote", "demote"] {
         let refused = site.failure(&[order, "--yes"], 3).await;
         assert_names(&refused["message"], &["admin", reason]);
@@ -45,11 +47,11 @@ async fn a_paused_transition_continues_only_when_the_pause_is_over() {
     assert_names(&late["message"], &["admin", reason]);
     assert_names(&late["next"], &["kubectl failover resume"]);
 
-    let output = ended(demote).await.expect(0);
+    let output = finish(demote).await.expect(0);
     assert_role_change(&output.document(), "secondary", "Done");
-    says(&output.stderr, reason);
-    says(&output.stderr, "kubectl failover resume");
-    says(&output.stderr, "site east: resumed");
+    assert_contains(&output.stderr, reason);
+    assert_contains(&output.stderr, "kubectl failover resume");
+    assert_contains(&output.stderr, "site east: resumed");
     let done = &site.status().await.history[0];
     assert!(
         done.finished_at.0 >= until,
@@ -58,11 +60,11 @@ async fn a_paused_transition_continues_only_when_the_pause_is_over() {
 
     // A pause that has expired still has to be removed.
     assert!(site.stored().await.spec.paused.is_some());
-    resumed(&site, "Done").await;
+    assert_resume(&site, "Done").await;
     site.failover(&["pause", "--reason", "x"]).await.expect(0);
     assert_eq!(site.status().await.phase, Some(Phase::Paused));
-    resumed(&site, "Done").await;
+    assert_resume(&site, "Done").await;
     site.until_ready().await;
-    resumed(&site, "Already").await;
+    assert_resume(&site, "Already").await;
     site.clear(&["shop"]).await;
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testbed::eventually;
 use testbed::site::{Deadlines, Options, Site, assert_names, assert_role_change, waits_for};
 
-use super::{DEMOTE, begin, ended, history, says, with_application};
+use super::{DEMOTE, assert_contains, finish, history, spawn, with_application};
 
 async fn until_phase(site: &Site, wanted: Phase) {
     eventually(&format!("phase {wanted:?}"), || async {
@@ -43,7 +43,7 @@ async fn a_timeout_names_what_blocks_the_transition_and_the_command_that_lets_it
     assert_eq!(late["reason"], "TimedOut");
     assert_names(&late["message"], &["podsGone"]);
     let web = waits_for(&late, "pods-running", "shop/deployments/web");
-    says(web, " web-");
+    assert_contains(web, " web-");
     // It is not blocked yet, so there is nothing to override.
     assert_names(&late["next"], &["kubectl failover status -w"]);
     let first = site.stored().await.spec.request.unwrap().id;
@@ -68,13 +68,13 @@ async fn a_timeout_names_what_blocks_the_transition_and_the_command_that_lets_it
     assert_eq!(site.stored().await.spec.request.unwrap().id, first);
 
     // The same request again joins the running transition. That stalls; the command reports it at once and keeps following.
-    let join = begin(&site, &[DEMOTE, &["--timeout", "30s"]].concat());
+    let join = spawn(&site, &[DEMOTE, &["--timeout", "30s"]].concat());
     until_phase(&site, Phase::Stalled).await;
     let shown = site.failover(&["status"]).await.expect(0);
-    says(&shown.stdout, "! podsGone");
+    assert_contains(&shown.stdout, "! podsGone");
     let way_on =
         "kubectl failover demote --override pods-running=shop/deployments/web --reason TEXT";
-    says(&shown.stdout, way_on);
+    assert_contains(&shown.stdout, way_on);
     let arguments = [
         "demote",
         "--override",
@@ -84,9 +84,9 @@ async fn a_timeout_names_what_blocks_the_transition_and_the_command_that_lets_it
         "--yes",
     ];
     assert_role_change(&site.document(&arguments).await, "secondary", "Done");
-    let joined = ended(join).await.expect(1);
-    says(&joined.stderr, "podsGone: blocked");
-    says(&joined.stderr, way_on);
+    let joined = finish(join).await.expect(1);
+    assert_contains(&joined.stderr, "podsGone: blocked");
+    assert_contains(&joined.stderr, way_on);
     assert_names(&joined.failure()["message"], &["admin", "its node is off"]);
 
     let history = history(&site).await;

@@ -11,7 +11,7 @@ use testbed::csi_addons::Rpc;
 use testbed::recorder::Recorder;
 use testbed::{eventually, eventually_within};
 
-use super::order::Whose;
+use super::order::Scope;
 use super::{Bed, DEMOTE, NAMESPACE, PROMOTE, order};
 
 impl Bed {
@@ -29,12 +29,12 @@ impl Bed {
         kwok.signal(signal);
     }
 
-    async fn ordered(&self, order: &[&str]) {
+    async fn request(&self, order: &[&str]) {
         let order = [order, &["--wait=false"]].concat();
         self.site.failover(&order).await.expect(0);
     }
 
-    async fn until_at(&self, name: StepName) {
+    async fn until_blocked_at(&self, name: StepName) {
         eventually(&format!("a transition at {name:?}"), || async {
             let transition = self.site.status().await.transition;
             let steps = transition.iter().flat_map(|transition| &transition.steps);
@@ -52,7 +52,7 @@ impl Bed {
         // KWOK and csi-addons take a while to reconnect to a restarted API server.
         let patience = Duration::from_secs(180);
         eventually_within(patience, &format!("a site that is {role}"), || async {
-            if self.is_done(role, Whose::Site).await {
+            if self.is_done(role, Scope::Site).await {
                 Ok(())
             } else {
                 Err(format!("{:?}", self.site.status().await))
@@ -68,7 +68,7 @@ impl Bed {
 }
 
 async fn assert_order_kept(recorder: Recorder) {
-    let violations = order::violations(&recorder.finish().await, NAMESPACE, Whose::Site);
+    let violations = order::violations(&recorder.finish().await, NAMESPACE, Scope::Site);
     assert_eq!(violations, [""; 0]);
 }
 
@@ -82,12 +82,12 @@ async fn a_transition_survives_a_restart_of_the_api_server_or_etcd(#[case] etcd:
     for (order, role) in [(DEMOTE, Role::Secondary), (PROMOTE, Role::Primary)] {
         let paused = bed.volume.pause(Rpc::Promote);
         bed.freeze_pods();
-        bed.ordered(order).await;
+        bed.request(order).await;
         let at = match role {
             Role::Secondary => StepName::PodsGone,
             Role::Primary => StepName::Replication,
         };
-        bed.until_at(at).await;
+        bed.until_blocked_at(at).await;
         let plane = &mut bed.site.plane;
         let restarted = if etcd {
             plane.restart_etcd().await
@@ -107,8 +107,8 @@ async fn a_transition_is_aborted_from_the_step_that_it_has_reached() {
     let mut bed = Bed::new().await;
     let recorder = bed.recorder().await;
     bed.freeze_pods();
-    bed.ordered(DEMOTE).await;
-    bed.until_at(StepName::PodsGone).await;
+    bed.request(DEMOTE).await;
+    bed.until_blocked_at(StepName::PodsGone).await;
     let back = [
         "demote",
         "--abort",
@@ -116,16 +116,16 @@ async fn a_transition_is_aborted_from_the_step_that_it_has_reached() {
         "--override=peer-unknown",
         "--reason=drill",
     ];
-    bed.ordered(&back).await;
+    bed.request(&back).await;
     bed.thaw_pods();
     bed.until_done(Role::Primary).await;
 
     bed.site.failover(DEMOTE).await.expect(0);
     let paused = bed.volume.pause(Rpc::Promote);
-    bed.ordered(PROMOTE).await;
-    bed.until_at(StepName::Replication).await;
+    bed.request(PROMOTE).await;
+    bed.until_blocked_at(StepName::Replication).await;
     let back = ["promote", "--abort", "--yes", "--reason=drill"];
-    bed.ordered(&back).await;
+    bed.request(&back).await;
     drop(paused);
     bed.until_done(Role::Secondary).await;
     assert_order_kept(recorder).await;
@@ -138,8 +138,8 @@ async fn a_leader_that_is_frozen_past_its_lease_breaks_no_order() {
     let mut bed = Bed::new().await;
     let recorder = bed.recorder().await;
     bed.freeze_pods();
-    bed.ordered(DEMOTE).await;
-    bed.until_at(StepName::PodsGone).await;
+    bed.request(DEMOTE).await;
+    bed.until_blocked_at(StepName::PodsGone).await;
     let second = bed.site.second_controller().await.unwrap();
     bed.site.controller.signal(Signal::SIGSTOP);
     bed.thaw_pods();

@@ -27,7 +27,7 @@ use testbed::turnstile::{Side, Turnstile};
 use testbed::{eventually_within, fixtures, identity};
 use tokio::task::JoinSet;
 
-use order::Whose;
+use order::Scope;
 
 const NAMESPACE: &str = "shop";
 
@@ -40,19 +40,19 @@ const PROMOTE: &[&str] = &[
 ];
 
 /// More than a transition of this size ever needs.
-const LIVES: usize = 150;
+const MAX_KILLS: usize = 150;
 
 /// Each step begins with a write of the journal, and most write more.
 const STEPS: usize = 14;
 
 /// After how many writes a process is killed: after one in the long form.
-fn writes_a_life() -> usize {
+fn writes_per_kill() -> usize {
     if testbed::long() { 1 } else { 3 }
 }
 
 /// The fewest restarts that a transition can take.
-fn least_lives() -> usize {
-    STEPS / writes_a_life()
+fn least_kills() -> usize {
+    STEPS / writes_per_kill()
 }
 
 /// A primary site with an application on a replicated volume: running pods, traffic, batch work, a chart.
@@ -114,7 +114,7 @@ impl Bed {
     }
 
     /// From now on the controller's writes pass the turnstile.
-    async fn through_the_turnstile(&mut self) {
+    async fn route_controller_through_turnstile(&mut self) {
         let account = identity::service_account_at(
             &self.site.plane,
             names::SYSTEM_NAMESPACE,
@@ -130,8 +130,8 @@ impl Bed {
     }
 
     /// Whether the last request is completed.
-    async fn is_done(&self, role: Role, whose: Whose) -> bool {
-        if whose == Whose::Policy {
+    async fn is_done(&self, role: Role, scope: Scope) -> bool {
+        if scope == Scope::Policy {
             return self.policy_is_done(role).await;
         }
         let status = self.site.status().await;
@@ -140,27 +140,27 @@ impl Bed {
             && status.phase == Some(Phase::Stable)
     }
 
-    /// Starts `life` until the request is completed, and kills it each time at one of its next writes. Returns how often it
+    /// Starts `executor` until the request is completed, and kills it each time at one of its next writes. Returns how often it
     /// was killed.
     async fn killed_at_every_write(
         &mut self,
         role: Role,
-        whose: Whose,
+        scope: Scope,
         side: Side,
-        life: &mut Life,
+        executor: &mut Executor,
     ) -> usize {
         let recorder = Recorder::start(&self.site.client(), order::kinds()).await;
         let mut writes = vec![];
-        for _ in 0..LIVES {
+        for _ in 0..MAX_KILLS {
             // A process that is killed before its write completes the previous one.
-            let passing = writes_a_life() - 1 + usize::from(side == Side::Before);
+            let passing = writes_per_kill() - 1 + usize::from(side == Side::Before);
             self.turnstile.close_at(passing, side);
-            life.begin(self);
+            executor.begin(self);
             let done = eventually_within(
                 Duration::from_secs(180),
                 "the end of the transition",
                 || async {
-                    if self.is_done(role, whose).await {
+                    if self.is_done(role, scope).await {
                         Ok(())
                     } else {
                         Err(writes.clone())
@@ -172,25 +172,25 @@ impl Bed {
                 () = done => None,
             };
             let Some(write) = closed else { break };
-            life.end(self).await;
+            executor.end(self).await;
             writes.push(write);
         }
         self.turnstile.open();
-        let history = match whose {
-            Whose::Site => self.site.status().await.history,
-            Whose::Policy => self.policy_status().await.history,
+        let history = match scope {
+            Scope::Site => self.site.status().await.history,
+            Scope::Policy => self.policy_status().await.history,
         };
-        let done = self.is_done(role, whose).await;
+        let done = self.is_done(role, scope).await;
         assert!(done, "{writes:#?}\n{history:#?}");
         assert_eq!(history[0].outcome, Outcome::Succeeded);
-        let violations = order::violations(&recorder.finish().await, NAMESPACE, whose);
+        let violations = order::violations(&recorder.finish().await, NAMESPACE, scope);
         assert_eq!(violations, [""; 0], "{writes:#?}");
         writes.len()
     }
 }
 
 /// The process that executes a request, and is restarted.
-enum Life {
+enum Executor {
     Controller,
     /// A break-glass command without a controller. It is retried, since the lease of a killed one has to expire.
     Person {
@@ -199,7 +199,7 @@ enum Life {
     },
 }
 
-impl Life {
+impl Executor {
     fn begin(&mut self, bed: &mut Bed) {
         match self {
             Self::Controller => bed.site.controller.restart().unwrap(),
@@ -236,16 +236,16 @@ fn mounting(mut workload: Value, claim: &str) -> Value {
 /// Demotion and promotion by controllers that are killed after a few writes.
 async fn demote_and_promote(side: Side) {
     let mut bed = Bed::new().await;
-    bed.through_the_turnstile().await;
+    bed.route_controller_through_turnstile().await;
     for (order, role) in [(DEMOTE, Role::Secondary), (PROMOTE, Role::Primary)] {
         bed.site.controller.kill();
         let order = [order, &["--wait=false"]].concat();
         bed.site.failover(&order).await.expect(0);
-        let life = &mut Life::Controller;
-        let lives = bed
-            .killed_at_every_write(role, Whose::Site, side, life)
+        let executor = &mut Executor::Controller;
+        let kills = bed
+            .killed_at_every_write(role, Scope::Site, side, executor)
             .await;
-        assert!(lives >= least_lives(), "only {lives} writes");
+        assert!(kills >= least_kills(), "killed only {kills} times");
         assert!(bed.volume.is_in_sync_as(role));
     }
 }
@@ -273,15 +273,15 @@ async fn a_break_glass_command_can_be_killed_at_any_write(
         bed.site.failover(DEMOTE).await.expect(0);
     }
     bed.site.controller.kill();
-    let mut person = Life::Person {
+    let mut person = Executor::Person {
         order,
         tries: JoinSet::new(),
     };
     let side = Side::After;
-    let lives = bed
-        .killed_at_every_write(role, Whose::Site, side, &mut person)
+    let kills = bed
+        .killed_at_every_write(role, Scope::Site, side, &mut person)
         .await;
-    assert!(lives >= least_lives(), "only {lives} writes");
+    assert!(kills >= least_kills(), "killed only {kills} times");
     assert!(bed.volume.is_in_sync_as(role));
 }
 
@@ -292,7 +292,7 @@ async fn unsafe_mode_does_not_keep_the_order() {
     let recorder = Recorder::start(&bed.site.client(), order::kinds()).await;
     let order = [DEMOTE, &["--mode=unsafe"]].concat();
     bed.site.failover(&order).await.expect(0);
-    let violations = order::violations(&recorder.finish().await, NAMESPACE, Whose::Site);
+    let violations = order::violations(&recorder.finish().await, NAMESPACE, Scope::Site);
     assert!(
         violations
             .iter()

@@ -27,13 +27,13 @@ pub(super) fn kinds() -> Vec<ApiResource> {
 
 /// Which object the transition belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Scope {
     Site,
     /// The only FailoverPolicy, which names everything in the namespace.
     Policy,
 }
 
-impl Whose {
+impl Scope {
     fn kind(self) -> &'static str {
         match self {
             Self::Site => "sites.failover.dev",
@@ -44,9 +44,9 @@ impl Whose {
 
 /// The state of the cluster at one revision.
 #[derive(Default)]
-struct Moment {
+struct ClusterState {
     /// The roles that the journal has requested.
-    ordered: Roles,
+    requested: Roles,
     /// The journal reports a completed demotion.
     reached_secondary: bool,
     /// The roles in force.
@@ -57,24 +57,24 @@ struct Moment {
 }
 
 /// All violations of the order in a namespace. `revisions` are in the order in which they were stored.
-pub(super) fn violations(revisions: &[Revision], namespace: &str, whose: Whose) -> Vec<String> {
+pub(super) fn violations(revisions: &[Revision], namespace: &str, scope: Scope) -> Vec<String> {
     let mut found = history::violations(revisions);
-    let mut moment = Moment::default();
-    let first = revisions.partition_point(|r| r.number <= first_change(revisions, whose));
+    let mut state = ClusterState::default();
+    let first = revisions.partition_point(|r| r.number <= first_change(revisions, scope));
     for (i, revision) in revisions.iter().enumerate() {
-        let before = moment.roles;
-        moment.take(revision, namespace, whose);
+        let before = state.roles;
+        state.take(revision, namespace, scope);
         if i >= first {
-            let wrong = moment.wrong(before);
-            found.extend(wrong.map(|what| format!("revision {}: {what}", revision.number)));
+            let violations = state.violations_since(before);
+            found.extend(violations.map(|what| format!("revision {}: {what}", revision.number)));
         }
     }
     found
 }
 
 /// Before the first change of the journal, objects come in the order of their last write.
-fn first_change(revisions: &[Revision], whose: Whose) -> u64 {
-    let of_journal = revisions.iter().filter(|r| r.kind == whose.kind());
+fn first_change(revisions: &[Revision], scope: Scope) -> u64 {
+    let of_journal = revisions.iter().filter(|r| r.kind == scope.kind());
     of_journal.map(|r| r.number).min().unwrap_or_default()
 }
 
@@ -97,12 +97,12 @@ fn roles(state: &NamespaceState) -> Roles {
     roles
 }
 
-impl Moment {
-    fn take(&mut self, revision: &Revision, namespace: &str, whose: Whose) {
+impl ClusterState {
+    fn take(&mut self, revision: &Revision, namespace: &str, scope: Scope) {
         let object = revision.object.clone();
-        if revision.kind == whose.kind() {
+        if revision.kind == scope.kind() {
             let status = object.as_ref().map(|journal| journal["status"].clone());
-            self.note(status.unwrap_or_default(), whose);
+            self.apply_journal(status.unwrap_or_default(), scope);
         }
         if revision.kind == "namespaces" && revision.name == namespace {
             let namespace: Option<Namespace> =
@@ -142,21 +142,21 @@ impl Moment {
         }
     }
 
-    fn note(&mut self, status: Value, whose: Whose) {
-        match whose {
-            Whose::Site => {
+    fn apply_journal(&mut self, status: Value, scope: Scope) {
+        match scope {
+            Scope::Site => {
                 let status: SiteStatus = serde_json::from_value(status).unwrap_or_default();
-                self.ordered = status.layers;
+                self.requested = status.layers;
                 self.reached_secondary =
                     status.transition.is_none() && status.layers.uniform() == Some(Role::Secondary);
             }
-            Whose::Policy => {
+            Scope::Policy => {
                 let status: FailoverPolicyStatus =
                     serde_json::from_value(status).unwrap_or_default();
                 let last = status.history.first().map(|transition| transition.to);
                 self.reached_secondary =
                     status.transition.is_none() && last == Some(Role::Secondary);
-                self.ordered = status
+                self.requested = status
                     .transition
                     .map(|transition| transition.layers)
                     .unwrap_or_default();
@@ -165,10 +165,10 @@ impl Moment {
     }
 
     /// Violations in this state, and in the change to it from `before`.
-    fn wrong(&self, before: Roles) -> impl Iterator<Item = String> {
+    fn violations_since(&self, before: Roles) -> impl Iterator<Item = String> {
         let came =
             |layer, role| before.of(layer) != Some(role) && self.roles.of(layer) == Some(role);
-        let mut wrong = vec![];
+        let mut violations = vec![];
         let unconfirmed = |role| {
             let doubts = self.volumes.iter();
             doubts.filter_map(move |(name, volume)| {
@@ -180,20 +180,20 @@ impl Moment {
             .values()
             .any(|v| v["spec"]["replicationState"] != "primary");
         if demoted && !self.pods.is_empty() {
-            wrong.push(format!(
+            violations.push(format!(
                 "{:?} run over a volume that is not primary",
                 self.pods
             ));
         }
         if self.roles.traffic == Some(Role::Primary) && self.roles.workloads != Some(Role::Primary)
         {
-            wrong.push("traffic without workloads".to_owned());
+            violations.push("traffic without workloads".to_owned());
         }
         if came(Layer::Volumes, Role::Secondary) && !self.pods.is_empty() {
-            wrong.push(format!("volumes are demoted while {:?} run", self.pods));
+            violations.push(format!("volumes are demoted while {:?} run", self.pods));
         }
         if came(Layer::Workloads, Role::Primary) {
-            wrong.extend(
+            violations.extend(
                 unconfirmed(Role::Primary).map(|why| format!("workloads come before {why}")),
             );
         }
@@ -204,19 +204,19 @@ impl Moment {
                     available::lacking(workload)?
                 ))
             });
-            wrong.extend(lacking);
+            violations.extend(lacking);
         }
         for layer in Layer::ALL {
             let role = self.roles.of(layer);
-            if role != before.of(layer) && role != self.ordered.of(layer) {
-                wrong.push(format!(
+            if role != before.of(layer) && role != self.requested.of(layer) {
+                violations.push(format!(
                     "{layer} is {role:?}, which the journal has not ordered"
                 ));
             }
         }
         if self.reached_secondary {
-            wrong.extend(unconfirmed(Role::Secondary).map(|why| format!("done before {why}")));
+            violations.extend(unconfirmed(Role::Secondary).map(|why| format!("done before {why}")));
         }
-        wrong.into_iter()
+        violations.into_iter()
     }
 }

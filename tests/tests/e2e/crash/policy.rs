@@ -7,8 +7,8 @@ use serde_json::json;
 use testbed::fixtures;
 use testbed::turnstile::Side;
 
-use super::order::Whose;
-use super::{Bed, Life, NAMESPACE, least_lives};
+use super::order::Scope;
+use super::{Bed, Executor, NAMESPACE, least_kills};
 
 /// All objects of the application, see [`Bed::new`].
 const APPLICATION: &[(&str, &str)] = &[
@@ -51,15 +51,15 @@ impl Bed {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policys_transition_completes_whichever_write_its_controller_is_killed_after() {
     let mut bed = Bed::new().await;
-    bed.through_the_turnstile().await;
+    bed.route_controller_through_turnstile().await;
     for role in [Role::Secondary, Role::Primary] {
         bed.site.controller.kill();
         bed.order_by_policy(role).await;
-        let life = &mut Life::Controller;
-        let lives = bed
-            .killed_at_every_write(role, Whose::Policy, Side::After, life)
+        let executor = &mut Executor::Controller;
+        let kills = bed
+            .killed_at_every_write(role, Scope::Policy, Side::After, executor)
             .await;
-        assert!(lives >= least_lives(), "only {lives} writes");
+        assert!(kills >= least_kills(), "killed only {kills} times");
         assert!(bed.volume.is_in_sync_as(role));
         let site = bed.site.status().await;
         assert_eq!(site.layers.uniform(), Some(Role::Primary));

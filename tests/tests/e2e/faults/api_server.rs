@@ -10,7 +10,7 @@ use rstest::rstest;
 use serde_json::json;
 use testbed::{Site, fixtures};
 
-use super::attack::Siege;
+use super::attack::RepeatedAttack;
 use super::{Bed, assert_active};
 use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive};
 
@@ -20,42 +20,42 @@ use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_api_server_enforces_from_its_first_answer_on(#[case] role: Role) {
     let mut bed = Bed::start(role).await;
-    let siege = match role {
+    let attacks = match role {
         Role::Primary => None,
-        Role::Secondary => Some(Siege::lay(bed.site.client())),
+        Role::Secondary => Some(RepeatedAttack::start(bed.site.client())),
     };
-    let under_siege = async |waves: usize| {
-        if let Some(siege) = &siege {
-            siege.waves(waves).await;
+    let attacked = async |rounds: usize| {
+        if let Some(attacks) = &attacks {
+            attacks.rounds(rounds).await;
         }
     };
 
     bed.site.plane.api_server.kill();
-    under_siege(2).await;
+    attacked(2).await;
     bed.site.plane.restart_api_server().await.unwrap();
-    under_siege(2).await;
-    bed.holds("api-server").await;
+    attacked(2).await;
+    bed.assert_unaffected("api-server").await;
 
     bed.site.plane.etcd.kill();
-    under_siege(1).await;
+    attacked(1).await;
     bed.site.plane.restart_etcd().await.unwrap();
-    under_siege(2).await;
-    bed.holds("etcd").await;
+    attacked(2).await;
+    bed.assert_unaffected("etcd").await;
 
     // With the webhook dead as well, enforcement depends on policies that the API server has yet to load.
     bed.site.webhook.kill();
     bed.site.plane.api_server.kill();
     bed.site.plane.restart_api_server().await.unwrap();
-    under_siege(2).await;
-    bed.holds("api-server-and-webhook").await;
+    attacked(2).await;
+    bed.assert_unaffected("api-server-and-webhook").await;
 
-    if let Some(siege) = siege {
-        let tally = siege.call_off().await;
-        tally.expect_beaten_off("while it was away");
+    if let Some(attacks) = attacks {
+        let tally = attacks.stop().await;
+        tally.expect_none_active("while it was away");
         assert!(tally.unavailable > 0 && tally.refused > 0, "{tally:?}");
     }
     bed.site.webhook.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 }
 
 /// A client that comes back after etcd has compacted the events that it missed has to list again.
@@ -88,12 +88,12 @@ async fn watches_that_fell_behind_miss_nothing(#[case] role: Role, #[case] order
     });
     bed.site.apply_as_person(&late).await.unwrap();
     bed.site.plane.compact().await.unwrap();
-    is_gone(&bed.site, &seen).await;
+    assert_compacted(&bed.site, &seen).await;
 
     bed.site.webhook.signal(Signal::SIGCONT);
     bed.site.controller.signal(Signal::SIGCONT);
     bed.role = role.opposite();
-    bed.recovers().await;
+    bed.assert_recovers().await;
     let web = fixtures::deployment("late", "web", 2);
     let web = bed.site.apply_as_flux(&web).await.unwrap();
     match bed.role {
@@ -110,7 +110,7 @@ async fn last_version(site: &Site) -> String {
 }
 
 /// Asserts that watching from this version fails with 410.
-async fn is_gone(site: &Site, version: &str) {
+async fn assert_compacted(site: &Site, version: &str) {
     let namespaces: Api<Namespace> = Api::all(site.client());
     let watched = match namespaces.watch(&WatchParams::default(), version).await {
         Ok(events) => std::pin::pin!(events).next().await.transpose(),

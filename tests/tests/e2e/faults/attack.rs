@@ -34,7 +34,7 @@ pub(super) struct Tally {
 
 impl Tally {
     #[track_caller]
-    pub(super) fn expect_beaten_off(&self, fault: &str) {
+    pub(super) fn expect_none_active(&self, fault: &str) {
         assert_eq!(self.active, Vec::<String>::new(), "{fault}: {self:?}");
         let tried = self.rewritten + self.refused > 0;
         assert!(tried, "{fault}: nobody tried: {self:?}");
@@ -148,16 +148,16 @@ fn to_value(object: DynamicObject) -> Value {
 }
 
 /// One attack after the other, until it is called off.
-pub(super) struct Siege {
-    waves: watch::Receiver<usize>,
+pub(super) struct RepeatedAttack {
+    rounds: watch::Receiver<usize>,
     ended: JoinHandle<Tally>,
     stop: DropGuard,
 }
 
-impl Siege {
-    pub(super) fn lay(client: Client) -> Self {
+impl RepeatedAttack {
+    pub(super) fn start(client: Client) -> Self {
         let stop = CancellationToken::new();
-        let (count, waves) = watch::channel(0);
+        let (count, rounds) = watch::channel(0);
         let stopped = stop.clone();
         let ended = tokio::spawn(async move {
             let mut all = Tally::default();
@@ -170,27 +170,27 @@ impl Siege {
             all
         });
         Self {
-            waves,
+            rounds,
             ended,
             stop: stop.drop_guard(),
         }
     }
 
     /// Waits for so many more attacks.
-    pub(super) async fn waves(&self, more: usize) {
-        let until = *self.waves.borrow() + more;
+    pub(super) async fn rounds(&self, more: usize) {
+        let until = *self.rounds.borrow() + more;
         eventually("further attacks", || async {
-            let waves = *self.waves.borrow();
-            if waves >= until && !self.ended.is_finished() {
+            let rounds = *self.rounds.borrow();
+            if rounds >= until && !self.ended.is_finished() {
                 Ok(())
             } else {
-                Err(waves)
+                Err(rounds)
             }
         })
         .await;
     }
 
-    pub(super) async fn call_off(self) -> Tally {
+    pub(super) async fn stop(self) -> Tally {
         drop(self.stop);
         self.ended.await.unwrap()
     }

@@ -42,26 +42,26 @@ async fn a_site_whose_definition_is_lost_keeps_its_role(#[case] role: Role) {
         .kubectl(&["delete", "site", names::SITE])
         .await
         .expect(0);
-    bed.holds("no-site").await;
-    restarted(&mut bed.site).await;
-    bed.holds("no-site-from-the-start").await;
+    bed.assert_unaffected("no-site").await;
+    restart_both(&mut bed.site).await;
+    bed.assert_unaffected("no-site-from-the-start").await;
     assert_eq!(effective_roles(&bed.site).await, roles);
-    installed_again(&bed).await;
-    bed.recovers().await;
+    reinstall(&bed).await;
+    bed.assert_recovers().await;
 
     let delete = [["delete", "crd"].as_slice(), &OUR_CRDS].concat();
     bed.site.kubectl(&delete).await.expect(0);
-    bed.holds("no-crds").await;
-    restarted(&mut bed.site).await;
-    bed.holds("no-crds-from-the-start").await;
+    bed.assert_unaffected("no-crds").await;
+    restart_both(&mut bed.site).await;
+    bed.assert_unaffected("no-crds-from-the-start").await;
     // An admission policy that cannot read its parameter must not block the cluster.
     bed.site
         .kubectl(&["create", "namespace", "another"])
         .await
         .expect(0);
     assert_eq!(effective_roles(&bed.site).await, roles);
-    installed_again(&bed).await;
-    bed.recovers().await;
+    reinstall(&bed).await;
+    bed.assert_recovers().await;
 
     if role == Role::Secondary {
         bed.site.failover(PROMOTE_VOLUMES).await.expect(0);
@@ -84,7 +84,7 @@ async fn effective_roles(site: &Site) -> Value {
 }
 
 /// Restarts webhook and controller, as after a crash: they know only what the cluster stores.
-async fn restarted(site: &mut Site) {
+async fn restart_both(site: &mut Site) {
     site.webhook.restart().unwrap();
     site.controller.kill();
     site.controller.restart().unwrap();
@@ -98,7 +98,7 @@ async fn restarted(site: &mut Site) {
     .await;
 }
 
-async fn installed_again(bed: &Bed) {
+async fn reinstall(bed: &Bed) {
     let url = format!(
         "https://{}{}",
         bed.site.webhook_serving(),

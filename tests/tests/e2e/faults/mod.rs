@@ -1,7 +1,7 @@
 //! Components that die, hang, lie or vanish, on a primary and on a secondary.
 //!
-//! During a fault a primary works as usual, nothing becomes active on a secondary, and nothing is deleted: [`Bed::holds`].
-//! After it the site recovers by itself: [`Bed::recovers`].
+//! During a fault a primary works as usual, nothing becomes active on a secondary, and nothing is deleted: [`Bed::assert_unaffected`].
+//! After it the site recovers by itself: [`Bed::assert_recovers`].
 
 mod api_server;
 mod attack;
@@ -65,15 +65,15 @@ impl Bed {
     }
 
     /// Asserts what must be true during any fault while there is an API server. `fault` names new objects and messages.
-    async fn holds(&self, fault: &str) {
+    async fn assert_unaffected(&self, fault: &str) {
         match self.role {
             Role::Primary => {
-                work::goes_on(&self.site.client(), fault).await;
-                self.is_active().await;
+                work::deploys_and_scales(&self.site.client(), fault).await;
+                self.assert_all_active().await;
             }
             Role::Secondary => {
-                attack(&self.site.client()).await.expect_beaten_off(fault);
-                self.is_passive().await;
+                attack(&self.site.client()).await.expect_none_active(fault);
+                self.assert_all_passive().await;
             }
         }
         let left = uids(&self.site).await;
@@ -81,14 +81,14 @@ impl Bed {
     }
 
     /// Asserts that no object is forced.
-    async fn is_active(&self) {
+    async fn assert_all_active(&self) {
         for object in ruled_objects(&self.site.client()).await {
             assert_active(&object);
         }
     }
 
     /// Asserts that all stored objects are passive and no pod runs.
-    async fn is_passive(&self) {
+    async fn assert_all_passive(&self) {
         for object in ruled_objects(&self.site.client()).await {
             assert_passive(&object);
         }
@@ -104,7 +104,7 @@ impl Bed {
 
     /// Asserts that after the fault the site becomes Ready, a sweep begun since then finds nothing to do, and the webhook
     /// answers.
-    async fn recovers(&self) {
+    async fn assert_recovers(&self) {
         swept_clean(&self.site, 2).await;
         self.site.until_ready().await;
         let web = fixtures::deployment(NAMESPACE, "web", 3);
@@ -121,11 +121,11 @@ impl Bed {
         })
         .await;
         match self.role {
-            Role::Primary => self.is_active().await,
+            Role::Primary => self.assert_all_active().await,
             Role::Secondary => {
-                self.is_passive().await;
+                self.assert_all_passive().await;
                 let tally = attack(&self.site.client()).await;
-                tally.expect_beaten_off("afterwards");
+                tally.expect_none_active("afterwards");
                 assert_eq!(tally.refused, 0, "instead of rewritten: {tally:?}");
             }
         }

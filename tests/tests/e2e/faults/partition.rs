@@ -15,7 +15,7 @@ async fn a_webhook_cut_off_from_the_api_server_stops_answering_before_the_contro
 {
     let mut bed = Bed::start(Role::Primary).await;
     let link = bed.site.link_webhook().await.unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 
     link.cut();
     let demotion = async {
@@ -33,10 +33,10 @@ async fn a_webhook_cut_off_from_the_api_server_stops_answering_before_the_contro
     assert!(abandoned < demoted, "it was not waited for");
 
     bed.role = Role::Secondary;
-    bed.holds("cut-off").await;
+    bed.assert_unaffected("cut-off").await;
 
-    link.mend();
-    bed.recovers().await;
+    link.restore();
+    bed.assert_recovers().await;
 }
 
 /// Sends writes until the webhook answers 503; returns when.

@@ -22,13 +22,13 @@ async fn a_webhook_that_does_not_answer_blocks_no_work_and_activates_no_standby(
 ) {
     let bed = Bed::start(role).await;
     bed.site.webhook.kill();
-    bed.holds("dead").await;
+    bed.assert_unaffected("dead").await;
     bed.site.webhook.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 
     // Connections are accepted but never answered.
     bed.site.webhook.signal(Signal::SIGSTOP);
-    bed.holds("hanging").await;
+    bed.assert_unaffected("hanging").await;
 
     // The controller stops as well: cluster components and our own Deployments must start without either.
     bed.site
@@ -59,10 +59,10 @@ async fn a_webhook_that_does_not_answer_blocks_no_work_and_activates_no_standby(
     for own in ["failover-webhook", "failover-controller"] {
         work::restarts(&bed.site.client(), names::SYSTEM_NAMESPACE, own).await;
     }
-    bed.holds("all-dead").await;
+    bed.assert_unaffected("all-dead").await;
     bed.site.webhook.signal(Signal::SIGCONT);
     bed.site.controller.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 }
 
 #[rstest]
@@ -82,12 +82,12 @@ async fn a_webhook_that_answers_nonsense_blocks_no_work_and_activates_no_standby
     ] {
         let tls = bed.site.tls();
         let impostor = Impostor::start(bed.site.webhook_serving(), &tls, says).await;
-        bed.holds(fault).await;
+        bed.assert_unaffected(fault).await;
         assert!(impostor.answered() > 0, "{fault}: nobody asked it");
         impostor.stop().await;
     }
     bed.site.webhook.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 
     // The controller would repair a wrong authority at once, so it is stopped.
     bed.site
@@ -103,7 +103,7 @@ async fn a_webhook_that_answers_nonsense_blocks_no_work_and_activates_no_standby
     let patch = ["--type=json", "-p", &bundle.to_string()];
     let arguments = [["patch"].as_slice(), &configuration, &patch].concat();
     bed.site.kubectl(&arguments).await.expect(0);
-    bed.holds("wrong-authority").await;
+    bed.assert_unaffected("wrong-authority").await;
     bed.site.controller.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 }

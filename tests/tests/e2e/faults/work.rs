@@ -16,7 +16,7 @@ use super::NAMESPACE;
 const ONE_WRITE: Duration = Duration::from_secs(9);
 
 /// An application is created, scaled up and rolled out. Every write is answered soon, and the requested pods run in the end.
-pub(super) async fn goes_on(client: &Client, name: &str) {
+pub(super) async fn deploys_and_scales(client: &Client, name: &str) {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let manifest = fixtures::deployment(NAMESPACE, name, 1);
     let flux = PatchParams::apply(FLUX).force();

@@ -118,7 +118,7 @@ fn on_claim(mut workload: Value) -> Value {
     workload
 }
 
-async fn ordered(site: &Site, order: &[&str]) {
+async fn request(site: &Site, order: &[&str]) {
     site.failover(&[order, &["--wait=false"]].concat())
         .await
         .expect(0);
@@ -145,14 +145,14 @@ async fn until_blocked(site: &Site) -> Vec<Blocked> {
     .await
 }
 
-fn by<'a>(blocked: &'a [Blocked], object: &str) -> &'a str {
+fn message_of<'a>(blocked: &'a [Blocked], object: &str) -> &'a str {
     let found = blocked.iter().find(|b| b.object.as_deref() == Some(object));
     let found = found.unwrap_or_else(|| panic!("{object} is not among {blocked:#?}"));
     assert_eq!(found.guard, "pods-running");
     &found.message
 }
 
-async fn volume_is(site: &Site, state: &str) {
+async fn assert_volume(site: &Site, state: &str) {
     let api = site
         .api_of(&fixtures::volume_replication(NAMESPACE, "data"))
         .await
@@ -171,5 +171,5 @@ async fn until_demoted(site: &Site) {
         }
     })
     .await;
-    volume_is(site, "secondary").await;
+    assert_volume(site, "secondary").await;
 }

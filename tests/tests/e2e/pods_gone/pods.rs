@@ -10,8 +10,8 @@ use testbed::site::DEMOTE;
 use testbed::{eventually, fixtures};
 
 use super::{
-    NAMESPACE, by, impatient, on_claim, ordered, patient, release, site, until_blocked,
-    until_demoted, volume_is, with_application,
+    NAMESPACE, assert_volume, impatient, message_of, on_claim, patient, release, request, site,
+    until_blocked, until_demoted, with_application,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,18 +33,19 @@ async fn volumes_wait_for_the_last_pod() {
             .await
             .unwrap();
     }
-    ordered(&site, DEMOTE).await;
+    request(&site, DEMOTE).await;
     for pod in &all {
         let blocked = until_blocked(&site).await;
         assert!(
-            by(&blocked, "shop/deployments/web").contains(pod),
+            message_of(&blocked, "shop/deployments/web").contains(pod),
             "{blocked:#?}"
         );
         assert!(
-            by(&blocked, "shop/volumereplications/data").contains("claim data is mounted by pod"),
+            message_of(&blocked, "shop/volumereplications/data")
+                .contains("claim data is mounted by pod"),
             "{blocked:#?}"
         );
-        volume_is(&site, "primary").await;
+        assert_volume(&site, "primary").await;
         let released = json!({"metadata": {"finalizers": null}});
         pods.patch(pod, &PatchParams::default(), &Patch::Merge(&released))
             .await
@@ -75,14 +76,14 @@ async fn a_pod_that_never_ends_is_named_and_can_be_overridden(#[case] overrides:
     let site = site(impatient()).await;
     with_application(&site, 1).await;
     site.freeze_kubelets();
-    ordered(&site, DEMOTE).await;
+    request(&site, DEMOTE).await;
     let blocked = until_blocked(&site).await;
-    let message = by(&blocked, "shop/deployments/web");
+    let message = message_of(&blocked, "shop/deployments/web");
     assert!(
         message.contains("pod web-") && message.contains("terminating on node-0"),
         "{message}"
     );
-    volume_is(&site, "primary").await;
+    assert_volume(&site, "primary").await;
 
     site.failover(&[DEMOTE, overrides].concat()).await.expect(0);
     until_demoted(&site).await;
@@ -114,7 +115,7 @@ async fn pods_that_have_ended_block_nothing() {
     })
     .await;
     site.failover(DEMOTE).await.expect(0);
-    volume_is(&site, "secondary").await;
+    assert_volume(&site, "secondary").await;
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
     let left = pods.list(&ListParams::default()).await.unwrap();
     assert_eq!(left.items.len(), 1, "it is there still, and has ended");

@@ -9,7 +9,7 @@ use testbed::site::{DEMOTE, Site};
 use testbed::{eventually, fixtures};
 
 use super::{
-    NAMESPACE, impatient, patient, release, site, volume_is, with_application, with_volume,
+    NAMESPACE, assert_volume, impatient, patient, release, site, with_application, with_volume,
 };
 
 /// A policy's transition waits for pods as well, and survives a restart of the controller.
@@ -62,12 +62,12 @@ async fn a_policy_waits_for_the_pods_of_what_it_names() {
     .await;
     // One of the two objects is not overridden.
     until_phase(Phase::Stalled).await;
-    volume_is(&site, "primary").await;
+    assert_volume(&site, "primary").await;
 
     order["spec"]["request"] = json!({ "id": "r2", "reason": "node-0 is off", "overrides": ["pods-running", "replication-unconfirmed"] });
     site.apply_as_person(&order).await.unwrap();
     let done = until_phase(Phase::Stable).await;
-    volume_is(&site, "secondary").await;
+    assert_volume(&site, "secondary").await;
     assert_eq!(done.history[0].id, "r2");
     let api = site.api_of(&other).await.unwrap();
     let others = api.get("other").await.unwrap().data["spec"]["replicas"].clone();
@@ -103,7 +103,7 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
         .await;
     };
     pods(1, true).await;
-    volume_is(&site, "primary").await;
+    assert_volume(&site, "primary").await;
 
     site.freeze_kubelets();
     let policies: Api<api::FailoverPolicy> = Api::namespaced(site.client(), NAMESPACE);
@@ -121,7 +121,7 @@ async fn the_volume_of_a_policy_that_is_deleted_waits_for_the_pods_too() {
         }
     })
     .await;
-    volume_is(&site, "primary").await;
+    assert_volume(&site, "primary").await;
     site.thaw_kubelets();
     site.until_in_force(NAMESPACE, "").await;
     eventually("a secondary volume", || async {

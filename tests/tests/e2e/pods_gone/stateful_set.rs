@@ -8,7 +8,7 @@ use serde_json::json;
 use testbed::site::DEMOTE;
 use testbed::{eventually, fixtures};
 
-use super::{NAMESPACE, ordered, patient, release, site, until_demoted};
+use super::{NAMESPACE, patient, release, request, site, until_demoted};
 
 /// The StatefulSet controller would wait forever for the lowest pod to be ready before it deletes the highest.
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +39,7 @@ async fn an_ordered_stateful_set_with_unready_pods_scales_down() {
         .await
         .unwrap();
     }
-    ordered(&site, DEMOTE).await;
+    request(&site, DEMOTE).await;
     for highest in ["db-2", "db-1", "db-0"] {
         eventually(&format!("{highest} alone to be terminating"), || async {
             let pods = pods.list(&ListParams::default()).await.unwrap();

@@ -7,7 +7,8 @@ use serde_json::json;
 use testbed::site::DEMOTE;
 
 use super::{
-    NAMESPACE, by, impatient, ordered, release, site, until_blocked, until_demoted, volume_is,
+    NAMESPACE, assert_volume, impatient, message_of, release, request, site, until_blocked,
+    until_demoted,
 };
 
 const FOREIGN: &str = "--override=uncovered-workloads";
@@ -22,14 +23,14 @@ async fn a_foreign_pod_on_the_claim_blocks_the_volume() {
     foreign["spec"]["volumes"] =
         json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
     site.apply_as_person(&foreign).await.unwrap();
-    ordered(&site, &[DEMOTE, &[FOREIGN]].concat()).await;
+    request(&site, &[DEMOTE, &[FOREIGN]].concat()).await;
     let blocked = until_blocked(&site).await;
-    let message = by(&blocked, "shop/volumereplications/data");
+    let message = message_of(&blocked, "shop/volumereplications/data");
     assert!(
         message.contains("claim data is mounted by pod shell"),
         "{message}"
     );
-    volume_is(&site, "primary").await;
+    assert_volume(&site, "primary").await;
 
     let pods: Api<Pod> = Api::namespaced(site.client(), NAMESPACE);
     pods.delete("shell", &DeleteParams::default())
@@ -58,14 +59,14 @@ async fn a_volume_that_is_still_attached_is_not_demoted() {
         patch,
     ];
     site.kubectl(&attached).await.expect(0);
-    ordered(&site, DEMOTE).await;
+    request(&site, DEMOTE).await;
     let blocked = until_blocked(&site).await;
-    let message = by(&blocked, "shop/volumereplications/data");
+    let message = message_of(&blocked, "shop/volumereplications/data");
     assert!(
         message.contains("claim data is attached to node node-0"),
         "{message}"
     );
-    volume_is(&site, "primary").await;
+    assert_volume(&site, "primary").await;
 
     site.kubectl(&["delete", "volumeattachment", "data-on-node-0"])
         .await

@@ -30,9 +30,9 @@ pub(super) async fn every_permission_is_used(site: &Site, events: &[Value]) {
         .into_iter()
         .filter(|grant| {
             !ASKED_BY_POLICIES.contains(&grant.verb.as_str())
-                && !by_hand(grant)
-                && !where_it_is_served(grant)
-                && !after_a_conflict(grant)
+                && !is_for_people(grant)
+                && !depends_on_served_kinds(grant)
+                && !needs_a_conflict(grant)
         })
         .filter(|grant| !used.contains(grant))
         .collect();
@@ -52,7 +52,7 @@ struct Grant {
 const ASKED_BY_POLICIES: [&str; 1] = ["enforce"];
 
 /// Permissions that are needed only after a conflict, which a run cannot produce reliably.
-fn after_a_conflict(grant: &Grant) -> bool {
+fn needs_a_conflict(grant: &Grant) -> bool {
     let ruled = RuleSet::built_in()
         .iter()
         .any(|rule| rule.group == grant.group && rule.resource == grant.resource);
@@ -62,14 +62,14 @@ fn after_a_conflict(grant: &Grant) -> bool {
 }
 
 /// Permissions that people need beyond failing over; the manifests give the reasons.
-fn by_hand(grant: &Grant) -> bool {
+fn is_for_people(grant: &Grant) -> bool {
     let managed_by_hand = ["failoverpolicies", "rolerules"].contains(&grant.resource.as_str());
     (grant.role == "failover-operator" || grant.role == "failover-viewer") && managed_by_hand
 }
 
 /// Kinds that are listed where they are served and have no rule, to find the names that they publish. This cluster serves
 /// few of them.
-fn where_it_is_served(grant: &Grant) -> bool {
+fn depends_on_served_kinds(grant: &Grant) -> bool {
     let sources = SOURCES.map(|source| (source.group, source.resource));
     let parents = ParentKind::ALL.map(|kind| (ParentKind::GROUP, kind.resource()));
     let mut kinds = sources.into_iter().chain(parents);

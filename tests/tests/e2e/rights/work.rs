@@ -36,7 +36,7 @@ pub(super) async fn a_days_work() -> Site {
     }
     operator_commands(&mut site).await;
     viewer_commands(&site).await;
-    replicas_come_and_go(&mut site).await;
+    replace_replicas(&mut site).await;
     site
 }
 
@@ -73,20 +73,20 @@ async fn operator_commands(site: &mut Site) {
         .await;
     let plan = ["plan", "demote"];
     site.failover_as(OPERATOR, &plan).await.expect(0);
-    an_ordered_set_that_is_stuck(site).await;
+    create_stuck_stateful_set(site).await;
     site.failover_as(OPERATOR, DEMOTE).await.expect(0);
     site.failover_as(OPERATOR, &["status"]).await.expect(0);
-    a_run_is_missed(site).await;
+    miss_runs(site).await;
     site.webhook.terminate(PATIENCE).unwrap();
     site.failover_as(OPERATOR, PROMOTE_VOLUMES).await.expect(0);
     site.webhook.restart().unwrap();
     site.until_ready().await;
     let unenroll = ["unenroll", "blog", "--yes"];
     site.failover_as(OPERATOR, &unenroll).await.expect(0);
-    a_name_is_forgotten(site).await;
+    forget_a_name(site).await;
 }
 
-async fn a_name_is_forgotten(site: &Site) {
+async fn forget_a_name(site: &Site) {
     site.enrolled_namespace("retired").await;
     site.kubectl(&["delete", "namespace", "retired"])
         .await
@@ -107,7 +107,7 @@ async fn a_name_is_forgotten(site: &Site) {
 
 /// One failed pod, and two that never become ready: the set's controller waits for the lower one before it deletes the
 /// higher one.
-async fn an_ordered_set_that_is_stuck(site: &Site) {
+async fn create_stuck_stateful_set(site: &Site) {
     for name in ["stuck-0", "stuck-1"] {
         let pod = serde_json::json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -151,7 +151,7 @@ async fn an_ordered_set_that_is_stuck(site: &Site) {
 }
 
 /// Backdates the last runs by years.
-async fn a_run_is_missed(site: &Site) {
+async fn miss_runs(site: &Site) {
     let mark = r#"{"status":{"lastScheduleTime":"2020-01-01T00:00:00Z"}}"#;
     let all = ["get", "cronjobs", "-n=shop", "-o=name"];
     for cron_job in site.kubectl(&all).await.expect(0).stdout.lines() {
@@ -183,7 +183,7 @@ async fn viewer_commands(site: &Site) {
 }
 
 /// A killed webhook leaves its Lease, which is deleted in time; a controller hands over.
-async fn replicas_come_and_go(site: &mut Site) {
+async fn replace_replicas(site: &mut Site) {
     site.webhook.kill();
     let leases: Api<Lease> = Api::namespaced(site.client(), names::ENFORCER_NAMESPACE);
     eventually("no stale Lease", || async {

@@ -140,7 +140,7 @@ async fn follow(
         // An earlier request may have been reverted since.
         let is_current = object["spec"]["replicationState"] == ordered.lock().unwrap().as_str();
         let is_true = !is_current || volume.is_in_sync_as(role_of(&object));
-        let line = format!("{} | {}", in_short(&object), verdict(&object, is_true));
+        let line = format!("{} | {}", summary(&object), verdict(&object, is_true));
         sender.send_if_modified(|lines| {
             let is_new = lines.last() != Some(&line);
             if is_new {
@@ -172,7 +172,7 @@ fn verdict(object: &Value, is_true: bool) -> String {
 }
 
 /// `secondary@2: Primary Promoted@1 Healthy@1`: conditions by their reasons, each with its observed generation.
-fn in_short(object: &Value) -> String {
+fn summary(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("nothing").to_owned();
     let status = &object["status"];
     let ordered = text(&object["spec"]["replicationState"]);
