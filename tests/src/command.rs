@@ -20,7 +20,8 @@ pub struct Output {
 impl Output {
     /// Asserts the exit code.
     ///
-    /// # Panics On another exit code, with the output.
+    /// # Panics
+    /// On another exit code, with the output.
     #[track_caller]
     #[expect(
         clippy::return_self_not_must_use,

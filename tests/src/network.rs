@@ -27,7 +27,8 @@ const NEEDED: &str = "this test needs a network namespace of its own: run it as 
 /// A namespace belongs to a thread and is inherited by everything that the thread starts: the whole runtime and every
 /// process.
 ///
-/// # Panics If no such network can be created, with what is needed; and if the test panics.
+/// # Panics
+/// If no such network can be created, with what is needed; and if the test panics.
 pub fn in_own_network<F: Future<Output = ()>>(
     before: impl FnOnce() -> Result<()>,
     test: impl FnOnce() -> F + Send + 'static,

@@ -12,7 +12,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Polls until the answer is `Ok`. The error says what is still missing; a panic shows the last one.
 ///
-/// # Panics If [`PATIENCE`] runs out.
+/// # Panics
+/// If [`PATIENCE`] runs out.
 #[track_caller]
 pub fn eventually<T, E, F, Fut>(what: &str, ask: F) -> impl Future<Output = T>
 where
@@ -25,7 +26,8 @@ where
 
 /// As [`eventually`], with its own deadline.
 ///
-/// # Panics If `patience` runs out.
+/// # Panics
+/// If `patience` runs out.
 #[track_caller]
 pub fn eventually_within<T, E, F, Fut>(
     patience: Duration,

@@ -11,7 +11,8 @@ pub const JSON: &[&str] = &["-o", "json"];
 impl Output {
     /// The document on stdout.
     ///
-    /// # Panics If there is none, or more than one.
+    /// # Panics
+    /// If there is none, or more than one.
     #[track_caller]
     pub fn document(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
@@ -24,7 +25,8 @@ impl Output {
 
     /// The document of a command that failed.
     ///
-    /// # Panics If it is another document, or has another exit code than the command.
+    /// # Panics
+    /// If it is another document, or has another exit code than the command.
     #[track_caller]
     pub fn failure(&self) -> Value {
         let document = self.document();
@@ -70,7 +72,8 @@ pub fn guards(document: &Value) -> Vec<(&str, &str)> {
 
 /// The message of a transition that has timed out for one object that it waits for.
 ///
-/// # Panics If the failure does not name this guard with this object.
+/// # Panics
+/// If the failure does not name this guard with this object.
 #[track_caller]
 pub fn waits_for<'a>(failure: &'a Value, guard: &str, object: &str) -> &'a str {
     let head = format!("{guard} ({object}): ");
@@ -82,7 +85,8 @@ pub fn waits_for<'a>(failure: &'a Value, guard: &str, object: &str) -> &'a str {
 
 /// Asserts that a text contains all of these names.
 ///
-/// # Panics If one is missing.
+/// # Panics
+/// If one is missing.
 #[track_caller]
 pub fn assert_names(text: &Value, names: &[&str]) {
     let text = text.as_str().unwrap_or_default();
@@ -93,7 +97,8 @@ pub fn assert_names(text: &Value, names: &[&str]) {
 
 /// Asserts that this is the document of a transition to this role with this outcome.
 ///
-/// # Panics If it is not.
+/// # Panics
+/// If it is not.
 #[track_caller]
 pub fn assert_role_change(document: &Value, role: &str, outcome: &str) {
     let found = ["kind", "site", "role", "outcome"].map(|key| &document[key]);

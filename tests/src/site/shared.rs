@@ -158,7 +158,8 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// # Panics If the site is not restored.
+    /// # Panics
+    /// If the site is not restored.
     fn drop(&mut self) {
         let shared = self.shared.take().expect("dropped once");
         if std::thread::panicking() {

@@ -1,7 +1,7 @@
 //! Components that die, hang, lie or vanish, on a primary and on a secondary.
 //!
-//! During a fault a primary works as usual, nothing becomes active on a secondary, and nothing is deleted: [`Bed::assert_unaffected`].
-//! After it the site recovers by itself: [`Bed::assert_recovers`].
+//! During a fault a primary works as usual, nothing becomes active on a secondary, and nothing is deleted:
+//! [`Bed::assert_unaffected`]. After it the site recovers by itself: [`Bed::assert_recovers`].
 
 mod api_server;
 mod attack;

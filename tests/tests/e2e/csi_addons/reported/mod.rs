@@ -108,7 +108,8 @@ concurrently! {
 /// The runtime of all scenarios. Each test has its own runtime, with which shared tasks would end.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// # Panics If the scenario panicked, with its message, since the output of the scenario is not that of this test.
+/// # Panics
+/// If the scenario panicked, with its message, since the output of the scenario is not that of this test.
 pub(super) fn end_of(scenario: &str) {
     let begun = BEGUN.lock().unwrap().remove(scenario).unwrap();
     if let Err(error) = RUNTIME.block_on(begun) {
