@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
-/// Where our programs are.
+/// The paths of our programs.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     pub cli: PathBuf,
@@ -15,7 +15,7 @@ pub struct Binaries {
     pub xtask: PathBuf,
 }
 
-/// Builds them, once per process; cargo itself knows when there is nothing to do.
+/// Builds them, once per process; cargo skips what is up to date.
 pub fn build() -> Result<&'static Binaries> {
     static BUILT: OnceLock<std::result::Result<Binaries, String>> = OnceLock::new();
     BUILT
@@ -41,7 +41,7 @@ fn build_now() -> Result<Binaries> {
             "--bins",
             "--message-format=json-render-diagnostics",
             "--profile",
-            // A bench measures what a release is.
+            // A bench measures the release build.
             if cfg!(debug_assertions) {
                 "dev"
             } else {
@@ -76,8 +76,8 @@ fn build_now() -> Result<Binaries> {
     })
 }
 
-/// What cargo tells a test or a program of its own crate, and what `.ci/timed` sets for test binaries. Build scripts that
-/// watch these (ring's does) would run again, and with them half of the dependencies would be built twice on every run.
+/// Variables that cargo or `.ci/timed` sets for test binaries. Build scripts that watch these (ring's does) would run again,
+/// and half of the dependencies would be rebuilt on every run.
 fn is_set_for_tests(variable: &str) -> bool {
     variable == "OUT_DIR"
         || variable == "RUSTC_BOOTSTRAP"
@@ -87,7 +87,7 @@ fn is_set_for_tests(variable: &str) -> bool {
 }
 
 impl Binaries {
-    /// The folder of all of them, for a PATH.
+    /// Their folder, for a PATH.
     pub fn folder(&self) -> &Path {
         self.cli.parent().expect("an executable is in a folder")
     }

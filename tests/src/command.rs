@@ -1,4 +1,4 @@
-//! Running a command as a user does, to its end.
+//! Running a command to its end, as a user does.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::process::go_environment;
 
-/// What a command said and how it ended.
+/// The output and the exit code of a command.
 #[derive(Clone, Debug)]
 pub struct Output {
     pub code: i32,
@@ -18,14 +18,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// Asserts how it ended.
+    /// Asserts the exit code.
     ///
     /// # Panics
-    /// When it ended otherwise, showing what it said.
+    /// On another exit code, with the output.
     #[track_caller]
     #[expect(
         clippy::return_self_not_must_use,
-        reason = "often the end alone is asserted"
+        reason = "often only the exit code is asserted"
     )]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(

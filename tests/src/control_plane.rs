@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, on loopback with picked ports.
+//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, on free ports of loopback.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,22 +15,22 @@ use crate::credentials::{Credentials, kubeconfig};
 use crate::process::{Process, Spec, free_port, tail};
 use crate::{quiet, toolchain};
 
-/// A person known to the API server by a token, without any rights of their own.
+/// Users that the API server knows by a token, without any rights.
 pub const USERS: [&str; 2] = ["alice", "bob"];
 
-/// What a control plane has beyond the ordinary.
+/// Options of a control plane.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Every request is noted with who made it and which role allowed it: see [`ControlPlane::audit`].
+    /// Records every request with its user and the role that allowed it: see [`ControlPlane::audit`].
     pub audit: bool,
-    /// Services are called at the addresses of their endpoints, as no kube-proxy is there to do it.
+    /// The API server calls Services at the addresses of their endpoints, since there is no kube-proxy.
     pub calls_endpoints: bool,
 }
 
-/// A control plane of its own. Dropping it ends it; its logs stay when the test panics.
+/// A running control plane. Dropping it ends it; its logs stay if the test panics.
 #[expect(missing_debug_implementations, reason = "a Client has none")]
 pub struct ControlPlane {
-    // Dropped in this order: those that write before those that store.
+    // Dropped in this order: writers before stores.
     scheduler: Process,
     controller_manager: Process,
     pub api_server: Process,
@@ -47,10 +47,10 @@ impl ControlPlane {
         Self::start_with(Options::default()).await
     }
 
-    /// The one that all tests of a binary may share, each in a namespace of its own. Tests that break it, restart it or
-    /// depend on what is cluster-wide start their own.
+    /// The control plane that all tests of a binary may share, each in its own namespace. Tests that break it, restart it or
+    /// depend on cluster-wide objects start their own.
     ///
-    /// It lives as long as the binary: its processes end with it, its folder is removed by a later run.
+    /// It lives as long as the binary: its processes end with it, a later run removes its folder.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
         SHARED
@@ -65,7 +65,7 @@ impl ControlPlane {
         fs::create_dir_all(&root)?;
         remove_old_runs(&root);
         let mut folder = tempfile::Builder::new().prefix("run-").tempdir_in(&root)?;
-        // Until it is up there is nobody else to keep the logs of a failure.
+        // Nothing else keeps the logs of a failed start.
         folder.disable_cleanup(true);
         let mut plane = Self::start_in(folder, options).await?;
         plane.folder.disable_cleanup(false);
@@ -93,7 +93,7 @@ impl ControlPlane {
 
         let ca = path.join("certs/apiserver.crt");
         let mut plane = Starting { etcd, api_server };
-        // Its key is written after it: when that is there, the certificate is there in full.
+        // The key is written after the certificate: when the key exists the certificate is complete.
         let key = ca.with_extension("key");
         plane
             .until("the API server's certificate", || async { key.exists() })
@@ -138,12 +138,12 @@ impl ControlPlane {
 
     /// A client that may do anything (`system:masters`).
     ///
-    /// A new one each time: a client lives on the runtime that it was made on, and every test has its own.
+    /// A new one each time: a client depends on the runtime that created it, and every test has its own.
     pub fn client(&self) -> Client {
         Client::try_from(self.config.clone()).expect("it could be made at the start")
     }
 
-    /// How to reach the API server, as nobody in particular.
+    /// How to reach the API server, without an identity.
     pub fn without_identity(&self) -> Config {
         let mut config = self.config.clone();
         config.auth_info = AuthInfo::default();
@@ -154,12 +154,12 @@ impl ControlPlane {
         &self.url
     }
 
-    /// Where logs, data and kubeconfigs are.
+    /// The folder of logs, data and kubeconfigs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The certificate authority that signs for the API server, as a file.
+    /// The file with the API server's certificate authority.
     pub fn ca(&self) -> PathBuf {
         self.folder().join("certs/apiserver.crt")
     }
@@ -203,8 +203,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Has etcd forget all versions of all objects but those of now: who watches from before gets 410 from an API server
-    /// that does not hold them in a watch cache.
+    /// Compacts etcd to the current revision: a watch from before gets 410 from an API server without a watch cache.
     pub async fn compact(&self) -> Result<()> {
         let etcd = Client::try_from(Config::new(self.etcd_url.parse()?))?;
         let call = async |path: &str, body: serde_json::Value| {
@@ -225,13 +224,13 @@ impl ControlPlane {
         .await;
     }
 
-    /// What all of it takes, in KiB.
+    /// The resident memory of all processes, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let processes = self.processes().into_iter();
         processes.filter_map(Process::resident_kib).sum()
     }
 
-    /// The ids of its processes.
+    /// The process ids.
     pub fn pids(&self) -> [i32; 4] {
         self.processes().map(Process::pid)
     }
@@ -259,7 +258,7 @@ impl Drop for ControlPlane {
     }
 }
 
-/// The two that everything else needs, until they are up.
+/// etcd and the API server while they start.
 struct Starting {
     etcd: Process,
     api_server: Process,
@@ -294,7 +293,7 @@ impl Starting {
     }
 }
 
-/// `--name=path`: most flags name a file of the run.
+/// `--name=path`: most flags name a file in the folder.
 fn path_flag(name: &str, path: &Path) -> OsString {
     let mut flag = OsString::from(format!("--{name}="));
     flag.push(path);
@@ -305,7 +304,7 @@ fn etcd(tools: &Path, folder: &Path, url: &str) -> Result<Spec> {
     let peer = format!("http://127.0.0.1:{}", free_port()?);
     Ok(Spec::new("etcd", tools.join("etcd"), folder)
         .arg(path_flag("data-dir", &folder.join("etcd")))
-        // Nothing here has to outlive the machine.
+        // No data has to survive a crash of the machine.
         .args(["--name=default", "--log-level=warn", "--unsafe-no-fsync"])
         .arg(format!("--listen-client-urls={url}"))
         .arg(format!("--advertise-client-urls={url}"))
@@ -314,7 +313,7 @@ fn etcd(tools: &Path, folder: &Path, url: &str) -> Result<Spec> {
         .arg(format!("--initial-cluster=default={peer}")))
 }
 
-/// It makes its own serving certificate in `certs`, and finds it there when it is started again.
+/// The API server creates its serving certificate in `certs`, and reuses it after a restart.
 fn api_server(tools: &Path, folder: &Path, etcd: &str, port: u16) -> Spec {
     let key = folder.join("sa.key");
     Spec::new("kube-apiserver", tools.join("kube-apiserver"), folder)
@@ -366,10 +365,10 @@ fn scheduler(tools: &Path, folder: &Path) -> Spec {
         .args(REQUEST_RATE)
 }
 
-/// The defaults are 20 and 30 a second for all controllers of a process together: a test would wait for the limit.
+/// The defaults of 20 and 30 a second for all controllers of a process would slow tests down.
 const REQUEST_RATE: [&str; 2] = ["--kube-api-qps=500", "--kube-api-burst=500"];
 
-/// Who asked for what, and which role allowed it; no bodies.
+/// Records user, request and the role that allowed it; no bodies.
 fn audit_flags(folder: &Path) -> Result<Vec<String>> {
     let policy = folder.join("audit-policy.json");
     let rules = serde_json::json!({
@@ -386,7 +385,7 @@ fn audit_flags(folder: &Path) -> Result<Vec<String>> {
     ])
 }
 
-/// Folders that nobody cleaned up (of failed tests, and of control planes that a whole test binary shares) go after a while.
+/// Removes old folders that were not cleaned up: of failed tests, and of control planes that a whole test binary shared.
 fn remove_old_runs(root: &Path) {
     const KEPT: Duration = Duration::from_secs(3600);
     for run in fs::read_dir(root).into_iter().flatten().flatten() {
@@ -417,13 +416,13 @@ async fn config(kubeconfig: &Path) -> Result<Config> {
     let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
             .await?;
-    // A test wants to see the first answer, and not to wait for one that does not come.
+    // A test wants the first answer, without retries or long timeouts.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     Ok(config)
 }
 
-/// The end of the logs of a run, for a message.
+/// The last log lines of all processes, for a message.
 pub fn logs(folder: &Path) -> String {
     let mut logs: Vec<PathBuf> = fs::read_dir(folder)
         .into_iter()

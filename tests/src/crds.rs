@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions of the projects whose objects are ruled, read from their Go modules.
+//! CustomResourceDefinitions of the ruled kinds, read from the Go modules of their projects.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use crate::{ControlPlane, eventually, toolchain};
 
-/// Module, file or folder in it, and the CRDs wanted of it.
+/// Module, file or folder in it, and the CRDs to take from it.
 type Source = (&'static str, &'static str, &'static [&'static str]);
 
 /// The module of csi-addons.
 pub(crate) const CSI_ADDONS: &str = "github.com/csi-addons/kubernetes-csi-addons@v0.14.0";
 
-/// Of the built-in kinds.
+/// CRDs of the built-in kinds.
 const BUILT_IN: [Source; 4] = [
     (
         "github.com/fluxcd/helm-controller@v1.6.4",
@@ -44,7 +44,7 @@ const BUILT_IN: [Source; 4] = [
     ),
 ];
 
-/// Of the kinds for which rules are shipped: not KubeVirt's, and not all of those whose rule is the same as that of others.
+/// CRDs of the kinds with shipped rules: without KubeVirt's, and without some whose rule equals another one.
 const SHIPPED_RULES: [Source; 6] = [
     (
         "istio.io/api@v1.31.1",
@@ -84,13 +84,13 @@ const SHIPPED_RULES: [Source; 6] = [
     ),
 ];
 
-/// KubeVirt has no files of CRDs: its operator makes them, and their schemas are text in its source.
+/// KubeVirt has no CRD files: its operator creates them from schemas in its source.
 const KUBEVIRT: (&str, &str) = (
     "kubevirt.io/kubevirt@v1.6.0",
     "pkg/virt-operator/resource/generate/components/validations_generated.go",
 );
 
-/// What Flux fetches from: all that its controllers watch, whether it is used or not.
+/// Flux's sources: all that its controllers watch, used or not.
 const FLUX_SOURCES: [Source; 1] = [(
     "github.com/fluxcd/source-controller@v1.9.3",
     "config/crd/bases",
@@ -104,7 +104,7 @@ const FLUX_SOURCES: [Source; 1] = [(
     ],
 )];
 
-/// What csi-addons' controller watches, whether it is used or not.
+/// CRDs that csi-addons' controller watches, used or not.
 const OF_CSI_ADDONS: [Source; 1] = [(
     CSI_ADDONS,
     "config/crd/bases",
@@ -140,7 +140,7 @@ fn read(sources: &[Source]) -> Result<Vec<CustomResourceDefinition>> {
     Ok(found)
 }
 
-/// Fetches what [`apply`] needs: its modules come from the network where they are not there yet.
+/// Downloads the modules that [`apply`] needs, unless they are there already.
 pub fn fetch() -> Result<()> {
     read(&BUILT_IN).map(drop)
 }
@@ -255,8 +255,8 @@ fn parse(place: &Path) -> Result<Vec<CustomResourceDefinition>> {
     Ok(crds)
 }
 
-/// The text with what continues a quoted scalar indented deeper than its key. YAML asks for that, some generators of CRDs do not
-/// do it, and not every parser forgives them.
+/// Indents the continuation lines of quoted scalars deeper than their key. YAML requires that, some CRD generators do not do
+/// it, and not every parser accepts it.
 fn indented(text: &str) -> String {
     let mut lines = Vec::new();
     let mut is_open = false;

@@ -1,4 +1,4 @@
-//! Who the API server knows from the start, and by what: all of it made for one run.
+//! The users that the API server knows from the start, and their credentials, created for one run.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,13 +10,13 @@ use sha2::{Digest as _, Sha256};
 use crate::control_plane::USERS;
 use crate::toolchain::hex;
 
-/// The key that signs ServiceAccounts' tokens, and the tokens of those who are no ServiceAccounts.
+/// The key that signs ServiceAccounts' tokens, and the tokens of other users.
 pub(crate) struct Credentials {
     key: rcgen::KeyPair,
 }
 
 impl Credentials {
-    /// Makes them and writes what the API server reads of them: `sa.key`, `sa.pub` and `tokens.csv`.
+    /// Creates them and writes the files that the API server reads: `sa.key`, `sa.pub` and `tokens.csv`.
     pub(crate) fn write(folder: &Path) -> Result<Self> {
         let key = rcgen::KeyPair::generate().context("no key can be made")?;
         fs::write(folder.join("sa.key"), key.serialize_pem())?;
@@ -35,7 +35,7 @@ impl Credentials {
         Ok(made)
     }
 
-    /// As hard to guess as the key: loopback belongs to everybody on this machine.
+    /// Not guessable, since every user of this machine can reach loopback.
     pub(crate) fn token(&self, user: &str) -> String {
         let digest = Sha256::new()
             .chain_update(self.key.serialized_der())

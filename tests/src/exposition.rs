@@ -1,6 +1,6 @@
-//! What `/metrics` answers, read as strictly as OpenMetrics 1.0 has it, and held against Prometheus' naming conventions.
+//! Parses what `/metrics` answers strictly by OpenMetrics 1.0, and checks it against Prometheus' naming conventions.
 //!
-//! By hand, since the parsers there are bring a second date type or a licence that this tree does not take.
+//! It is hand-written, since existing parsers bring a second date type or a licence that is not allowed here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// What samples of each type may be called beyond the name of their family.
+/// The suffixes that samples of each type may have after the name of their family.
 const SUFFIXES: [(&str, &[&str]); 4] = [
     ("gauge", &[""]),
     ("counter", &["_total"]),
@@ -133,7 +133,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// No sample twice, counters that are not negative, buckets that only grow and end with all.
+/// Checks that no sample is a duplicate, no counter is negative, and buckets are cumulative up to `+Inf`, which equals the
+/// count.
 fn is_consistent(family: &Family) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for sample in &family.samples {
@@ -170,7 +171,7 @@ fn is_consistent(family: &Family) -> Result<(), String> {
     Ok(())
 }
 
-/// What a family has against the conventions, as `promtool check metrics` and prometheus.io/docs/practices/naming say them.
+/// The violations of the conventions of `promtool check metrics` and prometheus.io/docs/practices/naming.
 pub fn complaints(family: &Family, prefix: &str) -> Vec<String> {
     const UNITS: [&str; 4] = ["seconds", "bytes", "ratio", "celsius"];
     const OTHER_UNITS: [&str; 8] = [
@@ -224,9 +225,9 @@ pub fn complaints(family: &Family, prefix: &str) -> Vec<String> {
         words.iter().any(|word| OTHER_UNITS.contains(word)),
         "its unit is not a base unit",
     );
-    let told = words.last().filter(|word| UNITS.contains(word));
+    let found = words.last().filter(|word| UNITS.contains(word));
     complain(
-        told.map_or("", |word| word) != unit,
+        found.map_or("", |word| word) != unit,
         "its name does not end with its UNIT",
     );
     complain(kind == "histogram" && unit.is_empty(), "it has no unit");
@@ -316,22 +317,22 @@ shop_sales_total 3
         "shop_sale_minutes",
         "shop_sale_minutes: its unit is not a base unit"
     )]
-    #[case::unit_not_told(
+    #[case::unit_not_in_name(
         "# UNIT shop_wait_seconds seconds\n",
         "",
         "shop_wait_seconds: its name does not end with its UNIT"
     )]
     #[case::type_in_name("shop_sales", "shop_counter", "shop_counter: it names its type")]
-    fn what_is_against_the_conventions_is_told(
+    fn violations_of_the_conventions_are_reported(
         #[case] from: &str,
         #[case] to: &str,
         #[case] complaint: &str,
     ) {
         let families = parse(&SOUND.replace(from, to)).unwrap();
-        let told: Vec<_> = families
+        let found: Vec<_> = families
             .iter()
             .flat_map(|f| complaints(f, "shop_"))
             .collect();
-        assert!(told.iter().any(|told| told == complaint), "{told:?}");
+        assert!(found.iter().any(|found| found == complaint), "{found:?}");
     }
 }

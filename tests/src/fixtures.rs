@@ -1,9 +1,8 @@
-//! The applications that tests and the demo fail over: one object of every built-in kind, as a Git repository would hold
-//! them.
+//! The applications that tests and the demo fail over: one object of every built-in kind, as in a Git repository.
 
 use serde_json::{Value, json};
 
-/// One object of every kind that is ruled in every enrolled namespace.
+/// One object of every kind that is ruled without being named.
 pub fn every_kind(namespace: &str) -> Vec<Value> {
     vec![
         deployment(namespace, "web", 3),
@@ -39,7 +38,7 @@ pub fn stateful_set(namespace: &str, name: &str, replicas: i64) -> Value {
     })
 }
 
-/// Runs at the turn of the year only, so that nothing is due while a test looks.
+/// Runs at the turn of the year only, so that nothing is due during a test.
 pub fn cron_job(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata(namespace, name),
@@ -72,7 +71,7 @@ pub fn kustomization(namespace: &str, name: &str) -> Value {
     })
 }
 
-/// A policy that names these objects, each by kind and name, and orders their role where one is given.
+/// A FailoverPolicy that names these objects by kind and name, and sets their role if one is given.
 pub fn failover_policy(
     namespace: &str,
     name: &str,
@@ -113,7 +112,7 @@ pub fn volume_replication(namespace: &str, name: &str) -> Value {
     })
 }
 
-/// Of the claims that are labelled as its applications are.
+/// A group of the claims with the label of its application.
 pub fn volume_group_replication(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "replication.storage.openshift.io/v1alpha1", "kind": "VolumeGroupReplication",
@@ -147,7 +146,7 @@ fn pod(name: &str) -> Value {
     json!({
         "metadata": {"labels": {"app": name}},
         "spec": {
-            // How long a namespace that is deleted waits before it checks its pods again.
+            // How long the deletion of a namespace waits before it checks its pods again.
             "terminationGracePeriodSeconds": 1,
             "containers": [{"name": name, "image": format!("registry.example.com/{name}:1.0")}],
         },

@@ -21,13 +21,13 @@ use crate::objects::apply;
 use crate::process::{Process, Spec, free_port};
 use crate::{ControlPlane, crds, eventually_within, identity, toolchain};
 
-/// Where Flux and its sources and Kustomizations are; never enrolled.
+/// The namespace of Flux, its sources and Kustomizations; never enrolled.
 pub const NAMESPACE: &str = "flux-system";
 
-/// The GitRepository that everything here comes from.
+/// The GitRepository of all objects here.
 pub const SOURCE: &str = "apps";
 
-/// An install with its waiting takes the longest.
+/// A Helm install that waits takes the longest.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running Flux that follows one repository. Dropping it ends it.
@@ -38,12 +38,12 @@ pub struct Flux {
     pub source: Process,
     pub repository: Repository,
     client: Client,
-    /// Requests are told apart by their number.
+    /// Requests are distinguished by their number.
     requests: AtomicUsize,
 }
 
 impl Flux {
-    /// Starts the three and has them follow a new repository.
+    /// Starts the three controllers with a new repository.
     pub async fn start(plane: &ControlPlane) -> Result<Self> {
         let tools = toolchain::flux()?;
         crds::apply_flux_sources(plane).await?;
@@ -64,9 +64,9 @@ impl Flux {
                     .env("TMPDIR", &scratch)
                     .args(["--events-addr=", "--metrics-addr=0", "--health-addr=0"])
                     .args(["--watch-all-namespaces", "--concurrent=8"])
-                    // The defaults, 50 and 300 a second, would be what a thousand reconciles wait for.
+                    // The defaults, 50 and 300 a second, would slow down a thousand reconciles.
                     .args(["--kube-api-qps=500", "--kube-api-burst=500"])
-                    // A test that waits for the second try should not wait for its back-off.
+                    // Tests should not wait for the back-off of a retry.
                     .args(["--min-retry-delay=200ms", "--max-retry-delay=1s"]),
             )
         };
@@ -111,7 +111,7 @@ impl Flux {
         Ok(())
     }
 
-    /// Commits what was written to the repository, has it fetched, and waits until it is all applied.
+    /// Commits the working tree, has it fetched, and waits until all is applied.
     pub async fn push(&self, message: &str) -> Result<()> {
         let commit = self.repository.commit(message)?;
         let source = self.reconcile("GitRepository", NAMESPACE, &[SOURCE]).await;
@@ -127,8 +127,8 @@ impl Flux {
         Ok(())
     }
 
-    /// Asks for a reconcile of each of these, as `flux reconcile` does, and waits until each is done and Ready; all of the kind
-    /// as they are then.
+    /// Requests a reconcile of each of these, as `flux reconcile` does, and waits until each is done and Ready; returns all
+    /// objects of the kind.
     pub async fn reconcile(
         &self,
         kind: &str,
@@ -143,7 +143,7 @@ impl Flux {
         .await
     }
 
-    /// Asks for a reconcile of each of these; what their status says when it has been handled.
+    /// Requests a reconcile of each of these; returns the token that their status shows once it is handled.
     pub async fn request(&self, kind: &str, namespace: &str, names: &[&str]) -> String {
         let token = format!("request-{}", self.requests.fetch_add(1, Ordering::Relaxed));
         let request =
@@ -157,7 +157,7 @@ impl Flux {
         token
     }
 
-    /// Waits until every object of a kind is Ready and `holds`; the objects as they are then.
+    /// Waits until every object of a kind is Ready and `holds` is true; returns the objects.
     pub async fn settled(
         &self,
         kind: &str,
@@ -203,7 +203,7 @@ impl Flux {
     }
 }
 
-/// Ready, and of the spec as it is now.
+/// Ready for the current generation.
 pub fn is_ready(object: &DynamicObject) -> bool {
     let status = &object.data["status"];
     let conditions = status["conditions"].as_array();
@@ -214,12 +214,12 @@ pub fn is_ready(object: &DynamicObject) -> bool {
             .any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-/// As a person who sets Flux up.
+/// Applies as an administrator.
 fn manager() -> PatchParams {
     PatchParams::apply("kubectl").force()
 }
 
-/// The namespace, and a ServiceAccount for each controller that may do anything, as `flux install` has it.
+/// The namespace, and a ServiceAccount with all rights for each controller, as by `flux install`.
 fn rights() -> Vec<Value> {
     let mut objects = vec![json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},

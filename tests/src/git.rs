@@ -1,4 +1,4 @@
-//! A Git repository served over HTTP on loopback: `git http-backend` behind a small server, as a Git host would serve it.
+//! A Git repository served over HTTP on loopback by `git http-backend` behind a small server.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,10 +15,11 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The one branch.
+/// The only branch.
 pub const BRANCH: &str = "main";
 
-/// A repository with a working tree that tests write to. Dropping it ends the server; the files go with their folder.
+/// A repository with a working tree that tests write to. Dropping it ends the server; the files are deleted with their
+/// folder.
 #[derive(Debug)]
 pub struct Repository {
     tree: PathBuf,
@@ -27,7 +28,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Makes an empty one in `folder/<name>` and serves it.
+    /// Creates an empty repository in `folder/<name>` and serves it.
     pub async fn serve(folder: &Path, name: &str) -> Result<Self> {
         let tree = folder.join(name);
         fs::create_dir_all(&tree)?;
@@ -60,13 +61,13 @@ impl Repository {
         Ok(fs::write(file, text)?)
     }
 
-    /// Commits the working tree as it is; the new commit's name.
-    /// Removes a file; it is gone for others once committed.
+    /// Removes a file of the working tree.
     pub fn remove(&self, path: &str) -> Result<()> {
         fs::remove_file(self.tree.join(path))?;
         Ok(())
     }
 
+    /// Commits the working tree; returns the hash of the commit.
     pub fn commit(&self, message: &str) -> Result<String> {
         git(&self.tree, &["add", "--all"])?;
         git(&self.tree, &["commit", "--quiet", "--message", message])?;
@@ -95,7 +96,7 @@ fn git(tree: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Git without the configuration of user and machine, and without what a Git hook that runs us would hand down.
+/// Git without the configuration of user and machine, and without the environment of a Git hook that runs the tests.
 fn plain_git() -> Command {
     let mut command = Command::new("git");
     for inherited in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
@@ -120,7 +121,7 @@ async fn answer(
     }
 }
 
-/// One request, handed to `git http-backend` by the rules of CGI (RFC 3875).
+/// Passes a request to `git http-backend` as CGI (RFC 3875).
 async fn backend(
     root: &Path,
     method: &Method,
@@ -158,10 +159,10 @@ async fn backend(
         .spawn()?;
     let mut stdin = child.stdin.take().expect("piped above");
     let body = body.clone();
-    // Beside the reading: neither side waits for the other's full pipe.
+    // Concurrently with reading, so that neither side blocks on a full pipe.
     let sending = tokio::spawn(async move { stdin.write_all(&body).await });
     let output = child.wait_with_output().await?;
-    // A backend that has seen enough closes its end.
+    // A backend may close its end early.
     let _ = sending.await?;
     respond(&output.stdout)
 }

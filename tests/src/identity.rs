@@ -1,4 +1,4 @@
-//! Kubeconfigs of ServiceAccounts, by tokens of the TokenRequest API, as kubelet would hand them to a pod.
+//! Kubeconfigs of ServiceAccounts, with tokens of the TokenRequest API, as kubelet mounts them into a pod.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub async fn service_account(plane: &ControlPlane, namespace: &str, name: &str) 
     service_account_at(plane, namespace, name, plane.url()).await
 }
 
-/// The same for one who reaches the API server at another address.
+/// The same with another address of the API server.
 pub async fn service_account_at(
     plane: &ControlPlane,
     namespace: &str,

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::process::{Process, Spec};
 use crate::{ControlPlane, eventually, toolchain};
 
-/// The module whose command and stages are used.
+/// The module of the command and the stages.
 const MODULE: &str = "sigs.k8s.io/kwok@v0.8.0";
 
 /// Starts KWOK and `nodes` nodes, and waits until they are ready.
@@ -51,7 +51,7 @@ pub async fn start(plane: &ControlPlane, nodes: usize) -> Result<Process> {
     }
     for i in 0..nodes {
         let name = format!("node-{i}");
-        eventually("a node that takes pods", || async {
+        eventually("a schedulable node", || async {
             let node = api.get(&name).await.map_err(|error| error.to_string())?;
             let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
             if taints.is_empty() {

@@ -1,4 +1,4 @@
-//! The test bed: real components on loopback, started by the tests and gone with them.
+//! The test bed: real components on loopback, which start and end with the tests.
 //!
 //! ```text
 //!   toolchain ──builds once──► target/testbed/…      binaries ──builds──► our own three programs
@@ -16,9 +16,9 @@
 //!   csi_addons: its controller, which asks a driver that a test scripts
 //! ```
 //!
-//! Nothing is mocked where the real thing runs. What cannot run here (kubelets, images, kube-proxy) is played by KWOK, by
-//! [`secret_mirror`] and by the `--webhook-url` form of the installation; or, for the form that is shipped, by [`service`]
-//! with addresses in a [`network`] of its own.
+//! Nothing is mocked that can really run. What cannot run here (kubelets, images, kube-proxy) is played by KWOK, by
+//! [`secret_mirror`] and by the `--webhook-url` form of the installation; or, for the shipped form, by [`service`] with
+//! addresses in its own [`network`].
 
 pub mod admin;
 pub mod binaries;
@@ -55,13 +55,13 @@ pub use wait::{eventually, eventually_within};
 
 use std::path::{Path, PathBuf};
 
-/// Whether tests that can be short or long are to be long (`FAILOVER_TEST_LONG=1`): a thousand reconciles rather than a
-/// hundred, a kill at every write rather than at every third.
+/// Whether to run the long form of tests (`FAILOVER_TEST_LONG=1`): a thousand reconciles instead of a hundred, a kill at
+/// every write instead of every third.
 pub fn long() -> bool {
     std::env::var_os("FAILOVER_TEST_LONG").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// The workspace's root.
+/// The root of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -69,7 +69,7 @@ pub fn workspace() -> PathBuf {
         .to_owned()
 }
 
-/// Cargo's target folder, in which everything that is built or logged is kept.
+/// Cargo's target folder, which has everything that is built or logged.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

@@ -1,5 +1,5 @@
-//! The way from one process to another on loopback, which can be cut as a network partition cuts it: nothing is refused and
-//! nothing is closed, nothing arrives any more.
+//! A link from one process to another on loopback that can be cut as by a network partition: nothing is refused or closed,
+//! but nothing arrives.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Connections to `address` go on to where it was laid. Dropping it closes them all.
+/// Forwards connections to `address` to its target. Dropping it closes them all.
 #[derive(Debug)]
 pub struct Link {
     pub address: SocketAddr,
@@ -19,7 +19,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub async fn lay(to: SocketAddr) -> Result<Self> {
+    pub async fn open(to: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (whole, state) = watch::channel(true);
@@ -40,8 +40,8 @@ impl Link {
         self.whole.send_replace(false);
     }
 
-    /// What was sent meanwhile arrives now, as by retransmission.
-    pub fn mend(&self) {
+    /// Data that was sent meanwhile arrives now, as by retransmission.
+    pub fn restore(&self) {
         self.whole.send_replace(true);
     }
 }
@@ -53,7 +53,7 @@ async fn forward(near: TcpStream, to: SocketAddr, mut whole: watch::Receiver<boo
     };
     let (from_near, to_near) = near.into_split();
     let (from_far, to_far) = far.into_split();
-    // One that has ended ends the other: neither side here uses half-open connections.
+    // The end of one direction ends the other: neither side uses half-open connections.
     tokio::select! {
         () = pump(from_near, to_far, whole.clone()) => {}
         () = pump(from_far, to_near, whole) => {}
@@ -68,7 +68,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut whole: watch:
             return;
         }
     }
-    // The end of a connection is news too.
+    // The end of a connection must not pass a cut link either.
     let _ = whole.wait_for(|whole| *whole).await;
 }
 
@@ -81,9 +81,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_sent_over_a_link_that_is_cut_arrives_when_it_is_mended() {
+    async fn what_is_sent_over_a_cut_link_arrives_when_it_is_restored() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let link = Link::lay(listener.local_addr().unwrap()).await.unwrap();
+        let link = Link::open(listener.local_addr().unwrap()).await.unwrap();
         let mut near = TcpStream::connect(link.address).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
         let mut byte = [0];
@@ -95,7 +95,7 @@ mod tests {
         near.write_all(b"b").await.unwrap();
         let silence = timeout(Duration::from_millis(100), far.read_exact(&mut byte)).await;
         assert!(silence.is_err(), "{byte:?} got through");
-        link.mend();
+        link.restore();
         far.read_exact(&mut byte).await.unwrap();
         assert_eq!(&byte, b"b");
     }

@@ -1,4 +1,4 @@
-//! Manifests as projects ship them, read from their Go modules: objects that nobody wrote with us in mind.
+//! Manifests that other projects ship, read from their Go modules: objects that were not written for these tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::toolchain;
 
-/// Module, and the folder of it.
+/// Module, and a folder in it.
 const SOURCES: [(&str, &str); 8] = [
     ("k8s.io/kubernetes@v1.36.3", "test/e2e/testing-manifests"),
     ("k8s.io/kubernetes@v1.36.3", "test/fixtures"),
@@ -24,8 +24,8 @@ const SOURCES: [(&str, &str); 8] = [
     ),
 ];
 
-/// All objects of these types (`apiVersion`, `kind`), as they would be of this namespace. Where several have the same name,
-/// all but the first get a number. Whether an API server takes them is another matter.
+/// All objects of these types (`apiVersion`, `kind`), with this namespace. If several have the same name, all but the first
+/// get a number. They may be invalid.
 pub fn shipped(namespace: &str, types: &[(&str, &str)]) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     let mut names: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -56,10 +56,10 @@ fn objects_below(folder: &Path) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     for file in files_below(folder)? {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        // Placeholders of the few files that are filled in by their tests.
+        // A few files have placeholders that their tests fill in.
         let text = text.replace("{{.", "").replace("}}", "");
         for document in text.split("\n---") {
-            // Templates, and what is broken on purpose.
+            // Templates, and files that are broken on purpose.
             let Ok(object) = serde_saphyr::from_str::<Value>(document.trim_start_matches("---"))
             else {
                 continue;

@@ -1,8 +1,8 @@
-//! A network of a test's own, in which there are addresses like those of pods.
+//! A test's own network, with addresses like those of pods.
 //!
-//! An EndpointSlice may not name an address of 127.0.0.0/8, so replicas behind a Service need others. In a network namespace
-//! they can be put on the loopback device: nothing leaves the machine, nothing can clash with what the machine or another
-//! test has, and with the last process all of it is gone.
+//! An EndpointSlice must not have an address of 127.0.0.0/8, so replicas behind a Service need others. In a network
+//! namespace the loopback device can have them: nothing leaves the machine, nothing clashes with the machine or another
+//! test, and the network ends with the last process.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -18,16 +18,17 @@ const fn pod(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 203, 0, number))
 }
 
-/// What is missing where there is no such network.
+/// The message if no such network can be created.
 const NEEDED: &str = "this test needs a network namespace of its own: run it as root, or under `unshare --user --map-root-user`, \
                       with the command `ip` (package iproute2)";
 
-/// Runs a test in a network of its own. What needs the network of the machine has to be done `before`.
+/// Runs a test in its own network. `before` runs in the network of the machine.
 ///
-/// A namespace is a thread's, and what a thread starts is in it too: so all of the runtime is, with every process.
+/// A namespace belongs to a thread and is inherited by everything that the thread starts: the whole runtime and every
+/// process.
 ///
 /// # Panics
-/// Where such a network cannot be had, saying what it takes; and when the test does.
+/// If no such network can be created, with what is needed; and if the test panics.
 pub fn in_own_network<F: Future<Output = ()>>(
     before: impl FnOnce() -> Result<()>,
     test: impl FnOnce() -> F + Send + 'static,

@@ -1,4 +1,4 @@
-//! Objects of any kind that is served, from their manifests.
+//! Objects of any served kind, from their manifests.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -34,7 +34,7 @@ pub(crate) async fn create_all(client: &Client, manifests: &[Value]) -> kube::Re
         .await
 }
 
-/// What one API is about.
+/// The key of an API.
 fn place(manifest: &Value) -> [Option<&str>; 3] {
     [
         manifest["apiVersion"].as_str(),

@@ -19,7 +19,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Ports of the machine that nobody else has.
+    /// Free ports of the machine.
     pub fn on_loopback() -> Result<Self> {
         let any = || Ok::<_, anyhow::Error>((Ipv4Addr::LOCALHOST, free_port()?).into());
         Ok(Self {

@@ -1,5 +1,5 @@
-//! A child process with a log, which never outlives the test: it runs under `tests/supervise`, which
-//! kills it when this process goes away, however that happens.
+//! A child process with a log, which never outlives the test: it runs under `tests/supervise`, which kills it when this
+//! process ends for any reason.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How a process is started; kept, so that it can be started again.
+/// How a process is started; kept for restarts.
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub name: String,
@@ -59,8 +59,8 @@ impl Spec {
     }
 }
 
-/// What components written in Go get: they live for a minute, and cores are scarcer than memory. With Go's default of 100 the API
-/// server spends a quarter of its time collecting garbage. What the caller has set counts.
+/// The environment of components in Go: they live for a minute, and cores are scarcer than memory. With Go's default of 100
+/// the API server spends a quarter of its time collecting garbage. The caller's setting takes precedence.
 pub(crate) fn go_environment() -> impl Iterator<Item = (&'static str, &'static str)> {
     const MEMORY_FOR_CORES: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "1GiB")];
     MEMORY_FOR_CORES
@@ -164,17 +164,17 @@ impl Process {
         self.started().running.is_running()
     }
 
-    /// Whether it was stopped by SIGSTOP, and not continued since.
+    /// Whether it is stopped by SIGSTOP.
     pub fn is_stopped(&self) -> bool {
         self.stat().first().is_some_and(|state| state == "T")
     }
 
-    /// Whether it was started again differently.
+    /// Whether it was restarted with another configuration.
     pub fn is_reconfigured(&self) -> bool {
         self.started().reconfigured
     }
 
-    /// Sends a signal; that the process is gone already is no error.
+    /// Sends a signal; it is no error if the process has ended.
     pub fn signal(&self, signal: Signal) {
         self.started().running.signal(signal);
     }
@@ -184,7 +184,7 @@ impl Process {
         self.started().running.kill();
     }
 
-    /// SIGTERM; its exit code, or an error when it takes longer than `within`.
+    /// Sends SIGTERM; returns the exit code, or an error if it takes longer than `within`.
     pub fn terminate(&self, within: Duration) -> Result<i32> {
         self.signal(Signal::SIGTERM);
         self.wait(within)
@@ -208,7 +208,7 @@ impl Process {
         }
     }
 
-    /// Starts it again as it was started, after it has ended or been killed.
+    /// Starts it again with the same configuration, after it has ended or been killed.
     pub fn restart(&self) -> Result<()> {
         let mut started = self.started();
         started.running.kill();
@@ -216,7 +216,7 @@ impl Process {
         Ok(())
     }
 
-    /// As [`Self::restart`], but differently: with another flag, say.
+    /// As [`Self::restart`], with another configuration.
     pub fn restart_as(&self, change: impl FnOnce(Spec) -> Spec) -> Result<()> {
         {
             let mut started = self.started();
@@ -235,7 +235,7 @@ impl Process {
         self.status_kib("VmRSS:")
     }
 
-    /// The most that it has been, in KiB.
+    /// The peak of the resident memory, in KiB.
     pub fn peak_resident_kib(&self) -> Option<u64> {
         self.status_kib("VmHWM:")
     }
@@ -251,7 +251,7 @@ impl Process {
             .ok()
     }
 
-    /// What it has used of the cores so far.
+    /// The CPU time that it has used so far.
     pub fn cpu_time(&self) -> Duration {
         /// `USER_HZ`, which Linux promises to userspace.
         const TICKS_PER_SECOND: u64 = 100;
@@ -261,7 +261,7 @@ impl Process {
         Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
     }
 
-    /// The fields of `/proc/PID/stat` after the name; none when it is gone.
+    /// The fields of `/proc/PID/stat` after the name; none if the process is gone.
     fn stat(&self) -> Vec<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         // The name, in parentheses, may hold blanks and parentheses.
@@ -287,7 +287,7 @@ pub fn tail(log: &Path) -> String {
     format!("--- {} ---\n{}", log.display(), last.join("\n"))
 }
 
-/// A port on 127.0.0.1 that nobody else listens on, and that this process has not given out before.
+/// A free port on 127.0.0.1 that this process has not returned before.
 pub fn free_port() -> Result<u16> {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().expect("no panic while it is held");

@@ -1,7 +1,7 @@
-//! What keeps tests that run side by side out of each other's way.
+//! Keeps concurrent tests from disturbing each other.
 //!
-//! A running control plane costs next to nothing while a test waits; one that starts keeps a core busy for five seconds. So only
-//! as many start at a time as there are cores, and none does while a test measures.
+//! A running control plane is cheap while a test waits; a starting one keeps a core busy for five seconds. So only as many
+//! start at a time as there are cores, and none starts while a test measures.
 
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
@@ -15,13 +15,13 @@ static CORES: LazyLock<u32> = LazyLock::new(|| {
 
 static STARTS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(*CORES as usize));
 
-/// As long as it is held no control plane starts, and nobody else has another.
+/// While this is held no control plane starts, and nobody else holds another.
 #[derive(Debug)]
 pub struct Quiet {
     _permits: SemaphorePermit<'static>,
 }
 
-/// For a test that depends on how soon something is answered, from when its own site is up until it has measured.
+/// For a test that measures durations; to be held from when its own site is up until it has measured.
 pub async fn quiet() -> Quiet {
     Quiet {
         _permits: acquire(*CORES).await,
@@ -46,9 +46,9 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_starts_while_it_is_quiet() {
-        let held = quiet().await;
+        let quiet_time = quiet().await;
         assert!(start().now_or_never().is_none());
-        drop(held);
+        drop(quiet_time);
         assert!(start().now_or_never().is_some());
     }
 }

@@ -1,5 +1,4 @@
-//! Where no Flux runs: HelmReleases become Ready as soon as they are not suspended, as a helm-controller reports them that
-//! finds nothing to do.
+//! Replaces helm-controller: HelmReleases become Ready as soon as they are not suspended, as if there were nothing to do.
 
 use futures::TryStreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
@@ -9,14 +8,14 @@ use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Answers until it is dropped.
+/// Reports until it is dropped.
 #[derive(Debug)]
 pub struct Reconciled {
     _task: AbortOnDropHandle<()>,
 }
 
 impl Reconciled {
-    /// Reports every HelmRelease of the cluster.
+    /// Reports every HelmRelease of the cluster as Ready.
     pub fn start(client: &Client) -> Self {
         let kind = GroupVersionKind::gvk("helm.toolkit.fluxcd.io", "v2", "HelmRelease");
         let resource = ApiResource::from_gvk(&kind);
@@ -28,7 +27,7 @@ impl Reconciled {
                 .applied_objects();
             let mut releases = std::pin::pin!(releases);
             loop {
-                // An error says that the API server is away; the watch begins anew.
+                // On an error the API server is down; the watch restarts.
                 let Ok(next) = releases.try_next().await else {
                     continue;
                 };
@@ -39,7 +38,7 @@ impl Reconciled {
                 let namespace = release.namespace().unwrap_or_default();
                 let api: Api<DynamicObject> =
                     Api::namespaced_with(client.clone(), &namespace, &resource);
-                // What is not written is written at the next change, or at the next list.
+                // A failed write is repeated at the next change or list.
                 let _ = api
                     .patch_status(
                         &release.name_any(),

@@ -1,7 +1,7 @@
-//! Everything that is ever stored while a test runs.
+//! Records every state that is stored while a test runs.
 //!
-//! Each state of each object is one revision of etcd, which counts over all kinds. So the order in which two objects changed
-//! is known, however late the watches deliver them, and a state that lasted a millisecond is seen like any other.
+//! Each state of an object is one revision of etcd, which counts over all kinds. So the order of changes is known, however
+//! late the watches deliver them, and a state that lasted a millisecond is recorded like any other.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::eventually;
 
-/// How long after an API server did not answer it is asked again.
+/// How long to wait before a retry if the API server does not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// One state of one object.
@@ -23,10 +23,10 @@ pub struct Revision {
     pub number: u64,
     /// As in `deployments.apps`.
     pub kind: String,
-    /// Empty where the kind has none.
+    /// Empty for cluster-scoped kinds.
     pub namespace: String,
     pub name: String,
-    /// `None`: it was deleted.
+    /// `None` if it was deleted.
     pub object: Option<Value>,
 }
 
@@ -42,7 +42,7 @@ pub struct Recorder {
 struct Notes(Arc<Mutex<Vec<Revision>>>);
 
 impl Recorder {
-    /// Returns once everything is watched. What there is already counts as stored when it last was.
+    /// Returns once all watches have begun. Existing objects are recorded with their last revision.
     pub async fn start(client: &Client, kinds: impl IntoIterator<Item = ApiResource>) -> Self {
         let noted = Notes::default();
         let mut watches = JoinSet::new();
@@ -66,14 +66,13 @@ impl Recorder {
         }
     }
 
-    /// Waits until the last state of every object has been seen, and returns all of them in the order in which they were
-    /// stored.
+    /// Waits until the last state of every object is recorded; returns all states in the order in which they were stored.
     pub async fn finish(mut self) -> Vec<Revision> {
         for (name, api) in &self.watched {
             let list = api.list(&ListParams::default()).await;
             let list = list.expect("a kind that is served");
             let last = list.items.iter().map(number).max();
-            eventually("everything that is stored to be seen", || async {
+            eventually("every stored state to be recorded", || async {
                 let seen = self.noted.last(name);
                 if seen >= last {
                     Ok(())
@@ -128,13 +127,13 @@ fn group_resource(kind: &ApiResource) -> String {
 async fn watch(kind: String, api: Api<DynamicObject>, mut version: String, noted: Notes) {
     loop {
         let params = WatchParams::default().timeout(290);
-        // An API server that is away is asked again: it keeps what happened meanwhile.
+        // Requests are retried while the API server is down: it keeps what happens meanwhile.
         let Ok(events) = api.watch(&params, &version).await else {
             tokio::time::sleep(ASK_AGAIN).await;
             continue;
         };
         let mut events = std::pin::pin!(events);
-        // A stream that breaks is taken up again from the last revision: nothing is missed.
+        // A broken watch resumes from the last revision: nothing is missed.
         while let Ok(Some(event)) = events.try_next().await {
             let (object, deleted) = match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
@@ -152,8 +151,8 @@ async fn watch(kind: String, api: Api<DynamicObject>, mut version: String, noted
     }
 }
 
-/// An API server that was restarted does not know what was stored before. While it was away nothing was: what there is by
-/// now follows on what was seen last.
+/// A restarted API server does not know earlier revisions. Nothing was stored while it was down, so its current list
+/// continues after the last recorded state.
 async fn caught_up(kind: &str, api: &Api<DynamicObject>, version: &str, noted: &Notes) -> String {
     let seen = version.parse().unwrap_or_default();
     let list = api.list(&ListParams::default()).await;

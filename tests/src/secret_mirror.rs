@@ -1,11 +1,11 @@
-//! Plays the kubelet that mounts a Secret: keeps a folder equal to some of its keys, and changes all of them at once.
+//! Plays the kubelet that mounts a Secret: mirrors some of its keys into a folder, and changes all of them at once.
 //!
 //! ```text
 //!   tls/tls.crt ─► ..data/tls.crt        tls/..data ─► ..4711        tls/..4711/{tls.crt,tls.key}
 //! ```
 //!
-//! As kubelet does it: a new version is written beside the old one, then the one link `..data` is renamed over. Whoever
-//! reads through it sees a certificate and a key that belong together; whoever watches the files sees nothing move.
+//! As kubelet does it, a new version is written beside the old one, then the link `..data` is replaced. A reader through it
+//! gets a matching certificate and key; a watch of the files gets no event.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +39,7 @@ impl SecretMirror {
             let stream = watcher(api, selection).default_backoff().applied_objects();
             pin_mut!(stream);
             while let Some(event) = stream.next().await {
-                let Ok(secret) = event else { continue }; // the watcher starts anew by itself
+                let Ok(secret) = event else { continue }; // the watcher restarts by itself
                 let version = secret.metadata.resource_version.unwrap_or_default();
                 let files = secret.data.unwrap_or_default().into_iter();
                 let files = files
@@ -58,7 +58,7 @@ impl Drop for SecretMirror {
     }
 }
 
-/// Makes `folder` show exactly `files`. A `version` names one state of them.
+/// Makes `folder` contain exactly `files`. A `version` names one state of them.
 fn project(folder: &Path, version: &str, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     let data = folder.join("..data");
     let old = match fs::read_link(&data) {
@@ -127,21 +127,21 @@ mod tests {
         project(folder.path(), "0", &pair("0")).unwrap();
         let path = folder.path().to_owned();
         let reader = std::thread::spawn(move || {
-            // One look follows the link once. A version that went away meanwhile makes for another look.
-            let look = || {
+            // Each attempt follows the link once, and is repeated if that version was removed meanwhile.
+            let read = || {
                 let version = fs::canonicalize(path.join("..data")).ok()?;
                 let read = |key| fs::read(version.join(key)).ok();
                 Some((read("tls.crt")?, read("tls.key")?))
             };
             let mut seen = 0;
-            for (certificate, key) in iter::repeat_with(look).flatten() {
+            for (certificate, key) in iter::repeat_with(read).flatten() {
                 assert_eq!(certificate, key);
                 seen += 1;
                 if certificate == b"last" {
                     return seen;
                 }
             }
-            unreachable!("it looks until it has seen the last one")
+            unreachable!("it reads until it has seen the last one")
         });
         for version in 1..500 {
             let version = version.to_string();
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(shown(), ["..2", "..data", "tls.crt", "tls.key"]);
         assert_eq!(fs::read(folder.path().join("tls.key")).unwrap(), b"a");
 
-        // The same content under another resourceVersion is no change.
+        // The same content with another resourceVersion is no change.
         project(folder.path(), "3", &pair("a")).unwrap();
         assert_eq!(shown(), ["..2", "..data", "tls.crt", "tls.key"]);
 

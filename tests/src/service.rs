@@ -8,7 +8,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-/// The port that the webhook's pods serve on.
+/// The port of the webhook's pods.
 pub const POD_PORT: u16 = 8443;
 
 /// Makes these addresses, and no others, the ready endpoints of the webhook's Service.
@@ -17,7 +17,7 @@ pub async fn set_endpoints(client: &Client, ready: &[IpAddr]) -> kube::Result<()
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
             "namespace": names::SYSTEM_NAMESPACE, "name": "failover-webhook-testbed",
-            // Whoever is named as managing it: the real controller leaves others' alone.
+            // The real controller ignores slices that others manage.
             "labels": {
                 "kubernetes.io/service-name": names::WEBHOOK_SERVICE,
                 "endpointslice.kubernetes.io/managed-by": "testbed",

@@ -1,7 +1,7 @@
 //! Builds the Go components once, from pinned modules, into `target/testbed/`.
 //!
-//! Each is kept under a hash of what it is built from, so that a changed pin builds anew and an unchanged one never does.
-//! A file lock lets several test processes ask at once. `KUBEBUILDER_ASSETS`, when set, is used for what it holds.
+//! Each is kept under a hash of its inputs, so that only a changed pin is built again. A file lock serializes test
+//! processes. Binaries in `KUBEBUILDER_ASSETS`, if set, take precedence.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-/// A release of Kubernetes that a control plane can be of.
+/// A release of Kubernetes for a control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
     /// The folder in `tests/`, whose `go.mod` has the version too.
@@ -22,24 +22,24 @@ pub struct Release {
     minor: &'static str,
 }
 
-/// What everything is tested with.
+/// The release that everything is tested with.
 const NEWEST: Release = Release {
     module: "controlplane",
     version: "v1.36.3",
     minor: "36",
 };
 
-/// The oldest release that is supported.
+/// The oldest supported release.
 const OLDEST: Release = Release {
     module: "controlplane-1.30",
     version: "v1.30.14",
     minor: "30",
 };
 
-/// Has the tests run on another release than the newest: `1.30`.
+/// Selects another release than the newest: `1.30`.
 const RELEASE: &str = "FAILOVER_TEST_KUBERNETES";
 
-/// The release that control planes are of.
+/// The release of control planes.
 pub fn release() -> Result<Release> {
     match std::env::var(RELEASE).as_deref() {
         Err(_) | Ok("" | "1.36") => Ok(NEWEST),
@@ -48,18 +48,18 @@ pub fn release() -> Result<Release> {
     }
 }
 
-/// What the binary of `tests/controlplane` can be called as.
+/// The names that the binary of `tests/controlplane` can be called by.
 const CONTROL_PLANE: [&str; 6] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
     "kubectl",
-    // The CronJob controller's judgement, asked over standard input.
+    // The CronJob controller's decision about missed runs, as a filter.
     "missed-runs",
 ];
 
-/// Flux, as far as it writes to a cluster; the versions are those of `tests/flux/go.mod`.
+/// The controllers of Flux that write to a cluster, in the versions of `tests/flux/go.mod`.
 pub const FLUX: [&str; 3] = [
     "source-controller",
     "kustomize-controller",
@@ -86,7 +86,7 @@ pub fn control_plane() -> Result<PathBuf> {
             .filter(|p| p.exists());
         let to = asset.unwrap_or_else(|| folder.join(module));
         if fs::read_link(&link).ok().as_ref() != Some(&to) {
-            // Made elsewhere and moved into place: other tests, of this process too, do the same at this moment.
+            // Created elsewhere and moved into place, since other tests may do the same concurrently.
             let fresh = tempfile::tempdir_in(&folder)?;
             symlink(&to, fresh.path().join(name))?;
             fs::rename(fresh.path().join(name), &link)
@@ -111,7 +111,7 @@ pub fn krew() -> Result<PathBuf> {
     command("krew", "sigs.k8s.io/krew/cmd/krew")
 }
 
-/// The controller of csi-addons; its version is that of `tests/csi-addons/go.mod`.
+/// The controller of csi-addons, in the version of `tests/csi-addons/go.mod`.
 pub fn csi_addons() -> Result<PathBuf> {
     let package = "github.com/csi-addons/kubernetes-csi-addons/cmd/manager";
     let folder = build("csi-addons", &["manager"], &["-ldflags", "-s -w", package])?;
@@ -121,14 +121,14 @@ pub fn csi_addons() -> Result<PathBuf> {
 /// Compiles admission policies as the API server of one release does; see `tests/policy-compiler`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyCompiler {
-    /// Of the oldest release that is supported: cel-go 0.17.8.
+    /// The oldest supported release: cel-go 0.17.8.
     Kubernetes1_30,
-    /// Of the release that everything is tested with.
+    /// The release that everything is tested with.
     Newest,
 }
 
 impl PolicyCompiler {
-    /// The command, which takes a JSON array of policies and gives back what does not compile.
+    /// The command, which takes a JSON array of policies and returns the errors.
     pub fn command(self) -> Result<PathBuf> {
         let mut arguments = vec!["-ldflags", "-s -w"];
         if self == Self::Newest {
@@ -145,11 +145,11 @@ pub fn flux() -> Result<PathBuf> {
     let packages = FLUX.map(|controller| format!("github.com/fluxcd/{controller}"));
     let mut arguments = vec!["-ldflags", "-s -w"];
     arguments.extend(packages.iter().map(String::as_str));
-    // By one build: most of what the three are made of is the same.
+    // Built at once, since the three share most packages.
     build("flux", &FLUX, &arguments)
 }
 
-/// The source folder of a Go module, downloaded if need be: where the CRDs and the stages of others come from.
+/// The source folder of a Go module, downloaded if needed: the source of foreign CRDs and stages.
 pub fn module_dir(module: &str) -> Result<PathBuf> {
     #[derive(serde::Deserialize)]
     struct Download {
@@ -190,7 +190,7 @@ fn go() -> Command {
     go
 }
 
-/// Builds the one command of the module `tests/<name>`, which is called as the module.
+/// Builds the only command of the module `tests/<name>`, which has the name of the module.
 fn command(name: &str, package: &str) -> Result<PathBuf> {
     Ok(build(name, &[name], &["-ldflags", "-s -w", package])?.join(name))
 }
@@ -216,7 +216,7 @@ fn build(name: &str, commands: &[&str], arguments: &[&str]) -> Result<PathBuf> {
     fs::create_dir_all(&half_done)?;
     let log = folder.join("build.log");
     let mut go = go();
-    // No `-mod=mod` here: the sums that are checked in are all that may be used.
+    // No `-mod=mod` here: only the checked-in sums may be used.
     go.env("GOFLAGS", "-mod=readonly")
         .args(["build", "-trimpath", "-o"])
         .arg(&half_done)
@@ -226,14 +226,14 @@ fn build(name: &str, commands: &[&str], arguments: &[&str]) -> Result<PathBuf> {
         .stderr(File::options().append(true).open(&log)?);
     let mut child = go.spawn().context(NO_GO)?;
     let started = Instant::now();
-    let mut told = Duration::ZERO;
+    let mut reported_at = Duration::ZERO;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        // Past cargo's capture of test output: whoever waits several minutes should know for what.
-        if told.is_zero() || started.elapsed() >= told + Duration::from_secs(30) {
-            told = started.elapsed();
+        // Bypasses cargo's capture of test output, to explain a wait of several minutes.
+        if reported_at.is_zero() || started.elapsed() >= reported_at + Duration::from_secs(30) {
+            reported_at = started.elapsed();
             let hint = match name {
                 "controlplane" | "controlplane-1.30" => {
                     ", about 6 minutes on two cores the first time"
@@ -246,9 +246,9 @@ fn build(name: &str, commands: &[&str], arguments: &[&str]) -> Result<PathBuf> {
             let _ = writeln!(
                 std::io::stderr(),
                 "test bed: building {name}{hint} ({} s)",
-                told.as_secs()
+                reported_at.as_secs()
             );
-            told = told.max(Duration::from_millis(1));
+            reported_at = reported_at.max(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_millis(200));
     };
@@ -269,7 +269,7 @@ fn build(name: &str, commands: &[&str], arguments: &[&str]) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Of everything the build depends on.
+/// A hash of everything that the build depends on.
 fn fingerprint(source: &Path, arguments: &[&str]) -> Result<String> {
     let mut files: Vec<PathBuf> = fs::read_dir(source)
         .with_context(|| format!("{} is not there", source.display()))?

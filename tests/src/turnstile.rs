@@ -1,5 +1,5 @@
-//! A way to the API server on which every write is counted, and which closes at one of them: before it, or after it has been
-//! carried out and before its answer is given. What came through a closed one can be killed at leisure.
+//! A proxy to the API server that counts writes and closes at one of them: before the write, or after it but before its
+//! answer. Then a test can kill the client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::ControlPlane;
 
-/// At which side of a write it closes.
+/// Whether it closes before or after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Before,
     After,
 }
 
-/// Requests to `address` go on to the API server, with the identity that they bring.
+/// Forwards requests to `address` to the API server with their own identity.
 #[derive(Debug)]
 pub struct Turnstile {
     pub address: SocketAddr,
@@ -41,32 +41,32 @@ enum Gate {
         passing: usize,
         side: Side,
     },
-    /// The last write is being carried out.
+    /// The last write is in progress.
     Closing,
-    /// At this write.
+    /// Closed at this write.
     Closed(String),
 }
 
 #[derive(Clone)]
-struct Way {
-    /// Knows the API server, and has no identity of its own.
+struct Proxy {
+    /// A client of the API server without an identity.
     server: Client,
     gate: Arc<watch::Sender<Gate>>,
 }
 
 impl Turnstile {
-    /// Begins open.
+    /// Starts open.
     pub async fn start(plane: &ControlPlane) -> Result<Self> {
         let mut config = plane.without_identity();
         config.default_retry = false;
         let gate = Arc::new(watch::Sender::new(Gate::Open));
-        let way = Way {
+        let proxy = Proxy {
             server: Client::try_from(config).context("a client without an identity")?,
             gate: Arc::clone(&gate),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let router = Router::new().fallback(pass).with_state(way);
+        let router = Router::new().fallback(pass).with_state(proxy);
         let serving = tokio::spawn(async move {
             // It ends with its handle.
             let _ = axum::serve(listener, router).await;
@@ -93,13 +93,13 @@ impl Turnstile {
         self.gate.send_replace(Gate::Armed { passing, side });
     }
 
-    /// Waits until it has closed; at which write.
+    /// Waits until it has closed; returns the write.
     pub async fn closed(&self) -> String {
         let mut gate = self.gate.subscribe();
         let gate = gate
             .wait_for(|gate| matches!(gate, Gate::Closed(_)))
             .await
-            .expect("held here");
+            .expect("its sender is held here");
         match &*gate {
             Gate::Closed(write) => write.clone(),
             Gate::Open | Gate::Armed { .. } | Gate::Closing => unreachable!("waited for"),
@@ -107,20 +107,21 @@ impl Turnstile {
     }
 }
 
-async fn pass(State(way): State<Way>, request: Request) -> Response {
+async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     let write =
         is_counted(&request).then(|| format!("{} {}", request.method(), request.uri().path()));
-    let pass = way.ask(write.as_deref());
+    let pass = proxy.admit(write.as_deref());
     if pass == Pass::Never {
         return std::future::pending().await;
     }
-    let answer = way.forward(request).await.unwrap_or_else(|error| {
+    let answer = proxy.forward(request).await.unwrap_or_else(|error| {
         let mut answer = Response::new(Body::from(error.to_string()));
         *answer.status_mut() = StatusCode::BAD_GATEWAY;
         answer
     });
-    if pass == Pass::AsTheLast {
-        way.gate
+    if pass == Pass::Last {
+        proxy
+            .gate
             .send_replace(Gate::Closed(write.unwrap_or_default()));
         return std::future::pending().await;
     }
@@ -130,12 +131,12 @@ async fn pass(State(way): State<Way>, request: Request) -> Response {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
     Yes,
-    AsTheLast,
+    Last,
     Never,
 }
 
-impl Way {
-    fn ask(&self, write: Option<&str>) -> Pass {
+impl Proxy {
+    fn admit(&self, write: Option<&str>) -> Pass {
         let mut pass = Pass::Yes;
         self.gate.send_if_modified(|gate| {
             let (Gate::Armed { passing, side }, Some(write)) = (&mut *gate, write) else {
@@ -150,7 +151,7 @@ impl Way {
             }
             (*gate, pass) = match side {
                 Side::Before => (Gate::Closed(write.to_owned()), Pass::Never),
-                Side::After => (Gate::Closing, Pass::AsTheLast),
+                Side::After => (Gate::Closing, Pass::Last),
             };
             true
         });
@@ -175,19 +176,19 @@ impl Way {
     }
 }
 
-/// What changes the cluster; that a leader lives, and what it tells of, is not counted, and neither is what is only asked.
+/// Whether a request is counted: writes, but no lease renewals, events, dry runs or self-reviews.
 fn is_counted<B>(request: &http::Request<B>) -> bool {
     let path = request.uri().path();
     let query = request.uri().query().unwrap_or_default();
     if query.split('&').any(|part| part.starts_with("dryRun=")) {
         return false;
     }
-    let tells = [
+    let uncounted = [
         "/leases/",
         "/events",
         "/selfsubjectreviews",
         "/selfsubjectaccessreviews",
     ];
     !matches!(*request.method(), Method::GET | Method::HEAD)
-        && !tells.iter().any(|part| path.contains(part))
+        && !uncounted.iter().any(|part| path.contains(part))
 }

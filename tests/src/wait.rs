@@ -10,10 +10,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks until the answer is `Ok`. The error says what is still missing; the last one is what a panic shows.
+/// Polls until the answer is `Ok`. The error says what is still missing; a panic shows the last one.
 ///
 /// # Panics
-/// When [`PATIENCE`] runs out.
+/// If [`PATIENCE`] runs out.
 #[track_caller]
 pub fn eventually<T, E, F, Fut>(what: &str, ask: F) -> impl Future<Output = T>
 where
@@ -27,7 +27,7 @@ where
 /// As [`eventually`], with its own deadline.
 ///
 /// # Panics
-/// When `patience` runs out.
+/// If `patience` runs out.
 #[track_caller]
 pub fn eventually_within<T, E, F, Fut>(
     patience: Duration,
@@ -51,7 +51,7 @@ where
                         Instant::now() < deadline,
                         "{caller}: not within {patience:?}: {what}: {missing:?}"
                     );
-                    // What takes long is asked for less often.
+                    // Polls less often over time.
                     let pause = (started.elapsed() / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
                     tokio::time::sleep(pause).await;
                 }

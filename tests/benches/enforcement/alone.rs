@@ -1,4 +1,4 @@
-//! The webhook alone, asked over TLS at a rate that does not depend on how fast it answers.
+//! The webhook alone, called over TLS at a rate that does not depend on how fast it answers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ const PER_SECOND: u32 = 2_000;
 const LASTING: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// As many as the API server would have; each asks its share of the times.
+/// As many connections as the API server would have; each sends its share of the requests.
 const CONNECTIONS: u32 = 32;
 
 pub(crate) async fn run(site: &Site) {
@@ -49,7 +49,7 @@ pub(crate) async fn run(site: &Site) {
         .collect();
     for lasting in [WARM_UP, LASTING] {
         let (cpu, since) = (CpuTime::of(&site.webhook), Instant::now());
-        // A thread for each: an executor's timers are no finer than what is measured.
+        // One thread each: an executor's timers are too coarse for this measurement.
         let took: Figures = thread::scope(|scope| {
             let asking: Vec<_> = connections
                 .iter_mut()
@@ -85,7 +85,7 @@ pub(crate) async fn run(site: &Site) {
     }
 }
 
-/// The bounds below which so many of a hundred requests stayed.
+/// Percentiles, from the buckets of a histogram.
 fn quantiles(metrics: &str) -> impl Iterator<Item = (f64, f64)> {
     const BUCKET: &str = "failover_webhook_request_duration_seconds_bucket{le=\"";
     let buckets: Vec<(f64, f64)> = metrics
@@ -110,8 +110,8 @@ fn connect(config: &Arc<ClientConfig>, address: SocketAddr) -> Connection {
     StreamOwned::new(connection, stream)
 }
 
-/// Every so many of the times at which something is asked. An answer's duration counts from the time at which its question was
-/// due, so that one that comes late makes the following ones late too.
+/// Sends its share of the requests. A duration counts from when the request was due, so that a late answer delays the
+/// following ones, too.
 fn ask(
     stream: &mut Connection,
     request: &str,

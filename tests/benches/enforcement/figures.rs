@@ -1,4 +1,4 @@
-//! Durations of one thing done many times.
+//! Durations of a repeated operation.
 
 use std::fmt;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(crate) fn millis(duration: Duration) -> String {
     format!("{:.2} ms", duration.as_secs_f64() * 1e3)
 }
 
-/// What a process uses of the cores from now on.
+/// The CPU time that a process uses from now on.
 #[derive(Debug)]
 pub(crate) struct CpuTime(Duration);
 

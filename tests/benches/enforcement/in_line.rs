@@ -1,5 +1,5 @@
-//! The same write through the API server with and without enforcement: server-side-apply dry runs of one Deployment, taken
-//! in turns, so that whatever else the machine does falls on all alike.
+//! The same write through the API server with and without enforcement: server-side-apply dry runs of one Deployment, in
+//! turn, so that other load on the machine affects all alike.
 
 use std::time::Instant;
 
@@ -14,10 +14,10 @@ use crate::figures::Figures;
 const ROUNDS: usize = 500;
 const WARM_UP: usize = 100;
 
-/// Calls of what took part in each round.
+/// The least calls of what took part in each round.
 const FEWEST: f64 = 500.0;
 
-/// The namespaces, each under an enforcement of its own.
+/// The namespaces, each with its own kind of enforcement.
 const NOTHING: &str = "nothing";
 const POLICY: &str = "mutating-policy";
 const POLICY_BY_APPLY: &str = "mutating-policy-apply";
@@ -53,9 +53,9 @@ pub(crate) async fn run(site: &Site) {
     let mut took = ALL.map(|_| Figures::default());
     let dry_run = flux().dry_run();
     for round in 0..WARM_UP + ROUNDS {
-        // Not always the same before the same.
-        for turn in 0..ALL.len() {
-            let at = (turn + round) % ALL.len();
+        // The order varies from round to round.
+        for offset in 0..ALL.len() {
+            let at = (offset + round) % ALL.len();
             let started = Instant::now();
             let stored = apis[at]
                 .patch("web", &dry_run, &Patch::Apply(&objects[at].0))
@@ -104,7 +104,7 @@ fn object(namespace: &str) -> Value {
 }
 
 async fn set_up(site: &Site, client: &Client) {
-    // The backstop's rule for Deployments, everywhere but where the webhook is to be alone.
+    // The backstop's policy for Deployments, except in the namespace for the webhook alone.
     let binding = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": BACKSTOP},
@@ -144,14 +144,14 @@ async fn set_up(site: &Site, client: &Client) {
     }
 }
 
-/// Where the role is read, as the backstop reads it; a match condition is not shown the namespace.
+/// How the backstop reads the role; a match condition has no access to the namespace.
 const SECONDARY: &str =
     "namespaceObject.?metadata.?labels[?'example.com/workloads'].orValue('') == 'secondary'";
 
-/// What the webhook writes there, as far as an expression can: the count that was asked for.
+/// The record as the webhook writes it, as far as an expression can: the requested count.
 const RECORD: &str = "'{\"/spec/replicas\":' + string(object.?spec.?replicas.orValue(1)) + '}'";
 
-/// Where the namespace's label says secondary, as in-process policy: replicas 0, and the record.
+/// The enforcement as a mutating admission policy: replicas 0 and the record if the namespace's label says secondary.
 fn mutating_policy(namespace: &str, mutation: &Value) -> [Value; 2] {
     let kind = |kind: &str, spec: Value| {
         json!({
@@ -182,7 +182,7 @@ fn mutating_policy(namespace: &str, mutation: &Value) -> [Value; 2] {
     ]
 }
 
-/// A policy takes a moment until it is in force.
+/// Waits until a policy is in force.
 async fn until_enforced(api: &Api<DynamicObject>, object: &Value, is_enforced: bool) {
     let wanted = Some(if is_enforced { 0 } else { 3 });
     eventually("enforcement as it should be", || async {
@@ -202,7 +202,7 @@ async fn server_metrics(client: &Client) -> String {
     client.request_text(request).await.unwrap()
 }
 
-/// Where the time goes, as the API server counts it: its own mean per call of the webhook, and of a policy's check.
+/// Prints the API server's own means per call of the webhook and per check of a policy.
 fn print_profile(before: &str, after: &str) {
     const METRICS: [&str; 4] = [
         "apiserver_admission_webhook_admission_duration_seconds",
@@ -220,7 +220,7 @@ fn print_profile(before: &str, after: &str) {
     }
 }
 
-/// The mean of what was counted between two readings, unless it is something that the cluster does besides.
+/// Prints the mean between two readings, unless there were too few calls for the writes of the bench.
 fn print_mean(before: &str, after: &str, metric: &str, labels: &str) {
     let grown = |of: &str| {
         let series = format!("{metric}_{of}{labels}");

@@ -1,13 +1,13 @@
 //! What enforcement costs, with the real processes on a real control plane. Figures are printed; nothing is asserted on them.
 //!
-//! `cargo bench -p failover-tests --bench enforcement [-- PART...]`; the parts are `alone`, `in_line`, `held` and `sweep`.
+//! `cargo bench -p failover-tests --bench enforcement [-- PART...]`; the parts are `alone`, `in_line`, `forced` and `sweep`.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "what cannot be measured has no figures")]
 
 mod alone;
 mod figures;
-mod held;
+mod forced;
 mod in_line;
 mod sweep;
 
@@ -32,8 +32,8 @@ async fn main() {
             in_line::run(&site).await;
         }
     }
-    if wants("held") {
-        held::run(&start("primary").await).await;
+    if wants("forced") {
+        forced::run(&start("primary").await).await;
     }
     if wants("sweep") {
         sweep::run().await;

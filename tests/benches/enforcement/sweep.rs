@@ -1,4 +1,4 @@
-//! A periodic sweep over 1,000 objects that conform: how long it takes, and what it asks the API server for.
+//! A periodic sweep over 1,000 conforming objects: its duration and its requests.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub(crate) async fn run() {
         .collect();
     site.create_all(&manifests).await.unwrap();
     site.until_ready().await;
-    // The one that was under way may have begun before.
+    // A running sweep may have begun before.
     let begun = after_sweeps(&site, 1.0).await;
     let (noted, cpu) = (site.plane.audit().len(), CpuTime::of(&site.controller));
     let ended = after_sweeps(&site, SWEEPS).await;
@@ -61,7 +61,7 @@ struct Sweeps {
     seconds: f64,
 }
 
-/// The sweeps so far, once there have been so many more.
+/// Waits for so many more sweeps; returns the totals.
 async fn after_sweeps(site: &Site, more: f64) -> Sweeps {
     let before = sweeps(site).await.count;
     eventually("more sweeps", || async {

@@ -1,4 +1,4 @@
-//! `cargo demo`: the main job on real components, told step by step. Exits 0 only if all of it held.
+//! `cargo demo`: shows the main job on real components, step by step. Exits 0 only if every check succeeded.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,23 +14,23 @@ async fn main() -> ExitCode {
     match Box::pin(demo()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&format!("\nIt did not hold: {error:#}"));
+            say(&format!("\nIt did not hold: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// The demo is a program that talks: this is its voice.
+/// Prints a line of the demo.
 #[expect(clippy::print_stdout)]
-fn tell(text: &str) {
+fn say(text: &str) {
     println!("{text}");
 }
 
-/// Said by the programs that are shown, set off from what the demo says about them.
+/// Prints the output of a command, indented, and asserts that it succeeded.
 fn quote(command: &str, output: &Output) -> Result<()> {
-    tell(&format!("\n  $ kubectl failover {command}"));
+    say(&format!("\n  $ kubectl failover {command}"));
     for line in output.stdout.lines() {
-        tell(&format!("  {line}"));
+        say(&format!("  {line}"));
     }
     ensure!(
         output.code == 0,
@@ -45,16 +45,16 @@ const NAMESPACE: &str = "shop";
 
 #[expect(
     clippy::too_many_lines,
-    reason = "a story told from the first step to the last reads best in one piece"
+    reason = "the steps are easiest to read in one piece"
 )]
 async fn demo() -> Result<()> {
     let mut times = Vec::new();
     let mut took = |what: &'static str, since: Instant| times.push((what, since.elapsed()));
 
-    tell(
+    say(
         "kubectl-failover: the main job on a real control plane (etcd, kube-apiserver, controller-manager, scheduler, KWOK)",
     );
-    // Built before the clock starts: the first time this takes minutes, and says so.
+    // Built before the measurements: the first time this takes minutes.
     binaries::build()?;
     toolchain::control_plane()?;
     toolchain::kwok()?;
@@ -77,9 +77,7 @@ async fn demo() -> Result<()> {
         &site.failover(&["enroll", NAMESPACE, "--yes"]).await,
     )?;
 
-    tell(
-        "\nFlux applies the applications (server-side apply, field manager kustomize-controller).",
-    );
+    say("\nFlux applies the applications (server-side apply, field manager kustomize-controller).");
     let manifests = manifests();
     let mut live = Vec::new();
     for manifest in &manifests {
@@ -96,7 +94,7 @@ async fn demo() -> Result<()> {
     until_pods(&site, 0).await;
     took("and the last pod gone", start);
 
-    tell("\nFlux applies everything again, ten times. resourceVersion before and after:");
+    say("\nFlux applies everything again, ten times. resourceVersion before and after:");
     let mut before = Vec::new();
     for manifest in &manifests {
         site.apply_as_flux(manifest).await?;
@@ -110,7 +108,7 @@ async fn demo() -> Result<()> {
     for (manifest, before) in manifests.iter().zip(&before) {
         let after = stored(&site, manifest).await?;
         let (before, after) = (version(before), version(&after));
-        tell(&format!(
+        say(&format!(
             "  {:<30} {before:>6} {after:>6}",
             fixtures::label(manifest)
         ));
@@ -118,7 +116,7 @@ async fn demo() -> Result<()> {
     }
     let scale = ["scale", "-n", NAMESPACE, "deployment/web", "--replicas=7"];
     let scaled = site.kubectl(&scale).await.expect(0);
-    tell(&format!(
+    say(&format!(
         "\n  $ kubectl {}\n  {}",
         scale.join(" "),
         scaled.stderr.trim()
@@ -139,11 +137,11 @@ async fn demo() -> Result<()> {
     took("and all pods running", start);
     show(&site).await;
 
-    tell("\nEvery object against what it was before:");
+    say("\nEvery object against what it was before:");
     for (manifest, before) in manifests.iter().zip(&live) {
         let after = stored(&site, manifest).await?;
         let same = essence(before) == essence(&after);
-        tell(&format!(
+        say(&format!(
             "  {:<30} {}",
             fixtures::label(manifest),
             if same { "equal" } else { "DIFFERS" }
@@ -159,11 +157,11 @@ async fn demo() -> Result<()> {
     }
     quote("status", &site.failover(&["status"]).await)?;
 
-    tell("\nMeasured:");
+    say("\nMeasured:");
     for (what, time) in times {
-        tell(&format!("  {:>6.2} s  {what}", time.as_secs_f64()));
+        say(&format!("  {:>6.2} s  {what}", time.as_secs_f64()));
     }
-    tell("\nAll of it held.");
+    say("\nAll of it held.");
     Ok(())
 }
 
@@ -193,7 +191,7 @@ fn version(object: &DynamicObject) -> &str {
         .unwrap_or_default()
 }
 
-/// What Git says and what others have set: labels, annotations but for the Deployment controller's own count, and spec.
+/// Labels, annotations without the Deployment controller's own count, and spec.
 fn essence(object: &DynamicObject) -> Value {
     let mut annotations = object.metadata.annotations.clone().unwrap_or_default();
     annotations.remove("deployment.kubernetes.io/revision");
@@ -252,8 +250,8 @@ async fn show(site: &Site) {
             NAMESPACE,
         ])
         .await;
-    tell("\n  $ kubectl get deployments,statefulsets,cronjobs,pods -n shop");
+    say("\n  $ kubectl get deployments,statefulsets,cronjobs,pods -n shop");
     for line in listed.stdout.lines().chain(listed.stderr.lines()) {
-        tell(&format!("  {line}"));
+        say(&format!("  {line}"));
     }
 }

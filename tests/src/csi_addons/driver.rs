@@ -1,7 +1,7 @@
-//! A storage driver that replicates nothing: it does what a test has it do, and remembers what it was asked.
+//! A storage driver that replicates nothing: it answers as a test scripts it, and records its calls.
 //!
-//! It is asked through the sidecar that stands before every driver, and which is played here as well: what the csi-addons
-//! controller speaks is the sidecar's protocol.
+//! The csi-addons controller calls a driver through its sidecar, which is played here as well: this is the sidecar's
+//! protocol.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -15,11 +15,11 @@ use tokio::sync::watch;
 
 use super::grpc::{Code, Service};
 use super::messages::{
-    Ask, Capabilities, Capability, CreateGroup, Group, Grouped, Health, Info, Kind, ModifyGroup,
-    Of, Resynced, Source, Switch, Timestamp, Turn, Type,
+    Capabilities, Capability, ChangeRole, CreateGroup, GetInfo, Group, Grouped, Health, Info, Kind,
+    ModifyGroup, Of, Resynced, Source, Switch, Timestamp, Type,
 };
 
-/// What a driver is asked about a volume, or a group of volumes.
+/// The calls of a driver about a volume or a volume group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rpc {
     Enable,
@@ -30,20 +30,20 @@ pub enum Rpc {
     Info,
 }
 
-/// What it does then.
+/// The answer to a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Answer {
-    /// What it is asked for; its replication is healthy.
+    /// It does what the call asks for; its replication is healthy.
     #[default]
     Done,
-    /// A resync that goes on.
+    /// The resync is still running.
     NotReady,
-    /// It tells how the replication is.
-    Tells(Health),
+    /// It reports the health of the replication.
+    Reports(Health),
     Fails(Code),
 }
 
-/// One call that it got.
+/// A received call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     pub rpc: Rpc,
@@ -58,24 +58,26 @@ impl fmt::Display for Call {
     }
 }
 
-/// What the volume really is, whatever its object says.
+/// The real state of a volume, whatever its object says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stand {
+pub struct ReplicaState {
     pub role: Role,
     pub in_sync: bool,
 }
 
-/// Calls wait until this is dropped.
+/// Keeps calls waiting until it is dropped.
 #[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "it is there to be dropped")] watch::Sender<()>);
+pub struct PausedCalls(
+    #[expect(dead_code, reason = "it is there to be dropped")] watch::Sender<()>,
+);
 
-/// One for all volumes, by their handles.
+/// The replicas of all volumes, by their handles.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Driver(Arc<Mutex<HashMap<String, Replica>>>);
 
 #[derive(Debug, Default)]
 struct Replica {
-    stand: Option<Stand>,
+    state: Option<ReplicaState>,
     calls: Vec<Call>,
     scripts: BTreeMap<Rpc, Script>,
 }
@@ -84,11 +86,11 @@ struct Replica {
 struct Script {
     next: VecDeque<Answer>,
     then: Answer,
-    held: Option<watch::Receiver<()>>,
+    paused: Option<watch::Receiver<()>>,
 }
 
 impl Driver {
-    /// Answers so, call by call, and with the last for ever.
+    /// Sets the answers, call by call; the last one is repeated.
     pub(super) fn script(&self, handle: &str, rpc: Rpc, answers: &[Answer]) {
         let (last, first) = answers.split_last().expect("at least one answer");
         let mut replicas = self.replicas();
@@ -97,10 +99,10 @@ impl Driver {
         script.then = *last;
     }
 
-    pub(super) fn hold(&self, handle: &str, rpc: Rpc) -> Held {
-        let (held, until_dropped) = watch::channel(());
-        script(&mut self.replicas(), handle, rpc).held = Some(until_dropped);
-        Held(held)
+    pub(super) fn pause(&self, handle: &str, rpc: Rpc) -> PausedCalls {
+        let (paused, until_dropped) = watch::channel(());
+        script(&mut self.replicas(), handle, rpc).paused = Some(until_dropped);
+        PausedCalls(paused)
     }
 
     pub(super) fn calls(&self, handle: &str) -> Vec<Call> {
@@ -110,8 +112,8 @@ impl Driver {
             .map_or(vec![], |replica| replica.calls.clone())
     }
 
-    pub(super) fn stand(&self, handle: &str) -> Option<Stand> {
-        self.replicas().get(handle)?.stand
+    pub(super) fn state(&self, handle: &str) -> Option<ReplicaState> {
+        self.replicas().get(handle)?.state
     }
 
     fn replicas(&self) -> MutexGuard<'_, HashMap<String, Replica>> {
@@ -128,7 +130,7 @@ impl Driver {
             Some(Of::Volume(handle) | Of::Group(handle)) => handle.id,
             None => return Err(Code::NotFound),
         };
-        let held = {
+        let paused = {
             let mut replicas = self.replicas();
             let call = Call {
                 rpc,
@@ -136,10 +138,10 @@ impl Driver {
                 at: Instant::now(),
             };
             replicas.entry(handle.clone()).or_default().calls.push(call);
-            script(&mut replicas, &handle, rpc).held.clone()
+            script(&mut replicas, &handle, rpc).paused.clone()
         };
-        if let Some(mut held) = held {
-            let _ = held.changed().await; // an error: it was dropped, as is meant
+        if let Some(mut paused) = paused {
+            let _ = paused.changed().await; // an error means that it was dropped
         }
         let mut replicas = self.replicas();
         let script = script(&mut replicas, &handle, rpc);
@@ -156,24 +158,24 @@ impl Replica {
         if let Answer::Fails(code) = answer {
             return Err(code);
         }
-        let is_secondary = self.stand.is_some_and(|s| s.role == Role::Secondary);
+        let is_secondary = self.state.is_some_and(|s| s.role == Role::Secondary);
         match rpc {
             Rpc::Promote => {
-                self.stand = Some(Stand {
+                self.state = Some(ReplicaState {
                     role: Role::Primary,
                     in_sync: true,
                 });
             }
-            // It is repeated with every look at a secondary.
+            // csi-addons repeats this call with every reconcile of a secondary.
             Rpc::Demote if is_secondary => {}
             Rpc::Demote => {
-                self.stand = Some(Stand {
+                self.state = Some(ReplicaState {
                     role: Role::Secondary,
                     in_sync: false,
                 });
             }
             Rpc::Resync => {
-                self.stand = Some(Stand {
+                self.state = Some(ReplicaState {
                     role: Role::Secondary,
                     in_sync: answer != Answer::NotReady,
                 });
@@ -204,11 +206,13 @@ impl Service for Driver {
                 let request: Switch = read(message)?;
                 self.replicate(Rpc::Disable, false, request.source).await
             }
-            ("/proto.Replication", "PromoteVolume") => self.turn(Rpc::Promote, message).await,
-            ("/proto.Replication", "DemoteVolume") => self.turn(Rpc::Demote, message).await,
-            ("/proto.Replication", "ResyncVolume") => self.turn(Rpc::Resync, message).await,
+            ("/proto.Replication", "PromoteVolume") => {
+                self.change_role(Rpc::Promote, message).await
+            }
+            ("/proto.Replication", "DemoteVolume") => self.change_role(Rpc::Demote, message).await,
+            ("/proto.Replication", "ResyncVolume") => self.change_role(Rpc::Resync, message).await,
             ("/proto.Replication", "GetVolumeReplicationInfo") => {
-                let request: Ask = read(message)?;
+                let request: GetInfo = read(message)?;
                 self.replicate(Rpc::Info, false, request.source).await
             }
             ("/proto.VolumeGroupController", "CreateVolumeGroup") => {
@@ -227,13 +231,13 @@ impl Service for Driver {
 }
 
 impl Driver {
-    async fn turn(&self, rpc: Rpc, message: Bytes) -> Result<Vec<u8>, Code> {
-        let request: Turn = read(message)?;
+    async fn change_role(&self, rpc: Rpc, message: Bytes) -> Result<Vec<u8>, Code> {
+        let request: ChangeRole = read(message)?;
         self.replicate(rpc, request.force, request.source).await
     }
 }
 
-/// What a group of these volumes is called.
+/// The handle of a group of these volumes.
 pub(super) fn group_handle(volumes: &[String]) -> String {
     volumes.join("+")
 }
@@ -257,11 +261,11 @@ fn grouped(group: Group) -> Vec<u8> {
 
 fn info(answer: Answer) -> Info {
     let health = match answer {
-        Answer::Tells(health) => health,
+        Answer::Reports(health) => health,
         Answer::Done | Answer::NotReady | Answer::Fails(_) => Health::Healthy,
     };
     Info {
-        // What it is does not matter, only that it is there.
+        // Only its presence matters, not its value.
         last_sync_time: Some(Timestamp {
             seconds: 1_800_000_000,
         }),

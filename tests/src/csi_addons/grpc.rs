@@ -1,7 +1,7 @@
-//! As much of gRPC as the sidecar of a driver needs: one message in, one message or an error out, over plain HTTP/2.
+//! The part of gRPC that the sidecar of a driver needs: one message in, one message or an error out, over plain HTTP/2.
 //!
-//! By h2 alone, since a gRPC server crate switches HTTP/2 on in hyper, and so would have all of kube built twice: for the
-//! tests, and for the programs that are tested.
+//! It uses h2 alone: a gRPC server crate enables HTTP/2 in hyper, so that all of kube would be built twice, for the tests
+//! and for the tested programs.
 
 use std::future::{Future, poll_fn};
 
@@ -39,7 +39,7 @@ pub(super) async fn serve(listener: TcpListener, service: impl Service) {
     }
 }
 
-/// One that breaks is the caller's to make anew.
+/// If it breaks the caller reconnects.
 async fn connection(stream: TcpStream, service: impl Service) {
     let Ok(mut connection) = h2::server::handshake(stream).await else {
         return;
@@ -59,7 +59,7 @@ async fn one_call(
     let message = read(request.into_body()).await?;
     let result = tokio::select! {
         result = service.call(&method, message) => result,
-        // The caller has given up.
+        // The caller has cancelled.
         _ = poll_fn(|cx| answer.poll_reset(cx)) => return Ok(()),
     };
     let mut head = Response::new(());
@@ -87,7 +87,7 @@ fn status(code: u16, message: &str, mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Behind a byte that says whether it is compressed, and four for its length.
+/// A message is prefixed by one byte for compression and four for its length.
 const PREFIX: usize = 5;
 
 fn framed(message: &[u8]) -> Bytes {

@@ -1,6 +1,6 @@
-//! The messages of csi-addons' sidecar, as far as they are read or said here; a field that is left out is skipped when it
-//! comes, as any unknown one. From `internal/proto/{replication,volumegroup}.proto` of the controller, which no other module
-//! may import, and `identity/identity.proto` of `github.com/csi-addons/spec`.
+//! The messages of csi-addons' sidecar, with the fields that are used here; others are skipped as unknown. From
+//! `internal/proto/{replication,volumegroup}.proto` of the controller, which no other module may import, and
+//! `identity/identity.proto` of `github.com/csi-addons/spec`.
 
 use prost::{Enumeration, Message, Oneof};
 
@@ -13,7 +13,7 @@ pub(super) struct Switch {
 
 /// PromoteVolumeRequest, DemoteVolumeRequest and ResyncVolumeRequest.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Turn {
+pub(super) struct ChangeRole {
     #[prost(bool, tag = "3")]
     pub(super) force: bool,
     #[prost(message, optional, tag = "7")]
@@ -22,7 +22,7 @@ pub(super) struct Turn {
 
 /// GetVolumeReplicationInfoRequest.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Ask {
+pub(super) struct GetInfo {
     #[prost(message, optional, tag = "5")]
     pub(super) source: Option<Source>,
 }
@@ -73,7 +73,7 @@ pub(super) struct Timestamp {
     pub(super) seconds: i64,
 }
 
-/// What a driver says of a replication that works or does not.
+/// The health of a replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum Health {

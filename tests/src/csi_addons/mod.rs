@@ -1,11 +1,11 @@
-//! csi-addons' own controller, and a storage driver for it to ask.
+//! csi-addons' own controller, and a scripted storage driver.
 //!
 //! ```text
 //!   VolumeReplication ──watched by──► csi-addons controller (the real one) ──gRPC──► driver (played, scripted by the test)
 //!     PersistentVolumeClaim ─► PersistentVolume ─ volumeHandle ───────────────────────┘
 //! ```
 //!
-//! The controller finds the driver by a Pod, whose address is this machine's, a Lease and a CSIAddonsNode.
+//! The controller finds the driver by a Pod with this machine's address, a Lease and a CSIAddonsNode.
 
 mod driver;
 mod grpc;
@@ -29,13 +29,13 @@ use crate::objects::{api_of, apply};
 use crate::process::{Process, Spec, free_port};
 use crate::{ControlPlane, crds, eventually, eventually_within, fixtures, identity, toolchain};
 
-pub use driver::{Answer, Call, Held, Rpc, Stand};
+pub use driver::{Answer, Call, PausedCalls, ReplicaState, Rpc};
 pub use grpc::Code;
 pub use messages::Health;
 
 use driver::{Driver, group_handle};
 
-/// The longest that anything takes which succeeds: a first demotion is checked again after 15 s, a resync every 30 s.
+/// Longer than any success takes: csi-addons checks a first demotion again after 15 s, a resync every 30 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 const GROUP: &str = "replication.storage.openshift.io";
@@ -58,7 +58,7 @@ impl CsiAddons {
             apply(&client, &object, &manager()).await?;
         }
         let driver = Driver::default();
-        // Before it is told of: one that cannot be reached is forgotten after a few tries.
+        // It listens before it is announced: csi-addons drops an unreachable driver after a few attempts.
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let serving = AbortOnDropHandle::new(tokio::spawn(grpc::serve(listener, driver.clone())));
@@ -103,13 +103,13 @@ impl CsiAddons {
         })
     }
 
-    /// A claim with a volume of the driver, which nothing replicates yet.
+    /// Creates a claim with a volume of the driver, not replicated yet.
     pub async fn volume(&self, namespace: &str, name: &str) -> Result<Volume> {
         let handle = self.claim(namespace, name, &json!({})).await?;
         Ok(self.replicated(fixtures::volume_replication(namespace, name), handle))
     }
 
-    /// A group of claims, each with a volume of the driver, which nothing replicates yet.
+    /// Creates a group of claims, each with a volume of the driver, not replicated yet.
     pub async fn group(&self, namespace: &str, name: &str, claims: &[&str]) -> Result<Volume> {
         let mut handles = vec![];
         for claim in claims {
@@ -121,7 +121,7 @@ impl CsiAddons {
         Ok(self.replicated(object, group_handle(&handles)))
     }
 
-    /// The Lease by which the driver is found goes, and comes back by [`Self::regain_leader`].
+    /// Deletes the Lease by which the driver is found; [`Self::regain_leader`] creates it again.
     pub async fn lose_leader(&self) -> Result<()> {
         let lease = objects::lease();
         let name = lease["metadata"]["name"].as_str().expect("named there");
@@ -135,7 +135,7 @@ impl CsiAddons {
         Ok(())
     }
 
-    /// Waits until it is bound, as csi-addons panics at one that is not.
+    /// Creates a claim and waits until it is bound, since csi-addons panics on an unbound one.
     async fn claim(&self, namespace: &str, name: &str, labels: &Value) -> Result<String> {
         let handle = format!("{namespace}/{name}");
         for object in objects::claim(namespace, name, labels, &handle) {
@@ -171,11 +171,11 @@ impl CsiAddons {
     }
 }
 
-/// A replicated volume, or a group of them: its object in the API, and what the driver does with it.
+/// A replicated volume or volume group: its object in the API and its replica in the driver.
 #[derive(Clone)]
 pub struct Volume {
     pub api: Api<DynamicObject>,
-    /// As a Git repository would hold it, ordered to be primary.
+    /// As in a Git repository, with the state primary.
     pub object: Value,
     handle: String,
     driver: Driver,
@@ -193,14 +193,14 @@ impl Volume {
         name.expect("a fixture has a name")
     }
 
-    /// Creates its object, or orders anew: `primary`, `secondary` or `resync`.
+    /// Creates its object, or changes its desired state: `primary`, `secondary` or `resync`.
     pub async fn order(&self, state: &str) {
         let mut object = self.object.clone();
         object["spec"]["replicationState"] = json!(state);
         self.api
             .patch(self.name(), &manager(), &Patch::Apply(object))
             .await
-            .expect("it may be ordered");
+            .expect("its state can be set");
     }
 
     /// The object as it is stored.
@@ -208,7 +208,7 @@ impl Volume {
         json_of(self.api.get(self.name()).await)
     }
 
-    /// Of a group: the VolumeReplication that csi-addons has made for it.
+    /// The VolumeReplication that csi-addons has created for a group.
     pub async fn carrier(&self) -> Value {
         let group = self.stored().await;
         let name = group["spec"]["volumeReplicationName"].as_str();
@@ -218,38 +218,38 @@ impl Volume {
             group["metadata"]["namespace"].as_str().expect("it has one"),
             &ApiResource::from_gvk(&gvk),
         );
-        json_of(api.get(name.expect("it is carried")).await)
+        json_of(api.get(name.expect("a group names it")).await)
     }
 
-    /// Has the driver answer so, call by call, and with the last for ever.
+    /// Sets the driver's answers, call by call; the last one is repeated.
     pub fn answers(&self, rpc: Rpc, answers: &[Answer]) {
         self.driver.script(&self.handle, rpc, answers);
     }
 
-    /// Has the driver not answer until this is dropped.
-    pub fn hold(&self, rpc: Rpc) -> Held {
-        self.driver.hold(&self.handle, rpc)
+    /// The driver does not answer until the result is dropped.
+    pub fn pause(&self, rpc: Rpc) -> PausedCalls {
+        self.driver.pause(&self.handle, rpc)
     }
 
-    /// What it was asked to do, in order; how the replication is is asked all the time.
+    /// The calls in order, without those for info, which come all the time.
     pub fn calls(&self) -> Vec<Call> {
         let mut calls = self.driver.calls(&self.handle);
         calls.retain(|call| call.rpc != Rpc::Info);
         calls
     }
 
-    /// The same, told.
-    pub fn told(&self) -> Vec<String> {
+    /// The same as text.
+    pub fn call_names(&self) -> Vec<String> {
         self.calls().iter().map(ToString::to_string).collect()
     }
 
-    /// How often it has been asked for this.
+    /// How often the driver got this call.
     pub fn asked(&self, rpc: Rpc) -> usize {
         let calls = self.driver.calls(&self.handle);
         calls.iter().filter(|call| call.rpc == rpc).count()
     }
 
-    /// Waits until it has been asked for this `times` times.
+    /// Waits until the driver got this call `times` times.
     pub async fn until_asked(&self, rpc: Rpc, times: usize) {
         eventually_within(PATIENCE, &format!("{times} calls of {rpc:?}"), || async {
             let asked = self.asked(rpc);
@@ -258,29 +258,29 @@ impl Volume {
         .await;
     }
 
-    /// Waits until this condition is told so.
-    pub async fn until_told(&self, condition: &str, status: &str) {
+    /// Waits until this condition has this status.
+    pub async fn until_reported(&self, condition: &str, status: &str) {
         eventually_within(PATIENCE, &format!("{condition}={status}"), || async {
-            let told = self.stored().await["status"]["conditions"].take();
-            let mut conditions = told.as_array().into_iter().flatten();
+            let reported = self.stored().await["status"]["conditions"].take();
+            let mut conditions = reported.as_array().into_iter().flatten();
             if conditions.any(|c| c["type"] == condition && c["status"] == status) {
                 Ok(())
             } else {
-                Err(told)
+                Err(reported)
             }
         })
         .await;
     }
 
-    /// What the volume really is.
-    pub fn stand(&self) -> Option<Stand> {
-        self.driver.stand(&self.handle)
+    /// The real state of the volume.
+    pub fn replica_state(&self) -> Option<ReplicaState> {
+        self.driver.state(&self.handle)
     }
 
-    /// Whether the driver holds it in a role: as a secondary, with all that the primary has.
-    pub fn stands_as(&self, role: Role) -> bool {
-        self.stand()
-            .is_some_and(|stand| stand.role == role && stand.in_sync)
+    /// Whether the volume has a role in the driver; a secondary must be in sync.
+    pub fn is_in_sync_as(&self, role: Role) -> bool {
+        self.replica_state()
+            .is_some_and(|state| state.role == role && state.in_sync)
     }
 }
 
@@ -288,7 +288,7 @@ fn json_of(object: kube::Result<DynamicObject>) -> Value {
     serde_json::to_value(object.expect("it is there")).expect("an object is JSON")
 }
 
-/// As a person who sets it up.
+/// Applies as an administrator.
 fn manager() -> PatchParams {
     PatchParams::apply("kubectl").force()
 }

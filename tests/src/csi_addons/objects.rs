@@ -1,4 +1,4 @@
-//! What stands around a replicated volume in the API: the driver as csi-addons finds it, and claims that are bound.
+//! The objects around a replicated volume: those by which csi-addons finds the driver, and bound claims.
 
 use std::fs;
 
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 
 use crate::toolchain;
 
-/// What the driver is called.
+/// The name of the driver.
 const DRIVER: &str = "replicating.example.com";
 
-/// Where the driver and the csi-addons controller are; never enrolled.
+/// The namespace of the driver and the csi-addons controller; never enrolled.
 pub(super) const NAMESPACE: &str = "csi-addons-system";
 
 /// The controller's ServiceAccount.
 pub(super) const ACCOUNT: &str = "csi-addons-controller-manager";
 
-/// The driver's pod, and the CSIAddonsNode that tells of it.
+/// The driver's pod, and the CSIAddonsNode that refers to it.
 pub(super) const POD: &str = "driver-0";
 
 /// The classes that [`crate::fixtures`] name.
 const CLASS: &str = "replicated";
 
-/// What is there before anything is replicated: the controller's rights, as its module has them, and the classes.
+/// The objects that csi-addons needs first: the controller's rights, from its module, and the classes.
 pub(super) fn foundation(module: &str) -> Result<Vec<Value>> {
     let class = |kind: &str| {
         json!({
@@ -39,7 +39,7 @@ pub(super) fn foundation(module: &str) -> Result<Vec<Value>> {
         class("VolumeGroupReplicationClass"),
     ];
     let folder = toolchain::module_dir(module)?.join("config/rbac");
-    // The second has what it reads in its own namespace.
+    // The second file has the rights in its own namespace.
     for file in ["role.yaml", "leader_election_role.yaml"] {
         let text = fs::read_to_string(folder.join(file)).with_context(|| file.to_owned())?;
         let mut role: Value = serde_saphyr::from_str(&text)?;
@@ -59,7 +59,7 @@ pub(super) fn foundation(module: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// A pod that no node takes: it is there for its address alone, which is written by hand.
+/// A pod without a node: only its address is used, which is written to its status.
 pub(super) fn pod() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": NAMESPACE, "name": POD},
@@ -71,7 +71,7 @@ pub(super) fn pod() -> Value {
     })
 }
 
-/// The Lease by which the driver's leader is found; whether it has expired is not asked.
+/// The Lease by which csi-addons finds the driver's leader; it ignores the expiry.
 pub(super) fn lease() -> Value {
     let name = format!("{}-csi-addons", DRIVER.replace('.', "-"));
     json!({
@@ -88,7 +88,7 @@ pub(super) fn node(port: u16) -> Value {
     })
 }
 
-/// A volume of the driver and the claim that it is kept for.
+/// A volume of the driver and the claim that it is reserved for.
 pub(super) fn claim(namespace: &str, name: &str, labels: &Value, handle: &str) -> [Value; 2] {
     let volume = format!("{namespace}-{name}");
     let size = json!({"storage": "1Gi"});

@@ -1,17 +1,18 @@
-//! What commands report as documents (`-o json`). Tests assert on these, so that wording can be changed without a test.
+//! The documents that commands report (`-o json`). Tests assert on these, so that messages can change without changing
+//! tests.
 
 use serde_json::Value;
 
 use super::{Output, Site};
 
-/// Asks a command for its document.
+/// The arguments for a document.
 pub const JSON: &[&str] = &["-o", "json"];
 
 impl Output {
     /// The document on stdout.
     ///
     /// # Panics
-    /// When there is none, or more than one.
+    /// If there is none, or more than one.
     #[track_caller]
     pub fn document(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
@@ -25,7 +26,7 @@ impl Output {
     /// The document of a command that failed.
     ///
     /// # Panics
-    /// When it is another, or has another exit code than the command.
+    /// If it is another document, or has another exit code than the command.
     #[track_caller]
     pub fn failure(&self) -> Value {
         let document = self.document();
@@ -36,19 +37,19 @@ impl Output {
 }
 
 impl Site {
-    /// What a command of the CLI reports as its document. It must succeed.
+    /// The document of a CLI command that must succeed.
     pub async fn document(&self, arguments: &[&str]) -> Value {
         let output = self.failover(&[arguments, JSON].concat()).await;
         output.expect(0).document()
     }
 
-    /// What a command of the CLI that must fail with this exit code reports as its document.
+    /// The document of a CLI command that must fail with this exit code.
     pub async fn failure(&self, arguments: &[&str], code: i32) -> Value {
         let output = self.failover(&[arguments, JSON].concat()).await;
         output.expect(code).failure()
     }
 
-    /// Objects of which a request is deferred, as `status` names them.
+    /// Objects with a deferred request, as `status` names them.
     pub async fn deferred(&self) -> Vec<String> {
         let status = self.document(&["status"]).await;
         let deferred = status["deferred"].as_array().into_iter().flatten();
@@ -58,21 +59,21 @@ impl Site {
     }
 }
 
-/// The guards that the document of a plan or of a failure names, each with its object; with "" where it is about none.
+/// The guards in the document of a plan or of a failure, each with its object, or "" if it has none.
 pub fn guards(document: &Value) -> Vec<(&str, &str)> {
     let guards = document["guards"].as_array().into_iter().flatten();
     guards
-        .map(|held| {
-            let object = held["object"].as_str().unwrap_or_default();
-            (held["guard"].as_str().unwrap_or_default(), object)
+        .map(|refusal| {
+            let object = refusal["object"].as_str().unwrap_or_default();
+            (refusal["guard"].as_str().unwrap_or_default(), object)
         })
         .collect()
 }
 
-/// What a transition that is not done in time reports of one thing that it waits for.
+/// The message of a transition that has timed out for one object that it waits for.
 ///
 /// # Panics
-/// When the failure does not name this guard with this object.
+/// If the failure does not name this guard with this object.
 #[track_caller]
 pub fn waits_for<'a>(failure: &'a Value, guard: &str, object: &str) -> &'a str {
     let head = format!("{guard} ({object}): ");
@@ -82,10 +83,10 @@ pub fn waits_for<'a>(failure: &'a Value, guard: &str, object: &str) -> &'a str {
         .unwrap_or_else(|| panic!("{head:?} is missing in {failure:#}"))
 }
 
-/// Asserts that a text has all of these names in it.
+/// Asserts that a text contains all of these names.
 ///
 /// # Panics
-/// When one is missing.
+/// If one is missing.
 #[track_caller]
 pub fn assert_names(text: &Value, names: &[&str]) {
     let text = text.as_str().unwrap_or_default();
@@ -94,10 +95,10 @@ pub fn assert_names(text: &Value, names: &[&str]) {
     }
 }
 
-/// Asserts that this is the document of a change to this role that ended so.
+/// Asserts that this is the document of a transition to this role with this outcome.
 ///
 /// # Panics
-/// When it is not.
+/// If it is not.
 #[track_caller]
 pub fn assert_role_change(document: &Value, role: &str, outcome: &str) {
     let found = ["kind", "site", "role", "outcome"].map(|key| &document[key]);

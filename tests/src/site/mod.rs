@@ -1,5 +1,5 @@
-//! A whole site: control plane, CRDs, nodes, and kubectl-failover installed by its own CLI, webhook and controller running
-//! as processes with the tokens of their own ServiceAccounts.
+//! A whole site: control plane, CRDs, nodes, and kubectl-failover installed by its own CLI. Webhook and controller run as
+//! processes with the tokens of their own ServiceAccounts.
 
 mod documents;
 pub mod shared;
@@ -35,7 +35,7 @@ use crate::{
 /// The field manager of Flux's kustomize-controller.
 pub const FLUX: &str = "kustomize-controller";
 
-/// The orders of a drill, where nobody replicates the volumes that there may be, and pods need not come up.
+/// The commands of a drill in which nothing replicates volumes, and pods need not become available.
 pub const DEMOTE: &[&str] = &[
     "demote",
     "--yes",
@@ -50,7 +50,7 @@ pub const PROMOTE: &[&str] = &[
     "--override=workloads-unavailable",
     "--reason=drill",
 ];
-/// The same where there are volumes: of one that nobody replicates it is not known whether it is in sync.
+/// The same with volumes, which are not known to be in sync if nothing replicates them.
 pub const PROMOTE_VOLUMES: &[&str] = &[
     "promote",
     "--yes",
@@ -69,14 +69,14 @@ pub struct Options {
     pub nodes: usize,
     /// Further flags of the controller.
     pub controller: Vec<String>,
-    /// How long the controller waits on a transition before it counts as stalled, and goes on where that was overridden.
+    /// How long a transition waits at a step before it is stalled, or continues if that is overridden.
     pub deadlines: Deadlines,
-    /// Every request is noted: see [`ControlPlane::audit`].
+    /// Records every request: see [`ControlPlane::audit`].
     pub audit: bool,
-    /// The webhook is called as the shipped configuration has it, through its Service; the first replica at the first of
-    /// [`network::PODS`]. Otherwise by URL on loopback.
+    /// The API server calls the webhook through its Service, as in the shipped configuration; the first replica has the
+    /// first address of [`network::PODS`]. Otherwise it calls a URL on loopback.
     pub behind_service: bool,
-    /// The kinds of the built-in rules that are not Kubernetes' own are served from the start.
+    /// Serves the kinds of the built-in rules that are not Kubernetes' own from the start.
     pub foreign_kinds: bool,
 }
 
@@ -94,7 +94,7 @@ impl Default for Options {
     }
 }
 
-/// How long the steps wait that wait for the world.
+/// How long the waiting steps wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     pub pods_gone: &'static str,
@@ -103,8 +103,8 @@ pub struct Deadlines {
 }
 
 impl Default for Deadlines {
-    /// Long for what comes about here, short for what never does: nothing replicates volumes, and pods without nodes stay
-    /// Pending.
+    /// Long where the state is reached here, short where it never is: nothing replicates volumes, and pods without nodes
+    /// stay Pending.
     fn default() -> Self {
         Self {
             pods_gone: "30s",
@@ -222,7 +222,7 @@ impl Site {
         })
     }
 
-    /// Another controller beside the first, as after a rolling update.
+    /// Starts a second controller, as during a rolling update.
     pub async fn second_controller(&self) -> Result<Process> {
         parts::controller(&self.plane, self.binaries, "controller-1", free_port()?)
             .await?
@@ -230,7 +230,7 @@ impl Site {
             .start()
     }
 
-    /// Another replica of the webhook, at the address of a pod. It serves nobody until it is an endpoint of the Service.
+    /// Another replica of the webhook, at the address of a pod. It gets no requests until it is an endpoint of the Service.
     pub async fn webhook_spec(&self, name: &str, address: IpAddr) -> Result<Spec> {
         let sockets = Sockets::of_pod(address);
         parts::webhook(&self.plane, self.binaries, name, sockets, &tls(&self.plane)).await
@@ -244,7 +244,7 @@ impl Site {
         self.binaries
     }
 
-    /// Stops the kubelets that KWOK plays: pods that are to end stay, and new ones do not start.
+    /// Stops the kubelets that KWOK plays: terminating pods stay, and new ones do not start.
     pub fn freeze_kubelets(&self) {
         self.kubelets().signal(Signal::SIGSTOP);
     }
@@ -257,7 +257,7 @@ impl Site {
         self.kwok.as_ref().expect("a site with nodes")
     }
 
-    /// Where the webhook answers the API server.
+    /// The webhook's address for the API server.
     pub fn webhook_serving(&self) -> SocketAddr {
         self.webhook_serving
     }
@@ -267,10 +267,10 @@ impl Site {
         tls(&self.plane)
     }
 
-    /// Has the webhook reach the API server over a link of its own, which can be cut. Its connections start anew.
+    /// Restarts the webhook with a link to the API server that can be cut.
     pub async fn link_webhook(&mut self) -> Result<Link> {
         let authority = self.plane.url().trim_start_matches("https://");
-        let link = Link::lay(authority.parse()?).await?;
+        let link = Link::open(authority.parse()?).await?;
         let identity = identity::service_account_at(
             &self.plane,
             names::SYSTEM_NAMESPACE,
@@ -283,7 +283,8 @@ impl Site {
         Ok(link)
     }
 
-    /// A client's TLS that trusts the webhook as the API server does: by the authority that the controller issued.
+    /// A TLS client configuration that trusts the webhook as the API server does: by the authority that the controller
+    /// issued.
     pub async fn webhook_trust(&self) -> Result<ClientConfig> {
         let secrets: Api<Secret> = Api::namespaced(self.client(), names::SYSTEM_NAMESPACE);
         let data = secrets.get(names::TLS_SECRET).await?.data;
@@ -296,12 +297,12 @@ impl Site {
             .with_no_client_auth())
     }
 
-    /// Where the webhook answers `/metrics`, `/livez` and `/readyz`.
+    /// The webhook's address for `/metrics`, `/livez` and `/readyz`.
     pub fn webhook_admin(&self) -> String {
         self.webhook_admin.to_string()
     }
 
-    /// Where the controller answers them.
+    /// The controller's address for the same.
     pub fn controller_admin(&self) -> String {
         format!("127.0.0.1:{}", self.controller_admin)
     }
@@ -322,7 +323,7 @@ impl Site {
         .expect("the CLI can be run")
     }
 
-    /// The CLI as a command, for tests that need to be there while it runs.
+    /// The CLI as a command, for tests that act while it runs.
     pub fn failover_command(&self, arguments: &[&str]) -> Command {
         command(
             &self.binaries.cli,
@@ -347,13 +348,13 @@ impl Site {
             .expect("kubectl can be run")
     }
 
-    /// Creates a namespace, enrols it by the CLI and waits until that is done.
+    /// Creates a namespace, enrols it with the CLI and waits until that is done.
     pub async fn enrolled_namespace(&self, name: &str) {
         self.kubectl(&["create", "namespace", name]).await.expect(0);
         self.failover(&["enroll", name, "--yes"]).await.expect(0);
     }
 
-    /// Server-side apply as Flux does it; the object as it is stored then.
+    /// Server-side apply as by Flux; returns the stored object.
     pub async fn apply_as_flux(&self, object: &serde_json::Value) -> kube::Result<DynamicObject> {
         apply(&self.client(), object, &PatchParams::apply(FLUX).force()).await
     }
@@ -368,7 +369,7 @@ impl Site {
         .await
     }
 
-    /// Server-side apply as a person does it, with kubectl.
+    /// Server-side apply as by a person with kubectl.
     pub async fn apply_as_person(&self, object: &serde_json::Value) -> kube::Result<DynamicObject> {
         apply(
             &self.client(),

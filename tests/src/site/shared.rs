@@ -5,10 +5,10 @@
 //!                                                                          └─ no: the test fails, the site is ended
 //! ```
 //!
-//! The start of a control plane costs five seconds of a core, a namespace that is deleted again hardly anything. So a test that
-//! changes only objects in namespaces of its own, or what it can put back by the CLI, takes a lease. What it has to put back
-//! is in [`State`]; that it did is checked when the lease ends, so that it is this test that fails, and not the next.
-//! A test that kills a process starts it again; one that reconfigures a process needs a site of its own.
+//! The start of a control plane costs five seconds of a core, a deleted namespace hardly anything. So a test that changes
+//! only objects in its own namespaces, or what it can restore with the CLI, takes a lease. [`State`] has what it must
+//! restore. That is checked when the lease ends, so that this test fails, and not the next. A test that kills a process
+//! starts it again; one that reconfigures a process needs its own site.
 
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex};
@@ -34,44 +34,44 @@ use tokio::time::timeout;
 use super::{Options, Site};
 use crate::{admin, eventually_within};
 
-/// How many may be there at a time: an idle one still takes 0.9 GiB.
+/// How many sites may exist at a time: an idle one still takes 0.9 GiB.
 const AT_MOST: usize = 4;
 
-/// How long what a test has deleted may take to go: a namespace with pods is checked every fifteen seconds.
+/// How long deletions of a test may take: a namespace with pods is checked every fifteen seconds.
 const GONE_WITHIN: Duration = Duration::from_secs(90);
 
 static SLOTS: Semaphore = Semaphore::const_new(AT_MOST);
 static IDLE: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
 
-/// Tests have runtimes of their own, and end before the next one: what a site runs in the background lives here.
+/// The runtime of the background tasks of sites. A test has its own runtime, which ends with it.
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Runtime::new().expect("a runtime can be made"));
 
 struct Shared {
     site: Site,
     options: Options,
-    /// As it was when it was new.
+    /// The state of the new site.
     state: State,
 }
 
-/// The use of a site by one test. When it is dropped the site must be as it was found.
+/// The use of a site by one test, which must restore the site before it drops this.
 #[expect(missing_debug_implementations, reason = "a Site has none")]
 pub struct Lease {
-    /// There until it is dropped.
+    /// Present until it is dropped.
     shared: Option<Shared>,
     patience: Duration,
     _slot: SemaphorePermit<'static>,
 }
 
 impl Site {
-    /// A site that other tests have used before and will use after. See [`shared`](self) for what may be done with it.
+    /// A site that other tests have used before and will use after. See [`shared`](self) for what a test may change.
     pub async fn shared(options: Options) -> Result<Lease> {
         let slot = SLOTS.acquire().await?;
         let (found, other) = {
             let mut idle = IDLE.lock().expect("no panic while it is held");
             let found = idle.iter().position(|shared| shared.options == options);
             let found = found.map(|place| idle.remove(place));
-            // With as many idle as there are slots there is none left for a new one.
+            // If all slots have idle sites, one has to end for a new one.
             let full = found.is_none() && idle.len() > SLOTS.available_permits();
             let other = if full { idle.pop() } else { None };
             (found, other)
@@ -96,13 +96,13 @@ impl std::ops::Deref for Lease {
         &self
             .shared
             .as_ref()
-            .expect("there until it is dropped")
+            .expect("present until it is dropped")
             .site
     }
 }
 
 impl Lease {
-    /// Brings the site back to primary and deletes namespaces, in the way a person would.
+    /// Promotes the site if needed and deletes namespaces, as a person would.
     pub async fn clear(&self, namespaces: &[&str]) {
         if self.status().await.layers.uniform() != Some(Role::Primary) {
             let volumes = "volumereplications,volumegroupreplications";
@@ -123,7 +123,8 @@ impl Lease {
         self.kubectl(&arguments).await.expect(0);
     }
 
-    /// Claims and the pods of Jobs have finalizers. A namespace that is deleted with some is checked again after 15 s only.
+    /// Deletes objects with finalizers, such as claims and pods of Jobs: a namespace that is deleted with some is checked
+    /// again only after 15 s.
     async fn delete_finalized(&self, namespace: &str) {
         let finalized = [
             ApiResource::erase::<Job>(&()),
@@ -142,15 +143,15 @@ impl Lease {
         }
     }
 
-    /// What is not now as it was found: what would fail the test if it stayed so.
+    /// The differences to the original state, which would fail the test.
     pub async fn left(&self) -> Result<Vec<String>> {
-        let shared = self.shared.as_ref().expect("there until it is dropped");
+        let shared = self.shared.as_ref().expect("present until it is dropped");
         Ok(State::of(self).await?.differences(&shared.state))
     }
 
-    /// For a test that wants to fail: how long what it has left may stay.
+    /// How long restoring may take, for a test that is meant to fail.
     #[must_use]
-    pub fn due_within(mut self, patience: Duration) -> Self {
+    pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
@@ -158,13 +159,13 @@ impl Lease {
 
 impl Drop for Lease {
     /// # Panics
-    /// When the site is not as it was found.
+    /// If the site is not restored.
     fn drop(&mut self) {
         let shared = self.shared.take().expect("dropped once");
         if std::thread::panicking() {
-            return; // Ended with it, its logs are kept.
+            return; // The site ends with the test, its logs are kept.
         }
-        block_in_place(|| Handle::current().block_on(shared.given_back(self.patience)));
+        block_in_place(|| Handle::current().block_on(shared.until_restored(self.patience)));
         let mut idle = IDLE.lock().expect("no panic while it is held");
         idle.push(shared);
     }
@@ -181,12 +182,12 @@ impl Shared {
         })
     }
 
-    /// Waits until it is as it was found.
-    async fn given_back(&self, patience: Duration) {
+    /// Waits until the site has its original state.
+    async fn until_restored(&self, patience: Duration) {
         let thread = std::thread::current();
         let test = thread.name().unwrap_or_default();
-        let what = format!("a shared site as {test} has found it");
-        // A namespace takes five seconds to go, and all of the state several requests to read.
+        let what = format!("a shared site as {test} found it");
+        // The deletion of a namespace takes five seconds, and reading the whole state several requests.
         eventually_within(patience, &what, || async {
             let client = self.site.client();
             let now = listed(&client, &ApiResource::erase::<Namespace>(&()), false).await;
@@ -207,7 +208,7 @@ impl Shared {
             }
         })
         .await;
-        // The site remembers them; the next test may want a namespace of such a name that was never enrolled.
+        // The site remembers deleted namespaces; the next test may need the same name, never enrolled.
         let deleted = self.site.status().await.deleted;
         if !deleted.is_empty() {
             let names: Vec<&str> = deleted.iter().map(String::as_str).collect();
@@ -217,14 +218,14 @@ impl Shared {
     }
 }
 
-/// What a test could leave behind that the next one would meet.
+/// What a test could leave behind and the next one would find.
 #[derive(Clone, Debug, PartialEq)]
 struct State {
-    /// Every object that is of the cluster or ours, and those of a configuration with their generation.
+    /// All cluster-scoped objects and our own, admission policies with their generation.
     objects: BTreeSet<String>,
-    /// Role, mode and whether it moves; not the epoch, which only grows.
+    /// Role, mode, whether a transition is running, and more; not the epoch, which only grows.
     site: String,
-    /// Which processes are ready, and which nodes take pods.
+    /// The ready processes and the schedulable nodes.
     running: BTreeSet<String>,
 }
 
@@ -232,12 +233,12 @@ impl State {
     async fn of(site: &Site) -> Result<Self> {
         Ok(Self {
             objects: objects(&site.client()).await?,
-            site: standing(&site.stored().await),
+            site: summary(&site.stored().await),
             running: running(site).await?,
         })
     }
 
-    /// What there is now that was not before, and the other way round.
+    /// What was added and what is missing, compared to before.
     fn differences(&self, before: &Self) -> Vec<String> {
         let left = self.objects.difference(&before.objects);
         let gone = before.objects.difference(&self.objects);
@@ -282,7 +283,7 @@ async fn objects(client: &Client) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// All objects of a kind: `namespaces shop`, and with its generation `... (generation 2)`.
+/// All objects of a kind: `namespaces shop`, or with generation `... (generation 2)`.
 async fn listed(
     client: &Client,
     resource: &ApiResource,
@@ -302,8 +303,8 @@ async fn listed(
     Ok(names.collect())
 }
 
-/// In a word for each thing that a test may not leave changed.
-fn standing(site: &api::Site) -> String {
+/// A summary of everything in the Site that a test must restore.
+fn summary(site: &api::Site) -> String {
     let status = site.status.clone().unwrap_or_default();
     let settled = status.phase == Some(Phase::Stable) && status.transition.is_none();
     let role = status.layers.uniform().map(|role| role.to_string());
@@ -322,7 +323,7 @@ fn standing(site: &api::Site) -> String {
     )
 }
 
-/// Those of our processes that say they are ready, and the nodes that take pods.
+/// Our processes that report ready, and the schedulable nodes.
 async fn running(site: &Site) -> Result<BTreeSet<String>> {
     const SOON: Duration = Duration::from_secs(5);
     let mut found = BTreeSet::new();

@@ -18,7 +18,7 @@ impl Site {
         self.stored().await.status.unwrap_or_default()
     }
 
-    /// What is in force of single objects of a namespace, as its annotation says.
+    /// The object roles in force in a namespace, from its annotation.
     pub async fn objects_in_force(&self, namespace: &str) -> String {
         let namespaces: Api<Namespace> = Api::all(self.client());
         let namespace = namespaces
@@ -32,7 +32,7 @@ impl Site {
             .unwrap_or_default()
     }
 
-    /// Waits until just this is in force of single objects of a namespace, and every object has been swept under it.
+    /// Waits until exactly these object roles are in force in a namespace, and every object has been swept since.
     pub async fn until_in_force(&self, namespace: &str, objects: &str) {
         eventually(&format!("{objects:?} in force"), || async {
             let found = self.objects_in_force(namespace).await;
@@ -42,7 +42,7 @@ impl Site {
         self.until_ready().await;
     }
 
-    /// Waits until the first controller knows that it does not lead.
+    /// Waits until the first controller reports that it is not the leader.
     pub async fn until_not_leading(&self) {
         eventually("a controller that does not lead", || async {
             let answer = admin::get(self.controller_admin(), "/metrics").await;

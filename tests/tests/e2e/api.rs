@@ -1,4 +1,4 @@
-//! The custom resources, as a real API server takes them: schema and CEL rules.
+//! The schemas and CEL rules of the custom resources, as a real API server enforces them.
 
 use failover_core::api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testbed::{ControlPlane, crds};
 use tokio::sync::OnceCell;
 
-/// One control plane for all cases of this family: each uses an object of its own, or only dry runs.
+/// One control plane for all cases of this family: each case uses its own object or only dry runs.
 async fn client() -> Client {
     static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
     let plane = PLANE
@@ -38,7 +38,7 @@ fn dynamic(client: Client, kind: &str) -> Api<DynamicObject> {
 }
 
 #[track_caller]
-fn refused(result: kube::Result<DynamicObject>, because: &str) {
+fn assert_refused(result: kube::Result<DynamicObject>, because: &str) {
     match result {
         Err(kube::Error::Api(status)) if status.message.contains(because) => {}
         other => panic!("expected a refusal because {because:?}, got {other:?}"),
@@ -46,10 +46,10 @@ fn refused(result: kube::Result<DynamicObject>, because: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_moves_only_as_its_rules_allow() {
+async fn a_site_changes_only_as_its_rules_allow() {
     let sites = dynamic(client().await, "Site");
     let spec = json!({"siteName": "east", "role": "secondary", "epoch": 3});
-    refused(
+    assert_refused(
         create(&sites, &site("east", &spec)).await,
         "the only allowed name of a Site is 'cluster'",
     );
@@ -64,27 +64,27 @@ async fn a_site_moves_only_as_its_rules_allow() {
             )
             .await
     };
-    refused(
+    assert_refused(
         change(json!({"siteName": "west"})).await,
         "siteName is immutable",
     );
-    refused(change(json!({"epoch": 2})).await, "epoch never goes down");
-    refused(
+    assert_refused(change(json!({"epoch": 2})).await, "epoch never goes down");
+    assert_refused(
         change(json!({"role": "primary", "request": {"id": "a"}})).await,
         "a change to primary must raise the epoch",
     );
-    refused(
+    assert_refused(
         change(json!({"role": "primary", "epoch": 4})).await,
         "a change of role needs a request with a new id",
     );
-    refused(
+    assert_refused(
         change(json!({"role": "Primary"})).await,
         "Unsupported value",
     );
     change(json!({"role": "primary", "epoch": 4, "request": {"id": "a"}}))
         .await
         .unwrap();
-    refused(
+    assert_refused(
         change(json!({"role": "secondary"})).await,
         "a change of role needs a request with a new id",
     );
@@ -111,7 +111,7 @@ async fn a_malformed_site_is_refused(#[case] spec: Value, #[case] because: &str)
         ..PostParams::default()
     };
     let object = serde_json::from_value(site("cluster", &spec)).unwrap();
-    refused(sites.create(&dry_run, &object).await, because);
+    assert_refused(sites.create(&dry_run, &object).await, because);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,12 +136,12 @@ async fn a_role_rule_takes_values_of_the_three_types() {
         failover_core::Rule::try_from(&parsed.spec).unwrap();
     }
     let field = json!({"pointer": "/spec/x", "type": "number", "passive": 0});
-    refused(
+    assert_refused(
         create(&rules, &rule("number", field)).await,
         "Unsupported value: \"number\"",
     );
     let field = json!({"pointer": "spec.x", "type": "boolean", "passive": true});
-    refused(
+    assert_refused(
         create(&rules, &rule("pointer", field)).await,
         "spec.fields[0].pointer",
     );
@@ -161,11 +161,11 @@ async fn a_failover_policy_names_at_least_one_object_of_a_known_kind() {
             "metadata": {"name": name, "namespace": "default"}, "spec": {"managedResources": resources},
         })
     };
-    refused(
+    assert_refused(
         create(&policies, &policy("none", json!([]))).await,
         "spec.managedResources",
     );
-    refused(
+    assert_refused(
         create(
             &policies,
             &policy("pod", json!([{"kind": "Pod", "name": "x"}])),
@@ -175,7 +175,7 @@ async fn a_failover_policy_names_at_least_one_object_of_a_known_kind() {
     );
     // It would be read as a second entry of the Namespace's annotation.
     let forged = json!([{"kind": "Deployment", "name": "web=exempt deployments/api"}]);
-    refused(
+    assert_refused(
         create(&policies, &policy("forged", forged)).await,
         "spec.managedResources[0].name",
     );

@@ -1,7 +1,7 @@
-//! What an API server would never send, sent to the real process over TLS: bodies as large as they may be on many
-//! connections at once, objects of ten thousand levels, and clients that do not finish what they begin.
+//! Input that an API server never sends, sent to the real process over TLS: many bodies of the largest size at once, objects
+//! of ten thousand levels, and clients that do not finish their request.
 //!
-//! Damage at random is `fuzz`.
+//! Random input is the subject of `fuzz`.
 
 use std::io;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use tokio_rustls::client::TlsStream;
 /// The largest review that the webhook reads.
 const LARGEST: usize = 7 << 20;
 
-/// As many as that, on connections of their own.
+/// So many reviews of that size, each on its own connection.
 const CONNECTIONS: usize = 64;
 
-/// Half of what the shipped Deployment allows a replica.
+/// Half of the memory limit of the shipped Deployment.
 const MEMORY_KIB: u64 = 128 << 10;
 
-/// For so long the webhook waits for the rest of a body: who is asked behind such a one is answered no sooner.
-const HELD_UP: Duration = Duration::from_secs(5);
+/// How long the webhook waits for the rest of a body: a review queued behind such a body would wait as long.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 struct Bed {
     site: Site,
@@ -63,12 +63,12 @@ impl Bed {
         self.connector.connect(name, stream).await.unwrap()
     }
 
-    /// Asks on a connection of its own; status and body of the answer. None where the connection was closed before all of the
-    /// review was sent, and the answer lost with it.
+    /// Sends a review on its own connection; returns status and body of the answer. None if the connection was closed before
+    /// the whole review was sent, which loses the answer.
     async fn ask(&self, review: &str) -> Option<(u16, Value)> {
         let mut stream = self.connect().await;
         let request = head(review.len()) + review;
-        // Whoever is turned away is told so before that.
+        // A rejected client gets its answer before that.
         let _ = send(&mut stream, &request).await;
         let answer = until_closed(stream).await;
         let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -76,12 +76,12 @@ impl Bed {
         Some((status, serde_json::from_str(body).unwrap()))
     }
 
-    /// An ordinary review is answered as always, and waits for nobody who does not finish.
+    /// Asserts that an ordinary review is answered without waiting for unfinished requests.
     async fn expect_ordinary_service(&self) {
         let asked = Instant::now();
         let review = review(&fixtures::deployment("shop", "web", 3).to_string());
         assert_forced(&self.ask(&review).await.unwrap());
-        assert!(asked.elapsed() < HELD_UP, "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < BODY_TIMEOUT, "{:?}", asked.elapsed());
     }
 }
 
@@ -92,7 +92,7 @@ fn head(length: usize) -> String {
     )
 }
 
-/// The creation of a Deployment that is given as text.
+/// A review of the creation of this Deployment, which is given as text.
 fn review(object: &str) -> String {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -113,7 +113,7 @@ fn assert_forced((status, answer): &(u16, Value)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_as_large_as_they_may_be_take_no_more_memory_than_there_is() {
+async fn bodies_of_the_largest_size_stay_within_the_memory_limit() {
     let bed = Bed::start().await;
     let mut object = fixtures::deployment("shop", "web", 3);
     object["metadata"]["annotations"] = json!({"much": ""});
@@ -133,7 +133,7 @@ async fn bodies_as_large_as_they_may_be_take_no_more_memory_than_there_is() {
     let peak = bed.site.webhook.peak_resident_kib().unwrap();
     let mut answered = 0;
     for answer in answers.iter().flatten() {
-        // Whoever does not get a turn in time is told so.
+        // A review that is not served in time gets 503.
         if answer.0 != 503 {
             assert_forced(answer);
             answered += 1;
@@ -160,7 +160,7 @@ async fn an_object_ten_thousand_levels_deep_is_forced_like_any_other() {
     bed.expect_ordinary_service().await;
 }
 
-/// What a slow client has done when it falls silent.
+/// What a slow client has sent before it stalls.
 #[derive(Clone, Copy, Debug)]
 enum Begun {
     Connection,
@@ -179,15 +179,15 @@ impl Begun {
         Self::LargeBody,
     ];
 
-    /// Begins, then waits to be let go. What it is told, and after what time.
-    async fn and_not_finished(self, bed: &Bed) -> (String, Duration) {
+    /// Begins a request and waits for the disconnect. Returns the answer and the elapsed time.
+    async fn begin_and_stall(self, bed: &Bed) -> (String, Duration) {
         let since = Instant::now();
         let beginning = match self {
             Self::Connection | Self::Handshake => {
                 let address = bed.site.webhook_serving();
                 let mut stream = TcpStream::connect(address).await.unwrap();
                 if matches!(self, Self::Handshake) {
-                    // The beginning of a TLS record.
+                    // The first bytes of a TLS record.
                     stream.write_all(&[22, 3, 1, 1, 0, 1]).await.unwrap();
                 }
                 return (until_closed(stream).await, since.elapsed());
@@ -202,32 +202,32 @@ impl Begun {
     }
 }
 
-/// What TLS still holds back is sent too.
+/// Flushes what TLS has buffered.
 async fn send(stream: &mut TlsStream<TcpStream>, text: &str) -> io::Result<()> {
     stream.write_all(text.as_bytes()).await?;
     stream.flush().await
 }
 
 async fn until_closed(mut stream: impl AsyncRead + Unpin) -> String {
-    let mut told = Vec::new();
-    // However it is closed.
-    let _ = stream.read_to_end(&mut told).await;
-    String::from_utf8_lossy(&told).into_owned()
+    let mut answer = Vec::new();
+    // An abrupt close is fine.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_are_let_go_and_hold_nobody_up() {
+async fn slow_clients_are_disconnected_and_delay_nobody() {
     const EACH: usize = 40;
-    // Well beyond the longest of the webhook's own bounds, the 10 s for the head of a first request.
+    // Well beyond the webhook's longest timeout, 10 s for the head of the first request.
     const PATIENCE: Duration = Duration::from_secs(30);
     let bed = Bed::start().await;
     let slow = Begun::ALL.repeat(EACH);
     let slow = slow.into_iter().map(async |begun| {
-        let ended = timeout(PATIENCE, begun.and_not_finished(&bed)).await;
+        let ended = timeout(PATIENCE, begun.begin_and_stall(&bed)).await;
         (begun, ended)
     });
     let ordinary = async {
-        // For as long as the slow ones are there.
+        // As long as the slow clients are connected.
         let since = Instant::now();
         let mut answered = 0;
         while since.elapsed() < Duration::from_secs(4) {
@@ -238,15 +238,15 @@ async fn slow_clients_are_let_go_and_hold_nobody_up() {
     };
     let (slow, answered) = tokio::join!(join_all(slow), ordinary);
     for (begun, ended) in slow {
-        let (told, after) = ended.unwrap_or_else(|_| panic!("not let go: {begun:?}"));
-        let status = told.split(' ').nth(1);
+        let (answer, after) = ended.unwrap_or_else(|_| panic!("not disconnected: {begun:?}"));
+        let status = answer.split(' ').nth(1);
         match begun {
             Begun::Connection | Begun::Handshake | Begun::Head => assert_eq!(status, None),
-            Begun::Body => assert_eq!(status, Some("408"), "after {after:?}: {told}"),
-            // Four of them are waited for, and the others are not let in.
-            Begun::LargeBody => assert!(matches!(status, Some("408" | "503")), "{told}"),
+            Begun::Body => assert_eq!(status, Some("408"), "after {after:?}: {answer}"),
+            // The webhook waits for four of them and rejects the others.
+            Begun::LargeBody => assert!(matches!(status, Some("408" | "503")), "{answer}"),
         }
     }
-    eprintln!("{answered} ordinary reviews while {EACH} clients of each kind were silent");
+    eprintln!("{answered} ordinary reviews while {EACH} clients of each kind were stalled");
     bed.expect_ordinary_service().await;
 }

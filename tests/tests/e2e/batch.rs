@@ -1,5 +1,5 @@
-//! Work that runs to an end, with Kubernetes' own CronJob and Job controllers: at a promotion nothing runs that was missed or
-//! held, unless somebody consents to it.
+//! Batch work, with Kubernetes' own CronJob and Job controllers: a promotion starts missed runs and held Jobs only with
+//! consent.
 
 use failover_core::names::HELD_ANNOTATION;
 use jiff::{SignedDuration, Timestamp};
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
-/// When the CronJob controller says that a Job was due.
+/// The CronJob controller writes here when a Job was due.
 const DUE: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
-/// What Git has of batch work. None has a `startingDeadlineSeconds`: whatever it missed, it would start at once.
+/// The batch work in Git. None has a `startingDeadlineSeconds`, so each would start a missed run at once.
 fn from_git() -> Vec<Value> {
     let yearly = fixtures::cron_job("shop", "yearly");
     let mut minutely = fixtures::cron_job("shop", "minutely");
     minutely["spec"]["schedule"] = json!("* * * * *");
-    // Both day fields are restricted, so either is enough: it was due yesterday.
+    // Both day fields are restricted, so either matches: it was due yesterday.
     let mut either = fixtures::cron_job("shop", "either");
     let yesterday = (Timestamp::now() - SignedDuration::from_hours(24)).strftime("%a");
     either["spec"]["schedule"] = json!(format!("0 0 */31 * {yesterday}"));
@@ -81,12 +81,12 @@ fn is_one_of(run: &Job, runs: &[Job]) -> bool {
     runs.iter().any(|other| other.uid() == run.uid())
 }
 
-/// As if it stood still for years: the next look at it finds a run that was missed.
-async fn misses_a_run(site: &Site, namespace: &str, name: &str) {
-    last_ran(site, namespace, name, "2020-01-01T00:00:00Z").await;
+/// Backdates the last run by years, so that the CronJob controller finds a missed run.
+async fn miss_a_run(site: &Site, namespace: &str, name: &str) {
+    set_last_run(site, namespace, name, "2020-01-01T00:00:00Z").await;
 }
 
-async fn last_ran(site: &Site, namespace: &str, name: &str, at: &str) {
+async fn set_last_run(site: &Site, namespace: &str, name: &str, at: &str) {
     let api: Api<CronJob> = Api::namespaced(site.client(), namespace);
     let mark = json!({"status": {"lastScheduleTime": at}});
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(mark))
@@ -94,13 +94,14 @@ async fn last_ran(site: &Site, namespace: &str, name: &str, at: &str) {
         .unwrap();
 }
 
-/// Until the CronJob controller has checked all that changed before: one that nobody holds misses a run now, and starts it.
+/// Waits until the CronJob controller has processed all earlier changes: a CronJob outside enforcement misses a run now, and
+/// the controller starts it.
 async fn until_the_controller_has_caught_up(site: &Site) {
     let before = runs(site, "elsewhere").await.len();
     let name = format!("witness-{before}");
     let witness = fixtures::cron_job("elsewhere", &name);
     site.apply_as_person(&witness).await.unwrap();
-    misses_a_run(site, "elsewhere", &name).await;
+    miss_a_run(site, "elsewhere", &name).await;
     eventually("the run that the witness missed", || async {
         let runs = runs(site, "elsewhere").await;
         if of(&runs, &name).is_empty() {
@@ -112,19 +113,19 @@ async fn until_the_controller_has_caught_up(site: &Site) {
     .await;
 }
 
-/// Demotes, lets every CronJob miss a run, and promotes with these flags. Returns the runs there were when it began to
-/// promote, and when that was.
-async fn there_and_back(site: &Site, consent: &[&str]) -> (Vec<Job>, Timestamp) {
+/// Demotes, lets every CronJob miss a run, and promotes with these flags. Returns the runs before the promotion, and when
+/// the promotion began.
+async fn demote_and_promote(site: &Site, consent: &[&str]) -> (Vec<Job>, Timestamp) {
     site.failover(DEMOTE).await.expect(0);
     let before = runs(site, "shop").await;
     for name in ["yearly", "minutely", "retired"] {
         assert!(is_suspended(&cron_job(site, name).await), "{name}");
-        misses_a_run(site, "shop", name).await;
+        miss_a_run(site, "shop", name).await;
     }
     let days_ago = Timestamp::now() - SignedDuration::from_hours(72);
     let days_ago = days_ago.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    last_ran(site, "shop", "either", &days_ago).await;
-    // Comes from Git while the site stands by.
+    set_last_run(site, "shop", "either", &days_ago).await;
+    // Git adds these while the site is on standby.
     let mut hook = fixtures::job("shop", "hook");
     hook["metadata"]["annotations"] = json!({"helm.sh/hook": "post-upgrade"});
     for job in [fixtures::job("shop", "import"), hook] {
@@ -159,7 +160,7 @@ async fn assert_held(site: &Site, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else() {
+async fn a_promotion_runs_only_the_batch_work_that_was_consented_to() {
     let site = Site::start(Options {
         nodes: 1,
         ..Options::default()
@@ -176,19 +177,19 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     until_succeeded(&site, "done").await;
     let done = job(&site, "done").await;
 
-    let (before, start) = there_and_back(&site, &[]).await;
+    let (before, start) = demote_and_promote(&site, &[]).await;
     until_the_controller_has_caught_up(&site).await;
     let after = runs(&site, "shop").await;
     assert!(of(&after, "yearly").is_empty(), "{after:?}");
     assert!(of(&after, "either").is_empty(), "{after:?}");
-    // One that is due again by now runs as ever.
+    // A run that is due after the promotion starts as usual.
     for run in of(&after, "minutely") {
         let due: Timestamp = run.annotations()[DUE].parse().unwrap();
         assert!(is_one_of(run, &before) || due > start, "{run:?}");
     }
     assert_held(&site, "import").await;
 
-    there_and_back(&site, &["--run-missed"]).await;
+    demote_and_promote(&site, &["--run-missed"]).await;
     eventually("the runs that were missed", || async {
         let runs = runs(&site, "shop").await;
         match ["yearly", "either"].map(|name| of(&runs, name).len()) {
@@ -204,7 +205,7 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     assert_eq!(hooks.len(), 1, "{hooks:?}");
     assert_eq!(hooks[0]["object"], "shop/jobs/hook");
 
-    there_and_back(&site, &["--run-held-jobs=shop/import"]).await;
+    demote_and_promote(&site, &["--run-held-jobs=shop/import"]).await;
     until_succeeded(&site, "import").await;
     assert_held(&site, "hook").await;
     let history = site.document(&["history"]).await;
@@ -212,7 +213,7 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
         history["changes"][0]["heldJobsToRun"],
         json!(["shop/import"])
     );
-    there_and_back(&site, &["--run-held-jobs"]).await;
+    demote_and_promote(&site, &["--run-held-jobs"]).await;
     until_succeeded(&site, "hook").await;
     until_the_controller_has_caught_up(&site).await;
     let after = runs(&site, "shop").await;
@@ -223,7 +224,7 @@ async fn a_promotion_runs_of_batch_work_what_was_consented_to_and_nothing_else()
     );
     assert!(of(&after, "retired").is_empty());
 
-    // What had run to its end before does not run again.
+    // A Job that had completed before does not run again.
     let again = job(&site, "done").await;
     assert_eq!((again.uid(), &again.spec), (done.uid(), &done.spec));
     let ended = |job: &Job| job.status.clone().unwrap_or_default().completion_time;

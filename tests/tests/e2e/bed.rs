@@ -1,4 +1,4 @@
-//! The test bed itself.
+//! Tests of the test bed itself.
 
 use std::fmt::Debug;
 use std::process::{Command, Stdio};
@@ -78,7 +78,7 @@ async fn kubectl_and_the_api_server_know_each_others_version() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    // It warns of versions too far apart.
+    // kubectl warns on stderr about versions too far apart.
     assert!(output.stderr.is_empty(), "{output:?}");
     let versions: Value = serde_json::from_slice(&output.stdout).unwrap();
     for side in ["clientVersion", "serverVersion"] {
@@ -115,7 +115,7 @@ async fn an_identity_has_the_rights_of_its_service_account_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_may_what_is_bound_to_their_name_and_no_more() {
+async fn a_user_has_the_rights_that_are_bound_to_their_name_and_no_more() {
     let plane = ControlPlane::shared().await;
     let binding = serde_json::from_value(json!({
         "metadata": {"name": "bob-looks"},
@@ -134,7 +134,7 @@ async fn a_person_may_what_is_bound_to_their_name_and_no_more() {
             .unwrap()
     };
     let pods: Api<Pod> = Api::default_namespaced(of("bob").await);
-    eventually("the binding to count", || async {
+    eventually("the binding to take effect", || async {
         pods.list(&ListParams::default()).await
     })
     .await;
@@ -248,7 +248,7 @@ async fn a_test_that_leaves_something_behind_on_a_shared_site_fails() {
         let site = Site::shared(Options::default()).await.unwrap();
         let create = ["create", "namespace", "forgotten"];
         site.kubectl(&create).await.expect(0);
-        drop(site.due_within(std::time::Duration::ZERO));
+        drop(site.with_patience(std::time::Duration::ZERO));
     });
     let panic = test.await.unwrap_err().into_panic();
     let said = panic.downcast_ref::<String>().unwrap();
@@ -281,7 +281,7 @@ async fn nothing_is_left_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_process_goes_too() {
+async fn a_frozen_process_is_killed_too() {
     let folder = tempfile::tempdir().unwrap();
     let process = sleep(folder.path());
     process.signal(Signal::SIGSTOP);
@@ -290,11 +290,11 @@ async fn a_frozen_process_goes_too() {
     until_gone(&[pid]).await;
 }
 
-/// Runs this test a second time as a process of its own, which is killed while it has a child.
+/// Runs this test a second time in its own process and kills that while it has a child.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_outlives_a_test_binary_that_is_killed() {
-    const HELD: &str = "TESTBED_HELD_PID_FILE";
-    if let Some(file) = std::env::var_os(HELD) {
+    const PID_FILE: &str = "TESTBED_HELD_PID_FILE";
+    if let Some(file) = std::env::var_os(PID_FILE) {
         let process = sleep(std::path::Path::new(&file).parent().unwrap());
         std::fs::write(&file, process.pid().to_string()).unwrap();
         return std::future::pending().await;
@@ -306,7 +306,7 @@ async fn nothing_outlives_a_test_binary_that_is_killed() {
             "--exact",
             "bed::nothing_outlives_a_test_binary_that_is_killed",
         ])
-        .env(HELD, &file)
+        .env(PID_FILE, &file)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();

@@ -1,5 +1,5 @@
-//! Which run a CronJob missed, as `plan` shows it, against the CronJob controller's own judgement: the very code that the
-//! control plane of the test bed runs, asked as a filter.
+//! Compares the missed run that `plan` shows with the CronJob controller's own decision: the same code that the control
+//! plane of the test bed runs, called as a filter.
 
 use std::fs::File;
 use std::io::{BufWriter, Seek as _, Write as _};
@@ -16,7 +16,7 @@ struct Question {
     now: Timestamp,
 }
 
-/// Both day fields in every combination: restricted, free, and what only looks free.
+/// Both day fields in every combination: restricted, free, and seemingly free.
 fn day_fields() -> Vec<String> {
     const DAYS: [&str; 10] = [
         "*", "?", "*/1", "*/2", "13", "1-7", "29,30", "31", "5/9", "*,4",
@@ -42,7 +42,8 @@ fn day_fields() -> Vec<String> {
     schedules
 }
 
-/// Times of day, most of them near a change of the clock; macros; what no other reader of cron takes; what is refused.
+/// Times of day, most of them near a daylight-saving change; macros; syntax that only this parser accepts; invalid
+/// schedules.
 const OTHERS: [&str; 62] = [
     "* * * * *",
     "*/7 * * * *",
@@ -108,21 +109,21 @@ const OTHERS: [&str; 62] = [
     "whenever",
 ];
 
-/// Zones whose clocks change at different hours, by different amounts, or not at all; and one that does not exist.
+/// Zones with daylight-saving changes at different hours, of different sizes, or without any; and one that does not exist.
 const ZONES: [Option<&str>; 8] = [
     None,
     Some("Europe/Berlin"),
     Some("America/New_York"),
-    // Changed at midnight, so that a day had none.
+    // Changes at midnight, so that one day has no midnight.
     Some("America/Sao_Paulo"),
-    // By half an hour.
+    // Changes by half an hour.
     Some("Australia/Lord_Howe"),
     Some("Asia/Kolkata"),
     Some("Etc/UTC"),
     Some("Nowhere/At_All"),
 ];
 
-/// When it last ran, or was created: at ends of months and years, and before changes of the clock.
+/// When it last ran, or was created: at ends of months and years, and before daylight-saving changes.
 const LAST: [&str; 7] = [
     "2018-02-17T12:00:00Z",
     "2018-11-03T12:00:00Z",
@@ -147,11 +148,11 @@ fn corpus() -> Vec<Question> {
                     spec["timeZone"] = json!(zone);
                 }
                 // Some have a deadline, some have never run.
-                let turn = questions.len() + n;
-                if turn.is_multiple_of(5) {
-                    spec["startingDeadlineSeconds"] = json!([10, 4_000, 200_000][turn % 3]);
+                let number = questions.len() + n;
+                if number.is_multiple_of(5) {
+                    spec["startingDeadlineSeconds"] = json!([10, 4_000, 200_000][number % 3]);
                 }
-                let cron_job = if turn.is_multiple_of(4) {
+                let cron_job = if number.is_multiple_of(4) {
                     json!({"metadata": {"creationTimestamp": last}, "spec": spec})
                 } else {
                     json!({
@@ -178,7 +179,7 @@ fn corpus() -> Vec<Question> {
     questions
 }
 
-/// What the controller says.
+/// The controller's answers.
 fn answers(questions: &[Question]) -> Vec<Option<Timestamp>> {
     let mut file = BufWriter::new(tempfile::tempfile().unwrap());
     for question in questions {
@@ -200,7 +201,7 @@ fn answers(questions: &[Question]) -> Vec<Option<Timestamp>> {
 }
 
 #[test]
-fn a_missed_run_is_predicted_as_the_cron_job_controller_judges() {
+fn a_missed_run_is_predicted_as_the_cron_job_controller_decides() {
     let questions = corpus();
     let answers = answers(&questions);
     assert_eq!(answers.len(), questions.len());

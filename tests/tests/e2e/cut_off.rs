@@ -1,4 +1,4 @@
-//! Parts cut away in the middle of a change of role: a clear message, the right exit code, and never a claim that is not so.
+//! Components that fail in the middle of a transition: a clear message, the right exit code, and no false success.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use testbed::site::{
 use testbed::{eventually, eventually_within, fixtures};
 use tokio::io::AsyncReadExt as _;
 
-/// A site with enough in it that a sweep takes a while.
+/// A site with enough objects that a sweep takes a while.
 async fn busy_site(role: &'static str) -> Site {
     let options = Options {
         role,
@@ -40,16 +40,15 @@ async fn status(site: &Site) -> Option<api::SiteStatus> {
         .status
 }
 
-/// Starts the CLI, which is to print its document, waits until the controller has begun to carry out the order, and hands
-/// over.
-async fn in_the_middle(site: &Site, arguments: &[&str]) -> tokio::process::Child {
+/// Starts the CLI with `-o json` and waits until the controller has begun the transition.
+async fn start_until_running(site: &Site, arguments: &[&str]) -> tokio::process::Child {
     let mut command = site.failover_command(&[arguments, JSON].concat());
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    eventually("a transition under way", || async {
+    eventually("a running transition", || async {
         let status = status(site).await.ok_or("no status")?;
         if status.transition.is_some() {
             Ok(())
@@ -61,7 +60,7 @@ async fn in_the_middle(site: &Site, arguments: &[&str]) -> tokio::process::Child
     child
 }
 
-async fn ended(mut child: tokio::process::Child) -> Output {
+async fn finish(mut child: tokio::process::Child) -> Output {
     let (mut stdout, mut stderr) = (String::new(), String::new());
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let both = async {
@@ -100,9 +99,9 @@ fn replicas(objects: &[DynamicObject]) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
     let site = busy_site("primary").await;
-    let child = in_the_middle(&site, DEMOTE).await;
+    let child = start_until_running(&site, DEMOTE).await;
     site.webhook.kill();
-    let demoted = ended(child).await.expect(0).document();
+    let demoted = finish(child).await.expect(0).document();
     assert_role_change(&demoted, "secondary", "Done");
     let objects = deployments(&site).await;
     assert_eq!(replicas(&objects), 0);
@@ -128,18 +127,18 @@ async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() {
+async fn with_the_controller_dead_no_success_is_reported_and_the_next_one_continues() {
     let site = busy_site("secondary").await;
     let arguments: Vec<&str> = PROMOTE
         .iter()
         .copied()
-        // Longer than a Lease lives: until then nobody can know that its holder is dead.
+        // Longer than the duration of a Lease: until then nobody can know that its holder is dead.
         .chain(["--timeout", "25s"])
         .collect();
-    let child = in_the_middle(&site, &arguments).await;
+    let child = start_until_running(&site, &arguments).await;
     site.controller.kill();
-    // It names what to do about a controller that is missing: of every other cause it says something else.
-    let late = ended(child).await.expect(4).failure();
+    // It names what to do about a missing controller, and about no other cause.
+    let late = finish(child).await.expect(4).failure();
     assert_eq!(late["reason"], "TimedOut");
     assert_names(
         &late["next"],
@@ -157,24 +156,25 @@ async fn with_the_controller_dead_nothing_is_claimed_and_the_next_one_goes_on() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_controller_takes_over_in_the_middle() {
+async fn another_controller_takes_over_a_running_transition() {
     let site = busy_site("primary").await;
     let _second = site.second_controller().await.unwrap();
-    let child = in_the_middle(&site, DEMOTE).await;
+    let child = start_until_running(&site, DEMOTE).await;
     site.controller.kill();
-    let demoted = ended(child).await.expect(0).document();
+    let demoted = finish(child).await.expect(0).document();
     assert_role_change(&demoted, "secondary", "Done");
     assert_eq!(replicas(&deployments(&site).await), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_api_server_gone_nothing_is_claimed_and_the_change_goes_on_when_it_is_back() {
+async fn with_the_api_server_down_no_success_is_reported_and_the_transition_continues_when_it_is_back()
+ {
     let mut site = busy_site("primary").await;
     let arguments: Vec<&str> = DEMOTE.iter().copied().chain(["--timeout", "10s"]).collect();
-    let child = in_the_middle(&site, &arguments).await;
+    let child = start_until_running(&site, &arguments).await;
     site.plane.api_server.kill();
-    // It names what cannot be reached.
-    let late = ended(child).await.expect(4).failure();
+    // It names the address that cannot be reached.
+    let late = finish(child).await.expect(4).failure();
     assert_eq!(late["reason"], "TimedOut");
     assert_names(&late["message"], &["127.0.0.1"]);
 
@@ -218,14 +218,14 @@ async fn a_promotion_without_peer_is_refused_and_changes_nothing() {
     let after = site.stored().await;
     assert_eq!(before.spec, after.spec);
 
-    // Nor by writing the order without the CLI.
+    // A request that is written without the CLI changes nothing either.
     let order = json!({"spec": {"role": "primary", "epoch": before.spec.epoch.0 + 1, "request": {"id": "by-hand"}}});
     let patch = kube::api::Patch::Merge(order);
     Api::<api::Site>::all(site.client())
         .patch(names::SITE, &kube::api::PatchParams::default(), &patch)
         .await
         .unwrap();
-    eventually("the guard to hold", || async {
+    eventually("the guard to block", || async {
         let status = status(&site).await.ok_or("no status".to_owned())?;
         if status.phase == Some(api::Phase::Stalled) {
             Ok(())
@@ -241,7 +241,7 @@ async fn a_promotion_without_peer_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_any_enforcement_configured_no_change_starts() {
+async fn without_any_enforcement_configured_no_transition_starts() {
     let site = Site::start(Options::default()).await.unwrap();
     let webhook = [
         "delete",
@@ -253,7 +253,7 @@ async fn without_any_enforcement_configured_no_change_starts() {
     let plan = [DEMOTE, &["--dry-run=server"]].concat();
     site.failover(&plan).await.expect(0);
 
-    // One that looks at nothing is none.
+    // A policy that matches nothing does not count.
     let policy = "validatingadmissionpolicy/deployments.apps.failover.dev";
     let never = r#"{"spec":{"matchConditions":[{"name":"never","expression":"false"}]}}"#;
     let edit = ["patch", policy, "--type=merge", "-p", never];

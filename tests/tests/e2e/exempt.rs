@@ -1,4 +1,4 @@
-//! Exemptions: asked by a label, put in force on a primary or by an operator's hand.
+//! Exemptions: requested by a label, put in force on a primary or by an operator.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn web(replicas: i64) -> Value {
     fixtures::deployment("shop", "web", replicas)
 }
 
-/// As a commit has it that asks for an exemption.
+/// With the label that requests an exemption, as in a commit.
 fn labelled(mut manifest: Value) -> Value {
     manifest["metadata"]["labels"]["failover.dev/enforce"] = json!("disabled");
     manifest
@@ -60,7 +60,7 @@ async fn a_label_from_git_changes_nothing_on_a_secondary_until_it_is_promoted() 
         site.apply_as_flux(&labelled(web(3))).await.unwrap();
         assert_eq!(replicas(&site).await, json!(0));
     }
-    eventually("it to be told", || async {
+    eventually("the deferral to be reported", || async {
         let events = site
             .kubectl(&[
                 "get",
@@ -88,24 +88,24 @@ async fn a_label_from_git_changes_nothing_on_a_secondary_until_it_is_promoted() 
     site.failover(PROMOTE).await.expect(0);
     site.until_in_force("shop", "deployments/web=exempt").await;
     assert_eq!(replicas(&site).await, json!(3));
-    // From now on the role passes it by.
+    // From now on the role does not affect it.
     site.failover(DEMOTE).await.expect(0);
     assert_eq!(replicas(&site).await, json!(3));
     site.kubectl(&["scale", "-n", "shop", "deployment/web", "--replicas=4"])
         .await
         .expect(0);
     assert_eq!(replicas(&site).await, json!(4));
-    // Until the label goes: that is a tightening.
+    // Removing the label ends that at once, since it tightens enforcement.
     site.apply_as_flux(&web(3)).await.unwrap();
     until_replicas(&site, 0).await;
     site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operators_exemption_counts_at_once_and_outlives_flux() {
+async fn an_operators_exemption_takes_effect_at_once_and_outlives_flux() {
     let site = secondary().await;
     site.apply_as_flux(&web(3)).await.unwrap();
-    // No manifest says how many: only the record brings them back.
+    // Only the record has the count: an exemption restores it from there.
     let api = site.api_of(&web(1)).await.unwrap();
     assert_eq!(
         api.get("web").await.unwrap().metadata.annotations.unwrap()[RESTORE_ANNOTATION],
@@ -152,9 +152,9 @@ async fn an_operators_exemption_counts_at_once_and_outlives_flux() {
     site.clear(&["shop"]).await;
 }
 
-/// As Helm has it by default: a hook Job is deleted before it is created again.
+/// By default Helm deletes a hook Job before it creates it again.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_deleted_stays_exempt_if_it_comes_back_with_its_label() {
+async fn a_deleted_object_stays_exempt_if_it_comes_back_with_its_label() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.failover(DEMOTE).await.expect(0);
     site.enrolled_namespace("shop").await;
@@ -214,7 +214,7 @@ async fn what_is_deleted_stays_exempt_if_it_comes_back_with_its_label() {
     site.clear(&["shop"]).await;
 }
 
-/// Whether the webhook runs or not.
+/// Waits for these entries of the annotation, whether the webhook runs or not.
 async fn until_noticed(site: &Site, in_force: &str) {
     eventually(&format!("{in_force:?} in force"), || async {
         let found = site.objects_in_force("shop").await;
@@ -238,12 +238,12 @@ fn is_active(object: &DynamicObject) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_can_be_exempt_and_gets_back_what_was_recorded_but_only_by_those_who_may() {
+async fn every_kind_can_be_exempt_and_is_restored_but_only_by_those_who_may_enforce() {
     let site = secondary().await;
     for manifest in fixtures::every_kind("shop") {
         site.apply_as_flux(&manifest).await.unwrap();
     }
-    // Everything but a Job, which has never run here, gets back what Git says.
+    // Every kind but Job, which has never run here, is restored to what Git says.
     let all = [
         "exempt",
         "deploy/web",

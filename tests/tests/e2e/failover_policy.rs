@@ -45,7 +45,7 @@ async fn apply(site: &Site, name: &str, state: Option<&str>) {
     site.apply_as_person(&policy).await.unwrap();
 }
 
-/// That there is no other site that could be asked.
+/// A request that overrides the peer check, as there is no other site.
 fn order() -> Value {
     static ORDERS: AtomicU32 = AtomicU32::new(0);
     let id = ORDERS.fetch_add(1, Ordering::Relaxed).to_string();
@@ -80,10 +80,15 @@ async fn until_replicas(site: &Site, name: &str, wanted: i64) {
     .await;
 }
 
-/// Waits until the policy tells this of `web`: its condition Ready with the reason, the role, and the error.
-async fn told(site: &Site, name: &str, ready: (&str, &str), state: Option<&str>) -> String {
+/// Waits until the policy reports this condition Ready and this role of `web`; returns the error of `web`.
+async fn until_reported(
+    site: &Site,
+    name: &str,
+    ready: (&str, &str),
+    state: Option<&str>,
+) -> String {
     let policies: Api<FailoverPolicy> = Api::namespaced(site.client(), "shop");
-    eventually(&format!("policy {name} to tell {ready:?}"), || async {
+    eventually(&format!("policy {name} to report {ready:?}"), || async {
         let policy = policies.get(name).await.unwrap();
         let status = policy.status.clone().unwrap_or_default();
         let condition = status.conditions.iter().find(|c| c.type_ == "Ready");
@@ -102,25 +107,25 @@ async fn told(site: &Site, name: &str, ready: (&str, &str), state: Option<&str>)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_state_it_enrols_what_it_names_and_nothing_else() {
+async fn a_policy_without_a_state_enrols_only_the_objects_that_it_names() {
     let site = site(Role::Primary, &["--policy-only"]).await;
     let kustomization = fixtures::kustomization("shop", "apps");
     site.apply_as_flux(&kustomization).await.unwrap();
     let named = [("Deployment", "web"), ("Kustomization", "apps")];
     let policy = fixtures::failover_policy("shop", "p", None, &named);
-    // This one may come from Git.
+    // A policy without a state may come from Git.
     site.apply_as_flux(&policy).await.unwrap();
-    told(&site, "p", ("True", "Enforced"), Some("primary")).await;
+    until_reported(&site, "p", ("True", "Enforced"), Some("primary")).await;
 
     site.failover(DEMOTE).await.expect(0);
     assert_eq!(replicas(&site, "web").await, json!(0));
     assert_eq!(replicas(&site, "api").await, json!(3), "nobody named it");
-    told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
+    until_reported(&site, "p", ("True", "Enforced"), Some("secondary")).await;
     let api = site.api_of(&kustomization).await.unwrap();
     let suspended = api.get("apps").await.unwrap().data["spec"]["suspend"].clone();
     assert_eq!(suspended, json!(true));
 
-    // Deleted, as by a commit: what it enrolled stays closed, and comes back with the site.
+    // Deleted, as by a commit: what it enrolled stays passive until the promotion of the site.
     delete(&site, "p").await;
     site.apply_as_flux(&fixtures::deployment("shop", "web", 5))
         .await
@@ -141,13 +146,13 @@ async fn without_a_state_it_enrols_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_state_it_moves_one_application_alone_in_both_directions() {
+async fn a_policy_with_a_state_moves_one_application_alone_in_both_directions() {
     let site = site(Role::Primary, &[]).await;
     apply(&site, "p", Some("secondary")).await;
     until_replicas(&site, "web", 0).await;
-    told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
+    until_reported(&site, "p", ("True", "Enforced"), Some("secondary")).await;
     assert_eq!(replicas(&site, "api").await, json!(3));
-    // The site's own change does not override it ...
+    // The site's own transitions do not override it ...
     site.failover(DEMOTE).await.expect(0);
     site.failover(PROMOTE).await.expect(0);
     assert_eq!(replicas(&site, "web").await, json!(0));
@@ -157,7 +162,7 @@ async fn with_a_state_it_moves_one_application_alone_in_both_directions() {
     site.failover(DEMOTE).await.expect(0);
     let unasked = fixtures::failover_policy("shop", "p", Some("primary"), WEB);
     site.apply_as_person(&unasked).await.unwrap();
-    eventually("the peer to be asked for", || async {
+    eventually("the guard peer-unknown", || async {
         let status = site.document(&["status"]).await;
         let mut policies = status["policies"].as_array().unwrap().iter();
         let policy = policies.find(|policy| policy["name"] == "shop/p").unwrap();
@@ -172,26 +177,26 @@ async fn with_a_state_it_moves_one_application_alone_in_both_directions() {
     assert_eq!(replicas(&site, "web").await, json!(0));
     apply(&site, "p", Some("primary")).await;
     until_replicas(&site, "web", 3).await;
-    told(&site, "p", ("True", "Enforced"), Some("primary")).await;
+    until_reported(&site, "p", ("True", "Enforced"), Some("primary")).await;
     assert_eq!(replicas(&site, "api").await, json!(0));
     let raised = fixtures::deployment("shop", "web", 4);
     site.apply_as_flux(&raised).await.unwrap();
     assert_eq!(replicas(&site, "web").await, json!(4));
 
-    // An order that is gone is none.
+    // Without the policy the role of the site applies.
     delete(&site, "p").await;
     until_replicas(&site, "web", 0).await;
     site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_deletion_opens_nothing_that_it_kept_closed() {
+async fn deleting_a_policy_activates_nothing_that_it_kept_passive() {
     let site = site(Role::Primary, &[]).await;
     apply(&site, "p", Some("secondary")).await;
     until_replicas(&site, "web", 0).await;
-    told(&site, "p", ("True", "Enforced"), Some("secondary")).await;
+    until_reported(&site, "p", ("True", "Enforced"), Some("secondary")).await;
     delete(&site, "p").await;
-    eventually("the deletion to be told as held back", || async {
+    eventually("the deletion to be reported as deferred", || async {
         let deferred = site.deferred().await;
         if deferred == ["shop/deployments/web"] {
             Ok(())
@@ -210,20 +215,20 @@ async fn its_deletion_opens_nothing_that_it_kept_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn contradicting_ones_are_refused_both_by_name_and_the_end_of_it_is_no_order() {
+async fn conflicting_policies_name_each_other_and_the_end_of_the_conflict_starts_nothing() {
     let site = site(Role::Secondary, &[]).await;
     apply(&site, "east", Some("secondary")).await;
-    told(&site, "east", ("True", "Enforced"), Some("secondary")).await;
+    until_reported(&site, "east", ("True", "Enforced"), Some("secondary")).await;
     apply(&site, "west", Some("primary")).await;
     for (name, other) in [("east", "shop/west"), ("west", "shop/east")] {
-        let error = told(&site, name, ("False", "Conflict"), Some("secondary")).await;
+        let error = until_reported(&site, name, ("False", "Conflict"), Some("secondary")).await;
         assert!(error.contains(other), "{error}");
     }
     delete(&site, "east").await;
-    told(&site, "west", ("False", "Waiting"), Some("secondary")).await;
+    until_reported(&site, "west", ("False", "Waiting"), Some("secondary")).await;
     assert_eq!(replicas(&site, "web").await, json!(0));
 
-    // Written anew it is an order.
+    // Setting the state again requests a transition.
     apply(&site, "west", Some("secondary")).await;
     apply(&site, "west", Some("primary")).await;
     until_replicas(&site, "web", 3).await;
@@ -231,12 +236,12 @@ async fn contradicting_ones_are_refused_both_by_name_and_the_end_of_it_is_no_ord
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_is_no_matter_of_git_and_a_namespace_that_is_not_enrolled_is_told_so() {
+async fn a_state_cannot_be_set_from_git_and_a_namespace_that_is_not_enrolled_is_reported() {
     let site = site(Role::Secondary, &[]).await;
     let order = fixtures::failover_policy("shop", "p", Some("primary"), WEB);
     let refused = site.apply_as_flux(&order).await.unwrap_err();
     assert!(refused.to_string().contains("desiredState"), "{refused}");
-    // Nor is what a standing order names.
+    // Neither can the resources of a policy with a state.
     let none = fixtures::failover_policy("shop", "p", Some("primary"), &[("Deployment", "none")]);
     site.apply_as_person(&none).await.unwrap();
     let refused = site.apply_as_flux(&order).await.unwrap_err();
@@ -249,7 +254,7 @@ async fn an_order_is_no_matter_of_git_and_a_namespace_that_is_not_enrolled_is_to
     elsewhere["spec"]["managedResources"][0]["namespace"] = json!("default");
     site.apply_as_person(&elsewhere).await.unwrap();
     let reason = ManagedResourceReason::NotEnrolled.as_str();
-    let error = told(&site, "q", ("False", reason), None).await;
+    let error = until_reported(&site, "q", ("False", reason), None).await;
     assert!(error.contains("default"), "{error}");
     assert_eq!(replicas(&site, "web").await, json!(0));
     site.clear(&["shop"]).await;

@@ -16,7 +16,7 @@ fn run(command: &mut Command) -> Output {
     }
 }
 
-/// The archive and the rendered manifest, made of the binary that the tests have.
+/// The archive and the rendered manifest, built from the tests' binary.
 fn package(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     let binaries = binaries::build().unwrap();
     run(Command::new(&binaries.xtask)
@@ -49,7 +49,7 @@ async fn krew_installs_the_archive_and_kubectl_runs_it() {
         .arg(format!("--manifest={}", manifest.display()))
         .arg(format!("--archive={}", archive.display()))
         .env("KREW_ROOT", &root)
-        // Offline: whatever it tried to fetch would fail.
+        // Offline: any download would fail.
         .envs([
             ("HTTPS_PROXY", "http://127.0.0.1:9"),
             ("HTTP_PROXY", "http://127.0.0.1:9"),

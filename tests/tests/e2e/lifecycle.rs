@@ -1,4 +1,4 @@
-//! Coming, staying and going: install, enrol, leave, uninstall.
+//! Install, enrol, unenrol, uninstall.
 
 use failover_core::names;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -9,7 +9,7 @@ use testbed::{ControlPlane, binaries, fixtures};
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_shipped_manifests_are_taken_by_a_real_api_server_and_again() {
+async fn the_shipped_manifests_are_accepted_by_a_real_api_server_twice() {
     let plane = ControlPlane::start().await.unwrap();
     let install = async |arguments: &[&str]| {
         let mut command = Command::new(&binaries::build().unwrap().cli);
@@ -122,7 +122,7 @@ async fn what_the_cluster_needs_to_come_up_is_never_enrolled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leaving_is_refused_while_anything_would_be_lost_and_leaves_the_objects_alone() {
+async fn uninstalling_and_unenrolling_are_refused_on_a_secondary_and_keep_the_objects() {
     let site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let web = fixtures::deployment("shop", "web", 3);

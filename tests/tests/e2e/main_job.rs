@@ -1,4 +1,4 @@
-//! The main job: demote, let Flux do its worst, promote, and find exactly what Git says.
+//! The main job: demote, let Flux reconcile, promote, and find exactly what Git says.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ pub(crate) use testbed::site::{DEMOTE, PROMOTE, PROMOTE_VOLUMES};
 use testbed::site::{Options, Site, assert_role_change};
 use testbed::{eventually, fixtures};
 
-/// What demotion and promotion must bring back: everything but what the API server itself counts and notes.
+/// What demotion and promotion must restore: everything but what the API server maintains.
 pub(crate) fn essence(object: &DynamicObject) -> Value {
     let mut value = serde_json::to_value(object).unwrap();
     value.as_object_mut().unwrap().remove("status");
@@ -42,8 +42,8 @@ pub(crate) async fn stored(site: &Site, object: &Value) -> DynamicObject {
         .unwrap()
 }
 
-/// The object, once Kubernetes' own controllers have come to rest over it: they follow a change in its status.
-pub(crate) async fn at_rest(site: &Site, manifest: &Value) -> DynamicObject {
+/// The object, once Kubernetes' own controllers no longer write its status.
+pub(crate) async fn settled(site: &Site, manifest: &Value) -> DynamicObject {
     let last = std::sync::Mutex::new((String::new(), Instant::now()));
     eventually("an object that nobody writes", || async {
         let object = stored(site, manifest).await;
@@ -88,10 +88,10 @@ async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
 
     assert_role_change(&site.document(DEMOTE).await, "secondary", "Done");
     for manifest in &manifests {
-        assert_passive(&at_rest(&site, manifest).await);
-        // Flux's first apply may still store a change; from the second on nothing moves, and a dry run says the same.
+        assert_passive(&settled(&site, manifest).await);
+        // Flux's first apply may still store a change; from the second on nothing changes, and a dry run gives the same.
         site.apply_as_flux(manifest).await.unwrap();
-        let first = at_rest(&site, manifest).await;
+        let first = settled(&site, manifest).await;
         for _ in 0..10 {
             let dry = site.dry_run_as_flux(manifest).await.unwrap();
             assert_eq!(
@@ -136,10 +136,10 @@ async fn flux_cannot_undo_a_demotion_and_promotion_brings_back_what_git_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_git_brings_during_the_outage_comes_up_passive_and_is_there_after_promotion() {
+async fn objects_from_git_during_the_outage_come_up_passive_and_are_active_after_promotion() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.failover(DEMOTE).await.expect(0);
-    // The namespace comes from Git too, with the label: it must be born with the site's roles.
+    // The namespace comes from Git, too, with the label: it must be created with the site's roles.
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": "shop", "labels": {"failover.dev/enforce": "enabled", "failover.dev/workloads": "primary"}},
@@ -161,7 +161,7 @@ async fn what_git_brings_during_the_outage_comes_up_passive_and_is_there_after_p
         assert_eq!(again.metadata.generation, created.metadata.generation);
     }
     site.until_ready().await;
-    // Raised in Git while the site stands by.
+    // Raised in Git while the site is on standby.
     site.apply_as_flux(&fixtures::deployment("shop", "web", 5))
         .await
         .unwrap();
@@ -173,7 +173,7 @@ async fn what_git_brings_during_the_outage_comes_up_passive_and_is_there_after_p
         assert!(!annotations.contains_key(RESTORE_ANNOTATION));
         match manifest["kind"].as_str().unwrap() {
             "Deployment" => assert_eq!(object.data["spec"]["replicas"], json!(5)),
-            // Never ran: it runs only on consent.
+            // It has never run, so it runs only with consent.
             "Job" => {
                 assert_eq!(object.data["spec"]["suspend"], json!(true));
                 assert!(annotations.contains_key(HELD_ANNOTATION));
@@ -195,7 +195,7 @@ async fn what_git_brings_during_the_outage_comes_up_passive_and_is_there_after_p
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_door_to_replicas_is_shut_on_a_secondary_and_records_cannot_be_forged() {
+async fn every_way_to_raise_replicas_is_closed_on_a_secondary_and_records_cannot_be_forged() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let manifest = fixtures::deployment("shop", "web", 3);
@@ -248,11 +248,11 @@ async fn every_door_to_replicas_is_shut_on_a_secondary_and_records_cannot_be_for
         r#"{"/spec/replicas":3}"#
     );
 
-    // What Git says itself stays so: 0 was applied, not forced.
+    // A value from Git stays: 0 was applied, not forced.
     site.apply_as_flux(&fixtures::deployment("shop", "web", 0))
         .await
         .unwrap();
-    // ... while a patch to 0 by the same manager is not the manifest's word.
+    // ... while a patch to 0 by the same manager does not count as the manifest.
     let other = fixtures::deployment("shop", "api", 4);
     site.apply_as_flux(&other).await.unwrap();
     let params = PatchParams {

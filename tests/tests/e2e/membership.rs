@@ -1,4 +1,4 @@
-//! Whoever owns a Namespace's labels can drop ours: Terraform's provider replaces the whole map.
+//! A tool that owns a Namespace's labels can drop ours: Terraform's provider replaces the whole map.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn namespaces(site: &Site) -> Api<Namespace> {
     Api::all(site.client())
 }
 
-/// As a provider writes labels that it knows nothing else of, with the rights of a cluster-admin.
+/// Replaces all labels, as a provider with the rights of a cluster-admin does.
 async fn replace_labels(site: &Site, labels: Value) -> kube::Result<Namespace> {
     let patch: json_patch::Patch = serde_json::from_value(json!([
         {"op": "replace", "path": "/metadata/labels", "value": labels}
@@ -41,8 +41,8 @@ async fn left(site: &Site) -> Vec<String> {
     site.status().await.left
 }
 
-/// A commit takes the label off, and its revert puts it back. The roles stay on the Namespace meanwhile.
-async fn is_brought_back_by_git(site: &Site) {
+/// A commit removes the label, and its revert adds it again. The roles stay on the Namespace meanwhile.
+async fn remove_and_restore_label_by_git(site: &Site) {
     site.kubectl(&["label", "namespace", "shop", "failover.dev/enforce-"])
         .await
         .expect(0);
@@ -69,14 +69,14 @@ async fn is_brought_back_by_git(site: &Site) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() {
+async fn a_lost_label_activates_no_standby_and_is_reported_on_a_primary() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let live = namespaces(&site).get("shop").await.unwrap().metadata.labels;
 
-    is_brought_back_by_git(&site).await;
+    remove_and_restore_label_by_git(&site).await;
 
-    println!("on a primary it is accepted, and known");
+    println!("on a primary it is accepted and reported");
     replace_labels(&site, json!({"team": "a"})).await.unwrap();
     eventually("the namespace to have left", || async {
         let left = left(&site).await;
@@ -99,7 +99,7 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
         .await;
     assert_eq!(code(created), 409, "as Helm's --create-namespace wants it");
 
-    println!("it comes back, and is demoted with the site");
+    println!("it is enrolled again, and demoted with the site");
     site.failover(&["enroll", "shop", "--yes"]).await.expect(0);
     assert_eq!(left(&site).await, [""; 0]);
     site.failover(DEMOTE).await.expect(0);
@@ -109,7 +109,7 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
         let other = [
             json!({"team": "a"}),
             json!({"team": "a", "failover.dev/enforce": "policy"}),
-            // As they were when the provider last read them.
+            // The labels that the provider read last.
             json!(live),
             json!({"team": "a", "failover.dev/enforce": "enabled"}),
         ];
@@ -131,7 +131,7 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
         }
     }
 
-    println!("a mark of another time opens nothing");
+    println!("an old mark allows nothing");
     let mark = json!({"metadata": {"annotations": {"failover.dev/unenrolled": "2026-01-01T00:00:00Z admin"}}});
     namespaces(&site)
         .patch("shop", &PatchParams::default(), &Patch::Merge(mark))
@@ -139,7 +139,7 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
         .unwrap();
     assert_eq!(code(replace_labels(&site, json!({"team": "a"})).await), 403);
 
-    println!("only the command lets it go");
+    println!("only the command unenrols it");
     let unenroll = [
         "unenroll",
         "shop",
@@ -163,16 +163,16 @@ async fn a_label_that_is_lost_opens_no_standby_and_hides_nothing_of_a_primary() 
     site.clear(&["shop"]).await;
 }
 
-/// `kubectl create ns` and Helm's `--create-namespace` go by AlreadyExists.
+/// `kubectl create ns` and Helm's `--create-namespace` depend on AlreadyExists.
 #[tokio::test(flavor = "multi_thread")]
-async fn creating_an_enrolled_namespace_again_is_answered_as_everywhere_else() {
+async fn creating_an_enrolled_namespace_again_fails_as_without_us() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for role in ["primary", "secondary"] {
         if role == "secondary" {
             site.failover(DEMOTE).await.expect(0);
         }
-        println!("there, on a {role}");
+        println!("existing, on a {role}");
         assert_eq!(code(create(&site, json!({"name": "shop"})).await), 409);
         assert_eq!(code(create(&site, json!({"name": role})).await), 200);
         let other = namespaces(&site).get(role).await.unwrap().metadata.labels;

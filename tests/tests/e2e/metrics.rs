@@ -1,11 +1,11 @@
-//! What Prometheus sees: of both processes, as they answer, while a site goes there and back.
+//! The metrics of both processes while a site is demoted and promoted.
 
 use failover_core::Layer;
 use testbed::exposition::{Family, complaints, parse, value};
 use testbed::site::{DEMOTE, Options, PROMOTE_VOLUMES, Site};
 use testbed::{admin, eventually, fixtures};
 
-async fn scraped(address: &str) -> Vec<Family> {
+async fn scrape(address: &str) -> Vec<Family> {
     let answer = admin::get(address, "/metrics").await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(
@@ -20,33 +20,33 @@ async fn scraped(address: &str) -> Vec<Family> {
 }
 
 async fn of_controller(site: &Site) -> Vec<Family> {
-    scraped(&site.controller_admin()).await
+    scrape(&site.controller_admin()).await
 }
 
-/// 0 where nothing was counted yet.
+/// 0 if nothing was counted yet.
 fn count(families: &[Family], name: &str, labels: &[(&str, &str)]) -> f64 {
     value(families, name, labels).unwrap_or_default()
 }
 
 #[track_caller]
-fn assert_is(families: &[Family], name: &str, labels: &[(&str, &str)], wanted: f64) {
+fn assert_value(families: &[Family], name: &str, labels: &[(&str, &str)], wanted: f64) {
     let is = value(families, name, labels);
     assert_eq!(is, Some(wanted), "{name}{labels:?}");
 }
 
-/// The role that every layer is shown to have, and the site.
+/// Asserts the role that the metrics show for the site and every layer.
 #[track_caller]
 fn assert_shown_as(families: &[Family], role: &str, other: &str) {
     for (role, shown) in [(role, 1.0), (other, 0.0)] {
         let labels = [("role", role), ("site", "east")];
-        assert_is(families, "failover_site_role", &labels, shown);
+        assert_value(families, "failover_site_role", &labels, shown);
         for layer in Layer::ALL {
             let labels = [("layer", layer.as_str()), ("role", role)];
-            assert_is(families, "failover_layer_role", &labels, shown);
+            assert_value(families, "failover_layer_role", &labels, shown);
         }
     }
-    assert_is(families, "failover_site_phase", &[("phase", "Stable")], 1.0);
-    assert_is(
+    assert_value(families, "failover_site_phase", &[("phase", "Stable")], 1.0);
+    assert_value(
         families,
         "failover_site_phase",
         &[("phase", "Stalled")],
@@ -55,7 +55,7 @@ fn assert_shown_as(families: &[Family], role: &str, other: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_counted_follows_a_walk_and_is_named_as_prometheus_has_it() {
+async fn metrics_follow_a_transition_and_prometheus_naming_conventions() {
     let site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let manifests = fixtures::every_kind("shop");
@@ -65,44 +65,44 @@ async fn what_is_counted_follows_a_walk_and_is_named_as_prometheus_has_it() {
     site.until_ready().await;
     let before = of_controller(&site).await;
     assert_shown_as(&before, "primary", "secondary");
-    assert_is(&before, "failover_leader", &[], 1.0);
-    assert_is(&before, "failover_held_objects", &[], 0.0);
+    assert_value(&before, "failover_leader", &[], 1.0);
+    assert_value(&before, "failover_held_objects", &[], 0.0);
 
-    // Nothing replicates the volumes here, and nobody has said that it does not matter.
-    let held = ["demote", "--yes", "--reason=drill", "--timeout=15s"];
-    site.failover(&held).await.expect(4);
+    // Nothing replicates the volumes here, and no override is given.
+    let stalling = ["demote", "--yes", "--reason=drill", "--timeout=15s"];
+    site.failover(&stalling).await.expect(4);
     let stalled = of_controller(&site).await;
-    assert_is(
+    assert_value(
         &stalled,
         "failover_site_phase",
         &[("phase", "Stalled")],
         1.0,
     );
     let refusal = [("guard", "replication-unconfirmed")];
-    assert_is(&stalled, "failover_guard_refusals_total", &refusal, 1.0);
+    assert_value(&stalled, "failover_guard_refusals_total", &refusal, 1.0);
 
     site.failover(DEMOTE).await.expect(0);
-    let demoted = eventually("a sweep of all that is held", || async {
+    let demoted = eventually("a sweep over all forced objects", || async {
         let now = of_controller(&site).await;
-        let held = count(&now, "failover_held_objects", &[]);
-        // Kustomizations are ruled only where they are named.
+        let forced = count(&now, "failover_held_objects", &[]);
+        // Kustomizations are ruled only where a policy names them.
         let ruled = manifests
             .iter()
             .filter(|m| m["kind"] != "Kustomization")
             .count();
-        if held.to_string() == ruled.to_string() {
+        if forced.to_string() == ruled.to_string() {
             Ok(now)
         } else {
-            Err((held, ruled))
+            Err((forced, ruled))
         }
     })
     .await;
     assert_shown_as(&demoted, "secondary", "primary");
-    assert_is(&demoted, "failover_nonconforming_objects", &[], 0.0);
+    assert_value(&demoted, "failover_nonconforming_objects", &[], 0.0);
     let transitions = |outcome| [("outcome", outcome), ("to", "secondary")];
     for outcome in ["succeeded", "superseded"] {
         let name = "failover_transition_duration_seconds_count";
-        assert_is(&demoted, name, &transitions(outcome), 1.0);
+        assert_value(&demoted, name, &transitions(outcome), 1.0);
     }
     for step in [
         "guards",
@@ -122,21 +122,21 @@ async fn what_is_counted_follows_a_walk_and_is_named_as_prometheus_has_it() {
     assert!(rewritten(&demoted) >= count(&demoted, "failover_held_objects", &[]));
 
     site.failover(PROMOTE_VOLUMES).await.expect(0);
-    let promoted = eventually("a sweep that finds nothing held", || async {
+    let promoted = eventually("a sweep that finds no forced object", || async {
         let now = of_controller(&site).await;
         match count(&now, "failover_held_objects", &[]) {
             0.0 => Ok(now),
-            held => Err(held),
+            forced => Err(forced),
         }
     })
     .await;
     assert_shown_as(&promoted, "primary", "secondary");
     let epoch = count(&before, "failover_epoch", &[]);
-    assert_is(&promoted, "failover_epoch", &[], epoch + 1.0);
+    assert_value(&promoted, "failover_epoch", &[], epoch + 1.0);
     let sweeps = |families| count(families, "failover_sweep_duration_seconds_count", &[]);
     assert!(sweeps(&promoted) > sweeps(&demoted) && sweeps(&demoted) > sweeps(&before));
 
-    let webhook = scraped(&site.webhook_admin()).await;
+    let webhook = scrape(&site.webhook_admin()).await;
     let created = [
         ("operation", "CREATE"),
         ("outcome", "unchanged"),
@@ -151,17 +151,17 @@ async fn what_is_counted_follows_a_walk_and_is_named_as_prometheus_has_it() {
     assert!(count(&webhook, "failover_webhook_requests_total", &changed) >= 2.0);
     assert_expire_together(&promoted, &webhook);
     for (families, prefix) in [(&promoted, "failover_"), (&webhook, "failover_webhook_")] {
-        let told: Vec<_> = families
+        let complaints: Vec<_> = families
             .iter()
             .flat_map(|f| complaints(f, prefix))
             .collect();
-        assert!(told.is_empty(), "{told:#?}");
+        assert!(complaints.is_empty(), "{complaints:#?}");
     }
-    assert_told(&promoted);
-    assert_told(&webhook);
+    assert_documented(&promoted);
+    assert_documented(&webhook);
 }
 
-/// The certificate that the controller says it has issued is the one that the webhook says it serves.
+/// Asserts that controller and webhook report the expiry of the same certificate.
 #[track_caller]
 fn assert_expire_together(controller: &[Family], webhook: &[Family]) {
     let leaf = [("certificate", "leaf")];
@@ -184,9 +184,9 @@ fn assert_expire_together(controller: &[Family], webhook: &[Family]) {
     assert!(ca > issued, "{ca:?} {issued:?}");
 }
 
-/// The page for operators names every metric.
+/// Asserts that the page for operators names every metric.
 #[track_caller]
-fn assert_told(families: &[Family]) {
+fn assert_documented(families: &[Family]) {
     let page = std::fs::read_to_string(testbed::workspace().join("docs/metrics.md")).unwrap();
     for Family { name, kind, .. } in families {
         let name = match kind.as_str() {

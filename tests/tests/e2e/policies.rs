@@ -1,5 +1,5 @@
-//! Every admission policy that is shipped, or that a RoleRule makes, compiles on the oldest and on the newest release: by
-//! the compilers of their API servers, without a cluster. What does not compile is not enforced.
+//! Every admission policy that is shipped, or generated for a RoleRule, compiles on the oldest and on the newest release.
+//! The compilers of their API servers check that, without a cluster. A policy that does not compile is not enforced.
 
 use std::fs;
 use std::io::Write as _;
@@ -21,7 +21,7 @@ struct Finding {
     error: String,
 }
 
-/// What does not compile.
+/// The errors of all policies.
 fn compile(compiler: PolicyCompiler, policies: &[Value]) -> Vec<Finding> {
     let mut child = Command::new(compiler.command().unwrap())
         .stdin(Stdio::piped())
@@ -52,14 +52,14 @@ fn documents(folder: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Those in `manifests/policies`: built in, state, deletion, pod gate.
+/// The policies in `manifests/policies`: built in, state, deletion, pod gate.
 fn shipped() -> Vec<Value> {
     let mut all = documents("policies");
     all.retain(|object| object["kind"] == "ValidatingAdmissionPolicy");
     all
 }
 
-/// Those of the RoleRules that come with us.
+/// The policies of the shipped RoleRules.
 fn of_shipped_rules() -> Vec<Value> {
     let rule = |document| {
         let rule: RoleRule = serde_json::from_value(document).unwrap();
@@ -69,8 +69,8 @@ fn of_shipped_rules() -> Vec<Value> {
     rules.map(|rule| backstop::policy(&rule)).collect()
 }
 
-/// Those of RoleRules of every shape that one may write: each depth, type, way back and layer, with names that have to be
-/// quoted, with and without a second door, and with as many fields as there may be.
+/// The policies of RoleRules of every shape: each depth, type, restore mode and layer, names that need quoting, with and
+/// without `scale`, and the maximum number of fields.
 fn of_generated_rules() -> Vec<Value> {
     let pointers = [
         "/spec/x",
@@ -99,7 +99,7 @@ fn of_generated_rules() -> Vec<Value> {
                 continue;
             }
             for absent in [false, true] {
-                for way_back in [
+                for restore_mode in [
                     json!({"mode": "restore"}),
                     json!({"mode": "restore", "value": active}),
                     json!({"mode": "fixed", "value": active}),
@@ -109,7 +109,7 @@ fn of_generated_rules() -> Vec<Value> {
                         "layer": "workloads", "scale": *passive == json!(0),
                         "fields": [{
                             "pointer": pointer, "type": value_type, "passive": passive, "alsoPassive": also,
-                            "absentIsPassive": absent, "active": way_back,
+                            "absentIsPassive": absent, "active": restore_mode,
                         }],
                     }));
                 }
@@ -155,7 +155,7 @@ fn every_policy_compiles(#[case] compiler: PolicyCompiler) {
     );
 }
 
-/// The compiler finds what it is there to find.
+/// Positive control: the compiler reports errors.
 #[test]
 fn chained_opt_flat_map_is_refused_by_the_oldest_release_alone() {
     let chained = json!({

@@ -1,5 +1,4 @@
-//! There and back again: two hundred objects that other projects ship are, after a demotion and a promotion, what they were
-//! before, byte for byte.
+//! Two hundred objects that other projects ship are the same after a demotion and a promotion, byte for byte.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,10 +14,10 @@ use testbed::{eventually_within, fixtures, manifests};
 use crate::main_job::assert_passive;
 
 const OBJECTS: usize = 200;
-/// So many more are created, since the cluster takes some for itself.
+/// So many more are created, since the cluster adopts or deletes some.
 const SPARE: usize = 20;
 
-/// What is ruled, and for each kind whether other projects ship some that an API server takes.
+/// The ruled kinds.
 const RULED: [(&str, &str); 11] = [
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
@@ -47,27 +46,27 @@ const UNRULED: [(&str, &str); 9] = [
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
 ];
 
-/// One object of each type, and again, until there are none: what is rare is in the mix, too.
+/// One object of each type, again and again until none is left, so that rare kinds are included.
 fn mixed(types: &[(&str, &str)]) -> Vec<Value> {
     let mut shipped = manifests::shipped("shop", types).unwrap();
-    // Two of Flux' own tests have no spec at all, and become invalid with the first field of it.
+    // Two objects of Flux's own tests have no spec, and become invalid with its first field.
     shipped.retain(|object| object["spec"].is_object() || !is_ruled(&object["kind"]));
-    let mut turns: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
+    let mut rounds: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    // Of the kinds of which nobody ships any that is whole, ours have to do.
+    // Our fixtures cover the kinds of which nobody ships a complete object.
     for object in fixtures::every_kind("shop").into_iter().chain(shipped) {
-        let turn = seen.entry(object["kind"].to_string()).or_default();
-        turns.entry(*turn).or_default().push(object);
-        *turn += 1;
+        let round = seen.entry(object["kind"].to_string()).or_default();
+        rounds.entry(*round).or_default().push(object);
+        *round += 1;
     }
-    turns.into_values().flatten().collect()
+    rounds.into_values().flatten().collect()
 }
 
 fn is_ruled(kind: &Value) -> bool {
     RULED.iter().any(|(_, ruled)| kind == ruled)
 }
 
-/// The APIs of all types, each asked for once.
+/// The APIs of all types, from one discovery each.
 struct Apis(Vec<(&'static str, Api<DynamicObject>)>);
 
 impl Apis {
@@ -86,7 +85,7 @@ impl Apis {
         &found.unwrap().1
     }
 
-    /// Everything of the types that is there and belongs to nobody, by kind and name.
+    /// All stored objects of the types without owner references, by kind and name.
     async fn stored(&self) -> BTreeMap<String, DynamicObject> {
         let mut all = BTreeMap::new();
         for (kind, api) in &self.0 {
@@ -101,14 +100,14 @@ impl Apis {
         all
     }
 
-    /// The same, once the cluster's own controllers have nothing more to write.
-    async fn at_rest(&self) -> BTreeMap<String, DynamicObject> {
+    /// The same, once the cluster's own controllers no longer write.
+    async fn settled(&self) -> BTreeMap<String, DynamicObject> {
         let last = Mutex::new((BTreeMap::new(), Instant::now()));
         eventually_within(
             Duration::from_secs(180),
             "objects that nobody writes",
             || async {
-                let now: BTreeMap<_, _> = self.stored().await.iter().map(kept).collect();
+                let now: BTreeMap<_, _> = self.stored().await.iter().map(content).collect();
                 let mut last = last.lock().unwrap();
                 if last.0 != now {
                     *last = (now, Instant::now());
@@ -125,8 +124,8 @@ impl Apis {
     }
 }
 
-/// All that a person or Git can have said of an object, and what was defaulted, as bytes.
-fn kept((name, object): (&String, &DynamicObject)) -> (String, String) {
+/// Everything that a person, Git or defaulting sets on an object, as bytes.
+fn content((name, object): (&String, &DynamicObject)) -> (String, String) {
     let mut value = serde_json::to_value(object).unwrap();
     value.as_object_mut().unwrap().remove("status");
     let metadata = value["metadata"].as_object_mut().unwrap();
@@ -156,7 +155,7 @@ async fn two_hundred_objects_of_others_come_back_byte_for_byte() {
         let Ok(object) = serde_json::from_value::<DynamicObject>(manifest) else {
             continue;
         };
-        // What is broken on purpose, or out of date, is refused.
+        // Objects that are invalid on purpose, or outdated, are refused.
         if let Ok(created) = apis
             .kind(&kind)
             .create(&PostParams::default(), &object)
@@ -165,8 +164,8 @@ async fn two_hundred_objects_of_others_come_back_byte_for_byte() {
             taken.push((kind, created.metadata.name.unwrap()));
         }
     }
-    // A Deployment adopts a ReplicaSet that it selects, and some Jobs are cleared away when they have run.
-    let there = apis.at_rest().await;
+    // A Deployment adopts a ReplicaSet that it selects, and some Jobs are deleted after they have run.
+    let there = apis.settled().await;
     taken.retain(|(kind, name)| there.contains_key(&format!("{kind}/{name}")));
     taken.truncate(OBJECTS);
     assert_eq!(taken.len(), OBJECTS);
@@ -179,7 +178,7 @@ async fn two_hundred_objects_of_others_come_back_byte_for_byte() {
     for (_, kind) in types {
         assert!(!names(kind).is_empty(), "no {kind} among them");
     }
-    // Ruled only where they are named.
+    // Kustomizations are ruled only where a policy names them.
     let kustomizations = names("Kustomization");
     let named: Vec<_> = kustomizations
         .iter()
@@ -197,16 +196,16 @@ async fn two_hundred_objects_of_others_come_back_byte_for_byte() {
         }
     })
     .await;
-    let before = apis.at_rest().await;
+    let before = apis.settled().await;
 
-    // Some of them run, and are published, where no rule reaches.
+    // Some objects run pods or publish names without a rule.
     let overrides = [
         "--override=uncovered-workloads",
         "--override=uncovered-traffic",
     ];
     let demote = [DEMOTE, &overrides].concat();
     site.failover(&demote).await.expect(0);
-    let demoted = apis.at_rest().await;
+    let demoted = apis.settled().await;
     for (kind, name) in &taken {
         let key = format!("{kind}/{name}");
         if is_ruled(&json!(kind)) {
@@ -214,15 +213,21 @@ async fn two_hundred_objects_of_others_come_back_byte_for_byte() {
             object.data["kind"] = json!(kind);
             assert_passive(&object);
         } else {
-            assert_eq!(kept((&key, &demoted[&key])), kept((&key, &before[&key])));
+            assert_eq!(
+                content((&key, &demoted[&key])),
+                content((&key, &before[&key]))
+            );
         }
     }
 
     site.failover(PROMOTE_VOLUMES).await.expect(0);
-    let after = apis.at_rest().await;
+    let after = apis.settled().await;
     for (kind, name) in &taken {
         let key = format!("{kind}/{name}");
-        assert_eq!(kept((&key, &after[&key])), kept((&key, &before[&key])));
+        assert_eq!(
+            content((&key, &after[&key])),
+            content((&key, &before[&key]))
+        );
         let annotations = after[&key].metadata.annotations.clone().unwrap_or_default();
         assert!(!annotations.contains_key(RESTORE_ANNOTATION), "{key}");
     }

@@ -1,4 +1,4 @@
-//! `replicas: 0` beside `whenScaled: Delete` destroys: whatever makes a StatefulSet passive, its claims stay.
+//! `replicas: 0` with `whenScaled: Delete` destroys data: whoever makes a StatefulSet passive, its claims stay.
 
 use failover_core::{Layer, names};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -9,11 +9,11 @@ use testbed::site::{DEMOTE, Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
 const NAMESPACE: &str = "shop";
-/// Enrolled only while the site is secondary.
+/// Enrolled while the site is secondary.
 const ARCHIVE: &str = "archive";
 const REPLICAS: usize = 2;
 
-/// A StatefulSet whose claims go when it is scaled down, and the volumes that they are bound to.
+/// A StatefulSet whose claims are deleted when it is scaled down, and their volumes.
 fn database(namespace: &str) -> Vec<Value> {
     let mut set = fixtures::stateful_set(namespace, "db", 2);
     set["spec"]["persistentVolumeClaimRetentionPolicy"] =
@@ -38,7 +38,7 @@ fn database(namespace: &str) -> Vec<Value> {
     (0..REPLICAS).map(volume).chain([set]).collect()
 }
 
-/// Applies the database and waits until it runs; the uids of its claims.
+/// Applies the database and waits until it is ready; returns the uids of its claims.
 async fn running_database(site: &Site, namespace: &str) -> Vec<String> {
     let manifests = database(namespace);
     for manifest in &manifests {
@@ -73,12 +73,12 @@ fn when_scaled(set: &DynamicObject) -> &Value {
     &set.data["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"]
 }
 
-/// The StatefulSet's own controller has taken all pods away, and nothing is left that takes the claims.
-async fn has_come_down_without_its_claims(site: &Site, namespace: &str, before: &[String]) {
+/// Waits until the StatefulSet controller has deleted all pods; asserts that nothing deletes the claims.
+async fn scales_down_and_keeps_its_claims(site: &Site, namespace: &str, before: &[String]) {
     let manifest = database(namespace).pop().unwrap();
     let api = site.api_of(&manifest).await.unwrap();
     let pods: Api<Pod> = Api::namespaced(site.client(), namespace);
-    let set = eventually("a database that has come down", || async {
+    let set = eventually("a database that is scaled down", || async {
         let set = api.get("db").await.unwrap();
         let observed = set.data["status"]["observedGeneration"].as_i64() == set.metadata.generation;
         let left = pods.list(&ListParams::default()).await.unwrap().items.len();
@@ -96,7 +96,7 @@ async fn has_come_down_without_its_claims(site: &Site, namespace: &str, before: 
     let claims = claims(site, namespace).await;
     assert_eq!(claims.iter().map(uid).collect::<Vec<_>>(), before);
     for claim in claims {
-        // Its owner would be a pod that is gone, and the garbage collector would follow.
+        // An owner would be a deleted pod, and the garbage collector would delete the claim.
         let owners = claim.owner_references();
         assert!(
             owners.is_empty() && claim.metadata.deletion_timestamp.is_none(),
@@ -118,7 +118,7 @@ async fn a_stateful_set_that_deletes_claims_when_scaled_keeps_them_on_a_standby(
     let set = database(NAMESPACE).pop().unwrap();
     let api = site.api_of(&set).await.unwrap();
 
-    no_door_stands_open_before_the_sweep(&mut site, &api).await;
+    every_scale_down_is_blocked_before_the_sweep(&mut site, &api).await;
     site.until_ready().await;
 
     let plan = site.document(&["plan", "demote"]).await;
@@ -141,20 +141,20 @@ async fn a_stateful_set_that_deletes_claims_when_scaled_keeps_them_on_a_standby(
     );
 
     site.failover(DEMOTE).await.expect(0);
-    has_come_down_without_its_claims(&site, NAMESPACE, &before).await;
+    scales_down_and_keeps_its_claims(&site, NAMESPACE, &before).await;
     // Flux sees no drift.
     let first = site.apply_as_flux(&set).await.unwrap();
     let again = site.apply_as_flux(&set).await.unwrap();
     assert_eq!(first.resource_version(), again.resource_version());
     assert_eq!(when_scaled(&again), &json!("Retain"));
 
-    // What comes under a standby later is demoted then.
+    // A namespace that is enrolled on a standby is demoted then.
     site.kubectl(&["create", "namespace", ARCHIVE])
         .await
         .expect(0);
     let archived = running_database(&site, ARCHIVE).await;
     site.failover(&["enroll", ARCHIVE, "--yes"]).await.expect(0);
-    has_come_down_without_its_claims(&site, ARCHIVE, &archived).await;
+    scales_down_and_keeps_its_claims(&site, ARCHIVE, &archived).await;
 
     site.failover(PROMOTE).await.expect(0);
     for (namespace, before) in [(NAMESPACE, before), (ARCHIVE, archived)] {
@@ -171,9 +171,9 @@ async fn a_stateful_set_that_deletes_claims_when_scaled_keeps_them_on_a_standby(
     }
 }
 
-/// The labels say secondary, the sweep has not begun, and somebody (KEDA that is paused at 0, an autoscaler, a person) scales
-/// to 0: with the webhook up, and with the API server on its own.
-async fn no_door_stands_open_before_the_sweep(site: &mut Site, api: &Api<DynamicObject>) {
+/// The labels say secondary, the sweep has not begun, and a writer (KEDA paused at 0, an autoscaler, a person) scales to 0:
+/// with the webhook, and with the backstop alone.
+async fn every_scale_down_is_blocked_before_the_sweep(site: &mut Site, api: &Api<DynamicObject>) {
     site.controller.kill();
     let secondary = Layer::ALL.map(|layer| format!("{}=secondary", layer.label()));
     let mut label = vec!["label", "namespace", NAMESPACE, "--overwrite"];
@@ -223,7 +223,7 @@ async fn no_door_stands_open_before_the_sweep(site: &mut Site, api: &Api<Dynamic
     api.patch("db", &PatchParams::default(), &Patch::Merge(&touched))
         .await
         .unwrap();
-    // What nobody could mark as created here could not be told from what has run.
+    // Without the mark of the webhook this Job could not be distinguished from one that has run.
     let mut queued = fixtures::job(NAMESPACE, "queued");
     queued["spec"]["suspend"] = json!(true);
     let jobs = site.api_of(&queued).await.unwrap();

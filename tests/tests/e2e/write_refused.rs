@@ -1,4 +1,4 @@
-//! What somebody else's policy, or the size of an object, would refuse is found before anything moves.
+//! Writes that another policy, or the size of an object, would refuse are found before anything changes.
 
 use failover_core::admission::annotations;
 use failover_core::api::{Blocked, StepName, StepState};
@@ -13,8 +13,8 @@ use testbed::{ControlPlane, eventually, fixtures};
 
 const WEB: &str = "shop/deployments/web";
 
-/// A ValidatingAdmissionPolicy of the cluster's own, in force for Deployments of one name.
-async fn refuse(site: &Site, policy: &str, name: &str, unless: &str) {
+/// Creates a foreign ValidatingAdmissionPolicy for Deployments of one name, and waits until it is in force.
+async fn create_policy(site: &Site, policy: &str, name: &str, unless: &str) {
     let policy_object = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": policy},
         "spec": {
@@ -22,7 +22,7 @@ async fn refuse(site: &Site, policy: &str, name: &str, unless: &str) {
             "matchConstraints": {"resourceRules": [{
                 "apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"],
             }]},
-            // The default reason, and so 422.
+            // The default reason gives 422.
             "validations": [{"expression": format!("object.metadata.name != '{name}' || {unless}"), "message": "not here"}],
         },
     });
@@ -33,7 +33,7 @@ async fn refuse(site: &Site, policy: &str, name: &str, unless: &str) {
     for object in [policy_object, binding] {
         site.apply_as_person(&object).await.unwrap();
     }
-    // A policy is in force a moment after it is stored.
+    // A policy takes effect a moment after it is stored.
     eventually("the policy to be in force", || async {
         if refuses(site, policy, name).await {
             Ok(())
@@ -44,7 +44,7 @@ async fn refuse(site: &Site, policy: &str, name: &str, unless: &str) {
     .await;
 }
 
-/// Whether this policy refuses this Deployment at any of the counts of these tests. Another error is no refusal of its own.
+/// Whether this policy refuses this Deployment with any of the replica counts of these tests. Other errors do not count.
 async fn refuses(site: &Site, policy: &str, name: &str) -> bool {
     for replicas in [0, 9] {
         let probe = fixtures::deployment("default", name, replicas);
@@ -57,15 +57,15 @@ async fn refuses(site: &Site, policy: &str, name: &str) -> bool {
     false
 }
 
-async fn allow(site: &Site, policy: &str, name: &str) {
+async fn delete_policy(site: &Site, policy: &str, name: &str) {
     for kind in [
         "validatingadmissionpolicybinding",
         "validatingadmissionpolicy",
     ] {
         site.kubectl(&["delete", kind, policy]).await.expect(0);
     }
-    // And a moment after it is deleted, too.
-    eventually("the policy to be out of force", || async {
+    // It ends a moment after it is deleted.
+    eventually("the policy to be no longer in force", || async {
         if refuses(site, policy, name).await {
             Err("still in force")
         } else {
@@ -75,41 +75,41 @@ async fn allow(site: &Site, policy: &str, name: &str) {
     .await;
 }
 
-/// The guard's entries in a plan: object, and what is said of it.
+/// The guard's entries in a plan: object and message.
 async fn plan(site: &Site, direction: &str) -> Vec<(String, String)> {
     let plan = site.document(&["plan", direction]).await;
     refused(&plan["guards"])
 }
 
 fn refused(guards: &Value) -> Vec<(String, String)> {
-    held_by(GuardId::WriteRefused, guards)
+    blocked_by(GuardId::WriteRefused, guards)
 }
 
-fn held_by(guard: GuardId, guards: &Value) -> Vec<(String, String)> {
+fn blocked_by(guard: GuardId, guards: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     guards
         .as_array()
         .unwrap()
         .iter()
-        .filter(|held| held["guard"] == guard.as_str())
-        .map(|held| (text(&held["object"]), text(&held["message"])))
+        .filter(|blocked| blocked["guard"] == guard.as_str())
+        .map(|blocked| (text(&blocked["object"]), text(&blocked["message"])))
         .collect()
 }
 
-/// Waits until exactly these guards hold the running transition at its guards. A check that fails on a busy cluster holds it for
-/// a while, too.
-async fn held_at_the_guards(site: &Site, expected: &[(GuardId, &str)]) -> Vec<Blocked> {
-    eventually("a transition held at its guards", || async {
+/// Waits until exactly these guards block the running transition at its first step. On a busy cluster a failed check may
+/// block it for a while, too.
+async fn blocked_at_the_guards(site: &Site, expected: &[(GuardId, &str)]) -> Vec<Blocked> {
+    eventually("a transition blocked at its guards", || async {
         let transition = site.status().await.transition;
         let transition = transition.ok_or("no transition".to_owned())?;
         let guards = &transition.steps[0];
-        let held = guards.blocked.iter();
-        let held: Vec<_> = held
+        let blocked = guards.blocked.iter();
+        let blocked: Vec<_> = blocked
             .map(|b| (b.guard.as_str(), b.object.as_deref().unwrap_or_default()))
             .collect();
         let expected: Vec<_> = expected.iter().map(|(g, o)| (g.as_str(), *o)).collect();
         let at_guards = guards.name == StepName::Guards && guards.state == StepState::Blocked;
-        if at_guards && held == expected {
+        if at_guards && blocked == expected {
             Ok(guards.blocked.clone())
         } else {
             Err(format!("{transition:?}"))
@@ -119,7 +119,7 @@ async fn held_at_the_guards(site: &Site, expected: &[(GuardId, &str)]) -> Vec<Bl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_policy_would_refuse_holds_either_change_before_anything_moves() {
+async fn a_write_that_another_policy_refuses_blocks_either_transition_before_anything_changes() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for name in ["web", "api"] {
@@ -128,7 +128,7 @@ async fn what_another_policy_would_refuse_holds_either_change_before_anything_mo
             .unwrap();
     }
     assert_eq!(plan(&site, "demote").await, []);
-    refuse(&site, "min-replicas", "web", "object.spec.replicas > 0").await;
+    create_policy(&site, "min-replicas", "web", "object.spec.replicas > 0").await;
 
     let planned = plan(&site, "demote").await;
     assert_eq!(planned.len(), 1, "{planned:?}");
@@ -136,19 +136,19 @@ async fn what_another_policy_would_refuse_holds_either_change_before_anything_mo
     assert!(planned[0].1.contains("min-replicas"), "{planned:?}");
     site.failover(DEMOTE).await.expect(3);
 
-    // Past the CLI: the controller asks too, and moves nothing.
+    // Without the CLI: the controller checks, too, and changes nothing.
     let order = json!({"spec": {"role": "secondary", "request": {"id": "by-hand", "requestedBy": "admin", "reason": "drill"}}});
     let order = order.to_string();
     site.kubectl(&["patch", "site", "cluster", "--type=merge", "-p", &order])
         .await
         .expect(0);
-    let held = held_at_the_guards(&site, &[(GuardId::WriteRefused, WEB)]).await;
-    assert!(held[0].message.contains("min-replicas"), "{held:?}");
+    let blocked = blocked_at_the_guards(&site, &[(GuardId::WriteRefused, WEB)]).await;
+    assert!(blocked[0].message.contains("min-replicas"), "{blocked:?}");
     let layers = site.status().await.layers;
     assert_eq!(layers.uniform(), Some(Role::Primary), "{layers:?}");
 
-    // Put right, it goes on by itself.
-    allow(&site, "min-replicas", "web").await;
+    // Once the policy is gone, it continues by itself.
+    delete_policy(&site, "min-replicas", "web").await;
     eventually("a site that is demoted", || async {
         let layers = site.status().await.layers;
         if layers.of(Layer::Volumes) == Some(Role::Secondary) {
@@ -160,21 +160,21 @@ async fn what_another_policy_would_refuse_holds_either_change_before_anything_mo
     .await;
     site.until_ready().await;
 
-    // The other way the webhook and the backstop still hold what is asked about.
+    // At a promotion the check passes webhook and backstop, which still enforce the secondary.
     assert_eq!(plan(&site, "promote").await, []);
-    refuse(&site, "max-replicas", "web", "object.spec.replicas < 1").await;
+    create_policy(&site, "max-replicas", "web", "object.spec.replicas < 1").await;
     let planned = plan(&site, "promote").await;
     assert_eq!(planned.len(), 1, "{planned:?}");
     assert_eq!(planned[0].0, WEB);
     assert!(planned[0].1.contains("max-replicas"), "{planned:?}");
     site.failover(PROMOTE).await.expect(3);
-    allow(&site, "max-replicas", "web").await;
+    delete_policy(&site, "max-replicas", "web").await;
     site.failover(PROMOTE).await.expect(0);
     site.clear(&["shop"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_without_room_holds_a_demotion_and_is_never_the_reason_for_a_422() {
+async fn a_record_that_does_not_fit_blocks_a_demotion_and_never_causes_a_422() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     let full = |name: &str, room: usize| {
@@ -185,9 +185,9 @@ async fn a_record_without_room_holds_a_demotion_and_is_never_the_reason_for_a_42
     };
     site.apply_as_flux(&full("web", 0)).await.unwrap();
     let plan = site.document(&["plan", "demote"]).await;
-    let held = held_by(GuardId::NotConforming, &plan["guards"]);
-    assert_eq!(held.len(), 1, "{plan:#}");
-    assert_eq!(held[0].0, WEB);
+    let blocked = blocked_by(GuardId::NotConforming, &plan["guards"]);
+    assert_eq!(blocked.len(), 1, "{plan:#}");
+    assert_eq!(blocked[0].0, WEB);
     site.failover(DEMOTE).await.expect(3);
     site.kubectl(&["-n", "shop", "delete", "deployment", "web"])
         .await
@@ -230,7 +230,7 @@ async fn the_limit_of_annotations_is_that_of_the_api_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_write_is_told_what_could_not_be_asked() {
+async fn a_user_without_write_rights_sees_what_could_not_be_checked() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.apply_as_flux(&fixtures::deployment("shop", "web", 2))
@@ -266,10 +266,10 @@ async fn who_may_not_write_is_told_what_could_not_be_asked() {
     site.clear(&["shop"]).await;
 }
 
-/// `FAILOVER_TEST_LONG=1 cargo test -p failover-tests --test e2e -- --nocapture write_refused::asking` prints the figures for
-/// 1,000.
+/// `FAILOVER_TEST_LONG=1 cargo test -p failover-tests --test e2e -- --nocapture write_refused::checking` prints the figures
+/// for 1,000.
 #[tokio::test(flavor = "multi_thread")]
-async fn asking_about_every_change_takes_seconds() {
+async fn checking_every_write_takes_seconds() {
     let objects = match std::env::var_os("FAILOVER_TEST_LONG") {
         Some(long) if !long.is_empty() => 1000,
         _ => 50,

@@ -1,4 +1,4 @@
-//! Nothing becomes more active.
+//! No object becomes more active.
 
 use failover_core::{RuleSet, backstop, names};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -9,11 +9,14 @@ use testbed::site::shared::Lease;
 use testbed::site::{Options, Site};
 use testbed::{eventually, fixtures};
 
-use super::{PATIENCE, activation, everything, forbidden, give_back, name_of, on_its_own, rule_of};
+use super::{
+    PATIENCE, activation, assert_forbidden, everything, name_of, release, rule_of,
+    secondary_with_backstop_alone,
+};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
-    let site = on_its_own().await;
+async fn nothing_becomes_active_on_a_secondary_without_webhook_and_controller() {
+    let site = secondary_with_backstop_alone().await;
     for manifest in everything() {
         let object = fixtures::label(&manifest);
         let rule = rule_of(&manifest);
@@ -28,32 +31,32 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
         println!("{object}: applied by Flux");
         let mut says_active = manifest.clone();
         json_patch::merge(&mut says_active, &activation(&manifest));
-        forbidden(site.apply_as_flux(&says_active).await, &says);
+        assert_forbidden(site.apply_as_flux(&says_active).await, &says);
         println!("{object}: patched");
         let activate = Patch::Merge(activation(&manifest));
         let patched = api
             .patch(name_of(&manifest), &PatchParams::default(), &activate)
             .await;
-        forbidden(patched, &says);
+        assert_forbidden(patched, &says);
         println!("{object}: replaced");
         let stored = api.get(name_of(&manifest)).await.unwrap();
         let mut replacement = serde_json::to_value(stored).unwrap();
         json_patch::merge(&mut replacement, &activation(&manifest));
-        // No annotation at all is active, too.
+        // An object without any annotation counts as active, too.
         replacement["metadata"]["annotations"] = Value::Null;
         let replacement: DynamicObject = serde_json::from_value(replacement).unwrap();
         let replaced = api
             .replace(name_of(&manifest), &PostParams::default(), &replacement)
             .await;
-        forbidden(replaced, &says);
+        assert_forbidden(replaced, &says);
         println!("{object}: created");
         let mut second = manifest.clone();
         second["metadata"]["name"] = json!("second");
         let second: DynamicObject = serde_json::from_value(second).unwrap();
-        // A kustomization that no policy names is nobody's business.
+        // A Kustomization that no policy names is not enforced.
         if rule.reach != failover_core::rules::rule::Reach::Named {
             let created = api.create(&PostParams::default(), &second).await;
-            forbidden(created, &["site east is secondary", "/second"]);
+            assert_forbidden(created, &["site east is secondary", "/second"]);
         }
         if rule.scale {
             println!("{object}: scaled");
@@ -61,11 +64,11 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
             let scaled = api
                 .patch_scale(name_of(&manifest), &PatchParams::default(), &scale)
                 .await;
-            forbidden(scaled, &says);
+            assert_forbidden(scaled, &says);
         }
 
         println!("{object}: changed otherwise, and deactivated once more");
-        // What replicates a volume is deleted only on purpose.
+        // A VolumeReplication is deleted only with this annotation.
         let touched = Patch::Merge(json!({"metadata": {
             "labels": {"touched": "yes"},
             "annotations": {names::ALLOW_DELETION_ANNOTATION: "true"},
@@ -77,11 +80,11 @@ async fn nothing_becomes_active_on_a_secondary_with_all_of_ours_dead() {
             .await
             .unwrap();
     }
-    give_back(site).await;
+    release(site).await;
 }
 
-/// A secondary on which nothing of ours runs, and nothing has been swept: its Deployment still has three replicas.
-async fn not_swept() -> (Lease, Value) {
+/// A secondary without webhook and controller, before any sweep: its Deployment still has three replicas.
+async fn unswept_secondary() -> (Lease, Value) {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site.controller.terminate(PATIENCE).unwrap();
@@ -95,10 +98,10 @@ async fn not_swept() -> (Lease, Value) {
     (site, web)
 }
 
-/// As with a webhook replica that still takes the site for primary, and drops the record from what the controller writes.
+/// A stale webhook replica would do this: it takes the site for primary and drops the record from the controller's write.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
-    let (site, web) = not_swept().await;
+    let (site, web) = unswept_secondary().await;
     let api = site.api_of(&web).await.unwrap();
     let ours = PatchParams {
         field_manager: Some(names::CONTROLLER_MANAGER.to_owned()),
@@ -114,7 +117,7 @@ async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
     })
     .await;
     let without = api.patch("web", &ours, &Patch::Merge(&passive)).await;
-    forbidden(
+    assert_forbidden(
         without,
         &["deployments/web", "the restore record of /spec/replicas"],
     );
@@ -123,12 +126,12 @@ async fn the_controller_makes_nothing_passive_whose_record_is_dropped() {
     api.patch("web", &ours, &Patch::Merge(&passive))
         .await
         .unwrap();
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
-    let (site, web) = not_swept().await;
+async fn an_active_object_may_only_become_less_active_once_the_role_has_changed() {
+    let (site, web) = unswept_secondary().await;
     let api = site.api_of(&web).await.unwrap();
     let scale = async |replicas: i64| {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
@@ -142,17 +145,17 @@ async fn what_is_active_when_the_role_changes_may_only_become_less_so() {
         }
     })
     .await;
-    // The same again, as Flux does every few minutes, is not more.
+    // Applying the same again, as Flux does every few minutes, does not make it more active.
     site.apply_as_flux(&web).await.unwrap();
     scale(2).await.unwrap();
-    forbidden(scale(3).await, &["deployments/web"]);
+    assert_forbidden(scale(3).await, &["deployments/web"]);
     scale(0).await.unwrap();
-    forbidden(scale(1).await, &["deployments/web"]);
-    give_back(site).await;
+    assert_forbidden(scale(1).await, &["deployments/web"]);
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
+async fn an_unknown_role_refuses_activation_of_all_but_exempt_objects() {
     let site = Site::shared(Options::default()).await.unwrap();
     site.controller.terminate(PATIENCE).unwrap();
     site.webhook.terminate(PATIENCE).unwrap();
@@ -167,7 +170,7 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
         deployment
     };
     let web = labelled("web");
-    forbidden(
+    assert_forbidden(
         site.apply_as_flux(&web).await,
         &[
             "the role of namespace shop is not known yet",
@@ -197,7 +200,7 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
         site.kubectl(&["delete", "-n=shop", &deployment])
             .await
             .expect(0);
-        forbidden(
+        assert_forbidden(
             site.apply_as_flux(&fixtures::deployment("shop", name, 3))
                 .await,
             &[name],
@@ -209,22 +212,23 @@ async fn a_role_that_is_not_known_holds_and_what_is_exempt_goes_on() {
     site.apply_as_flux(&fixtures::deployment("shop", "web2", 1))
         .await
         .unwrap();
-    forbidden(
+    assert_forbidden(
         site.apply_as_flux(&fixtures::deployment("shop", "web3", 1))
             .await,
         &["deployments/web3"],
     );
-    forbidden(
+    assert_forbidden(
         site.apply_as_flux(&fixtures::stateful_set("shop", "db", 1))
             .await,
         &["statefulsets/db"],
     );
-    give_back(site).await;
+    release(site).await;
 }
 
-/// Type checking looks at the kinds that a policy names in so many words, so each is checked as if it named its version.
+/// The API server type-checks only kinds that a policy names without wildcards, so each policy is checked with an explicit
+/// version.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_expression_is_wrong_about_its_kind() {
+async fn no_expression_has_a_type_error() {
     let site = Site::shared(Options::default()).await.unwrap();
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(site.client());
     for rule in RuleSet::built_in().iter() {

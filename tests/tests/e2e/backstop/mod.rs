@@ -1,4 +1,4 @@
-//! The backstop: what the API server refuses by itself, with the webhook and the controller gone.
+//! The backstop: what the API server refuses by itself, without webhook and controller.
 
 mod activation;
 mod pod_gate;
@@ -14,8 +14,8 @@ use testbed::site::{DEMOTE, Options, Site};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A secondary site with one of everything, already passive, on which nothing of ours runs any more.
-async fn on_its_own() -> Lease {
+/// A secondary site with one passive object of each kind, whose webhook and controller are stopped.
+async fn secondary_with_backstop_alone() -> Lease {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     for manifest in everything() {
@@ -32,8 +32,8 @@ async fn on_its_own() -> Lease {
     site
 }
 
-/// Starts what was stopped, and leaves the site as it was found.
-async fn give_back(site: Lease) {
+/// Starts webhook and controller again and restores the site.
+async fn release(site: Lease) {
     site.controller.restart().unwrap();
     site.webhook.restart().unwrap();
     site.until_ready().await;
@@ -46,9 +46,9 @@ fn everything() -> Vec<Value> {
     all
 }
 
-/// Refused with 403 and a message that says all of this. Anything but 403 would make Flux delete and create anew.
+/// Asserts 403 and a message with all of these parts. On another code Flux would delete and recreate the object.
 #[track_caller]
-fn forbidden<T: std::fmt::Debug>(result: kube::Result<T>, says: &[&str]) {
+fn assert_forbidden<T: std::fmt::Debug>(result: kube::Result<T>, says: &[&str]) {
     match result {
         Err(kube::Error::Api(status)) if status.code == 403 => {
             for part in says {
@@ -67,7 +67,7 @@ fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap()
 }
 
-/// The rule about an object's kind.
+/// The rule for an object's kind.
 fn rule_of(object: &Value) -> failover_core::Rule {
     let kind = object["kind"].as_str().unwrap();
     let rules = RuleSet::built_in();

@@ -1,14 +1,14 @@
-//! The gate that keeps pods out.
+//! The pod gate, which refuses pods.
 
 use kube::api::{DynamicObject, PostParams};
 use serde_json::json;
 use testbed::eventually;
 
-use super::{forbidden, give_back, on_its_own};
+use super::{assert_forbidden, release, secondary_with_backstop_alone};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pod_gate_lets_no_pod_in_but_those_of_what_is_exempt() {
-    let site = on_its_own().await;
+async fn the_pod_gate_admits_only_pods_of_exempt_or_primary_objects() {
+    let site = secondary_with_backstop_alone().await;
     let pods = site
         .api_of(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop"}}))
         .await
@@ -51,7 +51,7 @@ async fn the_pod_gate_lets_no_pod_in_but_those_of_what_is_exempt() {
             .await
             .expect(0);
     }
-    eventually("the gate to shut", || async {
+    eventually("the gate to be in force", || async {
         match create(None).await {
             Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
             other => Err(format!("{other:?}")),
@@ -59,11 +59,11 @@ async fn the_pod_gate_lets_no_pod_in_but_those_of_what_is_exempt() {
     })
     .await;
     let says = ["site east is not primary", "pod gate of namespace shop"];
-    forbidden(create(None).await, &says);
-    forbidden(create(Some(("DaemonSet", "agent"))).await, &says);
-    forbidden(create(Some(("ReplicaSet", "web-api-5d4f"))).await, &says);
-    forbidden(create(Some(("StatefulSet", "db2"))).await, &says);
+    assert_forbidden(create(None).await, &says);
+    assert_forbidden(create(Some(("DaemonSet", "agent"))).await, &says);
+    assert_forbidden(create(Some(("ReplicaSet", "web-api-5d4f"))).await, &says);
+    assert_forbidden(create(Some(("StatefulSet", "db2"))).await, &says);
     create(Some(("ReplicaSet", "web-5d4f"))).await.unwrap();
     create(Some(("StatefulSet", "db"))).await.unwrap();
-    give_back(site).await;
+    release(site).await;
 }

@@ -1,4 +1,4 @@
-//! What says which role holds: Namespaces, the Site, and the definitions of both.
+//! The objects that hold the roles: Namespaces, the Site, and the CRDs.
 
 use failover_core::api::FailoverPolicy;
 use failover_core::names;
@@ -10,11 +10,11 @@ use testbed::site::shared::Lease;
 use testbed::site::{Options, PROMOTE, Site};
 use testbed::{eventually, fixtures};
 
-use super::{forbidden, give_back, on_its_own};
+use super::{assert_forbidden, release, secondary_with_backstop_alone};
 
-/// What the custom verb is for. `alice` is an operator, `bob` may edit Namespaces and no more.
+/// `alice` is an operator with the custom verb `enforce`. `bob` may only edit Namespaces, CRDs, Sites and FailoverPolicies.
 async fn with_people() -> Lease {
-    let site = on_its_own().await;
+    let site = secondary_with_backstop_alone().await;
     for arguments in [
         [
             "create",
@@ -41,7 +41,7 @@ async fn with_people() -> Lease {
     ] {
         site.kubectl(arguments).await.expect(0);
     }
-    // `*` is every verb, `enforce` among them: bob has all others.
+    // `*` would include `enforce`: bob gets all verbs but that.
     let verbs = json!({"rules": [{
         "apiGroups": ["", "apiextensions.k8s.io", "failover.dev"],
         "resources": ["namespaces", "namespaces/status", "customresourcedefinitions", "sites", "failoverpolicies"],
@@ -60,7 +60,7 @@ async fn with_people() -> Lease {
     site
 }
 
-async fn give_back_with_people(site: Lease) {
+async fn release_with_people(site: Lease) {
     let delete = [
         "delete",
         "clusterrolebinding/alice",
@@ -68,7 +68,7 @@ async fn give_back_with_people(site: Lease) {
         "clusterrole/namespaces",
     ];
     site.kubectl(&delete).await.expect(0);
-    give_back(site).await;
+    release(site).await;
 }
 
 async fn as_user(site: &Site, user: &str) -> kube::Client {
@@ -77,11 +77,12 @@ async fn as_user(site: &Site, user: &str) -> kube::Client {
         .unwrap()
 }
 
-/// Rights are not enough: a tool that owns all labels has them, too. Our own programs say who they are, and `unenroll` for whom.
-async fn by_hand_and_by_ours(alice: &kube::Client, way: &Value, dry: &PatchParams) {
+/// Rights alone are not enough, since a tool that owns all labels has them, too. Our programs use their own field manager,
+/// and `unenroll` names the user.
+async fn by_hand_and_by_the_cli(alice: &kube::Client, way: &Value, dry: &PatchParams) {
     let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(alice.clone());
     let by_hand = namespaces.patch("shop", dry, &Patch::Merge(way)).await;
-    forbidden(by_hand, &["site east is not primary", "namespace shop"]);
+    assert_forbidden(by_hand, &["site east is not primary", "namespace shop"]);
     let ours = PatchParams {
         field_manager: Some(names::CLI_MANAGER.to_owned()),
         ..dry.clone()
@@ -101,7 +102,7 @@ async fn by_hand_and_by_ours(alice: &kube::Client, way: &Value, dry: &PatchParam
         .is_some();
     if leaves {
         let for_another = namespaces.patch("shop", &ours, &marked_for("bob")).await;
-        forbidden(for_another, &["unenroll"]);
+        assert_forbidden(for_another, &["unenroll"]);
     }
 }
 
@@ -126,7 +127,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         println!("{way}");
         let patch = Patch::Merge(way);
         let by_bob = namespaces(bob.clone()).patch("shop", &dry, &patch).await;
-        forbidden(
+        assert_forbidden(
             by_bob,
             &[
                 "site east is not primary",
@@ -137,22 +138,22 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         let through_status = namespaces(bob.clone())
             .patch_status("shop", &dry, &patch)
             .await;
-        forbidden(through_status, &["site east is not primary"]);
-        by_hand_and_by_ours(&alice, way, &dry).await;
-        // The administrator's rights, as Flux usually has them, do not make it a person's decision.
+        assert_forbidden(through_status, &["site east is not primary"]);
+        by_hand_and_by_the_cli(&alice, way, &dry).await;
+        // Flux usually has the administrator's rights, but its writes are not a person's decision.
         let flux = PatchParams {
             field_manager: Some(testbed::site::FLUX.to_owned()),
             ..dry.clone()
         };
         let by_flux = namespaces(site.client()).patch("shop", &flux, &patch).await;
-        forbidden(by_flux, &["through GitOps"]);
+        assert_forbidden(by_flux, &["through GitOps"]);
     }
-    println!("deleted with all that it holds");
+    println!("deleted with its content");
     let dry_delete = DeleteParams {
         dry_run: true,
         ..DeleteParams::default()
     };
-    forbidden(
+    assert_forbidden(
         namespaces(bob.clone()).delete("shop", &dry_delete).await,
         &["site east is not primary", "namespace shop", "may enforce"],
     );
@@ -160,14 +161,14 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         .delete("shop", &dry_delete)
         .await
         .unwrap();
-    // What is not ours is nobody's business here.
+    // Other labels and annotations are free.
     let other = json!({"metadata": {"labels": {"team": "red"}, "annotations": {"note": "x"}}});
     namespaces(bob.clone())
         .patch("shop", &dry, &Patch::Merge(&other))
         .await
         .unwrap();
 
-    println!("a namespace that is enrolled by hand, and brings a role");
+    println!("a namespace that is enrolled by hand with a role");
     namespaces(bob.clone())
         .create(
             &PostParams::default(),
@@ -176,7 +177,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         .await
         .unwrap();
     let claim = json!({"metadata": {"labels": {"failover.dev/enforce": "enabled", "failover.dev/workloads": "primary"}}});
-    forbidden(
+    assert_forbidden(
         namespaces(bob.clone())
             .patch("blog", &dry, &Patch::Merge(&claim))
             .await,
@@ -189,7 +190,7 @@ async fn the_state_of_a_secondary_is_changed_only_by_those_who_may_enforce() {
         .unwrap();
     let delete = ["delete", "namespace", "blog"];
     site.kubectl(&delete).await.expect(0);
-    give_back_with_people(site).await;
+    release_with_people(site).await;
 }
 
 #[rstest]
@@ -201,7 +202,7 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
     #[case] metadata: Value,
     #[case] says: &str,
 ) {
-    let site = on_its_own().await;
+    let site = secondary_with_backstop_alone().await;
     let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(site.client());
     namespaces
         .delete("shop", &DeleteParams::default())
@@ -220,7 +221,7 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
         field_manager: Some(testbed::site::FLUX.to_owned()),
         ..PostParams::default()
     };
-    forbidden(namespaces.create(&flux, &namespace).await, &[says]);
+    assert_forbidden(namespaces.create(&flux, &namespace).await, &[says]);
     let enrolled =
         json!({"metadata": {"name": "shop", "labels": {"failover.dev/enforce": "enabled"}}});
     namespaces
@@ -230,7 +231,7 @@ async fn a_namespace_cannot_come_back_outside_enforcement(
         )
         .await
         .unwrap();
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,7 +284,7 @@ async fn a_namespace_stays_registered_on_a_secondary_while_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
+async fn a_role_change_is_requested_in_the_users_own_name() {
     let site = with_people().await;
     let sites = |client: kube::Client| Api::<failover_core::api::Site>::all(client);
     let epoch = sites(site.client())
@@ -303,7 +304,7 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
     let stolen = sites(alice.clone())
         .patch(names::SITE, &dry, &Patch::Merge(order("bob")))
         .await;
-    forbidden(
+    assert_forbidden(
         stolen,
         &["requestedBy must be the user who makes the request: alice"],
     );
@@ -318,7 +319,7 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
     let by_flux = sites(bob.clone())
         .patch(names::SITE, &flux, &Patch::Merge(order("bob")))
         .await;
-    forbidden(
+    assert_forbidden(
         by_flux,
         &["never changed through GitOps", "kubectl failover promote"],
     );
@@ -333,7 +334,7 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
         serde_json::from_value(fixtures::failover_policy("shop", "mine", state, &web)).unwrap()
     };
     let policies = |client| Api::<FailoverPolicy>::namespaced(client, "shop");
-    forbidden(
+    assert_forbidden(
         policies(bob.clone())
             .create(&dry_create, &policy(Some("primary")))
             .await,
@@ -358,7 +359,7 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
     let in_another_name = policies(bob.clone())
         .create(&dry_create, &requested("alice"))
         .await;
-    forbidden(in_another_name, &["must be the user", "bob"]);
+    assert_forbidden(in_another_name, &["must be the user", "bob"]);
     let own = policies(bob.clone())
         .create(&dry_create, &requested("bob"))
         .await;
@@ -369,21 +370,21 @@ async fn a_site_is_turned_over_by_a_person_in_that_persons_name() {
         dry_run: true,
         ..DeleteParams::default()
     };
-    forbidden(
+    assert_forbidden(
         sites(bob.clone()).delete(names::SITE, &delete).await,
         &["those who may enforce"],
     );
-    forbidden(
+    assert_forbidden(
         sites(site.client()).delete(names::SITE, &delete).await,
         &["failover.dev/allow-deletion=true"],
     );
     let crds = Api::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>::all(bob);
-    forbidden(
+    assert_forbidden(
         crds.delete("sites.failover.dev", &delete).await,
         &["those who may enforce"],
     );
     crds.delete("virtualservices.networking.istio.io", &delete)
         .await
         .unwrap();
-    give_back_with_people(site).await;
+    release_with_people(site).await;
 }

@@ -1,5 +1,5 @@
-//! What happens in the middle of a transition: the API server or etcd restarts, another order comes, a leader is frozen and wakes
-//! up late. The transition is held where it waits for pods, or for the driver of a volume, for as long as a test wants.
+//! Faults in the middle of a transition: the API server or etcd restarts, the transition is aborted, a leader is frozen past
+//! its lease. A test stops the transition where it waits for pods or for a volume's driver.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use testbed::csi_addons::Rpc;
 use testbed::recorder::Recorder;
 use testbed::{eventually, eventually_within};
 
-use super::order::Whose;
+use super::order::Scope;
 use super::{Bed, DEMOTE, NAMESPACE, PROMOTE, order};
 
 impl Bed {
-    /// Pods stay as they are.
+    /// Pods keep their state.
     fn freeze_pods(&mut self) {
         self.kwok(Signal::SIGSTOP);
     }
@@ -29,37 +29,37 @@ impl Bed {
         kwok.signal(signal);
     }
 
-    async fn ordered(&self, order: &[&str]) {
+    async fn request(&self, order: &[&str]) {
         let order = [order, &["--wait=false"]].concat();
         self.site.failover(&order).await.expect(0);
     }
 
-    async fn until_at(&self, name: StepName) {
-        eventually(&format!("a walk at {name:?}"), || async {
-            let walk = self.site.status().await.transition;
-            let steps = walk.iter().flat_map(|walk| &walk.steps);
+    async fn until_blocked_at(&self, name: StepName) {
+        eventually(&format!("a transition at {name:?}"), || async {
+            let transition = self.site.status().await.transition;
+            let steps = transition.iter().flat_map(|transition| &transition.steps);
             let mut here = steps.filter(|s| s.name == name && s.state == StepState::Running);
-            // It has looked, and waits.
+            // It has checked and waits.
             match here.find(|step| !step.blocked.is_empty()) {
                 Some(_) => Ok(()),
-                None => Err(format!("{walk:?}")),
+                None => Err(format!("{transition:?}")),
             }
         })
         .await;
     }
 
     async fn until_done(&self, role: Role) {
-        // KWOK and csi-addons come back to an API server that was away in their own time.
+        // KWOK and csi-addons take a while to reconnect to a restarted API server.
         let patience = Duration::from_secs(180);
         eventually_within(patience, &format!("a site that is {role}"), || async {
-            if self.is_done(role, Whose::Site).await {
+            if self.is_done(role, Scope::Site).await {
                 Ok(())
             } else {
                 Err(format!("{:?}", self.site.status().await))
             }
         })
         .await;
-        assert!(self.volume.stands_as(role));
+        assert!(self.volume.is_in_sync_as(role));
     }
 
     async fn recorder(&self) -> Recorder {
@@ -67,8 +67,8 @@ impl Bed {
     }
 }
 
-async fn kept(recorder: Recorder) {
-    let violations = order::violations(&recorder.finish().await, NAMESPACE, Whose::Site);
+async fn assert_order_kept(recorder: Recorder) {
+    let violations = order::violations(&recorder.finish().await, NAMESPACE, Scope::Site);
     assert_eq!(violations, [""; 0]);
 }
 
@@ -76,18 +76,18 @@ async fn kept(recorder: Recorder) {
 #[case::the_api_server(false)]
 #[case::etcd(true)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_the_journal_restarts_and_the_walk_goes_on(#[case] etcd: bool) {
+async fn a_transition_survives_a_restart_of_the_api_server_or_etcd(#[case] etcd: bool) {
     let mut bed = Bed::new().await;
     let recorder = bed.recorder().await;
     for (order, role) in [(DEMOTE, Role::Secondary), (PROMOTE, Role::Primary)] {
-        let held = bed.volume.hold(Rpc::Promote);
+        let paused = bed.volume.pause(Rpc::Promote);
         bed.freeze_pods();
-        bed.ordered(order).await;
+        bed.request(order).await;
         let at = match role {
             Role::Secondary => StepName::PodsGone,
             Role::Primary => StepName::Replication,
         };
-        bed.until_at(at).await;
+        bed.until_blocked_at(at).await;
         let plane = &mut bed.site.plane;
         let restarted = if etcd {
             plane.restart_etcd().await
@@ -96,19 +96,19 @@ async fn what_keeps_the_journal_restarts_and_the_walk_goes_on(#[case] etcd: bool
         };
         restarted.unwrap();
         bed.thaw_pods();
-        drop(held);
+        drop(paused);
         bed.until_done(role).await;
     }
-    kept(recorder).await;
+    assert_order_kept(recorder).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_order_turns_the_walk_round_from_where_it_stands() {
+async fn a_transition_is_aborted_from_the_step_that_it_has_reached() {
     let mut bed = Bed::new().await;
     let recorder = bed.recorder().await;
     bed.freeze_pods();
-    bed.ordered(DEMOTE).await;
-    bed.until_at(StepName::PodsGone).await;
+    bed.request(DEMOTE).await;
+    bed.until_blocked_at(StepName::PodsGone).await;
     let back = [
         "demote",
         "--abort",
@@ -116,30 +116,30 @@ async fn another_order_turns_the_walk_round_from_where_it_stands() {
         "--override=peer-unknown",
         "--reason=drill",
     ];
-    bed.ordered(&back).await;
+    bed.request(&back).await;
     bed.thaw_pods();
     bed.until_done(Role::Primary).await;
 
     bed.site.failover(DEMOTE).await.expect(0);
-    let held = bed.volume.hold(Rpc::Promote);
-    bed.ordered(PROMOTE).await;
-    bed.until_at(StepName::Replication).await;
+    let paused = bed.volume.pause(Rpc::Promote);
+    bed.request(PROMOTE).await;
+    bed.until_blocked_at(StepName::Replication).await;
     let back = ["promote", "--abort", "--yes", "--reason=drill"];
-    bed.ordered(&back).await;
-    drop(held);
+    bed.request(&back).await;
+    drop(paused);
     bed.until_done(Role::Secondary).await;
-    kept(recorder).await;
+    assert_order_kept(recorder).await;
 }
 
-/// It was about to turn the volumes when it was stopped. Another one leads by the time it wakes up, and the site has turned
-/// back.
+/// The leader was about to demote the volumes when it was stopped. When it resumes another one leads, and the site is being
+/// promoted again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_frozen_past_its_lease_puts_nothing_out_of_order() {
+async fn a_leader_that_is_frozen_past_its_lease_breaks_no_order() {
     let mut bed = Bed::new().await;
     let recorder = bed.recorder().await;
     bed.freeze_pods();
-    bed.ordered(DEMOTE).await;
-    bed.until_at(StepName::PodsGone).await;
+    bed.request(DEMOTE).await;
+    bed.until_blocked_at(StepName::PodsGone).await;
     let second = bed.site.second_controller().await.unwrap();
     bed.site.controller.signal(Signal::SIGSTOP);
     bed.thaw_pods();
@@ -149,6 +149,6 @@ async fn a_leader_that_is_frozen_past_its_lease_puts_nothing_out_of_order() {
     bed.site.controller.signal(Signal::SIGCONT);
     bed.site.until_not_leading().await;
     bed.until_done(Role::Primary).await;
-    kept(recorder).await;
+    assert_order_kept(recorder).await;
     second.kill();
 }

@@ -1,8 +1,9 @@
-//! Whoever carries a role change out is killed (SIGKILL) at every write of it (at every third, but in the long form), before the write and after, in both
-//! directions, and started again: the transition ends where it was ordered to, and never out of order.
+//! The process that executes a transition is killed (SIGKILL) at every write (every third in the short form), before and
+//! after the write, in both directions, and started again. The transition reaches the requested role and keeps the safe
+//! order.
 //!
-//! The writes pass a [`Turnstile`] that closes at the one in question. What the cluster went through is told by etcd's own
-//! revisions, see [`order`].
+//! The writes pass a [`Turnstile`] that closes at a given one. The states of the cluster are read from etcd's revisions, see
+//! [`order`].
 
 mod middle;
 mod order;
@@ -26,7 +27,7 @@ use testbed::turnstile::{Side, Turnstile};
 use testbed::{eventually_within, fixtures, identity};
 use tokio::task::JoinSet;
 
-use order::Whose;
+use order::Scope;
 
 const NAMESPACE: &str = "shop";
 
@@ -38,23 +39,23 @@ const PROMOTE: &[&str] = &[
     "--reason=drill",
 ];
 
-/// More than a transition of this size ever needs: it must come to an end.
-const LIVES: usize = 150;
+/// More than a transition of this size ever needs.
+const MAX_KILLS: usize = 150;
 
-/// Each step is begun by a write of the journal, at the least, and most of them make another.
+/// Each step begins with a write of the journal, and most write more.
 const STEPS: usize = 14;
 
-/// After how many writes each is killed: in the long form at every one.
-fn writes_a_life() -> usize {
+/// After how many writes a process is killed: after one in the long form.
+fn writes_per_kill() -> usize {
     if testbed::long() { 1 } else { 3 }
 }
 
-/// How many lives a transition takes at the least.
-fn least_lives() -> usize {
-    STEPS / writes_a_life()
+/// The fewest restarts that a transition can take.
+fn least_kills() -> usize {
+    STEPS / writes_per_kill()
 }
 
-/// A primary site with an application on a replicated volume: pods that run, traffic, batch work, a chart.
+/// A primary site with an application on a replicated volume: running pods, traffic, batch work, a chart.
 struct Bed {
     site: Site,
     _csi_addons: CsiAddons,
@@ -102,7 +103,7 @@ impl Bed {
             let web: Api<Deployment> = Api::namespaced(bed.site.client(), NAMESPACE);
             let status = web.get("web").await.unwrap().status.unwrap_or_default();
             let up = status.available_replicas == Some(2);
-            if up && bed.volume.stands_as(Role::Primary) {
+            if up && bed.volume.is_in_sync_as(Role::Primary) {
                 Ok(())
             } else {
                 Err(format!("{status:?}"))
@@ -113,7 +114,7 @@ impl Bed {
     }
 
     /// From now on the controller's writes pass the turnstile.
-    async fn through_the_turnstile(&mut self) {
+    async fn route_controller_through_turnstile(&mut self) {
         let account = identity::service_account_at(
             &self.site.plane,
             names::SYSTEM_NAMESPACE,
@@ -128,9 +129,9 @@ impl Bed {
             .unwrap();
     }
 
-    /// Whether the last order has been carried out to its end.
-    async fn is_done(&self, role: Role, whose: Whose) -> bool {
-        if whose == Whose::Policy {
+    /// Whether the last request is completed.
+    async fn is_done(&self, role: Role, scope: Scope) -> bool {
+        if scope == Scope::Policy {
             return self.policy_is_done(role).await;
         }
         let status = self.site.status().await;
@@ -139,63 +140,66 @@ impl Bed {
             && status.phase == Some(Phase::Stable)
     }
 
-    /// Orders, has `life` begin until the order is carried out, and each time kills it at one of its next writes. How many lives that
-    /// took.
+    /// Starts `executor` until the request is completed, and kills it each time at one of its next writes. Returns how often it
+    /// was killed.
     async fn killed_at_every_write(
         &mut self,
         role: Role,
-        whose: Whose,
+        scope: Scope,
         side: Side,
-        life: &mut Life,
+        executor: &mut Executor,
     ) -> usize {
         let recorder = Recorder::start(&self.site.client(), order::kinds()).await;
         let mut writes = vec![];
-        for _ in 0..LIVES {
-            // A life that is killed before its write makes the one before it.
-            let passing = writes_a_life() - 1 + usize::from(side == Side::Before);
+        for _ in 0..MAX_KILLS {
+            // A process that is killed before its write completes the previous one.
+            let passing = writes_per_kill() - 1 + usize::from(side == Side::Before);
             self.turnstile.close_at(passing, side);
-            life.begin(self);
-            let done =
-                eventually_within(Duration::from_secs(180), "an end of the walk", || async {
-                    if self.is_done(role, whose).await {
+            executor.begin(self);
+            let done = eventually_within(
+                Duration::from_secs(180),
+                "the end of the transition",
+                || async {
+                    if self.is_done(role, scope).await {
                         Ok(())
                     } else {
                         Err(writes.clone())
                     }
-                });
+                },
+            );
             let closed = tokio::select! {
                 write = self.turnstile.closed() => Some(write),
                 () = done => None,
             };
             let Some(write) = closed else { break };
-            life.end(self).await;
+            executor.end(self).await;
             writes.push(write);
         }
         self.turnstile.open();
-        let history = match whose {
-            Whose::Site => self.site.status().await.history,
-            Whose::Policy => self.policy_status().await.history,
+        let history = match scope {
+            Scope::Site => self.site.status().await.history,
+            Scope::Policy => self.policy_status().await.history,
         };
-        let done = self.is_done(role, whose).await;
+        let done = self.is_done(role, scope).await;
         assert!(done, "{writes:#?}\n{history:#?}");
         assert_eq!(history[0].outcome, Outcome::Succeeded);
-        let violations = order::violations(&recorder.finish().await, NAMESPACE, whose);
+        let violations = order::violations(&recorder.finish().await, NAMESPACE, scope);
         assert_eq!(violations, [""; 0], "{writes:#?}");
         writes.len()
     }
 }
 
-/// Who carries an order out, again and again.
-enum Life {
+/// The process that executes a request, and is restarted.
+enum Executor {
     Controller,
-    /// A person, where there is no controller: as often as it takes, since the term of one who was killed has to run out.
+    /// A break-glass command without a controller. It is retried, since the lease of a killed one has to expire.
     Person {
         order: &'static [&'static str],
         tries: JoinSet<()>,
     },
 }
 
-impl Life {
+impl Executor {
     fn begin(&mut self, bed: &mut Bed) {
         match self {
             Self::Controller => bed.site.controller.restart().unwrap(),
@@ -222,45 +226,45 @@ impl Life {
     }
 }
 
-/// The application uses the volume.
+/// The workload mounts the claim.
 fn mounting(mut workload: Value, claim: &str) -> Value {
     workload["spec"]["template"]["spec"]["volumes"] =
         json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
     workload
 }
 
-/// The whole way there and back, walked by controllers that live for one write.
-async fn there_and_back(side: Side) {
+/// Demotion and promotion by controllers that are killed after a few writes.
+async fn demote_and_promote(side: Side) {
     let mut bed = Bed::new().await;
-    bed.through_the_turnstile().await;
+    bed.route_controller_through_turnstile().await;
     for (order, role) in [(DEMOTE, Role::Secondary), (PROMOTE, Role::Primary)] {
         bed.site.controller.kill();
         let order = [order, &["--wait=false"]].concat();
         bed.site.failover(&order).await.expect(0);
-        let life = &mut Life::Controller;
-        let lives = bed
-            .killed_at_every_write(role, Whose::Site, side, life)
+        let executor = &mut Executor::Controller;
+        let kills = bed
+            .killed_at_every_write(role, Scope::Site, side, executor)
             .await;
-        assert!(lives >= least_lives(), "only {lives} writes");
-        assert!(bed.volume.stands_as(role));
+        assert!(kills >= least_kills(), "killed only {kills} times");
+        assert!(bed.volume.is_in_sync_as(role));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_killed_before_any_write_is_followed_by_one_that_goes_on() {
-    there_and_back(Side::Before).await;
+async fn a_controller_killed_before_any_write_is_followed_by_one_that_continues() {
+    Box::pin(demote_and_promote(Side::Before)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_killed_after_any_write_is_followed_by_one_that_goes_on() {
-    there_and_back(Side::After).await;
+async fn a_controller_killed_after_any_write_is_followed_by_one_that_continues() {
+    Box::pin(demote_and_promote(Side::After)).await;
 }
 
 #[rstest]
 #[case::to_secondary(DEMOTE, Role::Secondary)]
 #[case::to_primary(PROMOTE, Role::Primary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_who_breaks_the_glass_can_be_killed_at_any_write(
+async fn a_break_glass_command_can_be_killed_at_any_write(
     #[case] order: &'static [&'static str],
     #[case] role: Role,
 ) {
@@ -269,26 +273,26 @@ async fn a_person_who_breaks_the_glass_can_be_killed_at_any_write(
         bed.site.failover(DEMOTE).await.expect(0);
     }
     bed.site.controller.kill();
-    let mut person = Life::Person {
+    let mut person = Executor::Person {
         order,
         tries: JoinSet::new(),
     };
     let side = Side::After;
-    let lives = bed
-        .killed_at_every_write(role, Whose::Site, side, &mut person)
+    let kills = bed
+        .killed_at_every_write(role, Scope::Site, side, &mut person)
         .await;
-    assert!(lives >= least_lives(), "only {lives} writes");
-    assert!(bed.volume.stands_as(role));
+    assert!(kills >= least_kills(), "killed only {kills} times");
+    assert!(bed.volume.is_in_sync_as(role));
 }
 
-/// That what is out of order would be found.
+/// Positive control: violations of the order are found.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_waiting_the_order_is_not_kept() {
+async fn unsafe_mode_does_not_keep_the_order() {
     let bed = Bed::new().await;
     let recorder = Recorder::start(&bed.site.client(), order::kinds()).await;
     let order = [DEMOTE, &["--mode=unsafe"]].concat();
     bed.site.failover(&order).await.expect(0);
-    let violations = order::violations(&recorder.finish().await, NAMESPACE, Whose::Site);
+    let violations = order::violations(&recorder.finish().await, NAMESPACE, Scope::Site);
     assert!(
         violations
             .iter()

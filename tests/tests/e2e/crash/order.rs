@@ -1,4 +1,4 @@
-//! The safe order, held against every state that was ever stored.
+//! Checks the safe order against every state that was ever stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::writers::history;
 
 const VOLUMES: &str = "volumereplications.replication.storage.openshift.io";
 
-/// What is to be recorded.
+/// The kinds to record.
 pub(super) fn kinds() -> Vec<ApiResource> {
     let mut kinds = history::kinds();
     kinds.push(ApiResource::erase::<Pod>(&()));
@@ -25,15 +25,15 @@ pub(super) fn kinds() -> Vec<ApiResource> {
     kinds
 }
 
-/// Whose transition it is.
+/// Which object the transition belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Scope {
     Site,
-    /// That of the one policy there is: it names everything in the namespace.
+    /// The only FailoverPolicy, which names everything in the namespace.
     Policy,
 }
 
-impl Whose {
+impl Scope {
     fn kind(self) -> &'static str {
         match self {
             Self::Site => "sites.failover.dev",
@@ -42,49 +42,49 @@ impl Whose {
     }
 }
 
-/// The cluster as it was at one revision.
+/// The state of the cluster at one revision.
 #[derive(Default)]
-struct Moment {
-    /// What the journal has ordered.
-    ordered: Roles,
-    /// The journal says that the transition has come to its end as a secondary.
+struct ClusterState {
+    /// The roles that the journal has requested.
+    requested: Roles,
+    /// The journal reports a completed demotion.
     reached_secondary: bool,
-    /// What is in force.
+    /// The roles in force.
     roles: Roles,
     pods: BTreeSet<String>,
     volumes: BTreeMap<String, Value>,
     workloads: BTreeMap<(String, String), Value>,
 }
 
-/// Everything that was ever out of order in a namespace. `revisions` are in the order in which they were stored.
-pub(super) fn violations(revisions: &[Revision], namespace: &str, whose: Whose) -> Vec<String> {
+/// All violations of the order in a namespace. `revisions` are in the order in which they were stored.
+pub(super) fn violations(revisions: &[Revision], namespace: &str, scope: Scope) -> Vec<String> {
     let mut found = history::violations(revisions);
-    let mut moment = Moment::default();
-    let first = revisions.partition_point(|r| r.number <= first_change(revisions, whose));
+    let mut state = ClusterState::default();
+    let first = revisions.partition_point(|r| r.number <= first_change(revisions, scope));
     for (i, revision) in revisions.iter().enumerate() {
-        let before = moment.roles;
-        moment.take(revision, namespace, whose);
+        let before = state.roles;
+        state.take(revision, namespace, scope);
         if i >= first {
-            let wrong = moment.wrong(before);
-            found.extend(wrong.map(|what| format!("revision {}: {what}", revision.number)));
+            let violations = state.violations_since(before);
+            found.extend(violations.map(|what| format!("revision {}: {what}", revision.number)));
         }
     }
     found
 }
 
-/// Until the journal first changes, what there is comes in the order in which it was last written.
-fn first_change(revisions: &[Revision], whose: Whose) -> u64 {
-    let of_journal = revisions.iter().filter(|r| r.kind == whose.kind());
+/// Before the first change of the journal, objects come in the order of their last write.
+fn first_change(revisions: &[Revision], scope: Scope) -> u64 {
+    let of_journal = revisions.iter().filter(|r| r.kind == scope.kind());
     of_journal.map(|r| r.number).min().unwrap_or_default()
 }
 
-/// The role of each layer in a namespace, where those that a policy gives to objects count for the layer as a whole.
+/// The role of each layer in a namespace. The role that a policy gives to an object counts for its whole layer.
 fn roles(state: &NamespaceState) -> Roles {
     let mut roles = state.roles;
     let rules = RuleSet::built_in();
-    for (resource, _, stands) in state.objects.iter() {
+    for (resource, _, object_role) in state.objects.iter() {
         let rule = rules.iter().find(|rule| rule.resource == resource);
-        let role = match stands {
+        let role = match object_role {
             ObjectRole::Primary => Role::Primary,
             ObjectRole::Secondary => Role::Secondary,
             ObjectRole::Site
@@ -97,12 +97,12 @@ fn roles(state: &NamespaceState) -> Roles {
     roles
 }
 
-impl Moment {
-    fn take(&mut self, revision: &Revision, namespace: &str, whose: Whose) {
+impl ClusterState {
+    fn take(&mut self, revision: &Revision, namespace: &str, scope: Scope) {
         let object = revision.object.clone();
-        if revision.kind == whose.kind() {
+        if revision.kind == scope.kind() {
             let status = object.as_ref().map(|journal| journal["status"].clone());
-            self.note(status.unwrap_or_default(), whose);
+            self.apply_journal(status.unwrap_or_default(), scope);
         }
         if revision.kind == "namespaces" && revision.name == namespace {
             let namespace: Option<Namespace> =
@@ -142,33 +142,33 @@ impl Moment {
         }
     }
 
-    fn note(&mut self, status: Value, whose: Whose) {
-        match whose {
-            Whose::Site => {
+    fn apply_journal(&mut self, status: Value, scope: Scope) {
+        match scope {
+            Scope::Site => {
                 let status: SiteStatus = serde_json::from_value(status).unwrap_or_default();
-                self.ordered = status.layers;
+                self.requested = status.layers;
                 self.reached_secondary =
                     status.transition.is_none() && status.layers.uniform() == Some(Role::Secondary);
             }
-            Whose::Policy => {
+            Scope::Policy => {
                 let status: FailoverPolicyStatus =
                     serde_json::from_value(status).unwrap_or_default();
-                let last = status.history.first().map(|walk| walk.to);
+                let last = status.history.first().map(|transition| transition.to);
                 self.reached_secondary =
                     status.transition.is_none() && last == Some(Role::Secondary);
-                self.ordered = status
+                self.requested = status
                     .transition
-                    .map(|walk| walk.layers)
+                    .map(|transition| transition.layers)
                     .unwrap_or_default();
             }
         }
     }
 
-    /// What is wrong at this moment, and what was wrong in coming here from `before`.
-    fn wrong(&self, before: Roles) -> impl Iterator<Item = String> {
+    /// Violations in this state, and in the change to it from `before`.
+    fn violations_since(&self, before: Roles) -> impl Iterator<Item = String> {
         let came =
             |layer, role| before.of(layer) != Some(role) && self.roles.of(layer) == Some(role);
-        let mut wrong = vec![];
+        let mut violations = vec![];
         let unconfirmed = |role| {
             let doubts = self.volumes.iter();
             doubts.filter_map(move |(name, volume)| {
@@ -180,20 +180,20 @@ impl Moment {
             .values()
             .any(|v| v["spec"]["replicationState"] != "primary");
         if demoted && !self.pods.is_empty() {
-            wrong.push(format!(
+            violations.push(format!(
                 "{:?} run over a volume that is not primary",
                 self.pods
             ));
         }
         if self.roles.traffic == Some(Role::Primary) && self.roles.workloads != Some(Role::Primary)
         {
-            wrong.push("traffic without workloads".to_owned());
+            violations.push("traffic without workloads".to_owned());
         }
         if came(Layer::Volumes, Role::Secondary) && !self.pods.is_empty() {
-            wrong.push(format!("volumes are demoted while {:?} run", self.pods));
+            violations.push(format!("volumes are demoted while {:?} run", self.pods));
         }
         if came(Layer::Workloads, Role::Primary) {
-            wrong.extend(
+            violations.extend(
                 unconfirmed(Role::Primary).map(|why| format!("workloads come before {why}")),
             );
         }
@@ -204,19 +204,19 @@ impl Moment {
                     available::lacking(workload)?
                 ))
             });
-            wrong.extend(lacking);
+            violations.extend(lacking);
         }
         for layer in Layer::ALL {
             let role = self.roles.of(layer);
-            if role != before.of(layer) && role != self.ordered.of(layer) {
-                wrong.push(format!(
+            if role != before.of(layer) && role != self.requested.of(layer) {
+                violations.push(format!(
                     "{layer} is {role:?}, which the journal has not ordered"
                 ));
             }
         }
         if self.reached_secondary {
-            wrong.extend(unconfirmed(Role::Secondary).map(|why| format!("done before {why}")));
+            violations.extend(unconfirmed(Role::Secondary).map(|why| format!("done before {why}")));
         }
-        wrong.into_iter()
+        violations.into_iter()
     }
 }

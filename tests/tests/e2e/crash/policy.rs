@@ -1,4 +1,4 @@
-//! The same where a FailoverPolicy moves an application on its own, while its site stays as it is.
+//! The same for a FailoverPolicy that moves one application while the role of the site stays.
 
 use failover_core::Role;
 use failover_core::api::{FailoverPolicy, FailoverPolicyStatus, Phase};
@@ -7,10 +7,10 @@ use serde_json::json;
 use testbed::fixtures;
 use testbed::turnstile::Side;
 
-use super::order::Whose;
-use super::{Bed, Life, NAMESPACE, least_lives};
+use super::order::Scope;
+use super::{Bed, Executor, NAMESPACE, least_kills};
 
-/// All of it, see [`Bed::new`].
+/// All objects of the application, see [`Bed::new`].
 const APPLICATION: &[(&str, &str)] = &[
     ("VolumeReplication", "data"),
     ("Deployment", "web"),
@@ -33,10 +33,10 @@ impl Bed {
     pub(super) async fn policy_is_done(&self, role: Role) -> bool {
         let policy = self.policy().await;
         let status = policy.status.unwrap_or_default();
-        let stands = status.resources.iter().all(|r| r.state == Some(role));
+        let in_role = status.resources.iter().all(|r| r.state == Some(role));
         status.observed_generation == policy.metadata.generation
             && status.phase == Some(Phase::Stable)
-            && stands
+            && in_role
     }
 
     async fn order_by_policy(&self, role: Role) {
@@ -49,18 +49,18 @@ impl Bed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_walks_on_whichever_write_its_controller_is_killed_after() {
+async fn a_policys_transition_completes_whichever_write_its_controller_is_killed_after() {
     let mut bed = Bed::new().await;
-    bed.through_the_turnstile().await;
+    bed.route_controller_through_turnstile().await;
     for role in [Role::Secondary, Role::Primary] {
         bed.site.controller.kill();
         bed.order_by_policy(role).await;
-        let life = &mut Life::Controller;
-        let lives = bed
-            .killed_at_every_write(role, Whose::Policy, Side::After, life)
+        let executor = &mut Executor::Controller;
+        let kills = bed
+            .killed_at_every_write(role, Scope::Policy, Side::After, executor)
             .await;
-        assert!(lives >= least_lives(), "only {lives} writes");
-        assert!(bed.volume.stands_as(role));
+        assert!(kills >= least_kills(), "killed only {kills} times");
+        assert!(bed.volume.is_in_sync_as(role));
         let site = bed.site.status().await;
         assert_eq!(site.layers.uniform(), Some(Role::Primary));
     }

@@ -1,11 +1,11 @@
-//! Volumes that the real csi-addons controller replicates, over a driver that is scripted.
+//! Volumes that the real csi-addons controller replicates with a scripted driver.
 
-mod told;
-mod walk;
+mod reported;
+mod transition;
 
-/// It takes three minutes, and goes on while everything else of this family does. Tests are run by their names: this is the
-/// last of them, and so nobody waits for it longer than need be.
+/// This scenario takes three minutes and runs beside all others of this family. Tests run in the order of their names: as
+/// the last one this test waits no longer than needed.
 #[test]
 fn what_never_returns_is_not_confirmed() {
-    told::end_of("a_promotion_that_never_returns");
+    reported::end_of("a_promotion_that_never_returns");
 }

@@ -1,4 +1,4 @@
-//! The API server and its store go and come back, and those who watch it fall behind.
+//! The API server and etcd go down and come back, and watches fall behind.
 
 use failover_core::Role;
 use futures::StreamExt as _;
@@ -10,7 +10,7 @@ use rstest::rstest;
 use serde_json::json;
 use testbed::{Site, fixtures};
 
-use super::attack::Siege;
+use super::attack::RepeatedAttack;
 use super::{Bed, assert_active};
 use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive};
 
@@ -18,49 +18,49 @@ use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive};
 #[case::primary(Role::Primary)]
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_comes_back_enforces_from_its_first_answer_on(#[case] role: Role) {
+async fn a_restarted_api_server_enforces_from_its_first_answer_on(#[case] role: Role) {
     let mut bed = Bed::start(role).await;
-    let siege = match role {
+    let attacks = match role {
         Role::Primary => None,
-        Role::Secondary => Some(Siege::lay(bed.site.client())),
+        Role::Secondary => Some(RepeatedAttack::start(bed.site.client())),
     };
-    let under_siege = async |waves: usize| {
-        if let Some(siege) = &siege {
-            siege.waves(waves).await;
+    let attacked = async |rounds: usize| {
+        if let Some(attacks) = &attacks {
+            attacks.rounds(rounds).await;
         }
     };
 
     bed.site.plane.api_server.kill();
-    under_siege(2).await;
+    attacked(2).await;
     bed.site.plane.restart_api_server().await.unwrap();
-    under_siege(2).await;
-    bed.holds("api-server").await;
+    attacked(2).await;
+    bed.assert_unaffected("api-server").await;
 
     bed.site.plane.etcd.kill();
-    under_siege(1).await;
+    attacked(1).await;
     bed.site.plane.restart_etcd().await.unwrap();
-    under_siege(2).await;
-    bed.holds("etcd").await;
+    attacked(2).await;
+    bed.assert_unaffected("etcd").await;
 
-    // With the webhook dead as well, all rests on policies that the API server has yet to read.
+    // With the webhook dead as well, enforcement depends on policies that the API server has yet to load.
     bed.site.webhook.kill();
     bed.site.plane.api_server.kill();
     bed.site.plane.restart_api_server().await.unwrap();
-    under_siege(2).await;
-    bed.holds("api-server-and-webhook").await;
+    attacked(2).await;
+    bed.assert_unaffected("api-server-and-webhook").await;
 
-    if let Some(siege) = siege {
-        let tally = siege.call_off().await;
-        tally.expect_beaten_off("while it was away");
+    if let Some(attacks) = attacks {
+        let tally = attacks.stop().await;
+        tally.expect_none_active("while it was away");
         assert!(tally.unavailable > 0 && tally.refused > 0, "{tally:?}");
     }
     bed.site.webhook.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 }
 
-/// Whoever comes back after etcd has compacted what they missed cannot be told of it, and has to list anew.
+/// A client that comes back after etcd has compacted the events that it missed has to list again.
 ///
-/// That they do is not read off their logs: a controller whose term ended meanwhile lists anew without asking first.
+/// The logs do not show that: a controller that has lost its lease meanwhile lists again without trying to resume the watch.
 #[rstest]
 #[case::a_demotion(Role::Primary, DEMOTE)]
 #[case::a_promotion(Role::Secondary, PROMOTE_VOLUMES)]
@@ -70,8 +70,8 @@ async fn watches_that_fell_behind_miss_nothing(#[case] role: Role, #[case] order
     let seen = last_version(&bed.site).await;
     bed.site.webhook.signal(Signal::SIGSTOP);
     bed.site.controller.signal(Signal::SIGSTOP);
-    // With it go their connections, and whatever would wait in a socket for them to read. Without a watch cache it knows
-    // only the history that etcd keeps.
+    // This ends their connections, with any events buffered in the sockets. Without a watch cache the API server knows only
+    // the history that etcd keeps.
     bed.site.plane.api_server.kill();
     let without_cache = ["--watch-cache=false"];
     bed.site
@@ -88,12 +88,12 @@ async fn watches_that_fell_behind_miss_nothing(#[case] role: Role, #[case] order
     });
     bed.site.apply_as_person(&late).await.unwrap();
     bed.site.plane.compact().await.unwrap();
-    is_gone(&bed.site, &seen).await;
+    assert_compacted(&bed.site, &seen).await;
 
     bed.site.webhook.signal(Signal::SIGCONT);
     bed.site.controller.signal(Signal::SIGCONT);
     bed.role = role.opposite();
-    bed.recovers().await;
+    bed.assert_recovers().await;
     let web = fixtures::deployment("late", "web", 2);
     let web = bed.site.apply_as_flux(&web).await.unwrap();
     match bed.role {
@@ -102,15 +102,15 @@ async fn watches_that_fell_behind_miss_nothing(#[case] role: Role, #[case] order
     }
 }
 
-/// The version that the cluster is at.
+/// The current resource version of the cluster.
 async fn last_version(site: &Site) -> String {
     let namespaces: Api<Namespace> = Api::all(site.client());
     let listed = namespaces.list_metadata(&ListParams::default()).await;
     listed.unwrap().metadata.resource_version.unwrap()
 }
 
-/// Asserts that nobody can watch from this version on any more.
-async fn is_gone(site: &Site, version: &str) {
+/// Asserts that watching from this version fails with 410.
+async fn assert_compacted(site: &Site, version: &str) {
     let namespaces: Api<Namespace> = Api::all(site.client());
     let watched = match namespaces.watch(&WatchParams::default(), version).await {
         Ok(events) => std::pin::pin!(events).next().await.transpose(),

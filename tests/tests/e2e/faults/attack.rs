@@ -1,4 +1,4 @@
-//! Those who would have a secondary active: Flux, who applies what Git says, people who scale, and what is created anew.
+//! Attempts to activate a secondary: applies by Flux, scaling by people, and new objects.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,25 +16,25 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{NAMESPACE, api_of, rule_of};
 
-/// An attempt, and what was stored if it was let in.
+/// An attempt, and the stored object if it was admitted.
 type Attempt = Pin<Box<dyn Future<Output = (String, kube::Result<Value>)> + Send>>;
 
-/// What came of all attempts.
+/// The outcomes of all attempts.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Stored, but passive.
+    /// Stored as passive.
     pub(super) rewritten: usize,
     /// 403, by the backstop.
     pub(super) refused: usize,
     /// There was no API server to answer.
     pub(super) unavailable: usize,
-    /// What must not be.
+    /// Stored as active, which must not happen.
     pub(super) active: Vec<String>,
 }
 
 impl Tally {
     #[track_caller]
-    pub(super) fn expect_beaten_off(&self, fault: &str) {
+    pub(super) fn expect_none_active(&self, fault: &str) {
         assert_eq!(self.active, Vec::<String>::new(), "{fault}: {self:?}");
         let tried = self.rewritten + self.refused > 0;
         assert!(tried, "{fault}: nobody tried: {self:?}");
@@ -46,7 +46,7 @@ impl Tally {
                 let rule = rule_of(&stored);
                 let field = &rule.fields[0];
                 let value = field.pointer.lookup(&stored);
-                // A Scale leaves out its zero.
+                // A Scale omits zero.
                 let zero = stored["scaled"] == json!(true) && value.is_none();
                 if zero || field.is_passive(value) {
                     self.rewritten += 1;
@@ -74,10 +74,10 @@ impl Tally {
     }
 }
 
-/// How many have come so far who were not there before.
+/// How many new objects were created so far.
 static COMERS: AtomicUsize = AtomicUsize::new(0);
 
-/// Every attempt once, all at the same time.
+/// Makes every attempt once, all concurrently.
 pub(super) async fn attack(client: &Client) -> Tally {
     let mut attempts = Vec::new();
     for manifest in fixtures::every_kind(NAMESPACE) {
@@ -148,49 +148,49 @@ fn to_value(object: DynamicObject) -> Value {
 }
 
 /// One attack after the other, until it is called off.
-pub(super) struct Siege {
-    waves: watch::Receiver<usize>,
+pub(super) struct RepeatedAttack {
+    rounds: watch::Receiver<usize>,
     ended: JoinHandle<Tally>,
     stop: DropGuard,
 }
 
-impl Siege {
-    pub(super) fn lay(client: Client) -> Self {
+impl RepeatedAttack {
+    pub(super) fn start(client: Client) -> Self {
         let stop = CancellationToken::new();
-        let (count, waves) = watch::channel(0);
+        let (count, rounds) = watch::channel(0);
         let stopped = stop.clone();
         let ended = tokio::spawn(async move {
             let mut all = Tally::default();
             while !stopped.is_cancelled() {
                 all.add(attack(&client).await);
                 count.send_modify(|count| *count += 1);
-                // An API server that is away refuses at once, and needs the processor to come back.
+                // An API server that is down refuses connections at once, and needs the CPU to come back.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             all
         });
         Self {
-            waves,
+            rounds,
             ended,
             stop: stop.drop_guard(),
         }
     }
 
-    /// Waits until so many attacks more are over.
-    pub(super) async fn waves(&self, more: usize) {
-        let until = *self.waves.borrow() + more;
+    /// Waits for so many more attacks.
+    pub(super) async fn rounds(&self, more: usize) {
+        let until = *self.rounds.borrow() + more;
         eventually("further attacks", || async {
-            let waves = *self.waves.borrow();
-            if waves >= until && !self.ended.is_finished() {
+            let rounds = *self.rounds.borrow();
+            if rounds >= until && !self.ended.is_finished() {
                 Ok(())
             } else {
-                Err(waves)
+                Err(rounds)
             }
         })
         .await;
     }
 
-    pub(super) async fn call_off(self) -> Tally {
+    pub(super) async fn stop(self) -> Tally {
         drop(self.stop);
         self.ended.await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! The controller: killed in the middle of a sweep, and two that both take themselves for the leader.
+//! The controller: killed in the middle of a sweep, and two that both believe to be the leader.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use testbed::{eventually, fixtures};
 use super::{NAMESPACE, api_of, swept_clean};
 use crate::main_job::DEMOTE;
 
-/// So many that a sweep, one object at a time, takes a while.
+/// Enough that a sweep, one object at a time, takes a while.
 const APPLICATIONS: usize = 60;
 const REPLICAS: i64 = 2;
 
@@ -58,7 +58,7 @@ fn passive(objects: &[DynamicObject]) -> usize {
         .count()
 }
 
-/// Waits until a sweep has done some of them, and has some to go.
+/// Waits until a sweep has changed some of the applications, but not all.
 async fn in_the_middle(site: &Site) {
     eventually("the middle of a sweep", || async {
         let passive = passive(&applications(site).await);
@@ -106,7 +106,7 @@ fn assert_all_as_they_were(objects: &[DynamicObject], uids: &[&str]) {
 async fn a_controller_killed_in_the_middle_of_a_sweep_loses_nothing_either_way() {
     let site = slow_site().await;
     let before = applications(&site).await;
-    // What the sweeper writes itself is all there is.
+    // Only the sweeper writes.
     site.webhook.kill();
 
     site.failover(&[DEMOTE, &["--wait=false"]].concat())
@@ -128,20 +128,20 @@ async fn a_controller_killed_in_the_middle_of_a_sweep_loses_nothing_either_way()
     assert_all_as_they_were(&applications(&site).await, &uids(&before));
 }
 
-/// The first is frozen in the middle of a change of role, as a machine that is paused. When it wakes it still means to go on,
-/// and the site has turned back.
+/// The first controller is frozen in the middle of a transition, like a paused machine. When it resumes it would continue,
+/// but the site has the opposite role by then.
 #[rstest]
 #[case::in_a_demotion(DEMOTE, PROMOTE, Role::Primary)]
 #[case::in_a_promotion(PROMOTE, DEMOTE, Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_wakes_up_late_turns_nothing_back(
+async fn a_leader_that_resumes_after_its_lease_reverts_nothing(
     #[case] frozen_in: &[&str],
     #[case] then: &[&str],
     #[case] ends_as: Role,
 ) {
     let site = slow_site().await;
     let before = applications(&site).await;
-    let assert_held = async |site: &Site, role: Role| {
+    let assert_kept = async |site: &Site, role: Role| {
         let now = applications(site).await;
         match role {
             Role::Primary => assert_all_as_they_were(&now, &uids(&before)),
@@ -149,7 +149,7 @@ async fn a_leader_that_wakes_up_late_turns_nothing_back(
         }
     };
     let second = site.second_controller().await.unwrap();
-    // A webhook would put right much of what is written under a wrong role.
+    // A webhook would correct much of what is written for a wrong role.
     site.webhook.kill();
     if ends_as == Role::Secondary {
         site.failover(then).await.expect(0);
@@ -161,15 +161,15 @@ async fn a_leader_that_wakes_up_late_turns_nothing_back(
     in_the_middle(&site).await;
     site.controller.signal(Signal::SIGSTOP);
     site.failover(frozen_in).await.expect(0);
-    assert_held(&site, ends_as.opposite()).await;
+    assert_kept(&site, ends_as.opposite()).await;
     site.failover(then).await.expect(0);
 
     site.controller.signal(Signal::SIGCONT);
     site.until_not_leading().await;
-    assert_held(&site, ends_as).await;
+    assert_kept(&site, ends_as).await;
 
-    // And it leads again, when the other goes.
+    // It leads again once the other one stops.
     second.terminate(Duration::from_secs(10)).unwrap();
     swept_clean(&site, 2).await;
-    assert_held(&site, ends_as).await;
+    assert_kept(&site, ends_as).await;
 }

@@ -1,4 +1,4 @@
-//! Our Site and our CRDs deleted, and CRDs of ruled kinds that are not there, or come later.
+//! Our Site and CRDs are deleted, and CRDs of ruled kinds are missing or come later.
 
 use failover_core::names::{self, RESTORE_ANNOTATION};
 use failover_core::{Role, RuleSet};
@@ -42,26 +42,26 @@ async fn a_site_whose_definition_is_lost_keeps_its_role(#[case] role: Role) {
         .kubectl(&["delete", "site", names::SITE])
         .await
         .expect(0);
-    bed.holds("no-site").await;
-    restarted(&mut bed.site).await;
-    bed.holds("no-site-from-the-start").await;
+    bed.assert_unaffected("no-site").await;
+    restart_both(&mut bed.site).await;
+    bed.assert_unaffected("no-site-from-the-start").await;
     assert_eq!(effective_roles(&bed.site).await, roles);
-    installed_again(&bed).await;
-    bed.recovers().await;
+    reinstall(&bed).await;
+    bed.assert_recovers().await;
 
     let delete = [["delete", "crd"].as_slice(), &OUR_CRDS].concat();
     bed.site.kubectl(&delete).await.expect(0);
-    bed.holds("no-crds").await;
-    restarted(&mut bed.site).await;
-    bed.holds("no-crds-from-the-start").await;
-    // A policy that cannot read its parameter must not hold up the cluster.
+    bed.assert_unaffected("no-crds").await;
+    restart_both(&mut bed.site).await;
+    bed.assert_unaffected("no-crds-from-the-start").await;
+    // An admission policy that cannot read its parameter must not block the cluster.
     bed.site
         .kubectl(&["create", "namespace", "another"])
         .await
         .expect(0);
     assert_eq!(effective_roles(&bed.site).await, roles);
-    installed_again(&bed).await;
-    bed.recovers().await;
+    reinstall(&bed).await;
+    bed.assert_recovers().await;
 
     if role == Role::Secondary {
         bed.site.failover(PROMOTE_VOLUMES).await.expect(0);
@@ -76,15 +76,15 @@ async fn a_site_whose_definition_is_lost_keeps_its_role(#[case] role: Role) {
     }
 }
 
-/// The labels by which everything is enforced.
+/// The labels that enforcement depends on.
 async fn effective_roles(site: &Site) -> Value {
     let namespaces: Api<Namespace> = Api::all(site.client());
     let namespace = namespaces.get_metadata(NAMESPACE).await.unwrap();
     json!(namespace.metadata.labels)
 }
 
-/// Both, as after a crash: nothing is remembered but what the cluster holds.
-async fn restarted(site: &mut Site) {
+/// Restarts webhook and controller, as after a crash: they know only what the cluster stores.
+async fn restart_both(site: &mut Site) {
     site.webhook.restart().unwrap();
     site.controller.kill();
     site.controller.restart().unwrap();
@@ -98,7 +98,7 @@ async fn restarted(site: &mut Site) {
     .await;
 }
 
-async fn installed_again(bed: &Bed) {
+async fn reinstall(bed: &Bed) {
     let url = format!(
         "https://{}{}",
         bed.site.webhook_serving(),
@@ -117,13 +117,13 @@ async fn installed_again(bed: &Bed) {
     install.extend(["--role", &role]);
     bed.site.failover(&install).await.expect(0);
     if bed.role == Role::Secondary {
-        // A new Site is taken over by a transition, which waits for volumes that nobody replicates here.
+        // The transition of a new Site waits for volumes, which nobody replicates here.
         bed.site.failover(DEMOTE).await.expect(0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they_come() {
+async fn kinds_that_are_not_served_do_no_harm_and_are_enforced_once_they_are() {
     let site = Site::start(Options {
         foreign_kinds: false,
         controller: QUICK.map(str::to_owned).to_vec(),
@@ -140,12 +140,12 @@ async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they
     }
     site.failover(DEMOTE).await.expect(0);
 
-    // Some come while the webhook is there, and go through it.
+    // Some are created while the webhook runs, and pass it.
     crds::apply(&site.plane).await.unwrap();
     for manifest in &foreign {
         assert_passive(&site.apply_as_flux(manifest).await.unwrap());
     }
-    // What was written behind its back is refused, as of any other kind.
+    // Writes that bypass it are refused, as for any other kind.
     site.webhook.kill();
     let late = fixtures::volume_replication(NAMESPACE, "late");
     match site.apply_as_flux(&late).await {
@@ -162,7 +162,7 @@ async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they
         assert!(!annotations.contains_key(RESTORE_ANNOTATION), "{object:?}");
     }
 
-    println!("and they go again, with all that they had");
+    println!("the CRDs are deleted with all their objects");
     let foreign_crds: Vec<String> = RuleSet::built_in()
         .iter()
         .filter(|rule| rule.group.contains('.'))
@@ -177,7 +177,7 @@ async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they
     }
     site.until_ready().await;
 
-    println!("and come again on a primary, where they are left as they are written");
+    println!("the CRDs come back on a primary, where the objects stay as written");
     site.failover(PROMOTE).await.expect(0);
     crds::apply(&site.plane).await.unwrap();
     let mut written = Vec::new();
@@ -193,7 +193,7 @@ async fn kinds_that_are_not_served_are_no_trouble_and_are_held_from_the_day_they
         );
         let value = serde_json::to_value(&object).unwrap();
         for field in &rule_of(manifest).fields {
-            // What it does not name may have a default.
+            // A field that it does not set may have a default.
             if let Some(named) = field.pointer.lookup(manifest) {
                 assert_eq!(field.pointer.lookup(&value), Some(named), "{value}");
             }

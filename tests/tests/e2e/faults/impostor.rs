@@ -1,4 +1,4 @@
-//! Something in the webhook's place, with its address and its certificate.
+//! An impostor with the address and the certificate of the webhook.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-/// What it says, whatever it is asked.
+/// Its answer to every request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Says {
     Noise,
     ServerError,
-    /// An answer to another request.
+    /// The answer to another request.
     ForAnother,
-    /// The worst that it can do on a secondary: everything may pass as it is.
+    /// The worst on a secondary: it allows everything unchanged.
     Yes,
 }
 
@@ -48,7 +48,7 @@ impl Impostor {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (acceptor, count) = (acceptor.clone(), count.clone());
                 connections.spawn(async move {
-                    // A client that goes away is none of its business.
+                    // A client that disconnects does not count.
                     if answer(acceptor, stream, says).await.is_ok() {
                         count.send_modify(|count| *count += 1);
                     }
@@ -61,12 +61,12 @@ impl Impostor {
         }
     }
 
-    /// How often it has been heard.
+    /// How many requests it has answered.
     pub(super) fn answered(&self) -> usize {
         *self.answered.borrow()
     }
 
-    /// Frees the address. Dropping it does so too, only somewhat later.
+    /// Frees the address at once. Dropping it does so a little later.
     pub(super) async fn stop(self) {
         self.serving.abort();
         let _ = self.serving.await;

@@ -1,7 +1,7 @@
-//! Parts that die, hang, lie or vanish, on a primary and on a secondary.
+//! Components that die, hang, lie or vanish, on a primary and on a secondary.
 //!
-//! While it lasts, ordinary work goes on on a primary, nothing becomes active on a secondary, and nowhere is anything
-//! deleted: [`Bed::holds`]. When it is over the site comes back by itself: [`Bed::recovers`].
+//! During a fault a primary works as usual, nothing becomes active on a secondary, and nothing is deleted:
+//! [`Bed::assert_unaffected`]. After it the site recovers by itself: [`Bed::assert_recovers`].
 
 mod api_server;
 mod attack;
@@ -29,18 +29,18 @@ use attack::attack;
 /// The one namespace of applications.
 const NAMESPACE: &str = "shop";
 
-/// So that a test need not wait: a dead leader is noticed soon, and a sweep is never far.
+/// Short intervals, so that a dead leader is noticed soon and a sweep follows soon.
 const QUICK: [&str; 3] = [
     "--lease-duration=6s",
     "--renew-every=1s",
     "--sweep-every=1s",
 ];
 
-/// A site with one object of every kind, which was live once.
+/// A site with one object of every kind, which was primary at first.
 struct Bed {
     site: Site,
     role: Role,
-    /// Of every object from the start.
+    /// The uids of all objects at the start.
     uids: BTreeMap<String, String>,
 }
 
@@ -64,46 +64,47 @@ impl Bed {
         Self { site, role, uids }
     }
 
-    /// What must be so whatever is broken, as long as there is an API server. `fault` names what comes of it.
-    async fn holds(&self, fault: &str) {
+    /// Asserts what must be true during any fault while there is an API server. `fault` names new objects and messages.
+    async fn assert_unaffected(&self, fault: &str) {
         match self.role {
             Role::Primary => {
-                work::goes_on(&self.site.client(), fault).await;
-                self.is_active().await;
+                work::deploys_and_scales(&self.site.client(), fault).await;
+                self.assert_all_active().await;
             }
             Role::Secondary => {
-                attack(&self.site.client()).await.expect_beaten_off(fault);
-                self.is_passive().await;
+                attack(&self.site.client()).await.expect_none_active(fault);
+                self.assert_all_passive().await;
             }
         }
         let left = uids(&self.site).await;
         assert_eq!(left, self.uids, "{fault}: something was deleted");
     }
 
-    /// Nothing is forced to anything.
-    async fn is_active(&self) {
+    /// Asserts that no object is forced.
+    async fn assert_all_active(&self) {
         for object in ruled_objects(&self.site.client()).await {
             assert_active(&object);
         }
     }
 
-    /// Everything is passive, in what is stored and in what runs.
-    async fn is_passive(&self) {
+    /// Asserts that all stored objects are passive and no pod runs.
+    async fn assert_all_passive(&self) {
         for object in ruled_objects(&self.site.client()).await {
             assert_passive(&object);
         }
         let get = ["get", "pods", "-n", NAMESPACE, "-o", "name"];
         eventually("no pod", || async {
             let pods = self.site.kubectl(&get).await.expect(0).stdout;
-            // The one that was done before the demotion stays.
+            // The pod that had completed before the demotion stays.
             let running = pods.lines().any(|pod| !pod.contains("migrate"));
             if running { Err(pods) } else { Ok(()) }
         })
         .await;
     }
 
-    /// The fault is over: the site gets Ready, a sweep begun since then finds nothing, and the webhook is asked and answers.
-    async fn recovers(&self) {
+    /// Asserts that after the fault the site becomes Ready, a sweep begun since then finds nothing to do, and the webhook
+    /// answers.
+    async fn assert_recovers(&self) {
         swept_clean(&self.site, 2).await;
         self.site.until_ready().await;
         let web = fixtures::deployment(NAMESPACE, "web", 3);
@@ -120,11 +121,11 @@ impl Bed {
         })
         .await;
         match self.role {
-            Role::Primary => self.is_active().await,
+            Role::Primary => self.assert_all_active().await,
             Role::Secondary => {
-                self.is_passive().await;
+                self.assert_all_passive().await;
                 let tally = attack(&self.site.client()).await;
-                tally.expect_beaten_off("afterwards");
+                tally.expect_none_active("afterwards");
                 assert_eq!(tally.refused, 0, "instead of rewritten: {tally:?}");
             }
         }
@@ -132,11 +133,11 @@ impl Bed {
     }
 }
 
-/// Asserts that nothing of ours is on an object: neither a passive value nor a record.
+/// Asserts that an object has neither a passive value nor a record.
 #[track_caller]
 fn assert_active(object: &DynamicObject) {
     let value = serde_json::to_value(object).unwrap();
-    // What only guards another field is harmless, and may be so in Git.
+    // A field that only safeguards another one is harmless, and Git may set it.
     for field in rule_of(&value).fields.iter().filter(|f| !f.safeguard) {
         let passive = field.is_passive(field.pointer.lookup(&value));
         assert!(!passive, "{}: {value:#}", field.pointer);
@@ -148,7 +149,7 @@ fn assert_active(object: &DynamicObject) {
     assert_eq!(record, None, "{value:#}");
 }
 
-/// Waits until so many sweeps more have found nothing to do.
+/// Waits until so many more sweeps have found nothing to do.
 async fn swept_clean(site: &Site, more: u64) {
     let clean = async || {
         metric(
@@ -172,7 +173,7 @@ async fn swept_clean(site: &Site, more: u64) {
     .await;
 }
 
-/// The sum of all samples whose line contains this; 0 where there is nobody to ask.
+/// The sum of all samples whose line contains this; 0 if the process does not answer.
 async fn metric(admin: &str, line: &str) -> u64 {
     let text = testbed::admin::get(admin, "/metrics")
         .await
@@ -200,7 +201,7 @@ async fn ruled_objects(client: &Client) -> Vec<DynamicObject> {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
         let listed = api.list(&ListParams::default()).await.unwrap().items;
         let own = listed.into_iter().filter(|object| {
-            // What belongs to another object follows it.
+            // A controlled object follows its owner.
             object
                 .metadata
                 .owner_references
@@ -229,7 +230,7 @@ fn api_resource(rule: &failover_core::Rule) -> ApiResource {
     }
 }
 
-/// An API for a manifest of a built-in kind, without asking which kinds are served.
+/// An API for a manifest of a built-in kind, without discovery.
 fn api_of(client: &Client, manifest: &Value) -> Api<DynamicObject> {
     let rule = rule_of(manifest);
     Api::namespaced_with(client.clone(), NAMESPACE, &api_resource(&rule))

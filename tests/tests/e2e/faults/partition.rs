@@ -1,4 +1,4 @@
-//! A webhook that the API server reaches, and that does not reach the API server: it answers from what it saw last.
+//! A webhook that the API server can reach but that cannot reach the API server: it answers from stale state.
 
 use std::time::Instant;
 
@@ -8,13 +8,14 @@ use testbed::{eventually, fixtures};
 use super::{Bed, NAMESPACE, metric};
 use crate::main_job::DEMOTE;
 
-/// It takes the site for primary while that is demoted. It has stopped answering before it is no longer waited for; until
-/// then it lets everything pass as it is, and the backstop refuses.
+/// It takes the site for primary while that is being demoted. Until it stops answering it allows everything unchanged, and
+/// the backstop refuses. It must stop before the controller stops waiting for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_cut_off_from_the_api_server_falls_silent_before_it_is_given_up() {
+async fn a_webhook_cut_off_from_the_api_server_stops_answering_before_the_controller_stops_waiting()
+{
     let mut bed = Bed::start(Role::Primary).await;
     let link = bed.site.link_webhook().await.unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 
     link.cut();
     let demotion = async {
@@ -22,27 +23,27 @@ async fn a_webhook_cut_off_from_the_api_server_falls_silent_before_it_is_given_u
         bed.site.failover(&order).await.expect(0);
         Instant::now()
     };
-    let (demoted, silent, given_up) =
-        tokio::join!(demotion, when_silent(&bed), when_given_up(&bed));
+    let (demoted, unavailable, abandoned) =
+        tokio::join!(demotion, until_unavailable(&bed), until_no_enforcers(&bed));
     assert!(
-        silent < given_up,
-        "it was given up {:?} before it fell silent",
-        silent - given_up
+        unavailable < abandoned,
+        "the controller stopped waiting {:?} before it stopped answering",
+        unavailable - abandoned
     );
-    assert!(given_up < demoted, "it was not waited for");
+    assert!(abandoned < demoted, "it was not waited for");
 
     bed.role = Role::Secondary;
-    bed.holds("cut-off").await;
+    bed.assert_unaffected("cut-off").await;
 
-    link.mend();
-    bed.recovers().await;
+    link.restore();
+    bed.assert_recovers().await;
 }
 
-/// When it is asked, and says 503.
-async fn when_silent(bed: &Bed) -> Instant {
+/// Sends writes until the webhook answers 503; returns when.
+async fn until_unavailable(bed: &Bed) -> Instant {
     let web = fixtures::deployment(NAMESPACE, "web", 3);
-    eventually("a silent webhook", || async {
-        // Whatever becomes of it.
+    eventually("a webhook that answers 503", || async {
+        // The result does not matter.
         let _ = bed.site.dry_run_as_flux(&web).await;
         match metric(&bed.site.webhook_admin(), "outcome=\"unavailable\"").await {
             0 => Err("all were answered"),
@@ -52,8 +53,8 @@ async fn when_silent(bed: &Bed) -> Instant {
     .await
 }
 
-/// When the controller no longer waits for it.
-async fn when_given_up(bed: &Bed) -> Instant {
+/// Waits until the controller no longer waits for the webhook; returns when.
+async fn until_no_enforcers(bed: &Bed) -> Instant {
     eventually("a site without enforcers", || async {
         let status = bed.site.status().await;
         if status.enforcers.is_empty() {

@@ -1,4 +1,4 @@
-//! The sweeper: quiet where there is nothing to do, patient with a busy API server, and safe among other writers.
+//! The sweeper: no writes without drift, retries on a busy API server, no lost updates among other writers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{NAMESPACE, api_of, ruled_objects, swept_clean};
 use crate::main_job::{assert_passive, version};
 
-/// Of each of these kinds a quarter: none of them has a controller here that would write to it.
+/// A quarter of the objects is of each of these kinds, none of which has a controller here that would write to it.
 const KINDS: [fn(&str, &str) -> Value; 4] = [
     fixtures::cron_job,
     fixtures::helm_release,
@@ -26,7 +26,7 @@ const KINDS: [fn(&str, &str) -> Value; 4] = [
 ];
 const OBJECTS: usize = 1_000;
 
-/// As many as are swept at once.
+/// As many as the sweeper handles concurrently.
 const APPLICATIONS: usize = 16;
 const REPLICAS: i64 = 2;
 
@@ -53,7 +53,7 @@ async fn ten_sweeps_over_a_thousand_objects_that_conform_write_nothing() {
     site.create_all(&manifests).await.unwrap();
     site.until_ready().await;
 
-    // The one that was under way may have begun before.
+    // A running sweep may have begun before.
     swept_clean(&site, 1).await;
     let (before, noted) = (versions(&site).await, site.plane.audit().len());
     assert_eq!(before.len(), OBJECTS);
@@ -62,7 +62,7 @@ async fn ten_sweeps_over_a_thousand_objects_that_conform_write_nothing() {
 
     let written: Vec<Value> = of_controller(&site, noted)
         .filter(|event| !["get", "list", "watch"].contains(&event["verb"].as_str().unwrap()))
-        // That it still leads.
+        // The renewals of its Lease do not count.
         .filter(|event| event["objectRef"]["resource"] != "leases")
         .collect();
     assert_eq!(written, Vec::<Value>::new());
@@ -80,9 +80,9 @@ async fn versions(site: &Site) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// One write at a time, and the rest is told to come back in a second.
+/// The API server takes one write at a time, and answers others with 429 and a second to wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_api_server_makes_a_sweep_slower_and_stops_none_of_it() {
+async fn a_busy_api_server_slows_a_sweep_down_and_stops_none_of_it() {
     let mut site = applications().await;
     let one_at_a_time = [
         "--enable-priority-and-fairness=false",
@@ -92,7 +92,7 @@ async fn a_busy_api_server_makes_a_sweep_slower_and_stops_none_of_it() {
         .restart_api_server_with(&one_at_a_time)
         .await
         .unwrap();
-    // An API server that has just started may take a while.
+    // A restarted API server may take a while.
     site.until_ready().await;
     let noted = site.plane.audit().len();
     site.failover(DEMOTE).await.expect(0);
@@ -100,8 +100,8 @@ async fn a_busy_api_server_makes_a_sweep_slower_and_stops_none_of_it() {
         assert_passive(&object);
     }
 
-    let mut turned_away = BTreeMap::new();
-    let mut came_back = 0;
+    let mut throttled = BTreeMap::new();
+    let mut retried = 0;
     for event in of_controller(&site, noted).filter(is_of_application) {
         let name = event["objectRef"]["name"].to_string();
         let at: Timestamp = event["requestReceivedTimestamp"]
@@ -109,23 +109,23 @@ async fn a_busy_api_server_makes_a_sweep_slower_and_stops_none_of_it() {
             .unwrap()
             .parse()
             .unwrap();
-        if let Some(before) = turned_away.remove(&name) {
+        if let Some(before) = throttled.remove(&name) {
             let waited = at.duration_since(before).as_secs_f64();
-            // By another sweep, where one was cut short; by the same one, not before a second.
-            assert!(waited > 0.5, "{name} is asked for again after {waited} s");
-            came_back += 1;
+            // The same sweep retries after a second; another one may do so earlier if a sweep was cut short.
+            assert!(waited > 0.5, "{name} is retried after {waited} s");
+            retried += 1;
         }
         if event["responseStatus"]["code"] == 429 {
-            turned_away.insert(name, at);
+            throttled.insert(name, at);
         }
     }
-    assert!(came_back > 0, "it was never busy");
+    assert!(retried > 0, "it was never busy");
 }
 
-/// Each application has somebody who writes to it all the time, and the webhook is dead: what the sweeper writes is all
-/// there is, and is overtaken again and again.
+/// Each application has a writer that writes all the time, and the webhook is dead: only the sweeper enforces, and runs into
+/// conflicts again and again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_that_other_writers_overtake_gets_done_and_overwrites_nothing_of_theirs() {
+async fn a_sweep_with_conflicting_writers_completes_and_overwrites_nothing_of_theirs() {
     let site = applications().await;
     site.webhook.kill();
     let stop = CancellationToken::new();
@@ -134,7 +134,7 @@ async fn a_sweep_that_other_writers_overtake_gets_done_and_overwrites_nothing_of
         writers.spawn(write_on(site.client(), name, stop.clone()));
     }
     let noted = site.plane.audit().len();
-    // They overtake Kubernetes' own controllers as well, so that pods hardly ever end.
+    // Kubernetes' own controllers get conflicts as well, so that pods hardly ever end.
     let demote = [DEMOTE, &["--override=pods-running"]].concat();
     for (order, replicas, record) in [
         (
@@ -165,7 +165,7 @@ async fn a_sweep_that_other_writers_overtake_gets_done_and_overwrites_nothing_of
     assert!(overtaken.count() > 0, "nobody was ever in its way");
 }
 
-/// Writes to an application as its controller might, until it is told to stop. Its name, and what it wrote last.
+/// Writes to an application as its controller might, until stopped. Returns its name and the last written count.
 async fn write_on(client: Client, name: String, stop: CancellationToken) -> (String, u64) {
     let api = api_of(&client, &fixtures::deployment(NAMESPACE, &name, 1));
     let mut count = 0;
@@ -206,7 +206,7 @@ async fn applications() -> Site {
     site
 }
 
-/// What the controller has asked the API server since so many requests.
+/// The controller's requests in the audit log after so many events.
 fn of_controller(site: &Site, since: usize) -> impl Iterator<Item = Value> + use<> {
     let controller = format!(
         "system:serviceaccount:{}:{}",

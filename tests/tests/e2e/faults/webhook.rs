@@ -1,4 +1,4 @@
-//! The webhook: dead, hanging, talking nonsense, or not to be trusted.
+//! The webhook: dead, hanging, with invalid answers, or with an untrusted certificate.
 
 use std::time::Duration;
 
@@ -17,18 +17,20 @@ use super::{Bed, work};
 #[case::primary(Role::Primary)]
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[case] role: Role) {
+async fn a_webhook_that_does_not_answer_blocks_no_work_and_activates_no_standby(
+    #[case] role: Role,
+) {
     let bed = Bed::start(role).await;
     bed.site.webhook.kill();
-    bed.holds("dead").await;
+    bed.assert_unaffected("dead").await;
     bed.site.webhook.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 
-    // Connections are accepted, for it is there, and never answered.
+    // Connections are accepted but never answered.
     bed.site.webhook.signal(Signal::SIGSTOP);
-    bed.holds("hanging").await;
+    bed.assert_unaffected("hanging").await;
 
-    // And the controller as well: what the cluster needs to come up, and we ourselves, must come up without us.
+    // The controller stops as well: cluster components and our own Deployments must start without either.
     bed.site
         .controller
         .terminate(Duration::from_secs(10))
@@ -37,7 +39,7 @@ async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[cas
         .kubectl(&["create", "namespace", "flux-system"])
         .await
         .expect(0);
-    // Whatever somebody may have labelled.
+    // Even if somebody labels it.
     let label = [
         "label",
         "namespace",
@@ -48,7 +50,7 @@ async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[cas
     for namespace in ["kube-system", "flux-system"] {
         work::starts(&bed.site.client(), namespace, "needed").await;
     }
-    // It has no Deployment where it is called by URL.
+    // With the webhook at a URL there is no Deployment of it.
     let webhook = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../manifests/webhook-deployment.yaml"
@@ -57,17 +59,19 @@ async fn a_webhook_that_does_not_answer_stops_no_work_and_opens_no_standby(#[cas
     for own in ["failover-webhook", "failover-controller"] {
         work::restarts(&bed.site.client(), names::SYSTEM_NAMESPACE, own).await;
     }
-    bed.holds("all-dead").await;
+    bed.assert_unaffected("all-dead").await;
     bed.site.webhook.signal(Signal::SIGCONT);
     bed.site.controller.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 }
 
 #[rstest]
 #[case::primary(Role::Primary)]
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_answers_nonsense_stops_no_work_and_opens_no_standby(#[case] role: Role) {
+async fn a_webhook_that_answers_nonsense_blocks_no_work_and_activates_no_standby(
+    #[case] role: Role,
+) {
     let bed = Bed::start(role).await;
     bed.site.webhook.kill();
     for (says, fault) in [
@@ -78,14 +82,14 @@ async fn a_webhook_that_answers_nonsense_stops_no_work_and_opens_no_standby(#[ca
     ] {
         let tls = bed.site.tls();
         let impostor = Impostor::start(bed.site.webhook_serving(), &tls, says).await;
-        bed.holds(fault).await;
+        bed.assert_unaffected(fault).await;
         assert!(impostor.answered() > 0, "{fault}: nobody asked it");
         impostor.stop().await;
     }
     bed.site.webhook.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 
-    // The controller puts a wrong authority right at once, so it is away.
+    // The controller would repair a wrong authority at once, so it is stopped.
     bed.site
         .controller
         .terminate(Duration::from_secs(10))
@@ -99,7 +103,7 @@ async fn a_webhook_that_answers_nonsense_stops_no_work_and_opens_no_standby(#[ca
     let patch = ["--type=json", "-p", &bundle.to_string()];
     let arguments = [["patch"].as_slice(), &configuration, &patch].concat();
     bed.site.kubectl(&arguments).await.expect(0);
-    bed.holds("wrong-authority").await;
+    bed.assert_unaffected("wrong-authority").await;
     bed.site.controller.restart().unwrap();
-    bed.recovers().await;
+    bed.assert_recovers().await;
 }

@@ -1,4 +1,4 @@
-//! An ordinary day on a primary.
+//! Ordinary work on a primary.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use testbed::{eventually, fixtures};
 
 use super::NAMESPACE;
 
-/// A webhook that does not answer may cost a write its timeout, 1 s, and no more. The rest is for a machine that is busy;
-/// a webhook's timeout by default is 10 s.
+/// A webhook that does not answer may delay a write by its timeout of 1 s. The rest is for a busy machine, and below a
+/// webhook's default timeout of 10 s.
 const ONE_WRITE: Duration = Duration::from_secs(9);
 
-/// An application comes, is scaled up and rolled out. Every write is answered soon, and what was asked for runs in the end.
-pub(super) async fn goes_on(client: &Client, name: &str) {
+/// An application is created, scaled up and rolled out. Every write is answered soon, and the requested pods run in the end.
+pub(super) async fn deploys_and_scales(client: &Client, name: &str) {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let manifest = fixtures::deployment(NAMESPACE, name, 1);
     let flux = PatchParams::apply(FLUX).force();
@@ -26,7 +26,7 @@ pub(super) async fn goes_on(client: &Client, name: &str) {
     runs(&deployments, name, 2).await;
 }
 
-/// In a namespace that nothing of ours may ever be in the way of.
+/// Creates and scales an application in a namespace that is never enforced.
 pub(super) async fn starts(client: &Client, namespace: &str, name: &str) {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let manifest = fixtures::deployment(namespace, name, 1);
@@ -37,7 +37,7 @@ pub(super) async fn starts(client: &Client, namespace: &str, name: &str) {
     runs(&deployments, name, 2).await;
 }
 
-/// Another version of what is there already, with as many pods.
+/// Rolls out an existing Deployment.
 pub(super) async fn restarts(client: &Client, namespace: &str, name: &str) {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let rolled_out = soon(deployments.patch(name, &PatchParams::default(), &rollout())).await;
@@ -62,7 +62,7 @@ async fn soon<T>(write: impl Future<Output = kube::Result<T>>) -> T {
     written
 }
 
-/// Waits until the last version of a Deployment has just so many pods, all of them available.
+/// Waits until the last revision of a Deployment has exactly so many pods, all available.
 async fn runs(deployments: &Api<Deployment>, name: &str, pods: i32) {
     eventually("available pods", || async {
         let deployment = deployments

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testbed::{eventually, fixtures, flux};
 
 use super::{Fed, NAMESPACE, Watched, assert_no_record};
-use crate::main_job::{DEMOTE, PROMOTE, assert_passive, at_rest, stored, version};
+use crate::main_job::{DEMOTE, PROMOTE, assert_passive, settled, stored, version};
 
 const ALL: &[&str] = &["apps"];
 
@@ -13,10 +13,10 @@ fn replicas(object: &DynamicObject) -> i64 {
     object.data["spec"]["replicas"].as_i64().unwrap()
 }
 
-/// Asserts that everything the manifest says is so, and that Flux finds nothing to correct.
+/// Asserts that the replicas are as in the manifests, and that Flux finds nothing to correct.
 async fn assert_as_in_git(fed: &Fed, manifests: &[Value]) {
     for manifest in manifests {
-        let object = at_rest(&fed.site, manifest).await;
+        let object = settled(&fed.site, manifest).await;
         assert_no_record(&object);
         assert_eq!(
             object.data["spec"]["replicas"],
@@ -34,7 +34,7 @@ async fn assert_as_in_git(fed: &Fed, manifests: &[Value]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_commit_brings_to_a_standby_comes_up_passive_and_a_promotion_brings_what_git_says() {
+async fn a_commit_during_standby_is_applied_as_passive_and_a_promotion_restores_what_git_says() {
     let fed = Fed::start().await;
     let (site, flux) = (&fed.site, &fed.flux);
     let [web, api, batch] = [("web", 3), ("api", 2), ("batch", 2)]
@@ -42,7 +42,7 @@ async fn what_a_commit_brings_to_a_standby_comes_up_passive_and_a_promotion_brin
     for manifest in [&web, &api, &batch] {
         fed.write(manifest);
     }
-    // `wait`: Ready says that all that was applied is healthy, which a Deployment held at 0 must be.
+    // With `wait`, Ready requires that all applied objects are healthy, which a Deployment forced to 0 must be.
     let wait = json!({"wait": true, "force": true});
     flux.follow("apps", "./apps", &wait).await.unwrap();
     flux.push("live").await.unwrap();
@@ -59,19 +59,19 @@ async fn what_a_commit_brings_to_a_standby_comes_up_passive_and_a_promotion_brin
     }
     flux.push("raised, added, lowered, exempt").await.unwrap();
     for manifest in &manifests {
-        assert_passive(&at_rest(site, manifest).await);
+        assert_passive(&settled(site, manifest).await);
     }
     assert_eq!(site.objects_in_force(NAMESPACE).await, "");
     let watched = Watched::new(site, &manifests).await;
-    let held = watched.versions().await;
+    let demoted = watched.versions().await;
     for round in 0..10 {
         flux.reconcile("Kustomization", flux::NAMESPACE, ALL).await;
-        assert_eq!(watched.versions().await, held, "round {round}");
+        assert_eq!(watched.versions().await, demoted, "round {round}");
     }
 
     site.failover(PROMOTE).await.expect(0);
     assert_as_in_git(&fed, &manifests).await;
-    // What the label asks counts from here on: the site is live.
+    // The requested exemption is in force now, as the site is primary.
     site.until_in_force(NAMESPACE, "deployments/api=exempt")
         .await;
 }
@@ -105,20 +105,20 @@ async fn a_count_that_git_omits_and_the_autoscaler_set_comes_back_from_the_recor
         })
     };
     autoscaled(3).await;
-    // Without metrics it goes no further than its minimum by itself: as if it had seen load.
+    // Without metrics the autoscaler stays at its minimum: scale up as it would under load.
     let scale = ["scale", "-n", NAMESPACE, "deployment/web", "--replicas=5"];
     site.kubectl(&scale).await.expect(0);
 
     site.failover(DEMOTE).await.expect(0);
-    let held = at_rest(site, &web).await;
-    assert_passive(&held);
+    let demoted = settled(site, &web).await;
+    assert_passive(&demoted);
     for _ in 0..10 {
         flux.reconcile("Kustomization", flux::NAMESPACE, ALL).await;
-        assert_eq!(version(&stored(site, &web).await), version(&held));
+        assert_eq!(version(&stored(site, &web).await), version(&demoted));
     }
 
     site.failover(PROMOTE).await.expect(0);
-    let live = at_rest(site, &web).await;
+    let live = settled(site, &web).await;
     assert_eq!(replicas(&live), 5);
     assert_no_record(&live);
     flux.reconcile("Kustomization", flux::NAMESPACE, ALL).await;

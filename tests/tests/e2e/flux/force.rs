@@ -1,14 +1,14 @@
-//! `force: true`: what Flux cannot apply it deletes and makes anew. No refusal of ours may look to it like such a case.
+//! With `force: true` Flux deletes and recreates what it cannot apply. No refusal of ours may trigger that.
 
 use serde_json::{Value, json};
 use testbed::{eventually, fixtures, flux};
 
 use super::{Fed, NAMESPACE, Watched, assert_no_record};
-use crate::main_job::{DEMOTE, PROMOTE, PROMOTE_VOLUMES, assert_passive, at_rest, stored};
+use crate::main_job::{DEMOTE, PROMOTE, PROMOTE_VOLUMES, assert_passive, settled, stored};
 
 const ALL: &[&str] = &["apps"];
 
-/// A live site whose Kustomization of these objects has `force: true`.
+/// A primary site whose Kustomization of these objects has `force: true`.
 async fn forced(manifests: &[Value]) -> Fed {
     let fed = Fed::start().await;
     for manifest in manifests {
@@ -33,9 +33,9 @@ async fn flux_with_force_deletes_nothing_while_only_the_backstop_is_left_to_refu
     let uids = watched.uids().await;
     fed.site.failover(DEMOTE).await.expect(0);
     for manifest in &manifests {
-        at_rest(&fed.site, manifest).await;
+        settled(&fed.site, manifest).await;
     }
-    let held = watched.versions().await;
+    let demoted = watched.versions().await;
 
     fed.site.webhook.kill();
     fed.flux
@@ -47,7 +47,7 @@ async fn flux_with_force_deletes_nothing_while_only_the_backstop_is_left_to_refu
         if refused >= 5 { Ok(()) } else { Err(refused) }
     })
     .await;
-    assert_eq!(watched.versions().await, held);
+    assert_eq!(watched.versions().await, demoted);
     for manifest in &manifests {
         assert_passive(&stored(&fed.site, manifest).await);
     }
@@ -62,7 +62,7 @@ async fn flux_with_force_deletes_nothing_while_only_the_backstop_is_left_to_refu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_flux_itself_makes_anew_on_a_standby_comes_up_passive_and_with_its_record() {
+async fn what_flux_recreates_on_a_standby_comes_up_passive_and_with_its_record() {
     let before = fixtures::stateful_set(NAMESPACE, "db", 2);
     let fed = forced(std::slice::from_ref(&before)).await;
     let (site, flux) = (&fed.site, &fed.flux);
@@ -70,16 +70,16 @@ async fn what_flux_itself_makes_anew_on_a_standby_comes_up_passive_and_with_its_
     site.failover(DEMOTE).await.expect(0);
     let old = watched.uids().await;
 
-    // No update may change it: that Flux deletes the object now is what Git asks for.
+    // An immutable field: here Git requires that Flux deletes the object.
     let mut after = fixtures::stateful_set(NAMESPACE, "db", 4);
     after["spec"]["podManagementPolicy"] = json!("Parallel");
     fed.write(&after);
     flux.push("immutable").await.unwrap();
-    assert_ne!(watched.uids().await, old, "it was made anew");
-    assert_passive(&at_rest(site, &after).await);
+    assert_ne!(watched.uids().await, old, "it was recreated");
+    assert_passive(&settled(site, &after).await);
 
     site.failover(PROMOTE).await.expect(0);
-    let live = at_rest(site, &after).await;
+    let live = settled(site, &after).await;
     assert_eq!(live.data["spec"]["replicas"], json!(4));
     assert_no_record(&live);
 }

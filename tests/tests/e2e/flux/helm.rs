@@ -1,15 +1,15 @@
-//! Helm charts from Git: releases that go on being reconciled on a standby, and releases that are held themselves.
+//! Helm charts from Git: releases that are still reconciled on a standby, and releases that are suspended themselves.
 
 use serde_json::{Value, json};
 use testbed::{fixtures, flux};
 
 use super::{Fed, NAMESPACE, Watched, assert_no_record, release};
-use crate::main_job::{DEMOTE, PROMOTE, assert_passive, at_rest};
+use crate::main_job::{DEMOTE, PROMOTE, assert_passive, settled};
 
-/// Releases outside of the enrolled namespace, of charts whose objects are in it: no rule holds the HelmRelease.
+/// Releases outside the enrolled namespace, of charts whose objects are in it: no rule applies to the HelmRelease.
 const OUTSIDE: [(&str, &str); 2] = [("quiet", "disabled"), ("strict", "enabled")];
 
-/// A release whose HelmRelease is enrolled with what it brings.
+/// A release whose HelmRelease is enrolled, too.
 const INSIDE: &str = "inside";
 
 fn releases(replicas: i64) -> Vec<Value> {
@@ -23,7 +23,7 @@ fn releases(replicas: i64) -> Vec<Value> {
     .collect()
 }
 
-/// What the chart makes of them.
+/// The Deployments of the releases.
 fn deployments(replicas: i64) -> Vec<Value> {
     let names = OUTSIDE.map(|(name, _)| name).into_iter().chain([INSIDE]);
     names
@@ -53,15 +53,15 @@ async fn helm_finds_no_drift_on_a_standby_and_what_it_upgrades_there_comes_back_
 
     site.failover(DEMOTE).await.expect(0);
     for manifest in &deployments(3) {
-        assert_passive(&at_rest(site, manifest).await);
+        assert_passive(&settled(site, manifest).await);
     }
     let outside = OUTSIDE.map(|(name, _)| name);
     let watched = Watched::new(site, &deployments(3)).await;
-    let held = watched.versions().await;
+    let demoted = watched.versions().await;
     for round in 0..20 {
         flux.reconcile("HelmRelease", flux::NAMESPACE, &outside)
             .await;
-        assert_eq!(watched.versions().await, held, "round {round}");
+        assert_eq!(watched.versions().await, demoted, "round {round}");
     }
     of_version(flux::NAMESPACE, 1).await;
 
@@ -71,18 +71,18 @@ async fn helm_finds_no_drift_on_a_standby_and_what_it_upgrades_there_comes_back_
     flux.push("raised").await.unwrap();
     of_version(flux::NAMESPACE, 2).await;
     for manifest in &deployments(5) {
-        assert_passive(&at_rest(site, manifest).await);
+        assert_passive(&settled(site, manifest).await);
     }
     let upgraded = watched.versions().await;
-    // The one that is suspended upgrades nothing: its hooks would run.
+    // The suspended release is not upgraded, since its hooks would run.
     let inside = fixtures::label(&fixtures::deployment(NAMESPACE, INSIDE, 5));
-    assert_eq!(upgraded[&inside], held[&inside]);
+    assert_eq!(upgraded[&inside], demoted[&inside]);
 
     site.failover(PROMOTE).await.expect(0);
     of_version(NAMESPACE, 2).await;
     of_version(flux::NAMESPACE, 2).await;
     for manifest in &deployments(5) {
-        let object = at_rest(site, manifest).await;
+        let object = settled(site, manifest).await;
         assert_no_record(&object);
         assert_eq!(object.data["spec"]["replicas"], json!(5), "{object:?}");
     }

@@ -23,18 +23,18 @@ const NAMESPACE: &str = "shop";
 
 /// A site whose applications come from Git.
 struct Fed {
-    // Ended before the control plane that it writes to.
+    // Dropped before the control plane that it writes to.
     flux: Flux,
     site: Site,
 }
 
 impl Fed {
-    /// A live site with one enrolled namespace, nodes for its pods, and a Flux that follows an empty repository.
+    /// A primary site with one enrolled namespace, nodes for its pods, and a Flux that follows an empty repository.
     async fn start() -> Self {
         Self::start_with(Deadlines::default()).await
     }
 
-    /// The same, with a controller that waits for so long.
+    /// The same, with these deadlines of the controller.
     async fn start_with(deadlines: Deadlines) -> Self {
         let site = Site::start(Options {
             nodes: 1,
@@ -56,7 +56,7 @@ impl Fed {
         self.flux.repository.write(&path, &text).unwrap();
     }
 
-    /// Takes an object out of the repository.
+    /// Removes an object from the repository.
     fn remove(&self, manifest: &Value) {
         let name = manifest["metadata"]["name"].as_str().unwrap();
         let path = format!("apps/{}/{name}.yaml", folder(manifest));
@@ -83,7 +83,7 @@ impl Fed {
     }
 }
 
-/// The same Deployment for every release, with the count that the values give.
+/// The Deployment as a template, named after the release and with replicas from the values.
 fn templated(deployment: &Value) -> String {
     let mut deployment = deployment.clone();
     deployment["spec"]["replicas"] = json!("REPLICAS");
@@ -109,12 +109,12 @@ fn release(namespace: &str, name: &str, replicas: i64) -> Value {
     })
 }
 
-/// Where objects of this kind are kept, and what the Kustomization of them is called.
+/// The folder of objects of this kind, and the name of their Kustomization.
 fn folder(manifest: &Value) -> String {
     manifest["kind"].as_str().unwrap().to_lowercase()
 }
 
-/// Objects of which every write, and every one made anew, is noticed.
+/// Objects whose versions and uids are compared, to notice every write and every recreation.
 struct Watched {
     objects: Vec<(String, Api<DynamicObject>, String)>,
 }

@@ -1,4 +1,4 @@
-//! An application that arrives while the site stands by, and was never installed here.
+//! An application that is added while the site is on standby, and was never installed here.
 
 use serde_json::json;
 use testbed::fixtures;
@@ -8,7 +8,7 @@ use super::{Fed, NAMESPACE, release};
 use crate::main_job::{DEMOTE, stored};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn traffic_waits_for_what_a_release_installs_and_not_for_what_nothing_brings_up() {
+async fn traffic_waits_for_what_a_release_installs_and_not_for_what_cannot_become_available() {
     let fed = Fed::start_with(Deadlines {
         available: "2m",
         ..Deadlines::default()
@@ -43,7 +43,7 @@ async fn traffic_waits_for_what_a_release_installs_and_not_for_what_nothing_brin
         "--reason=drill",
     ];
     site.failover(&promote).await.expect(0);
-    // It came back once traffic was live.
+    // The promotion ends with live traffic, so the release is available.
     let installed = stored(site, &fixtures::deployment(NAMESPACE, "new", 2)).await;
     assert_eq!(installed.data["status"]["availableReplicas"], json!(2));
 

@@ -1,11 +1,11 @@
-//! An application that is removed from Git while the site stands by: Flux does not uninstall what is suspended.
+//! An application that is removed from Git while the site is on standby: Flux does not uninstall a suspended release.
 
 use kube::api::ListParams;
 use serde_json::json;
 use testbed::{eventually, fixtures};
 
 use super::{Fed, NAMESPACE, release};
-use crate::main_job::{DEMOTE, PROMOTE, assert_passive, at_rest, stored};
+use crate::main_job::{DEMOTE, PROMOTE, assert_passive, settled, stored};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_retired_during_the_outage_does_not_start_until_somebody_takes_it_over() {
@@ -29,8 +29,8 @@ async fn what_was_retired_during_the_outage_does_not_start_until_somebody_takes_
         if left.len() == 1 { Ok(()) } else { Err(left) }
     })
     .await;
-    // The release went, and what it has installed stays, with its record.
-    assert_passive(&at_rest(site, &old).await);
+    // The HelmRelease is gone; what it has installed stays, with its record.
+    assert_passive(&settled(site, &old).await);
     site.until_in_force(NAMESPACE, "deployments/old=orphaned")
         .await;
     for report in [&["plan", "promote"][..], &["status"]] {

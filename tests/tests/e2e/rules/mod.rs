@@ -1,4 +1,4 @@
-//! RoleRules: rules as data, from a file to what the API server stores.
+//! RoleRules, from a file to the enforced objects.
 
 mod shipped;
 mod widget;
@@ -16,14 +16,14 @@ use widget::{
     apply_file, count, file, mode, refused_file, serve_widgets, size, widget, widget_rule,
 };
 
-/// What every site of this family starts from.
+/// A primary site with the namespace `shop`.
 async fn primary() -> Site {
     let site = Site::start(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
     site
 }
 
-/// The same with a kind of our own, for the family to share.
+/// The same as a shared site, with the kind Widget.
 async fn primary_with_widgets() -> Lease {
     let site = Site::shared(Options::default()).await.unwrap();
     site.enrolled_namespace("shop").await;
@@ -31,8 +31,8 @@ async fn primary_with_widgets() -> Lease {
     site
 }
 
-/// Leaves the site as it was found.
-async fn give_back(site: Lease) {
+/// Restores the site.
+async fn release(site: Lease) {
     site.clear(&["shop"]).await;
     if rule(&site, "widgets").await.is_some() {
         let delete = ["rule", "delete", "widgets", "--yes"];
@@ -61,7 +61,7 @@ fn at(object: &DynamicObject, pointer: &str) -> Value {
     value.pointer(pointer).cloned().unwrap_or(Value::Null)
 }
 
-/// Sets the field at a pointer, or takes it away.
+/// A merge patch that sets the field at a pointer, or removes it.
 fn merge_patch(pointer: &str, value: Value) -> Value {
     pointer
         .rsplit('/')
@@ -72,7 +72,7 @@ fn merge_patch(pointer: &str, value: Value) -> Value {
         )
 }
 
-/// What a person wrote: everything but what the API server and time add.
+/// What a person wrote: everything but what the API server maintains.
 fn essence(object: &DynamicObject) -> Value {
     let mut value = serde_json::to_value(object).unwrap();
     value.as_object_mut().unwrap().remove("status");
@@ -93,7 +93,7 @@ async fn rule(site: &Site, name: &str) -> Option<RoleRule> {
 
 /// Waits until a rule's condition Ready has this reason.
 async fn until(site: &Site, name: &str, reason: &str) -> RoleRule {
-    eventually("a rule that says why", || async {
+    eventually(&format!("a rule with the reason {reason}"), || async {
         let rule = rule(site, name).await.ok_or("gone")?;
         let conditions = rule.status.clone().unwrap_or_default().conditions;
         let ready = conditions.iter().find(|c| c.type_ == "Ready");
@@ -146,8 +146,8 @@ async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
         "shop",
         "--replicas=4",
     ];
-    // API servers take a new policy up within a moment.
-    eventually("a second door that is shut", || async {
+    // API servers load a new policy within a moment.
+    eventually("a refused scale", || async {
         let tried = site
             .kubectl(&[&scale[..], &["--dry-run=server"]].concat())
             .await;
@@ -160,7 +160,7 @@ async fn a_rule_applied_on_a_standby_is_shown_first_and_takes_effect_at_once() {
     site.until_ready().await;
     site.failover(PROMOTE).await.expect(0);
     assert_eq!(size(&stored(&site, &widget(3)).await), json!(3));
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +180,7 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
             .unwrap();
     };
 
-    // A commit swaps one field for another: both hold.
+    // A commit replaces one field by another: both are enforced.
     commit(&[mode()]).await;
     eventually("both fields in force", || async {
         let object = stored(&site, &widget(3)).await;
@@ -198,7 +198,7 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
         (json!(0), json!("idle"))
     );
 
-    // Another deletes it: it goes on holding.
+    // Another commit deletes the rule: it is still enforced.
     let delete = ["rule", "delete", "widgets", "--yes"];
     let refused = site.failure(&delete, 3).await;
     assert_eq!(guards(&refused), [("site-secondary", "")], "{refused:#}");
@@ -207,7 +207,7 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
         .delete("widgets", &DeleteParams::default())
         .await
         .unwrap();
-    eventually("a rule that says it is leaving", || async {
+    eventually("a rule with the reason Leaving", || async {
         let rule = rule(&site, "widgets")
             .await
             .ok_or_else(|| "gone".to_owned())?;
@@ -224,10 +224,10 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
         (size(&after), at(&after, "/spec/mode")),
         (json!(0), json!("idle"))
     );
-    nobody_else_takes_its_finalizer(&site).await;
+    its_finalizer_is_protected(&site).await;
 
     site.failover(PROMOTE).await.expect(0);
-    eventually("a rule that has gone", || async {
+    eventually("the rule to be gone", || async {
         match rule(&site, "widgets").await {
             None => Ok(()),
             Some(rule) => Err(format!("{:?}", rule.status)),
@@ -236,7 +236,7 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
     .await;
     let object = stored(&site, &widget(3)).await;
     assert_eq!(essence(&object)["spec"], widget(3)["spec"]);
-    assert_eq!(object.metadata.annotations, None, "the record is spent");
+    assert_eq!(object.metadata.annotations, None, "the record is consumed");
     let left = site.document(&["rule", "list"]).await;
     assert_eq!(left["leftBehind"], json!(["widgets"]), "{left:#}");
     site.failover(&delete).await.expect(0);
@@ -260,11 +260,11 @@ async fn on_a_standby_a_rule_is_tightened_at_once_and_loosened_or_deleted_with_t
         "clusterrolebinding/alice-edits",
     ];
     site.kubectl(&delete).await.expect(0);
-    give_back(site).await;
+    release(site).await;
 }
 
-/// Not without the right to enforce.
-async fn nobody_else_takes_its_finalizer(site: &Site) {
+/// Only a user with the verb `enforce` may remove the finalizer.
+async fn its_finalizer_is_protected(site: &Site) {
     let strip = json!({"metadata": {"finalizers": null}});
     let bind = [
         "create",
@@ -313,9 +313,9 @@ async fn webhook(site: &Site) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
+async fn a_rule_reports_what_is_missing_and_apply_present_creates_it() {
     let site = primary_with_widgets().await;
-    // From Git, so that nobody has made anything for it.
+    // It comes from Git, so its policy and rights are missing.
     site.apply_as_flux(&widget_rule("widgets", &[count()]))
         .await
         .unwrap();
@@ -340,7 +340,7 @@ async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
     until(&site, "widgets", "BackstopMissing").await;
     apply_rules(&site, &["--present"]).await.expect(0);
 
-    // What cannot be used is said too, and holds nothing up.
+    // Invalid rules are reported, too, and block nothing.
     let mut invalid = widget_rule(
         "invalid",
         &[json!({"pointer": "/status/size", "type": "integer", "passive": 0})],
@@ -361,7 +361,7 @@ async fn a_rule_says_what_it_misses_and_apply_present_brings_it() {
         .await
         .expect(0);
     until(&site, "widgets", "Accepted").await;
-    give_back(site).await;
+    release(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,7 +414,7 @@ async fn rules_outlive_an_upgrade_and_an_uninstall() {
         .expect("RoleRules are a user's");
     assert_eq!(
         rule_left.metadata.finalizers, None,
-        "nobody is left to take it off"
+        "no controller is left to remove it"
     );
     let made = [
         "get",

@@ -1,4 +1,4 @@
-//! The rules that are shipped, each against the real definition of its kind.
+//! The shipped rules, each against the real CRD of its kind.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ fn rollout() -> Value {
     })
 }
 
-/// A machine that runs, as either of the two fields says it.
+/// A running machine, by either of the two fields.
 fn virtual_machine(name: &str, field: &str, running: &Value) -> Value {
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": metadata(name),
@@ -69,8 +69,8 @@ fn service() -> Value {
     })
 }
 
-/// An object of the kinds that shipped rules are about, and what its standby looks like. Of routes and gateways whose rules
-/// differ in nothing but the kind, some.
+/// An object of each kind with a shipped rule, and its passive value. Of the routes and gateways whose rules differ only in
+/// the kind, a selection.
 fn of_shipped_kinds() -> Vec<(Value, &'static str, Value)> {
     let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
     let dns = "/metadata/annotations/external-dns.kubernetes.io~1controller";
@@ -167,14 +167,14 @@ const SHIPPED: [&str; 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() {
+async fn shipped_rules_make_their_kinds_passive_on_a_standby_and_restore_everything() {
     let site = primary().await;
     crds::apply_of_shipped_rules(&site.plane).await.unwrap();
     let mut live = Vec::new();
     for (manifest, ..) in of_shipped_kinds() {
         live.push(site.apply_as_flux(&manifest).await.unwrap());
     }
-    names_that_both_sites_would_publish_hold_the_demotion(&site).await;
+    names_that_both_sites_would_publish_block_the_demotion(&site).await;
     let hinted = || async {
         let plan = site.document(&["plan", "demote"]).await;
         let rules = plan["withoutRule"].as_array().unwrap().iter();
@@ -212,7 +212,7 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
             passive,
             "{manifest}"
         );
-        // Flux goes on reconciling, and finds no drift.
+        // Flux still reconciles and finds no drift.
         let first = version(&site.apply_as_flux(&manifest).await.unwrap());
         let dry = site.dry_run_as_flux(&manifest).await.unwrap();
         assert_eq!(at(&dry, pointer), passive);
@@ -237,7 +237,7 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
         json!(0)
     );
 
-    // The last word has the API server itself.
+    // The backstop enforces the rules, too.
     site.webhook.kill();
     site.kubectl(&scaled).await.expect(1);
     for ((manifest, pointer, passive), live) in of_shipped_kinds().iter().zip(&live) {
@@ -262,8 +262,8 @@ async fn shipped_rules_make_a_standby_of_their_kinds_and_give_everything_back() 
     }
 }
 
-/// Before there is a rule for them.
-async fn names_that_both_sites_would_publish_hold_the_demotion(site: &Site) {
+/// The guard blocks as long as they have no rule.
+async fn names_that_both_sites_would_publish_block_the_demotion(site: &Site) {
     let published = [
         "shop/services/db",
         "shop/ingresses/web",
@@ -272,11 +272,11 @@ async fn names_that_both_sites_would_publish_hold_the_demotion(site: &Site) {
         "shop/gateways/web",
     ];
     let plan = site.document(&["plan", "demote"]).await;
-    let held: BTreeSet<&str> = guards(&plan)
+    let blocking: BTreeSet<&str> = guards(&plan)
         .into_iter()
         .filter(|(guard, _)| *guard == "uncovered-traffic")
         .map(|(_, object)| object)
         .collect();
-    assert_eq!(held, BTreeSet::from(published), "{plan:#}");
+    assert_eq!(blocking, BTreeSet::from(published), "{plan:#}");
     site.failover(DEMOTE).await.expect(3);
 }

@@ -1,4 +1,4 @@
-//! A kind of our own, and rules about it.
+//! The kind Widget and rules for it.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -9,7 +9,7 @@ use testbed::site::{Output, Site};
 
 use super::{apply_rules, at, metadata};
 
-/// A kind whose count is not called replicas, with a second door to it.
+/// A kind whose count is not called replicas, with a scale subresource.
 fn widgets() -> CustomResourceDefinition {
     let scale = json!({"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"});
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
@@ -60,7 +60,7 @@ pub(super) fn widget_rule(name: &str, fields: &[Value]) -> Value {
     })
 }
 
-/// A rule in a file, as a user has it.
+/// A rule in a file.
 pub(super) fn file(rule: &Value) -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     std::fs::write(file.path(), rule.to_string()).unwrap();
@@ -72,7 +72,7 @@ pub(super) async fn apply_file(site: &Site, rule: &Value) -> Output {
     apply_rules(site, &["-f", file.path().to_str().unwrap()]).await
 }
 
-/// What is said of a file that must be refused with this exit code.
+/// The document for a file that must be refused with this exit code.
 pub(super) async fn refused_file(site: &Site, rule: &Value, code: i32) -> Value {
     let file = file(rule);
     let apply = ["rule", "apply", "--yes", "-f"];

@@ -1,4 +1,4 @@
-//! A secondary whose webhook has two replicas behind its Service, in a network of its own.
+//! A secondary whose webhook has two replicas behind its Service, in its own network.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,11 +27,11 @@ use super::load::{Load, Tally};
 
 const NAMESPACE: &str = "shop";
 
-/// How long the API server sends new connections to a pod that is being ended: kubelet's signal and the endpoint
-/// controller's write are under way at the same time.
+/// How long the API server still opens connections to a terminating pod: kubelet's signal and the endpoint controller's
+/// write race.
 const ENDPOINTS_LAG: Duration = Duration::from_millis(300);
 
-/// Runs a test in its own network, after all that it takes has been built.
+/// Runs a test in its own network, after everything is built.
 pub(super) fn under_load<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     in_own_network(
         || {
@@ -44,7 +44,7 @@ pub(super) fn under_load<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send
     );
 }
 
-/// The names under which the shipped configuration has the webhook called.
+/// The names by which the shipped configuration calls the webhook.
 pub(super) fn names() -> BTreeSet<Name> {
     let (service, namespace) = (names::WEBHOOK_SERVICE, names::SYSTEM_NAMESPACE);
     [Name::Dns(format!("{service}.{namespace}.svc"))].into()
@@ -80,7 +80,7 @@ impl Bed {
         Load::start(&self.site.client(), NAMESPACE)
     }
 
-    /// So many writes at once that the API server needs new connections.
+    /// Sends so many writes at once that the API server needs new connections.
     pub(super) async fn burst(&self) -> Tally {
         Load::burst(&self.site.client(), NAMESPACE).await
     }
@@ -91,12 +91,12 @@ impl Bed {
             .unwrap();
     }
 
-    /// Another replica, once its readiness probe would succeed.
+    /// Starts another replica and waits until it is ready.
     pub(super) async fn ready_webhook(&self, name: &str, address: IpAddr) -> Process {
         ready_webhook(&self.site, name, address).await
     }
 
-    /// A replica with a certificate that cannot reach the API server, so that it has nothing to answer from.
+    /// Starts a replica with a certificate that cannot reach the API server, so that it has no state to answer from.
     pub(super) async fn cut_off_webhook(&self, name: &str, address: IpAddr) -> Process {
         let nowhere = self.site.plane.folder().join("nowhere.kubeconfig");
         let reachable = std::fs::read_to_string(self.site.plane.admin_kubeconfig()).unwrap();
@@ -122,7 +122,7 @@ impl Bed {
         retire(&self.site.client(), &mut self.second, left).await;
     }
 
-    /// What the certificates' Secret holds.
+    /// The content of the certificates' Secret.
     pub(super) async fn stored(&self) -> Stored {
         let secret = self.secrets().get(names::TLS_SECRET).await.unwrap();
         let data = secret.data.unwrap_or_default();
@@ -138,7 +138,7 @@ impl Bed {
         }
     }
 
-    /// Puts a pair in the place of the Secret's.
+    /// Replaces a pair in the Secret.
     pub(super) async fn store(&self, of: &str, pair: &Pair) {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         let data = json!({
@@ -152,7 +152,7 @@ impl Bed {
             .unwrap();
     }
 
-    /// Waits until the controller has issued a leaf and both replicas serve it.
+    /// Waits until the controller has issued a newer leaf and both replicas serve it.
     pub(super) async fn until_replicas_serve_a_leaf_after(&self, before: &Stored) {
         eventually("a new leaf at both replicas", || async {
             let stored = self.stored().await;
@@ -193,7 +193,7 @@ async fn ready_webhook(site: &Site, name: &str, address: IpAddr) -> Process {
     webhook
 }
 
-/// Ends a replica as Kubernetes does: the signal first, and a moment later its address is no endpoint any more.
+/// Ends a replica as Kubernetes does: the signal first, and a moment later its address is removed from the endpoints.
 async fn retire(client: &kube::Client, replica: &mut Process, left: &[IpAddr]) {
     replica.signal(Signal::SIGTERM);
     sleep(ENDPOINTS_LAG).await;
@@ -202,7 +202,7 @@ async fn retire(client: &kube::Client, replica: &mut Process, left: &[IpAddr]) {
     assert_eq!(ended.unwrap(), 0, "{}", replica.log_tail());
 }
 
-/// What a replica answers on its plain port.
+/// The answer of a replica on its plain HTTP port.
 async fn admin(address: IpAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((address, 8080)).await?;
     let request = format!("GET {path} HTTP/1.0\r\n\r\n");

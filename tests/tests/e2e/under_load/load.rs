@@ -1,4 +1,4 @@
-//! A steady stream of writes that a secondary has to rewrite, and what became of each.
+//! A steady stream of writes that a secondary has to rewrite, and their outcomes.
 
 use std::time::{Duration, Instant};
 
@@ -14,34 +14,34 @@ use tokio_util::sync::CancellationToken;
 /// 200 a second.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// A machine that is too slow for that writes less, instead of falling ever further behind.
+/// A machine that is too slow for that writes less instead of falling further behind.
 const UNDER_WAY: usize = 16;
 
-/// The API server answers long before, whatever a webhook does.
+/// Far longer than the API server takes, whatever a webhook does.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Enough objects that two writes under way are hardly ever of one.
+/// Enough objects that concurrent writes hardly ever have the same one.
 const OBJECTS: usize = 50;
 
-/// When a write that was refused is tried again.
+/// When a refused write is retried.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 const BURST: usize = 2 * OBJECTS;
 
-/// Writes until it is told to end.
+/// Writes until it is ended.
 pub(crate) struct Load {
     stop: CancellationToken,
     writing: JoinHandle<Tally>,
 }
 
-/// What became of the writes.
+/// The outcomes of the writes.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Stored, or dry run, as a secondary has it: at once, or when it was tried again.
+    /// Stored, or dry run, as passive: at once or on a retry.
     rewritten: usize,
-    /// Of these, what the backstop refused at first, because no replica had rewritten it.
+    /// Those of them that the backstop refused at first, because no replica had rewritten them.
     pub(crate) refused_at_first: usize,
-    /// Let through as they were asked for.
+    /// Let through unchanged.
     unrewritten: Vec<String>,
     /// Anything else.
     lost: Vec<String>,
@@ -75,7 +75,7 @@ impl Load {
         tally
     }
 
-    /// Ends it, and waits for what is under way.
+    /// Ends it and waits for pending writes.
     pub(crate) async fn end(self) -> Tally {
         self.stop.cancel();
         self.writing.await.unwrap()
@@ -83,14 +83,14 @@ impl Load {
 }
 
 impl Tally {
-    /// Every write was carried out at once, and none as it was asked for.
+    /// Asserts that every write succeeded at once and was rewritten.
     #[track_caller]
     pub(crate) fn expect_all_rewritten(&self, during: &str) {
         self.expect_none_lost(during);
         assert_eq!(self.refused_at_first, 0, "{during}");
     }
 
-    /// Every write was carried out, some perhaps only when they were tried again, and none as it was asked for.
+    /// Asserts that every write succeeded, perhaps on a retry, and was rewritten.
     #[track_caller]
     pub(crate) fn expect_none_lost(&self, during: &str) {
         self.print(during);
@@ -102,7 +102,7 @@ impl Tally {
         );
     }
 
-    #[expect(clippy::print_stderr, reason = "the figures are for whoever looks")]
+    #[expect(clippy::print_stderr, reason = "the figures are for the reader")]
     fn print(&self, during: &str) {
         let mut took = self.took.clone();
         took.sort();
@@ -202,7 +202,7 @@ impl Writers {
     }
 }
 
-/// Tries again what the backstop refuses, as Flux does.
+/// Retries what the backstop refuses, as Flux does.
 async fn carry_out<F>(mut write: impl FnMut() -> F, (field, passive): (&str, Value)) -> End
 where
     F: Future<Output = kube::Result<DynamicObject>>,

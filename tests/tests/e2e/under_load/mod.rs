@@ -1,5 +1,5 @@
-//! Two replicas of the webhook behind the Service of the shipped configuration, while 200 writes a second go through the API
-//! server: replicas that come, go and die, and certificates that change.
+//! Two replicas of the webhook behind the Service of the shipped configuration, under 200 writes a second: replicas start,
+//! stop and die, and certificates rotate.
 
 mod bed;
 mod load;
@@ -13,10 +13,10 @@ use tokio::time::sleep;
 
 use bed::{Bed, under_load};
 
-/// The steady state before and after what happens.
+/// How long the load runs before and after an event.
 const A_WHILE: Duration = Duration::from_secs(2);
 
-/// How long a replica that has died is still an endpoint: kubelet looks once a second, then the endpoint controller writes.
+/// How long a dead replica is still an endpoint: kubelet checks once a second, then the endpoint controller writes.
 const UNTIL_NOTICED: Duration = Duration::from_secs(2);
 
 #[test]
@@ -24,7 +24,7 @@ fn a_rolling_restart_loses_no_write() {
     under_load(|| async {
         let mut bed = Bed::start().await;
         let load = bed.load();
-        // As the shipped strategy has it: a new replica is ready before an old one goes.
+        // As with the shipped strategy, a new replica is ready before an old one stops.
         let _third = bed.ready_webhook("webhook-2", PODS[2]).await;
         bed.set_endpoints(&PODS[..3]).await;
         bed.retire_first(&PODS[1..3]).await;
@@ -36,10 +36,10 @@ fn a_rolling_restart_loses_no_write() {
     });
 }
 
-/// What the killed process was being asked, and what the API server asks at its address until that is no endpoint any more,
-/// stays unanswered, and nobody can answer it: the API server does not ask again. The backstop refuses those writes.
+/// Reviews that the killed process was handling, and those sent to its address until the endpoint is removed, stay
+/// unanswered: the API server does not retry them. The backstop refuses those writes.
 #[test]
-fn a_replica_that_is_killed_lets_no_write_through_and_hardly_any_has_to_be_tried_again() {
+fn a_replica_that_is_killed_lets_no_write_through_and_few_are_retried() {
     under_load(|| async {
         let bed = Bed::start().await;
         let load = bed.load();
@@ -74,7 +74,7 @@ fn a_new_leaf_loses_no_write() {
         let bed = Bed::start().await;
         let load = bed.load();
         let before = bed.stored().await;
-        // One that has been in use for so long that it is due.
+        // A leaf so old that it is due for rotation.
         let since = Timestamp::now() - LEAF_LIFETIME * 2 / 3 - SignedDuration::from_hours(1);
         let authority = before.authority.as_ref().unwrap();
         let due = issue_leaf(authority, &bed::names(), since).unwrap();

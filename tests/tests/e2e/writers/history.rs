@@ -1,4 +1,4 @@
-//! Everything that was ever stored while a test ran, held against the roles of its time.
+//! Compares every state that was stored during a test with the roles at that time.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,22 @@ use testbed::recorder::{Recorder, Revision};
 
 use super::kinds;
 
-/// Watches every ruled kind, and the Namespaces, until it is dropped.
+/// Watches every ruled kind and the Namespaces until it is dropped.
 pub(super) struct Observer(Recorder);
 
 impl Observer {
-    /// Returns once everything is watched.
+    /// Returns once all watches have begun.
     pub(super) async fn start(client: Client) -> Self {
         Self(Recorder::start(&client, kinds()).await)
     }
 
-    /// Waits until the last state of every object has been seen, and tells what should never have been.
+    /// Waits until the last state of every object is observed; returns the violations.
     pub(super) async fn violations(self) -> Vec<String> {
         violations(&self.0.finish().await)
     }
 }
 
-/// What is to be recorded: every ruled kind, and the Namespaces.
+/// The kinds to record: every ruled kind and the Namespaces.
 pub(crate) fn kinds() -> Vec<ApiResource> {
     let rules = RuleSet::built_in();
     let ruled = rules.iter().map(|rule| {
@@ -39,7 +39,7 @@ pub(crate) fn kinds() -> Vec<ApiResource> {
     ruled.chain([namespaces]).collect()
 }
 
-/// What should never have been stored. Kinds that have no rule are passed over.
+/// The states that should never have been stored. Kinds without a rule are ignored.
 pub(crate) fn violations(revisions: &[Revision]) -> Vec<String> {
     let mut history = History::default();
     for revision in revisions {
@@ -48,7 +48,7 @@ pub(crate) fn violations(revisions: &[Revision]) -> Vec<String> {
     history.violations()
 }
 
-/// The values of an object's fields, in the order of its rule; `None`: it does not exist.
+/// The values of an object's fields, in the order of its rule; `None` if it does not exist.
 type Values = Option<Vec<Option<Value>>>;
 
 #[derive(Default)]
@@ -97,7 +97,7 @@ impl History {
         self.events.push((revision.number, event));
     }
 
-    /// No object became more active while it was not primary, nor passive while it was.
+    /// Objects that became more active while not primary, or passive while primary.
     fn violations(&self) -> Vec<String> {
         let mut events = self.events.clone();
         events.sort_by_key(|(revision, _)| *revision);
@@ -151,7 +151,7 @@ impl History {
     }
 }
 
-/// Of two counts the greater is more active; of other values nothing is known.
+/// The greater of two counts is more active; other values cannot be compared.
 fn is_greater(value: Option<&Value>, than: Option<&Value>) -> bool {
     let count = |value: Option<&Value>| value.and_then(Value::as_i64);
     matches!((count(value), count(than)), (Some(value), Some(than)) if value > than)
@@ -195,7 +195,7 @@ mod tests {
     #[case::promoted(vec![role("secondary"), web(Some(0)), role("primary"), web(Some(3))], 0)]
     #[case::passive_on_a_primary(vec![role("primary"), web(Some(3)), web(Some(0)), web(Some(3))], 1)]
     #[case::as_delivered_not_as_stored(vec![web(Some(3)), role("secondary")], 0)]
-    fn what_must_not_be_is_found(#[case] events: Vec<Event>, #[case] violations: usize) {
+    fn violations_are_found(#[case] events: Vec<Event>, #[case] violations: usize) {
         let mut history = History::default();
         // The watches deliver in any order.
         for (revision, event) in events.into_iter().enumerate().rev() {

@@ -1,4 +1,4 @@
-//! The kinds of the matrix, straight from the rule table: a rule that is added there is covered here by itself.
+//! The kinds of the matrix, from the rule table: a new rule is covered automatically.
 
 use failover_core::api::ValueType;
 use failover_core::rules::rule::{Active, Field, Rule};
@@ -10,11 +10,11 @@ use testbed::fixtures;
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
     pub(super) rule: Rule,
-    /// As Git has it to begin with, with one replica where it has any.
+    /// As in Git at first, with one replica if the kind has replicas.
     pub(super) manifest: Value,
 }
 
-/// An object of every kind that is ruled, for a namespace of its own.
+/// An object of every ruled kind, for this namespace.
 pub(super) fn all(namespace: &str) -> Vec<Cell> {
     let mut manifests = fixtures::every_kind(namespace);
     manifests.push(fixtures::kustomization(namespace, "apps"));
@@ -48,17 +48,17 @@ impl Cell {
             .unwrap_or_default()
     }
 
-    /// As kubectl takes it, and as the objects annotation has it but for the group: `deployments.apps/web`.
+    /// `deployments.apps/web`, as kubectl takes it.
     pub(super) fn argument(&self) -> String {
         format!("{}/{}", self.rule.group_resource(), self.name())
     }
 
-    /// `deployments/web`, as the objects annotation has it.
+    /// `deployments/web`, as in the objects annotation.
     pub(super) fn key(&self) -> String {
         format!("{}/{}", self.rule.resource, self.name())
     }
 
-    /// What makes it active with this many replicas, as a merge patch.
+    /// A merge patch that makes it active with this many replicas.
     pub(super) fn activation(&self, replicas: i64) -> Value {
         let mut patch = json!({});
         for field in fields(&self.rule) {
@@ -72,14 +72,14 @@ impl Cell {
         patch
     }
 
-    /// The manifest that says so.
+    /// The manifest with that patch.
     pub(super) fn asking(&self, replicas: i64) -> Value {
         let mut manifest = self.manifest.clone();
         json_patch::merge(&mut manifest, &self.activation(replicas));
         manifest
     }
 
-    /// What a stored object says in the fields of the rule.
+    /// The values of a stored object in the fields of the rule.
     pub(super) fn values(&self, object: &Value) -> Vec<Option<Value>> {
         values(&self.rule, object)
     }
@@ -99,18 +99,18 @@ impl Cell {
     }
 }
 
-/// The fields of a rule that writers fight for. What only guards another field has tests of its own: `safeguards`.
+/// The fields of a rule without those that only safeguard another one: the family `safeguards` tests these.
 pub(super) fn fields(rule: &Rule) -> impl Iterator<Item = &Field> {
     rule.fields.iter().filter(|field| !field.safeguard)
 }
 
-/// What an object says in the fields of its rule.
+/// The values of an object in the fields of its rule.
 pub(super) fn values(rule: &Rule, object: &Value) -> Vec<Option<Value>> {
     let values = fields(rule).map(|f| f.pointer.lookup(object));
     values.map(Option::<&Value>::cloned).collect()
 }
 
-/// Whether an object waits for consent before it runs at all.
+/// Whether a Job is held until somebody consents to run it.
 pub(super) fn is_held(object: &Value) -> bool {
     object["metadata"]["annotations"]
         .get(names::HELD_ANNOTATION)

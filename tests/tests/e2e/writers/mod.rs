@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   writer (its own namespace) × kind (the rule table)
-//!      founded on a primary ─► demoted ─► the writer asks for more ─► promoted ─► the writer asks for more
+//!      created on a primary ─► demoted ─► the writer asks for more ─► promoted ─► the writer asks for more
 //!                              └──────────────── every stored state is watched ──────────────────────┘
 //! ```
 //!
-//! What a cell ends in is checked after each step; what it went through in between is what [`history::Observer`] is for.
+//! The result in each cell is checked after each step; [`history::Observer`] checks the states in between.
 
-mod breaking_out;
+mod bypass;
+mod during_transition;
 pub(crate) mod history;
-mod in_between;
 mod kinds;
 mod row;
 mod writer;
@@ -24,21 +24,21 @@ use history::Observer;
 use row::Row;
 use writer::{Answer, Writer};
 
-/// What each cell was answered on the secondary, row by row.
+/// The answer in each cell on the secondary, row by row.
 type Answers = Vec<Vec<Answer>>;
 
-/// A primary site with a row for every writer.
-async fn found(site: &Site) -> Vec<Row<'_>> {
-    breaking_out::give_rights_to_bob(site).await;
-    let rows = join_all(Writer::ALL.map(|writer| Row::found(site, writer))).await;
+/// Creates a row for every writer on a primary site.
+async fn create_rows(site: &Site) -> Vec<Row<'_>> {
+    bypass::let_bob_edit_namespaces(site).await;
+    let rows = join_all(Writer::ALL.map(|writer| Row::create(site, writer))).await;
     site.until_ready().await;
     rows
 }
 
-/// Everybody asks for active objects on the secondary; what they were told.
+/// All writers ask for active objects on the secondary; returns the answers.
 async fn ask_on_secondary(rows: &[Row<'_>]) -> Answers {
     let each = rows.iter().map(async |row| {
-        row.break_out().await;
+        row.bypass_enforcement().await;
         let mut answers = Vec::new();
         for cell in &row.cells {
             answers.push(row.ask(cell, 2).await);
@@ -51,7 +51,7 @@ async fn ask_on_secondary(rows: &[Row<'_>]) -> Answers {
     join_all(each).await
 }
 
-/// Everything is active, as its writer wanted it as far as that was heard.
+/// Asserts that everything is active, with what its writer asked for if that was accepted.
 async fn assert_promoted(rows: &[Row<'_>], asked: i64, answers: &Answers) {
     for (row, answers) in rows.iter().zip(answers) {
         for (cell, answer) in row.cells.iter().zip(answers) {
@@ -73,7 +73,7 @@ async fn assert_promoted(rows: &[Row<'_>], asked: i64, answers: &Answers) {
     }
 }
 
-/// The same writers on a primary get what they ask for.
+/// Asserts that the same writers get what they ask for on a primary.
 async fn ask_on_primary(rows: &[Row<'_>], answers: &Answers) {
     let each = rows.iter().zip(answers).map(async |(row, answers)| {
         for (cell, answer) in row.cells.iter().zip(answers) {
@@ -87,7 +87,7 @@ async fn ask_on_primary(rows: &[Row<'_>], answers: &Answers) {
     join_all(each).await;
 }
 
-/// At once, but for the autoscaler, which takes its time.
+/// Immediately, except for the autoscaler, which takes a while.
 async fn until_active(row: &Row<'_>, cell: &kinds::Cell, replicas: i64, what: &str) {
     let patience = match row.writer {
         Writer::Autoscaler => testbed::wait::PATIENCE,
@@ -105,8 +105,8 @@ async fn until_active(row: &Row<'_>, cell: &kinds::Cell, replicas: i64, what: &s
     .await;
 }
 
-/// Demoted and promoted again, and everybody asks on both sides; `right` says which answers are, on the secondary.
-async fn walk(site: &Site, rows: &[Row<'_>], right: impl Fn(&Answer) -> bool) {
+/// Demotes and promotes; all writers write on both sides. `right` says which answers are right on the secondary.
+async fn demote_and_promote(site: &Site, rows: &[Row<'_>], right: impl Fn(&Answer) -> bool) {
     let observer = Observer::start(site.client()).await;
     site.failover(DEMOTE).await.expect(0);
     let answers = ask_on_secondary(rows).await;
@@ -126,18 +126,18 @@ async fn walk(site: &Site, rows: &[Row<'_>], right: impl Fn(&Answer) -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_makes_anything_active_on_a_secondary_or_passive_on_a_primary() {
     let site = Site::start(Options::default()).await.unwrap();
-    let rows = found(&site).await;
-    // Rewritten, and never refused: Flux stays Ready.
-    walk(&site, &rows, |answer| *answer == Answer::Accepted).await;
+    let rows = create_rows(&site).await;
+    // Writes are rewritten and never refused, so Flux stays Ready.
+    demote_and_promote(&site, &rows, |answer| *answer == Answer::Accepted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_webhook_dead_they_are_refused_and_nothing_is_lost() {
+async fn with_the_webhook_dead_writes_are_refused_and_nothing_is_lost() {
     let site = Site::start(Options::default()).await.unwrap();
-    drop(found(&site).await);
+    drop(create_rows(&site).await);
     site.webhook.kill();
-    let rows = Writer::ALL.map(|writer| Row::founded(&site, writer));
-    walk(&site, &rows, |answer| {
+    let rows = Writer::ALL.map(|writer| Row::existing(&site, writer));
+    demote_and_promote(&site, &rows, |answer| {
         matches!(answer, Answer::Accepted | Answer::Refused)
     })
     .await;

@@ -1,4 +1,4 @@
-//! A writer with a namespace of its own and an object of every kind it writes.
+//! A writer with its own namespace and an object of every kind that it writes.
 
 use failover_core::names::ALLOW_DELETION_ANNOTATION;
 use failover_core::rules::rule::Reach;
@@ -18,16 +18,16 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Brings the namespace and its objects into being, on a primary.
-    pub(super) async fn found(site: &'a Site, writer: Writer) -> Self {
-        let row = Self::founded(site, writer);
-        row.found_namespace().await;
+    /// Creates the namespace and its objects on a primary.
+    pub(super) async fn create(site: &'a Site, writer: Writer) -> Self {
+        let row = Self::existing(site, writer);
+        row.create_namespace().await;
         for cell in &row.cells {
-            let founded = match writer {
+            let created = match writer {
                 Writer::ClientSideApply => row.kubectl_apply(cell, &cell.manifest).await,
                 _ => Answer::of(site.apply_as_flux(&cell.manifest).await),
             };
-            assert_eq!(founded, Answer::Accepted, "{writer:?} {}", cell.argument());
+            assert_eq!(created, Answer::Accepted, "{writer:?} {}", cell.argument());
             if writer == Writer::RolloutUndo {
                 row.until_observed(cell).await;
                 let restarted = row.kubectl(&["rollout", "restart", &cell.argument()]).await;
@@ -42,8 +42,8 @@ impl<'a> Row<'a> {
         row
     }
 
-    /// One whose objects are there already.
-    pub(super) fn founded(site: &'a Site, writer: Writer) -> Self {
+    /// A row whose objects exist already.
+    pub(super) fn existing(site: &'a Site, writer: Writer) -> Self {
         let cells = kinds::all(&writer.namespace()).into_iter();
         Self {
             site,
@@ -52,8 +52,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The Namespace, and the policy that names what the namespace's label alone does not enrol.
-    pub(super) async fn found_namespace(&self) {
+    /// Creates the Namespace, and the policy for what the namespace's label alone does not enrol.
+    pub(super) async fn create_namespace(&self) {
         let enforce = match self.writer {
             Writer::PolicyDeleted | Writer::PolicyShrunk => "policy",
             _ => "enabled",
@@ -80,7 +80,7 @@ impl<'a> Row<'a> {
         .await;
     }
 
-    /// The Namespace as Git has it, with these labels.
+    /// The Namespace as in Git, with these labels.
     pub(super) fn namespace(&self, labels: &Value) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Namespace",
@@ -103,7 +103,7 @@ impl<'a> Row<'a> {
         object.map(|object| serde_json::to_value(object).unwrap())
     }
 
-    /// The writer asks for an active object, with so many replicas where the kind has any.
+    /// The writer asks for an active object, with so many replicas if the kind has replicas.
     pub(super) async fn ask(&self, cell: &Cell, replicas: i64) -> Answer {
         let api = self.site.api_of(&cell.manifest).await.unwrap();
         let (name, params) = (cell.name(), PatchParams::default());
@@ -167,7 +167,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Without any metrics the autoscaler raises what is below `minReplicas`, through `/scale`.
+    /// Without metrics the autoscaler only raises to `minReplicas`, through `/scale`.
     async fn autoscale(&self, cell: &Cell, replicas: i64) -> Answer {
         let target = json!({"apiVersion": cell.rule.api_version(), "kind": cell.rule.kind, "name": cell.name()});
         let name = cell.rule.resource.to_string();
@@ -177,10 +177,10 @@ impl<'a> Row<'a> {
             "spec": {"scaleTargetRef": target, "minReplicas": replicas, "maxReplicas": 9},
         });
         let api = self.site.api_of(&autoscaler).await.unwrap();
-        // A new one, so that what it tells is of now.
+        // A new one, so that its status is current.
         delete(&api, &name).await;
         self.site.apply_as_flux(&autoscaler).await.unwrap();
-        eventually("the autoscaler to have looked", || async {
+        eventually("the autoscaler to have reconciled", || async {
             let status = api.get(&name).await.unwrap().data["status"].clone();
             if status["conditions"].is_array() {
                 Ok(())
@@ -192,7 +192,7 @@ impl<'a> Row<'a> {
         Answer::Accepted
     }
 
-    /// Waits until the autoscaler has written what it wants, whatever became of it.
+    /// Waits until the autoscaler has written, whatever was stored.
     pub(super) async fn until_scaled(&self, cell: &Cell) {
         let autoscaler = json!({
             "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
@@ -210,9 +210,9 @@ impl<'a> Row<'a> {
         .await;
     }
 
-    /// Waits until the object's own controller has taken note of its last change.
+    /// Waits until the object's own controller has observed its last change.
     async fn until_observed(&self, cell: &Cell) {
-        eventually("the object's controller to have seen it", || async {
+        eventually("the object's controller to have observed it", || async {
             let object = self.stored(cell).await.unwrap();
             if object["status"]["observedGeneration"] == object["metadata"]["generation"] {
                 Ok(())
@@ -237,7 +237,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Without any annotation, and so without the record.
+/// Replaces without any annotation, and so without the record.
 async fn replace(api: &Api<DynamicObject>, name: &str, activation: &Value) -> Answer {
     eventually("a replacement without conflict", || async {
         let mut object = api.get(name).await.unwrap();
@@ -254,7 +254,7 @@ async fn replace(api: &Api<DynamicObject>, name: &str, activation: &Value) -> An
     .await
 }
 
-/// On purpose: what replicates a volume is not deleted from a standby by mistake.
+/// With the annotation, without which a VolumeReplication cannot be deleted on a standby.
 async fn delete(api: &Api<DynamicObject>, name: &str) {
     let meant = json!({"metadata": {"annotations": {ALLOW_DELETION_ANNOTATION: "true"}}});
     match api

@@ -1,4 +1,4 @@
-//! Everybody who writes.
+//! All writers.
 
 use failover_core::api::ManagedResource;
 use failover_core::rules::rule::Rule;
@@ -9,9 +9,9 @@ use testbed::site::Output;
 pub(super) enum Writer {
     /// Flux.
     ServerSideApply,
-    /// `kubectl apply`, which keeps what it applied last in an annotation.
+    /// `kubectl apply`, which stores the last applied manifest in an annotation.
     ClientSideApply,
-    /// PUT by somebody who knows nothing of records.
+    /// PUT by a client that drops the record.
     Replace,
     JsonPatch,
     MergePatch,
@@ -25,29 +25,29 @@ pub(super) enum Writer {
     RolloutUndo,
     /// `kubectl create job --from=cronjob/...`
     JobFromCronJob,
-    /// Deleted, and created as the manifest has it.
+    /// Deletes the object and creates it from the manifest.
     Recreate,
-    /// The Namespace with all that is in it, and without its label first.
+    /// Deletes the Namespace with its content and creates it, at first without its label.
     RecreateNamespace,
-    /// Somebody who takes the record away.
+    /// Removes the record.
     RecordRemoved,
-    /// Flux, by a commit with the label that asks for an exemption.
+    /// Flux, by a commit with the label that requests an exemption.
     ExemptLabel,
-    /// Flux, and somebody who may edit Namespaces, by what is written on the Namespace.
+    /// Flux, and a user who may edit Namespaces, by the labels of the Namespace.
     OpenNamespace,
-    /// Flux, by a commit without the FailoverPolicy by which alone the objects are enrolled.
+    /// Flux, by a commit without the FailoverPolicy that alone enrols the objects.
     PolicyDeleted,
     /// ... or one that names less.
     PolicyShrunk,
 }
 
-/// What a writer was told.
+/// The answer to a writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Accepted,
     /// 403.
     Refused,
-    /// Anything else: Flux deletes and creates anew on a 422, and the cluster's own controllers give up.
+    /// Anything else: on a 422 Flux deletes and recreates, and the cluster's own controllers give up.
     Failed(String),
 }
 
@@ -109,13 +109,12 @@ impl Writer {
         }
     }
 
-    /// How many replicas there are after a promotion, where there was one to begin with and the writer has asked for so many
-    /// in the meantime.
+    /// How many replicas there are after a promotion, if there was one at first and the writer has asked for so many since.
     pub(super) fn after_promotion(self, asked: i64, answer: &Answer) -> i64 {
         match self {
-            // It asks again by itself.
+            // The autoscaler asks again by itself.
             Self::Autoscaler => asked,
-            _ if *answer == Answer::Accepted && self.speaks_for_the_object() => asked,
+            _ if *answer == Answer::Accepted && self.defines_the_object() => asked,
             _ => 1,
         }
     }
@@ -128,10 +127,10 @@ impl Writer {
         }
     }
 
-    /// Whether what it asks for is meant to be the object's own, so that a promotion brings just that.
-    fn speaks_for_the_object(self) -> bool {
+    /// Whether its write defines the object, so that a promotion restores exactly that.
+    fn defines_the_object(self) -> bool {
         match self {
-            // A Scale carries no record; the last three do not say how many there should be.
+            // A Scale carries no record; the last three do not set a count.
             Self::ScaleCommand
             | Self::ScaleSubresource
             | Self::Autoscaler
