@@ -1,7 +1,9 @@
 //! CustomResourceDefinitions of the ruled kinds, read from the Go modules of their projects.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -127,17 +129,30 @@ const OF_CSI_ADDONS: [Source; 1] = [(
 fn read(sources: &[Source]) -> Result<Vec<CustomResourceDefinition>> {
     let mut found = Vec::new();
     for (module, place, names) in sources {
-        let place = toolchain::module_dir(module)?.join(place);
-        let all = parse(&place)?;
+        let all = parsed(module, place)?;
         for name in *names {
             let crd = all
                 .iter()
                 .find(|crd| crd.metadata.name.as_deref() == Some(*name))
-                .with_context(|| format!("{module} has no CRD {name} in {}", place.display()))?;
+                .with_context(|| format!("{module} has no CRD {name} in {place}"))?;
             found.push(crd.clone());
         }
     }
     Ok(found)
+}
+
+/// The CRDs in a file or folder of a module. Every control plane needs the same ones, and some files have a megabyte: they are
+/// parsed once.
+fn parsed(module: &'static str, place: &'static str) -> Result<Arc<Vec<CustomResourceDefinition>>> {
+    type Parsed = BTreeMap<(&'static str, &'static str), Arc<Vec<CustomResourceDefinition>>>;
+    static PARSED: Mutex<Parsed> = Mutex::new(BTreeMap::new());
+    let mut all = PARSED.lock().expect("no panic while it is held");
+    if let Some(parsed) = all.get(&(module, place)) {
+        return Ok(Arc::clone(parsed));
+    }
+    let parsed = Arc::new(parse(&toolchain::module_dir(module)?.join(place))?);
+    all.insert((module, place), Arc::clone(&parsed));
+    Ok(parsed)
 }
 
 /// Downloads the modules that [`apply`] needs, unless they are there already.

@@ -3,11 +3,13 @@
 //! Each is kept under a hash of its inputs, so that only a changed pin is built again. A file lock serializes test
 //! processes. Binaries in `KUBEBUILDER_ASSETS`, if set, take precedence.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -151,6 +153,17 @@ pub fn flux() -> Result<PathBuf> {
 
 /// The source folder of a Go module, downloaded if needed: the source of foreign CRDs and stages.
 pub fn module_dir(module: &str) -> Result<PathBuf> {
+    static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().expect("no panic while it is held");
+    if let Some(dir) = found.get(module) {
+        return Ok(dir.clone());
+    }
+    let dir = download(module)?;
+    found.insert(module.to_owned(), dir.clone());
+    Ok(dir)
+}
+
+fn download(module: &str) -> Result<PathBuf> {
     #[derive(serde::Deserialize)]
     struct Download {
         #[serde(rename = "Dir")]
