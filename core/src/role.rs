@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a site, or a layer of it, is: live (`primary`) or standing by (`secondary`). Lower case wherever it is written.
+/// The role of a site or of one of its layers: `primary` (live) or `secondary` (on standby). Always lower case.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -204,6 +204,6 @@ pub enum Mode {
     /// Each layer is waited for before the next moves.
     #[default]
     Safe,
-    /// All layers move at once, nothing is waited for. Guards hold all the same.
+    /// All layers move at once, nothing is waited for. Guards apply anyway.
     Unsafe,
 }

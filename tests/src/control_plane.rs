@@ -183,21 +183,21 @@ impl ControlPlane {
     }
 
     /// Starts the API server again, with its port and data, and waits until it is ready.
-    pub async fn restart_api_server(&mut self) -> Result<()> {
+    pub async fn restart_api_server(&self) -> Result<()> {
         self.api_server.restart()?;
         self.until_ready().await;
         Ok(())
     }
 
     /// As [`Self::restart_api_server`], with further flags.
-    pub async fn restart_api_server_with(&mut self, flags: &[&str]) -> Result<()> {
+    pub async fn restart_api_server_with(&self, flags: &[&str]) -> Result<()> {
         self.api_server.restart_as(|spec| spec.args(flags))?;
         self.until_ready().await;
         Ok(())
     }
 
     /// Starts etcd again, with its port and data, and waits until the API server is ready with it.
-    pub async fn restart_etcd(&mut self) -> Result<()> {
+    pub async fn restart_etcd(&self) -> Result<()> {
         self.etcd.restart()?;
         self.until_ready().await;
         Ok(())

@@ -20,7 +20,7 @@ use crate::role::{Epoch, Role, Roles};
     plural = "sites",
     status = "SiteStatus",
     derive = "PartialEq",
-    doc = "Site holds the role of this cluster: primary (live) or secondary (standing by).",
+    doc = "Site holds the role of this cluster: primary (live) or secondary (on standby).",
     category = "failover",
     validation = ("self.metadata.name == 'cluster'", "the only allowed name of a Site is 'cluster'"),
     printcolumn(name = "Site", type_ = "string", json_path = ".spec.siteName"),
@@ -147,7 +147,7 @@ pub struct SecretReference {
     pub name: String,
 }
 
-/// Where the site stands.
+/// The observed state of the site.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteStatus {

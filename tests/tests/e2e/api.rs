@@ -103,6 +103,7 @@ async fn a_site_changes_only_as_its_rules_allow() {
 #[case(json!({"siteName": "east", "role": "primary", "epoch": -1}), "spec.epoch")]
 #[case(json!({"siteName": "east", "role": "primary", "mode": "fast"}), "spec.mode: Unsupported value")]
 #[case(json!({"siteName": "east", "role": "primary", "request": {"id": ""}}), "spec.request.id")]
+#[case(json!({"siteName": "east", "role": "primary", "peer": {"siteName": "west"}}), "this version does not query a peer")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_site_is_refused(#[case] spec: Value, #[case] because: &str) {
     let sites = dynamic(client().await, "Site");

@@ -186,7 +186,7 @@ async fn a_mirrored_secret_is_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_crds_are_served_and_outlive_a_restart_of_the_api_server() {
-    let mut plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::start().await.unwrap();
     crds::apply(&plane).await.unwrap();
     plane.restart_api_server().await.unwrap();
     let discovery = kube::Discovery::new(plane.client()).run().await.unwrap();
@@ -203,7 +203,7 @@ async fn foreign_crds_are_served_and_outlive_a_restart_of_the_api_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_outlives_a_kill_of_etcd_and_of_the_api_server() {
-    let mut plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::start().await.unwrap();
     let maps: Api<ConfigMap> = Api::default_namespaced(plane.client());
     let map = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
     let uid = maps

@@ -9,6 +9,7 @@ use failover_core::{Role, Roles};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::json;
+use testbed::site::shared::Lease;
 use testbed::site::{
     DEMOTE, JSON, Options, Output, PROMOTE, Site, assert_names, assert_role_change, guards,
 };
@@ -16,20 +17,30 @@ use testbed::{eventually, eventually_within, fixtures};
 use tokio::io::AsyncReadExt as _;
 
 /// A site with enough objects that a sweep takes a while.
-async fn busy_site(role: &'static str) -> Site {
-    let options = Options {
-        role,
+async fn busy_site(role: Role) -> Lease {
+    let site = Site::shared(Options {
         controller: vec!["--sweep-concurrency=1".to_owned()],
         ..Options::default()
-    };
-    let site = Site::start(options).await.unwrap();
-    site.enrolled_namespace("shop").await;
-    for i in 0..60 {
-        site.apply_as_flux(&fixtures::deployment("shop", &format!("web-{i}"), 2))
-            .await
-            .unwrap();
+    })
+    .await
+    .unwrap();
+    if role == Role::Secondary {
+        site.failover(DEMOTE).await.expect(0);
     }
+    site.enrolled_namespace("shop").await;
+    let deployments: Vec<_> = (0..60)
+        .map(|i| fixtures::deployment("shop", &format!("web-{i}"), 2))
+        .collect();
+    site.create_all(&deployments).await.unwrap();
     site
+}
+
+/// Starts what may have been killed, and leaves the site as it was found.
+async fn give_back(site: Lease) {
+    site.webhook.restart().unwrap();
+    site.controller.restart().unwrap();
+    site.until_ready().await;
+    site.clear(&["shop"]).await;
 }
 
 async fn status(site: &Site) -> Option<api::SiteStatus> {
@@ -98,7 +109,7 @@ fn replicas(objects: &[DynamicObject]) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
-    let site = busy_site("primary").await;
+    let site = busy_site(Role::Primary).await;
     let child = start_until_running(&site, DEMOTE).await;
     site.webhook.kill();
     let demoted = finish(child).await.expect(0).document();
@@ -124,11 +135,12 @@ async fn with_the_webhook_dead_a_demotion_completes_and_a_promotion_restores() {
     assert_eq!(status["roleInEffect"], "secondary", "{status:#}");
     assert_role_change(&site.document(PROMOTE).await, "primary", "Done");
     assert_eq!(replicas(&deployments(&site).await), 120);
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_controller_dead_no_success_is_reported_and_the_next_one_continues() {
-    let site = busy_site("secondary").await;
+    let site = busy_site(Role::Secondary).await;
     let arguments: Vec<&str> = PROMOTE
         .iter()
         .copied()
@@ -153,23 +165,26 @@ async fn with_the_controller_dead_no_success_is_reported_and_the_next_one_contin
     );
     assert_eq!(replicas(&deployments(&site).await), 120);
     assert_role_change(&site.document(PROMOTE).await, "primary", "Already");
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_controller_takes_over_a_running_transition() {
-    let site = busy_site("primary").await;
-    let _second = site.second_controller().await.unwrap();
+    let site = busy_site(Role::Primary).await;
+    let second = site.second_controller().await.unwrap();
     let child = start_until_running(&site, DEMOTE).await;
     site.controller.kill();
     let demoted = finish(child).await.expect(0).document();
     assert_role_change(&demoted, "secondary", "Done");
     assert_eq!(replicas(&deployments(&site).await), 0);
+    drop(second);
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_api_server_down_no_success_is_reported_and_the_transition_continues_when_it_is_back()
  {
-    let mut site = busy_site("primary").await;
+    let site = busy_site(Role::Primary).await;
     let arguments: Vec<&str> = DEMOTE.iter().copied().chain(["--timeout", "10s"]).collect();
     let child = start_until_running(&site, &arguments).await;
     site.plane.api_server.kill();
@@ -197,6 +212,7 @@ async fn with_the_api_server_down_no_success_is_reported_and_the_transition_cont
     )
     .await;
     assert_eq!(replicas(&deployments(&site).await), 0);
+    give_back(site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

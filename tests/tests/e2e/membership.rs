@@ -91,6 +91,8 @@ async fn a_lost_label_activates_no_standby_and_is_reported_on_a_primary() {
     let refused = site.failure(DEMOTE, 3).await;
     let left_behind = ("namespace-left", "shop/namespaces/shop");
     assert!(guards(&refused).contains(&left_behind), "{refused:#}");
+    let plan = site.document(&["plan", "demote"]).await;
+    assert!(guards(&plan).contains(&left_behind), "{plan:#}");
     let created = namespaces(&site)
         .create(
             &PostParams::default(),

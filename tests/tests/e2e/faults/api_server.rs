@@ -19,7 +19,7 @@ use crate::main_job::{DEMOTE, PROMOTE_VOLUMES, assert_passive};
 #[case::secondary(Role::Secondary)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_api_server_enforces_from_its_first_answer_on(#[case] role: Role) {
-    let mut bed = Bed::start(role).await;
+    let bed = Bed::start(role).await;
     let attacks = match role {
         Role::Primary => None,
         Role::Secondary => Some(RepeatedAttack::start(bed.site.client())),

@@ -83,7 +83,7 @@ async fn versions(site: &Site) -> BTreeMap<String, String> {
 /// The API server takes one write at a time, and answers others with 429 and a second to wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_api_server_slows_a_sweep_down_and_stops_none_of_it() {
-    let mut site = applications().await;
+    let site = applications().await;
     let one_at_a_time = [
         "--enable-priority-and-fairness=false",
         "--max-mutating-requests-inflight=1",
