@@ -35,10 +35,13 @@ async fn busy_site(role: Role) -> Lease {
     site
 }
 
-/// Starts what may have been killed, and leaves the site as it was found.
+/// Starts what was killed, and leaves the site as it was found.
 async fn give_back(site: Lease) {
-    site.webhook.restart().unwrap();
-    site.controller.restart().unwrap();
+    for process in [&site.webhook, &site.controller] {
+        if !process.is_running() {
+            process.restart().unwrap();
+        }
+    }
     site.until_ready().await;
     site.clear(&["shop"]).await;
 }
