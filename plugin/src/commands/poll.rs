@@ -1,7 +1,7 @@
-//! Looking at the Site again and again, whatever goes away meanwhile, and showing the transition that is under way.
+//! Polls the Site, even while the API server is unavailable, and shows its running transition.
 //!
-//! The Site is asked rather than watched: a watch that has died looks like a transition that makes no progress, and an answer
-//! every quarter of a second costs the API server nothing.
+//! The Site is polled and not watched: a dead watch cannot be distinguished from a transition without progress, and four
+//! reads a second cost the API server nothing.
 
 use std::time::Duration;
 
@@ -20,25 +20,25 @@ const LEASE_EVERY: Duration = Duration::from_secs(2);
 
 pub const LOOK_AT_CONTROLLER: &str = "see why: kubectl -n failover-system get pods -l app.kubernetes.io/component=controller; if no controller can run, repeat the command with --break-glass";
 
-/// The Site being checked.
+/// The Site that is polled.
 #[derive(Debug)]
 pub struct Watch<'a> {
     session: &'a Session<'a>,
     show: Show<'a>,
-    /// How the API server's silence was put, while it lasts.
+    /// The error while the API server does not answer.
     unanswered: Option<String>,
     silence: Silence,
     lease_due: Instant,
     leaderless: bool,
 }
 
-/// What one look saw.
+/// The result of one read.
 #[derive(Debug)]
 pub enum Polled {
     Site(Box<Site>),
-    /// There is none any more.
+    /// The Site was deleted.
     Gone,
-    /// Nothing can be said.
+    /// The API server did not answer, or refused.
     NoAnswer,
 }
 
@@ -54,13 +54,13 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Looks once. Whatever the error is, it passes: an order stands, and an API server that starts refuses what it allows a
-    /// moment later.
+    /// Reads the Site once. Every error is retried: the request is stored, and an API server that starts refuses requests
+    /// that it allows a moment later.
     pub async fn look(&mut self) -> Polled {
         match self.session.cluster.site().await {
             Ok(Some(site)) => {
                 self.answers();
-                self.ask_for_the_leader().await;
+                self.check_leader().await;
                 Polled::Site(Box::new(site))
             }
             Ok(None) => Polled::Gone,
@@ -71,9 +71,9 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Shows where the transition stands.
+    /// Shows the state of the transition.
     pub fn show(&mut self, site: &Site) {
-        self.show.walk(site, jiff::Timestamp::now());
+        self.show.update(site, jiff::Timestamp::now());
     }
 
     /// Shows how it ended.
@@ -81,12 +81,12 @@ impl<'a> Watch<'a> {
         self.show.ended(site, entry);
     }
 
-    /// What goes on, where there is no transition to show.
+    /// Shows what the command does while there is no transition.
     pub fn now(&self, text: &str) {
         self.show.now(text);
     }
 
-    /// The transition as it was last seen.
+    /// The transition as last observed.
     pub fn last(&self) -> Option<&Transition> {
         self.show.last()
     }
@@ -108,17 +108,18 @@ impl<'a> Watch<'a> {
 
     pub fn answers(&mut self) {
         if self.unanswered.take().is_some() {
-            self.show.tell(Tone::Plain, "the API server answers again");
+            self.show
+                .report(Tone::Plain, "the API server answers again");
         }
     }
 
-    async fn ask_for_the_leader(&mut self) {
+    async fn check_leader(&mut self) {
         let now = Instant::now();
         if now < self.lease_due {
             return;
         }
         self.lease_due = now + LEASE_EVERY;
-        // Without the right to read it, or without an answer, nothing can be said.
+        // Whether a controller leads is unknown if the Lease cannot be read.
         let Ok(lease) = self.session.cluster.leadership().await else {
             return;
         };
@@ -128,7 +129,7 @@ impl<'a> Watch<'a> {
                 "no controller leads: the request is stored, and a controller carries it out as soon as it leads\n  {LOOK_AT_CONTROLLER}"
             ));
         } else if self.leaderless && !leaderless {
-            self.show.tell(Tone::Plain, "a controller leads again");
+            self.show.report(Tone::Plain, "a controller leads again");
         }
         self.leaderless = leaderless;
     }

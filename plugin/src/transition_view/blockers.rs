@@ -1,4 +1,4 @@
-//! What holds a step, and what to do about it.
+//! What blocks a step, and the command that overrides it.
 
 use failover_core::Role;
 use failover_core::api::{Blocked, Pause, Step};
@@ -9,10 +9,10 @@ use crate::output::age::ahead;
 use crate::output::clean;
 use crate::output::words::words;
 
-/// How many objects an order is spelled out for, one by one.
+/// The most objects that the command overrides one by one.
 const ONE_BY_ONE: usize = 3;
 
-/// One thing that holds a step, or is waited for, in a line.
+/// One line for an object or guard that blocks a step, or that it waits for.
 pub fn what(blocked: &Blocked) -> String {
     let object = blocked
         .object
@@ -25,10 +25,10 @@ pub fn what(blocked: &Blocked) -> String {
     )
 }
 
-/// The order by which a transition that is held at this step goes on.
-pub fn way_on(to: Role, step: &Step) -> Option<String> {
+/// The command that lets a transition continue that is blocked at this step.
+pub fn override_command(to: Role, step: &Step) -> Option<String> {
     let mut overrides: Vec<String> = Vec::new();
-    // Only where all that holds is named can it be let pass one by one.
+    // Overrides for single objects suffice only if the status names all of them.
     let named = i64::try_from(step.blocked.len()) == Ok(step.total - step.done);
     let one_by_one = named && step.blocked.len() <= ONE_BY_ONE;
     for blocked in &step.blocked {

@@ -1,4 +1,4 @@
-//! What is new in a transition since it was last told.
+//! Log lines: what changed in a transition since the last report.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use super::{activity, count, paused, what};
 use crate::output::words::words;
 use crate::output::{Line, Tone, clean};
 
-/// A step that is over sooner is told once, when it is done.
+/// A shorter step is reported once, when it is done.
 const BRIEF: SignedDuration = SignedDuration::from_secs(2);
-/// How often a step that goes on is told again, where its count has changed.
+/// How often a running step is reported again, if its count has changed.
 const EVERY: SignedDuration = SignedDuration::from_secs(10);
-/// How many of the things that a step waits for are named.
+/// How many of the objects that a step waits for are named.
 const NAMED: usize = 3;
 
-/// What has been told of a transition.
+/// What was reported about a transition.
 #[derive(Debug, Default)]
 pub(super) struct LogLines {
     id: Option<String>,
@@ -26,29 +26,29 @@ pub(super) struct LogLines {
     steps: BTreeMap<StepName, ReportedStep>,
 }
 
-/// What has been told of a step.
+/// What was reported about a step.
 #[derive(Debug)]
 struct ReportedStep {
-    /// Since when it has been so; by the clock of whoever looks.
+    /// Since when it has been in this state, by the clock of this command.
     since: Timestamp,
-    /// When it was told, and how far it had come then.
-    at: Option<(Timestamp, Extent)>,
+    /// When it was last reported, and its progress then.
+    last_report: Option<(Timestamp, Extent)>,
     state: StepState,
     activity: Option<StepActivity>,
 }
 
-/// How far a step has come. The messages are no part of it: they count seconds.
+/// The progress of a step, without the messages: these count seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Extent {
     done: i64,
-    in_the_way: Vec<(String, Option<String>)>,
+    blockers: Vec<(String, Option<String>)>,
 }
 
 impl Extent {
     fn of(step: &Step) -> Self {
         Self {
             done: step.done,
-            in_the_way: step
+            blockers: step
                 .blocked
                 .iter()
                 .map(|b| (b.guard.clone(), b.object.clone()))
@@ -58,7 +58,7 @@ impl Extent {
 }
 
 impl LogLines {
-    /// What to tell now.
+    /// The lines to report now.
     pub(super) fn of(&mut self, site: &Site, now: Timestamp) -> Vec<Line> {
         let mut lines = Vec::new();
         let name = clean(&site.spec.site_name).into_owned();
@@ -105,33 +105,33 @@ impl LogLines {
             self.steps.remove(&step.name);
             return None;
         }
-        let told = self.steps.entry(step.name).or_insert_with(|| ReportedStep {
+        let reported = self.steps.entry(step.name).or_insert_with(|| ReportedStep {
             since: now,
-            at: None,
+            last_report: None,
             state: step.state,
             activity: step.activity,
         });
-        if told.state != step.state || told.activity != step.activity {
-            *told = ReportedStep {
+        if reported.state != step.state || reported.activity != step.activity {
+            *reported = ReportedStep {
                 since: now,
-                at: None,
+                last_report: None,
                 state: step.state,
                 activity: step.activity,
             };
         }
         let extent = Extent::of(step);
-        let due = match (step.state, &told.at) {
+        let due = match (step.state, &reported.last_report) {
             (StepState::Done | StepState::Blocked | StepState::Unknown(_), None) => true,
-            (StepState::Running, None) => now.duration_since(told.since) >= BRIEF,
-            (StepState::Running | StepState::Blocked, Some((at, before))) => {
-                *before != extent && now.duration_since(*at) >= EVERY
+            (StepState::Running, None) => now.duration_since(reported.since) >= BRIEF,
+            (StepState::Running | StepState::Blocked, Some((last_report, before))) => {
+                *before != extent && now.duration_since(*last_report) >= EVERY
             }
             (StepState::Done | StepState::Unknown(_), Some(_)) | (StepState::Pending, _) => false,
         };
         if !due {
             return None;
         }
-        told.at = Some((now, extent));
+        reported.last_report = Some((now, extent));
         Some(line(name, transition, step))
     }
 }

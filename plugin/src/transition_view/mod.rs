@@ -1,9 +1,9 @@
 //! A transition, as a person follows it.
 //!
 //! ```text
-//!   Site.status.transition ─┬─► picture   every step, one line each: redrawn in place on a terminal, and left standing
-//!                           └─► news      what is new since it was last told: appended, one line each
-//!                                  both name what holds a step, and the order that lets it go on
+//!   Site.status.transition ─┬─► table       every step, one line each: redrawn in place on a terminal, and kept at the end
+//!                           └─► log lines   what changed since the last report: appended, one line each
+//!                                  both name what blocks a step, and the command that overrides it
 //! ```
 
 mod blockers;
@@ -13,9 +13,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use blockers::{paused, way_on, what};
+pub use blockers::{override_command, paused, what};
 pub use renderer::Show;
-pub use table::picture;
+pub use table::transition_lines;
 
 use failover_core::Roles;
 use failover_core::api::{HistoryEntry, Mode, Step, StepActivity, StepName, StepState, Transition};
@@ -24,13 +24,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::output::counted;
 
-/// The step that is under way, or held.
+/// The step that is running or blocked.
 pub fn current(transition: &Transition) -> Option<(usize, &Step)> {
     let mut steps = transition.steps.iter().enumerate();
     steps.find(|(_, step)| step.state != StepState::Done)
 }
 
-/// How far a step has come, with the comma before it; empty where there is nothing to count.
+/// The progress of a step, after a comma; empty if there is nothing to count.
 fn count(step: &Step) -> String {
     if step.state == StepState::Done && step.revision.is_some() {
         return format!(", {} changed", counted(step.changed, "object"));
@@ -38,11 +38,11 @@ fn count(step: &Step) -> String {
     if step.total == 0 {
         return String::new();
     }
-    // One workload may have many pods that are in the way.
+    // One workload may have many pods that block: `done` may be negative.
     format!(", {} of {}", step.done.max(0), step.total)
 }
 
-/// The transition as it ended: as it was last seen, with every step done.
+/// The transition at its end: as last observed, with every step done.
 fn concluded(last: Option<Transition>, entry: &HistoryEntry) -> Transition {
     let mut transition = last
         .filter(|t| t.id == entry.id)
@@ -66,7 +66,7 @@ fn concluded(last: Option<Transition>, entry: &HistoryEntry) -> Transition {
         });
     let is_open = |step: &&Step| step.state != StepState::Done;
     let open = transition.steps.iter().filter(is_open).count();
-    let told: i64 = transition.steps.iter().map(|step| step.changed).sum();
+    let reported: i64 = transition.steps.iter().map(|step| step.changed).sum();
     for step in &mut transition.steps {
         if step.state == StepState::Done {
             continue;
@@ -74,9 +74,9 @@ fn concluded(last: Option<Transition>, entry: &HistoryEntry) -> Transition {
         step.state = StepState::Done;
         step.done = step.total;
         if open == 1 {
-            step.changed = entry.objects - told;
+            step.changed = entry.objects - reported;
         } else {
-            // How many objects each of them changed was not seen.
+            // How many objects each of them changed was not observed.
             step.revision = None;
         }
         let took = entry.steps.iter().find(|took| took.name == step.name);

@@ -1,4 +1,4 @@
-//! Where a transition is shown: redrawn in place on a terminal, plain lines appended where there is none.
+//! Shows a transition: redrawn in place on a terminal, else as appended plain lines.
 
 use failover_core::api::{HistoryEntry, Outcome, Site, Transition};
 use jiff::Timestamp;
@@ -10,13 +10,13 @@ use crate::output::progress::Progress;
 use crate::output::words::words;
 use crate::output::{Screen, Tone, clean};
 
-/// A transition on the screen, and things said in between.
+/// A transition on the screen, and the messages in between.
 #[derive(Debug)]
 pub struct Show<'a> {
     progress: Progress<'a>,
     live: bool,
-    news: LogLines,
-    /// The transition as it was last seen.
+    log: LogLines,
+    /// The transition as last observed.
     last: Option<Transition>,
 }
 
@@ -25,30 +25,30 @@ impl<'a> Show<'a> {
         Self {
             progress: Progress::new(screen),
             live: screen.terminal().live,
-            news: LogLines::default(),
+            log: LogLines::default(),
             last: None,
         }
     }
 
-    /// Shows where the transition of this site stands. Without one, what stood there last stays.
-    pub fn walk(&mut self, site: &Site, now: Timestamp) {
+    /// Shows the state of the site's transition. Without a transition, the last output stays.
+    pub fn update(&mut self, site: &Site, now: Timestamp) {
         let transition = site.status.as_ref().and_then(|s| s.transition.as_ref());
         if transition.is_some() {
             self.last = transition.cloned();
         }
         if self.live {
-            let picture = of_site(site, now);
-            if !picture.is_empty() {
-                self.progress.draw(picture);
+            let transition_lines = of_site(site, now);
+            if !transition_lines.is_empty() {
+                self.progress.draw(transition_lines);
             }
             return;
         }
-        for line in self.news.of(site, now) {
+        for line in self.log.of(site, now) {
             self.progress.tell(line.tone, &line.text);
         }
     }
 
-    /// Shows the transition as it ended, which may have been between two looks, and leaves it standing.
+    /// Shows the end of the transition, which may have come between two reads, and keeps it on the screen.
     pub fn ended(&mut self, site: &Site, entry: &HistoryEntry) {
         if entry.outcome == Outcome::Superseded {
             self.last = None;
@@ -65,16 +65,16 @@ impl<'a> Show<'a> {
         site.spec.paused = None;
         let status = site.status.get_or_insert_default();
         status.transition = Some(concluded(self.last.take(), entry));
-        self.walk(&site, entry.finished_at.0);
+        self.update(&site, entry.finished_at.0);
         self.leave();
     }
 
-    /// The transition as it was last seen.
+    /// The transition as last observed.
     pub fn last(&self) -> Option<&Transition> {
         self.last.as_ref()
     }
 
-    /// What is drawn stays on the screen from here on, and what is said comes below it.
+    /// Keeps the drawn lines on the screen; later messages come below them.
     pub fn leave(&mut self) {
         self.progress.leave();
     }
@@ -83,7 +83,7 @@ impl<'a> Show<'a> {
         self.progress.now(text);
     }
 
-    pub fn tell(&self, tone: Tone, text: &str) {
+    pub fn report(&self, tone: Tone, text: &str) {
         self.progress.tell(tone, text);
     }
 

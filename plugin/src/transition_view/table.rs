@@ -1,24 +1,24 @@
-//! The whole transition at one moment, a line a step.
+//! The table of a transition: one line per step.
 
 use failover_core::api::{Site, Step, StepState, Transition};
 use failover_core::transition::pause;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{activity, count, paused, way_on, what};
+use super::{activity, count, override_command, paused, what};
 use crate::output::age::took;
 use crate::output::words::words;
 use crate::output::{Line, Tone, clean};
 
-/// How many of the things that hold a step are named.
+/// How many of the objects that block a step are named.
 const NAMED: usize = 5;
 
-/// The transition of a site, and whether it stands still; empty where there is none.
+/// The transition of a site, and whether it is paused; empty if there is none.
 pub(super) fn of_site(site: &Site, now: Timestamp) -> Vec<Line> {
     let transition = site.status.as_ref().and_then(|s| s.transition.as_ref());
     let Some(transition) = transition else {
         return Vec::new();
     };
-    let mut lines = picture(&site.spec.site_name, transition, now);
+    let mut lines = transition_lines(&site.spec.site_name, transition, now);
     if let Some(pause) = pause(site, now) {
         let text = format!(
             "  {}; nothing moves until: kubectl failover resume",
@@ -30,14 +30,14 @@ pub(super) fn of_site(site: &Site, now: Timestamp) -> Vec<Line> {
 }
 
 /// Every step of a transition.
-pub fn picture(site: &str, transition: &Transition, now: Timestamp) -> Vec<Line> {
+pub fn transition_lines(site: &str, transition: &Transition, now: Timestamp) -> Vec<Line> {
     let mut lines = vec![Line::new(Tone::Plain, heading(site, transition, now))];
     let names = transition.steps.iter().map(|step| step.name.as_str().len());
     let width = names.max().unwrap_or_default();
     for step in &transition.steps {
         lines.push(line(step, width, now));
         if step.state != StepState::Done {
-            lines.extend(in_the_way(transition, step));
+            lines.extend(blockers(transition, step));
         }
         lines.extend(not_waited_for(step));
     }
@@ -54,14 +54,14 @@ fn heading(site: &str, transition: &Transition, now: Timestamp) -> String {
             transition.to
         )
     };
-    let said = |before: &str, text: &str| match text {
+    let prefixed = |before: &str, text: &str| match text {
         "" => String::new(),
         text => format!("{before}{}", clean(text)),
     };
     format!(
         "{what}{}{} ({})",
-        said(", requested by ", &transition.requested_by),
-        said(": ", &transition.reason),
+        prefixed(", requested by ", &transition.requested_by),
+        prefixed(": ", &transition.reason),
         whole(now.duration_since(transition.started_at.0))
     )
 }
@@ -100,10 +100,10 @@ fn line(step: &Step, width: usize, now: Timestamp) -> Line {
     )
 }
 
-/// What holds the step, or what it waits for.
-fn in_the_way(transition: &Transition, step: &Step) -> Vec<Line> {
-    let held = step.state == StepState::Blocked;
-    let tone = if held { Tone::Bad } else { Tone::Plain };
+/// What blocks the step, or what it waits for.
+fn blockers(transition: &Transition, step: &Step) -> Vec<Line> {
+    let is_blocked = step.state == StepState::Blocked;
+    let tone = if is_blocked { Tone::Bad } else { Tone::Plain };
     let mut lines: Vec<Line> = step
         .blocked
         .iter()
@@ -115,7 +115,7 @@ fn in_the_way(transition: &Transition, step: &Step) -> Vec<Line> {
     if more > 0 && !step.blocked.is_empty() {
         lines.push(Line::new(tone, format!("      and {more} more")));
     }
-    if held {
+    if is_blocked {
         lines.extend(
             advice(transition, step).map(|text| Line::new(Tone::Warning, format!("      {text}"))),
         );
@@ -134,9 +134,9 @@ pub(super) fn not_waited_for(step: &Step) -> impl Iterator<Item = Line> {
     })
 }
 
-/// How a transition that is held goes on.
+/// How a blocked transition continues.
 pub(super) fn advice(transition: &Transition, step: &Step) -> Option<String> {
-    let order = way_on(transition.to, step)?;
+    let order = override_command(transition.to, step)?;
     Some(format!(
         "it continues once the cause is removed; to continue without: {order}"
     ))
@@ -148,7 +148,7 @@ fn for_so_long(since: Option<Timestamp>, now: Timestamp) -> String {
     })
 }
 
-/// In whole seconds: what is redrawn should not flicker.
+/// In whole seconds, so that a redrawn line does not flicker.
 pub(super) fn whole(duration: SignedDuration) -> String {
     took(SignedDuration::from_secs(duration.as_secs()))
 }

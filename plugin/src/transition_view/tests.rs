@@ -1,4 +1,4 @@
-//! How a transition looks, moment by moment: on a terminal and in a log.
+//! The output for a transition, on a terminal and in a log.
 
 use failover_core::api::Site;
 use jiff::{SignedDuration, Timestamp};
@@ -58,7 +58,7 @@ fn pod(name: &str) -> Value {
     json!({"guard": "pods-running", "object": format!("shop/pods/{name}"), "message": "it is being ended for 5 s"})
 }
 
-fn walk(step: &Value) -> Value {
+fn steps_with(step: &Value) -> Value {
     json!([
         done("guards", 0, 0, 0),
         done("traffic", 0, 1, 1),
@@ -69,11 +69,11 @@ fn walk(step: &Value) -> Value {
 }
 
 fn waiting() -> Site {
-    site(&walk(&pods_gone("Running", &json!([pod("db-0")]), 1)))
+    site(&steps_with(&pods_gone("Running", &json!([pod("db-0")]), 1)))
 }
 
-fn held() -> Site {
-    site(&walk(&pods_gone("Blocked", &json!([pod("db-0")]), 1)))
+fn blocked_site() -> Site {
+    site(&steps_with(&pods_gone("Blocked", &json!([pod("db-0")]), 1)))
 }
 
 fn drawn(site: &Site, seconds: i64) -> String {
@@ -89,7 +89,7 @@ fn on_a_terminal_every_step_is_a_line_and_what_is_waited_for_is_named() {
 
 #[test]
 fn on_a_terminal_what_holds_a_step_is_named_with_the_order_that_lets_it_go_on() {
-    insta::assert_snapshot!(drawn(&held(), 130));
+    insta::assert_snapshot!(drawn(&blocked_site(), 130));
 }
 
 #[test]
@@ -106,18 +106,18 @@ fn many_things_in_the_way_are_named_in_part_and_counted() {
     let mut step = pods_gone("Blocked", &json!(pods), 8);
     step["total"] = json!(20);
     step["done"] = json!(6);
-    insta::assert_snapshot!(drawn(&site(&walk(&step)), 130));
+    insta::assert_snapshot!(drawn(&site(&steps_with(&step)), 130));
 }
 
-/// What is appended when a transition is checked again and again.
-fn told(looks: &[(i64, Site)], ended: Option<&HistoryEntry>) -> String {
+/// The log of a transition that is read at these times.
+fn log_of(reads: &[(i64, Site)], ended: Option<&HistoryEntry>) -> String {
     let (screen, _, err) = captured(PIPE);
     let mut show = Show::new(&screen);
-    for (seconds, site) in looks {
-        show.walk(site, at(*seconds));
+    for (seconds, site) in reads {
+        show.update(site, at(*seconds));
     }
     if let Some(entry) = ended {
-        show.ended(&looks.last().unwrap().1, entry);
+        show.ended(&reads.last().unwrap().1, entry);
     }
     drop(show);
     err.text()
@@ -140,9 +140,9 @@ fn in_a_log_each_step_is_told_once_when_it_is_over_and_now_and_then_while_it_las
     let running = |left| {
         let blocked: Vec<_> = three.as_array().unwrap()[..left].to_vec();
         let left = i64::try_from(left).unwrap();
-        site(&walk(&pods_gone("Running", &json!(blocked), left)))
+        site(&steps_with(&pods_gone("Running", &json!(blocked), left)))
     };
-    let looks = [
+    let reads = [
         (
             1,
             site(
@@ -155,12 +155,12 @@ fn in_a_log_each_step_is_told_once_when_it_is_over_and_now_and_then_while_it_las
         (9, running(2)),
         (18, running(1)),
     ];
-    insta::assert_snapshot!(told(&looks, Some(&entry())));
+    insta::assert_snapshot!(log_of(&reads, Some(&entry())));
 }
 
 #[test]
 fn in_a_log_what_holds_a_step_is_told_at_once_and_only_when_it_changes() {
-    let mut later = held();
+    let mut later = blocked_site();
     let steps = &mut later
         .status
         .as_mut()
@@ -170,14 +170,17 @@ fn in_a_log_what_holds_a_step_is_told_at_once_and_only_when_it_changes() {
         .unwrap()
         .steps;
     steps[3].blocked[0].message = "it is being ended for 6 s".into();
-    insta::assert_snapshot!(told(&[(124, held()), (125, held()), (150, later)], None));
+    insta::assert_snapshot!(log_of(
+        &[(124, blocked_site()), (125, blocked_site()), (150, later)],
+        None
+    ));
 }
 
 #[test]
 fn in_a_log_a_pause_and_its_end_are_told() {
     let mut paused = waiting();
     paused.spec.paused = serde_json::from_value(json!({"by": "bob", "reason": "look"})).unwrap();
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(log_of(
         &[(5, paused.clone()), (6, paused), (8, waiting())],
         None
     ));
@@ -187,7 +190,7 @@ fn in_a_log_a_pause_and_its_end_are_told() {
 fn a_walk_that_was_over_before_anybody_looked_is_told_from_the_history() {
     let mut settled = waiting();
     settled.status.as_mut().unwrap().transition = None;
-    insta::assert_snapshot!(told(&[(30, settled)], Some(&entry())));
+    insta::assert_snapshot!(log_of(&[(30, settled)], Some(&entry())));
 }
 
 #[rstest]
@@ -196,7 +199,7 @@ fn a_walk_that_was_over_before_anybody_looked_is_told_from_the_history() {
 #[case::more_than_are_named(&[pod("db-0")], 5, "--override pods-running")]
 #[case::too_many(&[pod("a"), pod("b"), pod("c"), pod("d")], 4, "--override pods-running")]
 #[case::no_object(&[json!({"guard": "enforcer-silent", "message": "m"})], 1, "--override enforcer-silent")]
-fn the_order_that_lets_a_walk_go_on_names_what_holds_it(
+fn the_override_command_names_what_blocks_the_transition(
     #[case] blocked: &[Value],
     #[case] left: i64,
     #[case] overrides: &str,
@@ -206,22 +209,25 @@ fn the_order_that_lets_a_walk_go_on_names_what_holds_it(
     step.total = left;
     step.blocked = serde_json::from_value(json!(blocked)).unwrap();
     assert_eq!(
-        way_on(failover_core::Role::Secondary, &step).unwrap(),
+        override_command(failover_core::Role::Secondary, &step).unwrap(),
         format!("kubectl failover demote {overrides} --reason TEXT")
     );
 }
 
 #[test]
-fn what_no_override_lets_pass_has_no_order() {
+fn an_unknown_guard_has_no_override_command() {
     let mut step: Step =
         serde_json::from_value(json!({"name": "podsGone", "state": "Blocked"})).unwrap();
     step.blocked =
         serde_json::from_value(json!([{"guard": "of-tomorrow", "message": "m"}])).unwrap();
-    assert_eq!(way_on(failover_core::Role::Secondary, &step), None);
+    assert_eq!(
+        override_command(failover_core::Role::Secondary, &step),
+        None
+    );
 }
 
 #[test]
-fn the_last_step_changed_what_the_others_did_not_even_if_its_end_was_not_seen() {
+fn the_last_step_gets_the_remaining_changes_if_its_end_was_not_observed() {
     let step = json!({"name": "traffic", "state": "Running", "revision": 4, "startedAt": 4});
     let seen = site(&json!([done("workloads", 0, 4, 12), step]));
     let entry = HistoryEntry {
@@ -229,20 +235,20 @@ fn the_last_step_changed_what_the_others_did_not_even_if_its_end_was_not_seen() 
         ..entry()
     };
     let last = "site east: demotion 2/2 traffic: done in 1s, 1 object changed\n";
-    let told = told(&[(5, seen)], Some(&entry));
-    assert!(told.ends_with(last), "{told}");
+    let log = log_of(&[(5, seen)], Some(&entry));
+    assert!(log.ends_with(last), "{log}");
 }
 
 #[test]
-fn a_walk_that_was_given_up_is_not_told_as_done() {
+fn a_superseded_transition_is_not_reported_as_done() {
     let entry = HistoryEntry {
         outcome: failover_core::api::Outcome::Superseded,
         ..entry()
     };
-    let told = told(&[(9, waiting())], Some(&entry));
-    assert!(!told.contains("podsGone: done"), "{told}");
+    let log = log_of(&[(9, waiting())], Some(&entry));
+    assert!(!log.contains("podsGone: done"), "{log}");
     assert!(
-        told.ends_with("site east: the demotion is superseded by a newer request\n"),
-        "{told}"
+        log.ends_with("site east: the demotion is superseded by a newer request\n"),
+        "{log}"
     );
 }

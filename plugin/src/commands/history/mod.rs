@@ -1,4 +1,4 @@
-//! `history`: the changes of the past, as the Site keeps them.
+//! `history`: the past transitions that the Site keeps.
 
 use failover_core::Role;
 use failover_core::api::{HistoryEntry, Site, Transition};
@@ -29,7 +29,7 @@ struct HistoryReport<'a> {
     site: &'a str,
     /// Newest first.
     changes: &'a [HistoryEntry],
-    /// What is under way.
+    /// The running transition.
     #[serde(skip)]
     transition: Option<&'a Transition>,
     #[serde(skip)]
@@ -71,7 +71,7 @@ impl Report for HistoryReport<'_> {
     }
 }
 
-/// The table of past changes; `wide` tells how long each step took, too.
+/// The table of past transitions; `wide` adds the duration of each step.
 pub fn table(history: &[HistoryEntry], wide: bool, now: Timestamp) -> Table {
     let header = [
         "CHANGE",
@@ -113,7 +113,7 @@ pub fn table(history: &[HistoryEntry], wide: bool, now: Timestamp) -> Table {
     table
 }
 
-/// The batch work that was let run, as the flags say it.
+/// The consents to batch work, as flags.
 fn consents(entry: &HistoryEntry) -> String {
     let flag = |is_given: bool, flag: &str| is_given.then(|| flag.to_owned());
     let named = entry.held_jobs_to_run.iter();

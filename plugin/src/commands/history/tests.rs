@@ -57,7 +57,7 @@ fn the_document_has_everything_that_the_site_keeps() {
 }
 
 #[test]
-fn a_site_that_never_changed_says_so_and_prints_no_data() {
+fn a_site_without_history_prints_a_note_and_no_data() {
     let mut site = site();
     site.status = None;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Carrying an order out in this process, where no controller does: the controller's own loop, with the caller's rights.
+//! `--break-glass`: runs the controller's reconcile loop in this process, with the caller's rights, where no controller leads.
 
 use std::io;
 
@@ -12,10 +12,10 @@ use crate::cli::{DryRun, SwitchArgs};
 use crate::error::Failure;
 use crate::session::Session;
 
-/// What is said of a change that was interrupted, or not done in time.
+/// What a message says about a transition that was interrupted or timed out.
 pub(super) const STOPS: &str = "the transition stops where it is: nothing continues it";
 
-/// What gives up the wait and goes on by itself contradicts it.
+/// `--break-glass` needs the command to run until the end, and is not a dry run.
 pub(super) fn check_usage(args: &SwitchArgs) -> Result<(), Failure> {
     if args.break_glass && !args.wait {
         return Err(Failure::usage(
@@ -32,7 +32,7 @@ pub(super) fn check_usage(args: &SwitchArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses where a controller leads: two would get in each other's way.
+/// Refuses if a controller leads: two of them would conflict.
 pub(super) async fn nobody_leads(session: &Session<'_>) -> Result<(), Failure> {
     let Some(lease) = session.cluster.leadership().await? else {
         return Ok(());
@@ -47,7 +47,7 @@ pub(super) async fn nobody_leads(session: &Session<'_>) -> Result<(), Failure> {
     .next("leave --break-glass out; if that controller is dead, its Lease expires within half a minute: try again then"))
 }
 
-/// The loop, running here. Dropping it stops it.
+/// The reconcile loop, running in this process. Dropping it stops the loop.
 pub(super) struct BreakGlass {
     work: JoinHandle<Result<(), BreakGlassError>>,
     stop: CancellationToken,
@@ -55,9 +55,9 @@ pub(super) struct BreakGlass {
 }
 
 impl BreakGlass {
-    /// Begins in the name of this user.
+    /// Starts the loop in the name of this user.
     pub(super) fn start(session: &Session<'_>, user: &str) -> Self {
-        tell_troubles();
+        log_warnings();
         session.is_underway(
             STOPS,
             "repeat the command with --break-glass, or start a controller: both continue from there",
@@ -72,7 +72,7 @@ impl BreakGlass {
         }
     }
 
-    /// Why it could not go on.
+    /// Waits until the loop ends early, and returns why.
     pub(super) async fn failed(&mut self) -> Failure {
         let why = match (&mut self.work).await {
             Ok(Ok(())) => "it was stopped".to_owned(),
@@ -83,22 +83,22 @@ impl BreakGlass {
             .next("the request is stored; repeat the command with --break-glass")
     }
 
-    /// Stops, and gives the Lease back to the next controller.
+    /// Stops the loop, which releases the leader Lease.
     pub(super) async fn end(self) {
         self.stop.cancel();
-        // What it ended with was told on the way.
+        // Its failures were logged while it ran.
         let _ = self.work.await;
     }
 }
 
-/// What the loop has to complain about goes to stderr, as everything that is said beside the result.
-fn tell_troubles() {
+/// Writes the warnings of the loop to stderr, like everything but the result.
+fn log_warnings() {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::WARN)
         .with_writer(io::stderr)
         .with_target(false)
         .without_time()
         .finish();
-    // Set already: it is the one.
+    // It fails only if a subscriber is set already.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }

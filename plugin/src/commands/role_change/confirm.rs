@@ -1,4 +1,4 @@
-//! What a person reads before they are asked, and the question.
+//! The confirmation: the summary that a person reads first, and the question.
 
 use failover_core::Role;
 use failover_core::api::Mode;
@@ -12,10 +12,10 @@ use crate::plan::Plan;
 use crate::plan::summary;
 use crate::session::Session;
 
-pub(super) fn question(view: &View, wish: &Intent) -> String {
+pub(super) fn question(view: &View, intent: &Intent) -> String {
     let name = view.name();
-    if wish.abort {
-        let (back, there) = (words(wish.role), words(wish.role.opposite()));
+    if intent.abort {
+        let (back, there) = (words(intent.role), words(intent.role.opposite()));
         return format!(
             "Abort the {} of site {name} and {} it again?",
             there.noun, back.command
@@ -23,13 +23,13 @@ pub(super) fn question(view: &View, wish: &Intent) -> String {
     }
     format!(
         "{} site {name} to {}?",
-        capitalised(words(wish.role).command),
-        wish.role
+        capitalised(words(intent.role).command),
+        intent.role
     )
 }
 
-/// What a person should have read before they answer.
-pub(super) fn say_what_it_means(
+/// Prints what a person should know before they answer.
+pub(super) fn print_consequences(
     session: &Session<'_>,
     view: &View,
     ordered: &Ordered,

@@ -1,4 +1,4 @@
-//! What is asked for, with the flags made into values.
+//! The intent: the flags of the command, parsed into values.
 
 use failover_core::Role;
 use failover_core::api::Mode;
@@ -9,23 +9,23 @@ use crate::cli::batch::BatchConsent;
 use crate::error::Failure;
 use crate::output::words::words;
 
-/// A change of role that somebody asks for.
+/// The role change that the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Intent {
-    /// What the site is to be.
+    /// The desired role of the site.
     pub(super) role: Role,
-    /// A transition to the other role is running, and is to be aborted.
+    /// Abort the running transition to the other role.
     pub(super) abort: bool,
-    /// The overrides, as they were typed and as they are understood.
+    /// The overrides, as typed and as parsed.
     pub(super) typed: Vec<String>,
     pub(super) overrides: Overrides,
-    /// `None`: not said.
+    /// `None`: not given.
     pub(super) mode: Option<Mode>,
     pub(super) batch: BatchConsent,
 }
 
 impl Intent {
-    /// What `command` asks for. Refuses what can be known to be a misunderstanding before any cluster is asked.
+    /// The intent of `command`. Refuses contradictions that can be found without a cluster.
     pub(super) fn of(
         command: Role,
         args: &SwitchArgs,

@@ -1,15 +1,15 @@
-//! `promote` and `demote`: guards, plan, question, order, waiting, verification, in this order.
+//! `promote` and `demote`: guards, plan, confirmation, request, wait, verification, in this order.
 //!
 //! ```text
-//!   look ──► course ──┬─► settled ────────────────────────────┐
-//!     ▲               ├─► join (ordered already) ───────────┐ │
-//!     │               └─► order: plan ─► ask ─► write ──┐   │ │
-//!     └──────────── the Site changed meanwhile ◄────────┤   │ │
-//!                                                       ▼   ▼ ▼
-//!                                      follow the controller ► verify ► report
+//!   read ──► decide ──┬─► settled ────────────────────────────────┐
+//!     ▲               ├─► join (requested already) ─────────────┐ │
+//!     │               └─► order: plan ─► confirm ─► write ──┐   │ │
+//!     └─────────────── the Site changed meanwhile ◄─────────┤   │ │
+//!                                                           ▼   ▼ ▼
+//!                                          follow the controller ► verify ► report
 //! ```
 //!
-//! Success is what an own list of every object shows, never what the controller or this command intended.
+//! Success means that a list of all objects shows the role; a report of the controller is not enough.
 
 mod break_glass;
 mod confirm;
@@ -27,8 +27,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use self::break_glass::BreakGlass;
-use self::confirm::{question, say_what_it_means};
-use self::decision::{Decision, course, guards};
+use self::confirm::{print_consequences, question};
+use self::decision::{Decision, check_guards, decide};
 use self::intent::Intent;
 use self::order::{Order, OrderWritten, write};
 use self::report::{RoleChangeOutcome, RoleChangeReport};
@@ -44,11 +44,11 @@ use crate::output::{Report as _, Terminal};
 use crate::plan::Plan;
 use crate::session::Session;
 
-/// How often an order is decided anew because the Site changed meanwhile. Each time something else must have written it.
+/// How many times a request is decided, each time after another write conflict on the Site.
 const ATTEMPTS: usize = 10;
 
-/// What is said of a change that was interrupted, or not waited for to the end.
-pub const GOES_ON: &str = "the transition continues: kubectl failover status -w";
+/// What a message says about a transition that was interrupted or timed out.
+pub const CONTINUES: &str = "the transition continues: kubectl failover status -w";
 
 pub fn check_usage(
     role: Role,
@@ -77,17 +77,17 @@ pub async fn run(
     args: &SwitchArgs,
     batch: BatchConsent,
 ) -> Result<(), Failure> {
-    let wish = Intent::of(command, args, batch)?;
-    let (role, words) = (wish.role, words(wish.role));
+    let intent = Intent::of(command, args, batch)?;
+    let (role, words) = (intent.role, words(intent.role));
     if args.break_glass {
         break_glass::nobody_leads(session).await?;
     }
-    let mut asked = args.dry_run != DryRun::None;
+    let mut confirmed = args.dry_run != DryRun::None;
     for _ in 0..ATTEMPTS {
         let view = Box::pin(look(session)).await?;
-        let ordered = match course(&view, &wish, Timestamp::now())? {
+        let ordered = match decide(&view, &intent, Timestamp::now())? {
             Decision::Settled => {
-                batch_consent_is_late(session, &wish.batch);
+                batch_consent_is_late(session, &intent.batch);
                 return Box::pin(settled(session, &view, role, args)).await;
             }
             Decision::Join { id } => {
@@ -97,7 +97,7 @@ pub async fn run(
                     words.noun
                 );
                 session.screen.note(&message);
-                session.is_underway(GOES_ON, "");
+                session.is_underway(CONTINUES, "");
                 let order = Order::joined(&view, id);
                 return Box::pin(finish(session, &view, role, args, &order)).await;
             }
@@ -105,10 +105,10 @@ pub async fn run(
         };
         let mut plan = Box::pin(preview(session, view.name(), role, &view.enrolled)).await?;
         plan.batch = ordered.batch.clone();
-        guards(&view, &wish, &ordered, &plan)?;
-        if !asked {
-            say_what_it_means(session, &view, &ordered, &plan);
-            let question = question(&view, &wish);
+        check_guards(&view, &intent, &ordered, &plan)?;
+        if !confirmed {
+            print_consequences(session, &view, &ordered, &plan);
+            let question = question(&view, &intent);
             let consent = Consent::of(
                 args.yes,
                 session.screen.terminal().interactive,
@@ -117,21 +117,21 @@ pub async fn run(
             if !consent.obtain(session.screen, &question).await? {
                 return Err(declined());
             }
-            asked = true;
+            confirmed = true;
         }
         if args.dry_run == DryRun::Client {
-            say_what_it_means(session, &view, &ordered, &plan);
+            print_consequences(session, &view, &ordered, &plan);
             dry_run_report(session, &view, role, args, &plan);
             return Ok(());
         }
-        let order = Order::new(session, &view, &wish, args, &ordered).await?;
+        let order = Order::new(session, &view, &intent, args, &ordered).await?;
         match Box::pin(write(session, &order, args)).await? {
             OrderWritten::Yes if args.dry_run == DryRun::Server => {
                 dry_run_report(session, &view, role, args, &plan);
                 return Ok(());
             }
             OrderWritten::Yes => {
-                session.is_underway(GOES_ON, "");
+                session.is_underway(CONTINUES, "");
                 return Box::pin(finish(session, &view, role, args, &order)).await;
             }
             OrderWritten::Overtaken => {}
@@ -144,7 +144,7 @@ pub async fn run(
     .next("see who writes it (kubectl get site cluster -o yaml --show-managed-fields), then try again"))
 }
 
-/// Only a promotion acts on these consents, and it is over.
+/// Warns that these consents have no effect: the promotion is over.
 fn batch_consent_is_late(session: &Session<'_>, batch: &BatchConsent) {
     if batch.run_missed {
         session
@@ -159,7 +159,7 @@ fn batch_consent_is_late(session: &Session<'_>, batch: &BatchConsent) {
     }
 }
 
-/// The site is in that role, and no transition is under way: that it holds is checked all the same.
+/// The site has the role and no transition is running: verifies the objects all the same.
 async fn settled(
     session: &Session<'_>,
     view: &View,
@@ -173,7 +173,7 @@ async fn settled(
         role,
         &order,
         args.timeout,
-        Afterwards::GoesOn,
+        Afterwards::Continues,
     );
     let verified = if args.wait && args.dry_run == DryRun::None {
         Some(following.verified().await?)
@@ -207,7 +207,7 @@ async fn finish(
     let afterwards = if args.break_glass {
         Afterwards::Stops
     } else {
-        Afterwards::GoesOn
+        Afterwards::Continues
     };
     let name = view.name();
     let mut following = Following::new(session, name, role, order, args.timeout, afterwards);

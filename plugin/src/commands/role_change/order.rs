@@ -1,4 +1,4 @@
-//! The order as it is written onto the Site.
+//! The role request, as it is written to the Site.
 
 use failover_core::api::RoleRequest;
 use tokio::time::Instant;
@@ -12,14 +12,15 @@ use crate::commands::site_view::View;
 use crate::error::Failure;
 use crate::session::Session;
 
-/// An order that has been written, by us or by somebody else.
+/// A role request: ours, or one that somebody else wrote and that we join.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
+    /// `None`: somebody else wrote it.
     pub(super) write: Option<SiteWrite>,
     pub(super) request: RoleRequest,
-    /// It turns a change the other way round.
+    /// It aborts a running transition to the other role.
     pub(super) aborts: bool,
-    /// The site is paused.
+    /// The site is paused: the request waits until it is resumed.
     pub(super) when_resumed: bool,
     pub(super) started: Instant,
 }
@@ -28,7 +29,7 @@ impl Order {
     pub(super) async fn new(
         session: &Session<'_>,
         view: &View,
-        wish: &Intent,
+        intent: &Intent,
         args: &SwitchArgs,
         ordered: &Ordered,
     ) -> Result<Self, Failure> {
@@ -45,13 +46,13 @@ impl Order {
         Ok(Self {
             write: Some(SiteWrite {
                 resource_version: view.resource_version(),
-                role: wish.role,
+                role: intent.role,
                 epoch: ordered.epoch,
                 mode: Some(ordered.mode).filter(|mode| *mode != view.site.spec.mode),
                 request: request.clone(),
             }),
             request,
-            aborts: wish.abort,
+            aborts: intent.abort,
             when_resumed: ordered.when_resumed,
             started: Instant::now(),
         })
@@ -83,7 +84,7 @@ pub(super) async fn write(
     let write = order.write.as_ref().expect("an order of ours");
     let dry_run = args.dry_run == DryRun::Server;
     if !dry_run {
-        // Whoever interrupts it from here on may have been too late.
+        // An interrupt from here on may come too late.
         session.is_underway(
             "whether the order was written is not known",
             "check with kubectl failover status",
@@ -106,7 +107,7 @@ async fn send(
     match session.cluster.order(write, dry_run).await {
         Ok(_) => Ok(OrderWritten::Yes),
         Err(WriteError::Conflict) => Ok(OrderWritten::Overtaken),
-        // It may have been stored, and the answer lost.
+        // The write may have been stored, and only the response lost.
         Err(WriteError::Api(
             error @ (ApiError::Unreachable { sent: true, .. } | ApiError::Busy { .. }),
         )) if !dry_run => {

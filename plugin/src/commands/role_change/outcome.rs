@@ -1,32 +1,32 @@
-//! What the Site says about an order, read from its status: pure.
+//! The state of a request, read from the status of the Site: pure.
 
 use failover_core::Role;
 use failover_core::api::{HistoryEntry, Outcome, Phase, RoleRequest, Site, condition};
 
 use crate::output::clean;
 
-/// What the Site says about an order.
+/// The state of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum OrderState {
-    /// The controller has not begun, or still walks for an older order.
+    /// The controller has not started it, or still runs an earlier transition.
     Waiting,
-    Walking,
+    Running,
     Done(Box<HistoryEntry>),
-    /// Another order has taken its place.
+    /// Another request replaced it.
     Superseded(String),
 }
 
-/// Reads what the Site says about the order `id`.
-pub(super) fn sight(site: &Site, id: &str, role: Role) -> OrderState {
+/// Reads the state of the request `id`.
+pub(super) fn order_state(site: &Site, id: &str, role: Role) -> OrderState {
     let (spec, status) = (&site.spec, site.status.clone().unwrap_or_default());
     let entry = status.history.iter().find(|entry| entry.id == id);
     let request = spec.request.clone().unwrap_or_default();
     let replaced = !request.id.is_empty() && request.id != id;
     if replaced || entry.is_some_and(|entry| entry.outcome == Outcome::Superseded) {
-        return OrderState::Superseded(order_in_words(spec.role, &request));
+        return OrderState::Superseded(describe_request(spec.role, &request));
     }
     match &status.transition {
-        Some(transition) if transition.id == id => OrderState::Walking,
+        Some(transition) if transition.id == id => OrderState::Running,
         Some(_) => OrderState::Waiting,
         None => match entry {
             Some(entry)
@@ -41,7 +41,7 @@ pub(super) fn sight(site: &Site, id: &str, role: Role) -> OrderState {
     }
 }
 
-/// A success that rests on the sweeper alone should not look like any other.
+/// Warns about a success without live admission: only the sweeper enforces the role.
 pub(super) fn caveat(site: &Site) -> Option<String> {
     let conditions = &site.status.as_ref()?.conditions;
     conditions
@@ -50,7 +50,7 @@ pub(super) fn caveat(site: &Site) -> Option<String> {
         .map(|c| clean(&c.message).into_owned())
 }
 
-fn order_in_words(role: Role, request: &RoleRequest) -> String {
+fn describe_request(role: Role, request: &RoleRequest) -> String {
     let mut text = format!("a request to become {role}");
     if !request.requested_by.is_empty() {
         text.push_str(" by ");
@@ -70,15 +70,15 @@ mod tests {
 
     use super::*;
 
-    fn site(phase: &str, layers: &str, walk: Option<&str>, outcome: &str) -> Site {
-        let walk = walk.map_or(Value::Null, |id| {
+    fn site(phase: &str, layers: &str, transition: Option<&str>, outcome: &str) -> Site {
+        let transition = transition.map_or(Value::Null, |id| {
             json!({"id": id, "to": "secondary", "epoch": 4, "startedAt": "2026-03-01T12:00:00Z", "steps": []})
         });
         serde_json::from_value(json!({
             "apiVersion": "failover.dev/v1alpha1", "kind": "Site", "metadata": {"name": "cluster"},
             "spec": {"siteName": "east", "role": "secondary", "epoch": 4, "request": {"id": "r1", "requestedBy": "bob"}},
             "status": {
-                "phase": phase, "transition": walk,
+                "phase": phase, "transition": transition,
                 "layers": {"volumes": "secondary", "workloads": layers, "gitops": layers, "traffic": layers},
                 "history": [{"id": "r1", "to": "secondary", "epoch": 4, "outcome": outcome,
                              "startedAt": "2026-03-01T12:00:00Z", "finishedAt": "2026-03-01T12:00:01Z"}]
@@ -90,17 +90,20 @@ mod tests {
     #[rstest]
     #[case::done(site("Stable", "secondary", None, "Succeeded"), "done")]
     #[case::done_and_paused_afterwards(site("Paused", "secondary", None, "Succeeded"), "done")]
-    #[case::walking(site("Demoting", "primary", Some("r1"), "Succeeded"), "walking")]
-    #[case::another_walk_comes_first(
+    #[case::running(site("Demoting", "primary", Some("r1"), "Succeeded"), "running")]
+    #[case::an_earlier_transition_is_running(
         site("Demoting", "primary", Some("r0"), "Succeeded"),
         "waiting"
     )]
-    #[case::something_is_not_as_ordered(site("Stable", "primary", None, "Succeeded"), "waiting")]
-    #[case::given_up(site("Stable", "secondary", None, "Superseded"), "superseded")]
-    fn an_order_stands_as_the_site_says(#[case] site: Site, #[case] expected: &str) {
-        let seen = match sight(&site, "r1", Role::Secondary) {
+    #[case::a_layer_has_the_other_role(site("Stable", "primary", None, "Succeeded"), "waiting")]
+    #[case::superseded(site("Stable", "secondary", None, "Superseded"), "superseded")]
+    fn the_state_of_a_request_is_read_from_the_status_of_the_site(
+        #[case] site: Site,
+        #[case] expected: &str,
+    ) {
+        let seen = match order_state(&site, "r1", Role::Secondary) {
             OrderState::Waiting => "waiting",
-            OrderState::Walking => "walking",
+            OrderState::Running => "running",
             OrderState::Done(_) => "done",
             OrderState::Superseded(_) => "superseded",
         };
@@ -108,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn an_order_in_the_place_of_another_is_told_with_who_gave_it() {
+    fn a_superseding_request_is_reported_with_its_author() {
         let site = site("Stable", "secondary", None, "Succeeded");
         assert_eq!(
-            sight(&site, "r0", Role::Secondary),
+            order_state(&site, "r0", Role::Secondary),
             OrderState::Superseded("a request to become secondary by bob".into())
         );
     }

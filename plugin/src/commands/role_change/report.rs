@@ -1,4 +1,4 @@
-//! What came of it.
+//! The document `RoleChange`: the result of the command.
 
 use failover_core::Role;
 use failover_core::api::HistoryEntry;
@@ -13,14 +13,14 @@ use crate::output::words::words;
 use crate::output::{Report, Screen, Tone, clean, counted};
 use crate::plan::Plan;
 
-/// How a command that did not fail ended.
+/// How a successful command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum RoleChangeOutcome {
     /// Carried out and verified.
     Done,
-    /// It was so before.
+    /// The site had the role already.
     Already,
-    /// Ordered, and not waited for.
+    /// Requested, and not waited for.
     Ordered,
     DryRun,
 }
@@ -35,7 +35,7 @@ pub(super) struct RoleChangeReport {
     /// A transition to the other role was aborted for it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     aborted: bool,
-    /// The order waits until the site is resumed.
+    /// The request waits until the site is resumed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     when_resumed: bool,
     epoch: i64,
@@ -47,7 +47,7 @@ pub(super) struct RoleChangeReport {
     reason: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     overrides: Vec<String>,
-    /// EnrolledNamespace namespaces that were verified.
+    /// Enrolled namespaces that were verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespaces: Option<usize>,
     /// Objects that were verified.
@@ -56,10 +56,10 @@ pub(super) struct RoleChangeReport {
     /// Objects that were changed, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<i64>,
-    /// Objects that do not agree, and that the order goes on without.
+    /// Objects that do not conform, which the request overrides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waived: Vec<String>,
-    /// From the order to the end of the verification.
+    /// From the request to the end of the verification.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
 }

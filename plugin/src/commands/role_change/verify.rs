@@ -1,4 +1,4 @@
-//! Whether everything is as a role wants it, by an own list: what the controller says is not asked.
+//! Verifies that all objects match the role by listing them, independently of what the controller reports.
 
 use failover_core::Role;
 use failover_core::guards::{GuardId, Overrides};
@@ -12,33 +12,33 @@ use crate::plan::standing;
 /// The most objects that a message names.
 const NAMED: usize = 10;
 
-/// What a check of everything found.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verified {
     pub(super) namespaces: usize,
-    /// Objects that a rule reaches.
+    /// Objects that a rule matches.
     pub(super) objects: usize,
-    /// Namespaces whose labels do not say the role.
+    /// Namespaces whose labels do not have the role.
     pub(super) unlabelled: Vec<String>,
-    /// Namespaces that have left, and that the request does not go on without: what is in them is not made passive.
+    /// Namespaces that are no longer enrolled, without an override: their objects are not made passive.
     pub(super) left: Vec<String>,
-    /// Objects that do not agree, and why nothing can be done, where that is known.
-    pub(super) astray: Vec<(String, Option<String>)>,
-    /// Of those, the ones that the order goes on without.
+    /// Objects that do not conform without an override, with the reason if it is known.
+    pub(super) not_conforming: Vec<(String, Option<String>)>,
+    /// Objects that do not conform, which the request overrides.
     pub(super) waived: Vec<String>,
     pub(super) unseen: Vec<Unseen>,
 }
 
 impl Verified {
-    /// Everything was seen, and everything agrees or was waived by name.
+    /// Everything was readable, and every object conforms or is overridden.
     pub(super) fn is_complete(&self) -> bool {
         self.unlabelled.is_empty()
             && self.left.is_empty()
-            && self.astray.is_empty()
+            && self.not_conforming.is_empty()
             && self.unseen.is_empty()
     }
 
-    pub(super) fn left_over(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let parts: Vec<String> = [
             (
                 self.unlabelled.len(),
@@ -46,7 +46,11 @@ impl Verified {
                 "namespace",
             ),
             (self.left.len(), "no longer enrolled", "namespace"),
-            (self.astray.len(), "not conforming to the role", "object"),
+            (
+                self.not_conforming.len(),
+                "not conforming to the role",
+                "object",
+            ),
             (self.unseen.len(), "not readable", "list"),
         ]
         .into_iter()
@@ -64,7 +68,7 @@ impl Verified {
         let left = self.left.iter().map(|name| {
             format!("namespace {name}: it lost its label failover.dev/enforce without kubectl failover unenroll")
         });
-        let astray = self.astray.iter().map(|(object, why)| match why {
+        let not_conforming = self.not_conforming.iter().map(|(object, why)| match why {
             Some(why) => format!("{}: {}", clean(object), clean(why)),
             None => clean(object).into_owned(),
         });
@@ -72,7 +76,11 @@ impl Verified {
             .unseen
             .iter()
             .map(|unseen| format!("{}: {}", clean(&unseen.what), clean(&unseen.why)));
-        let all: Vec<String> = unlabelled.chain(left).chain(astray).chain(unseen).collect();
+        let all: Vec<String> = unlabelled
+            .chain(left)
+            .chain(not_conforming)
+            .chain(unseen)
+            .collect();
         let more = all.len().saturating_sub(NAMED);
         let mut named: Vec<String> = all.into_iter().take(NAMED).collect();
         if more > 0 {
@@ -89,7 +97,7 @@ pub(super) async fn verify(
 ) -> Result<Verified, ApiError> {
     let enrolled = cluster.enrolled().await?;
     let survey = cluster.survey(&enrolled).await?;
-    let mut verified = judge(role, &enrolled, &survey, overrides);
+    let mut verified = evaluate(role, &enrolled, &survey, overrides);
     if let (Role::Secondary, Some(site)) = (role, cluster.site().await?) {
         let mut left = left(cluster, &site, &enrolled).await?;
         left.retain(|name| {
@@ -101,7 +109,7 @@ pub(super) async fn verify(
     Ok(verified)
 }
 
-fn judge(
+fn evaluate(
     role: Role,
     enrolled: &[EnrolledNamespace],
     survey: &Survey,
@@ -117,14 +125,14 @@ fn judge(
         unseen: survey.unseen.clone(),
         ..Verified::default()
     };
-    for standing in standing(enrolled, survey) {
-        verified.objects += standing.objects;
-        for (object, why) in standing.astray {
+    for namespace in standing(enrolled, survey) {
+        verified.objects += namespace.objects;
+        for (object, why) in namespace.astray {
             let object = object.to_string();
             if overrides.allows_object(GuardId::NotConforming, &object) {
                 verified.waived.push(object);
             } else {
-                verified.astray.push((object, why));
+                verified.not_conforming.push((object, why));
             }
         }
     }
@@ -134,21 +142,20 @@ fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::{deployment, enrolled, survey};
 
     #[test]
-    fn a_namespace_that_has_left_spoils_it() {
+    fn a_namespace_that_is_no_longer_enrolled_fails_the_verification() {
         let verified = Verified {
             left: vec!["blog".to_owned()],
             ..Verified::default()
         };
         assert!(!verified.is_complete());
-        assert_eq!(verified.left_over(), "1 namespace no longer enrolled");
+        assert_eq!(verified.summary(), "1 namespace no longer enrolled");
         assert!(verified.details()[0].starts_with("namespace blog: "));
     }
 
-    use crate::plan::tests::{deployment, enrolled, survey};
-
-    fn judged(role: Role, overrides: &[&str]) -> Verified {
+    fn evaluated(role: Role, overrides: &[&str]) -> Verified {
         let namespace = enrolled("shop", Some(Role::Secondary));
         let survey = survey(
             &namespace,
@@ -157,7 +164,7 @@ mod tests {
                 deployment("api", 2, None),
             ],
         );
-        judge(
+        evaluate(
             role,
             &[namespace],
             &survey,
@@ -166,37 +173,37 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_does_not_agree_spoils_it() {
-        let verified = judged(Role::Secondary, &[]);
+    fn an_object_that_does_not_conform_fails_the_verification() {
+        let verified = evaluated(Role::Secondary, &[]);
         assert!(!verified.is_complete());
         assert_eq!(verified.objects, 2);
         assert_eq!(verified.details(), ["shop/deployments/api"]);
-        assert_eq!(verified.left_over(), "1 object not conforming to the role");
+        assert_eq!(verified.summary(), "1 object not conforming to the role");
     }
 
     #[test]
-    fn one_that_was_waived_by_name_is_named_and_does_not() {
-        let verified = judged(Role::Secondary, &["not-conforming=shop/deployments/api"]);
+    fn an_object_that_is_overridden_by_name_is_listed_as_waived() {
+        let verified = evaluated(Role::Secondary, &["not-conforming=shop/deployments/api"]);
         assert!(verified.is_complete());
         assert_eq!(verified.waived, ["shop/deployments/api"]);
     }
 
     #[test]
-    fn a_namespace_that_still_says_the_other_role_spoils_it() {
-        let verified = judged(Role::Primary, &["not-conforming"]);
+    fn a_namespace_labelled_with_the_other_role_fails_the_verification() {
+        let verified = evaluated(Role::Primary, &["not-conforming"]);
         assert!(!verified.is_complete());
         assert_eq!(verified.details(), ["namespace shop"]);
     }
 
     #[test]
-    fn what_could_not_be_seen_is_not_taken_for_good() {
+    fn an_unreadable_list_fails_the_verification() {
         let namespace = enrolled("shop", Some(Role::Secondary));
         let mut survey = survey(&namespace, vec![]);
         survey.unseen.push(Unseen {
             what: "jobs in namespace shop".into(),
             why: "forbidden".into(),
         });
-        let verified = judge(
+        let verified = evaluate(
             Role::Secondary,
             &[namespace],
             &survey,

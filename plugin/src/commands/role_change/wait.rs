@@ -1,4 +1,4 @@
-//! Following an order until it is carried out, whatever goes away meanwhile.
+//! Follows a request until it is carried out, even while the API server or the controller is unavailable.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::break_glass::STOPS;
-use super::outcome::{OrderState, caveat, sight};
+use super::outcome::{OrderState, caveat, order_state};
 use super::verify::{Verified, verify};
-use super::{GOES_ON, Order};
+use super::{CONTINUES, Order};
 use crate::cluster::ApiError;
 use crate::commands::poll::{EVERY, LOOK_AT_CONTROLLER, Polled, Watch};
 use crate::error::Failure;
@@ -20,15 +20,15 @@ use crate::output::age::took;
 use crate::output::progress::Progress;
 use crate::output::words::{Words, words};
 use crate::session::Session;
-use crate::transition_view::{current, paused, way_on, what};
+use crate::transition_view::{current, override_command, paused, what};
 
-/// How often every object is listed anew while some do not agree.
+/// How often all objects are listed again while some do not conform.
 const VERIFY_EVERY: Duration = Duration::from_secs(2);
 
-/// How long a write whose connection broke may still come to be stored: a timeout of the webhook, and some.
+/// How long a write whose connection broke may still be stored: the timeout of the webhook, and a margin.
 const IN_FLIGHT: Duration = Duration::from_secs(3);
 
-/// Whether an order whose answer was lost has been stored, once the API server answers again.
+/// Whether a request whose response was lost was stored, once the API server answers again.
 pub(super) async fn was_written(
     session: &Session<'_>,
     order: &Order,
@@ -64,25 +64,25 @@ pub(super) async fn was_written(
     }
 }
 
-/// What becomes of an order once nobody follows it any more.
+/// What happens to a request after this command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Afterwards {
-    /// A controller carries it on.
-    GoesOn,
-    /// It was carried out by this very command.
+    /// The controller continues the transition.
+    Continues,
+    /// This command carried it out: the transition stops.
     Stops,
 }
 
 impl Afterwards {
-    fn then(self) -> &'static str {
+    fn next_step(self) -> &'static str {
         match self {
-            Self::GoesOn => GOES_ON,
+            Self::Continues => CONTINUES,
             Self::Stops => STOPS,
         }
     }
 }
 
-/// One order being followed.
+/// A request that is being followed.
 pub(super) struct Following<'a> {
     session: &'a Session<'a>,
     site: String,
@@ -92,10 +92,9 @@ pub(super) struct Following<'a> {
     deadline: Instant,
     timeout: Duration,
     watch: Watch<'a>,
-    /// What becomes of the order once nobody follows it any more.
     afterwards: Afterwards,
-    /// A transition is under way: this order's, or one that it waits for.
-    walking: bool,
+    /// A transition is running: of this request, or an earlier one.
+    running: bool,
     paused: Option<Pause>,
     caveat: Option<String>,
 }
@@ -119,18 +118,18 @@ impl<'a> Following<'a> {
             timeout,
             watch: Watch::new(session),
             afterwards,
-            walking: false,
+            running: false,
             paused: None,
             caveat: None,
         }
     }
 
-    /// What is to be said although it succeeded.
+    /// A warning to print although the request succeeded.
     pub(super) fn caveat(&mut self) -> Option<String> {
         self.caveat.take()
     }
 
-    /// Waits until the controller says that the order is carried out.
+    /// Waits until the controller reports that the request is carried out.
     pub(super) async fn settled(&mut self) -> Result<HistoryEntry, Failure> {
         loop {
             match self.watch.look().await {
@@ -138,24 +137,24 @@ impl<'a> Following<'a> {
                     self.caveat = caveat(&site);
                     let now = Timestamp::now();
                     self.paused = pause(&site, now).cloned();
-                    let sight = sight(&site, &self.order.request.id, self.role);
-                    if let OrderState::Superseded(by) = &sight {
+                    let state = order_state(&site, &self.order.request.id, self.role);
+                    if let OrderState::Superseded(by) = &state {
                         return Err(self.superseded(by));
                     }
                     self.watch.show(&site);
-                    self.walking = site.status.as_ref().is_some_and(|s| s.transition.is_some());
-                    match sight {
+                    self.running = site.status.as_ref().is_some_and(|s| s.transition.is_some());
+                    match state {
                         OrderState::Done(entry) => {
                             self.watch.ended(&site, &entry);
                             return Ok(*entry);
                         }
-                        OrderState::Waiting if !self.walking && !self.watch.is_leaderless() => {
+                        OrderState::Waiting if !self.running && !self.watch.is_leaderless() => {
                             self.watch.now(&format!(
                                 "site {}: waiting for the controller to begin",
                                 self.site
                             ));
                         }
-                        OrderState::Waiting | OrderState::Walking | OrderState::Superseded(_) => {}
+                        OrderState::Waiting | OrderState::Running | OrderState::Superseded(_) => {}
                     }
                 }
                 Polled::Gone => {
@@ -168,13 +167,13 @@ impl<'a> Following<'a> {
                 Polled::NoAnswer => {}
             }
             if Instant::now() >= self.deadline {
-                return Err(self.out_of_time());
+                return Err(self.timed_out_failure());
             }
             tokio::time::sleep(EVERY).await;
         }
     }
 
-    /// Waits until an own list of every object agrees with the role.
+    /// Waits until a list of all objects matches the role.
     pub(super) async fn verified(&mut self) -> Result<Verified, Failure> {
         let overrides = Overrides::parse_known(&self.order.request.overrides);
         loop {
@@ -188,7 +187,7 @@ impl<'a> Following<'a> {
                     if verified.is_complete() {
                         return Ok(verified);
                     }
-                    // Nothing that waiting could change.
+                    // Waiting does not make a list readable.
                     if !verified.unseen.is_empty() {
                         return Err(self.unverified(&verified));
                     }
@@ -202,12 +201,12 @@ impl<'a> Following<'a> {
             if Instant::now() >= self.deadline {
                 return Err(match verified {
                     Some(verified) => self.unverified(&verified),
-                    None => self.out_of_time(),
+                    None => self.timed_out_failure(),
                 });
             }
             if let Some(verified) = verified {
                 self.watch
-                    .now(&format!("site {}: {}", self.site, verified.left_over()));
+                    .now(&format!("site {}: {}", self.site, verified.summary()));
             }
             tokio::time::sleep(VERIFY_EVERY).await;
         }
@@ -221,8 +220,8 @@ impl<'a> Following<'a> {
         .next("see kubectl failover status, and talk to whoever gave it")
     }
 
-    /// Not carried out within the time given. Which of the many ways it is, decides what to do about it.
-    fn out_of_time(&self) -> Failure {
+    /// The failure of a request that was not carried out in time: the cause decides the next step.
+    fn timed_out_failure(&self) -> Failure {
         let (site, noun) = (&self.site, self.words.noun);
         let after = format!(
             "after {}",
@@ -247,18 +246,18 @@ impl<'a> Following<'a> {
             ))
             .next(LOOK_AT_CONTROLLER);
         }
-        if let Some(failure) = self.stopped_at(&after) {
+        if let Some(failure) = self.timed_out_at_step(&after) {
             return failure;
         }
         Failure::timed_out(format!(
             "the {noun} of site {site} is not done {after}: the controller has not begun"
         ))
-        .next(self.afterwards.then())
+        .next(self.afterwards.next_step())
     }
 
-    /// At which step it is, and what that waits for.
-    fn stopped_at(&self, after: &str) -> Option<Failure> {
-        let transition = self.watch.last().filter(|_| self.walking)?;
+    /// Names the current step and what it waits for.
+    fn timed_out_at_step(&self, after: &str) -> Option<Failure> {
+        let transition = self.watch.last().filter(|_| self.running)?;
         let (_, step) = current(transition)?;
         let (site, noun, name) = (&self.site, self.words.noun, step.name.as_str());
         if step.state != StepState::Blocked {
@@ -272,16 +271,17 @@ impl<'a> Following<'a> {
             return Some(
                 failure
                     .details(step.blocked.iter().map(what))
-                    .next(self.afterwards.then()),
+                    .next(self.afterwards.next_step()),
             );
         }
-        // Before the first label is written nothing has changed. Objects that refuse to agree do not come round by waiting.
-        let refused = |b: &failover_core::api::Blocked| b.guard == GuardId::NotConforming.as_str();
+        // While guards block, no label is written yet. Objects that cannot conform do not change by waiting.
+        let is_not_conforming =
+            |b: &failover_core::api::Blocked| b.guard == GuardId::NotConforming.as_str();
         let failure = if step.name == StepName::Guards {
             Failure::timed_out(format!(
                 "the {noun} of site {site} is requested, but guards block it {after}; nothing has moved"
             ))
-        } else if step.blocked.iter().any(refused) {
+        } else if step.blocked.iter().any(is_not_conforming) {
             Failure::partial(format!(
                 "the {noun} of site {site} is not complete {after}: it is blocked at step {name}"
             ))
@@ -290,16 +290,20 @@ impl<'a> Following<'a> {
                 "the {noun} of site {site} is not done {after}: it is blocked at step {name}"
             ))
         };
-        let go_on = way_on(self.role, step).map_or_else(String::new, |order| {
-            format!("; to continue without: {order}")
+        let override_hint = override_command(self.role, step).map_or_else(String::new, |command| {
+            format!("; to continue without: {command}")
         });
         Some(
             failure
                 .details(step.blocked.iter().map(what))
                 .next(match self.afterwards {
-                    Afterwards::GoesOn => format!("it continues once the cause is removed{go_on}"),
+                    Afterwards::Continues => {
+                        format!("it continues once the cause is removed{override_hint}")
+                    }
                     Afterwards::Stops => {
-                        format!("{STOPS}; remove the cause and run the command again{go_on}")
+                        format!(
+                            "{STOPS}; remove the cause and run the command again{override_hint}"
+                        )
                     }
                 }),
         )
@@ -310,7 +314,7 @@ impl<'a> Following<'a> {
             "site {}: the controller reports {}, but verification found objects that do not conform: {}",
             self.site,
             self.words.done,
-            verified.left_over()
+            verified.summary()
         ))
         .details(verified.details())
         .next("see kubectl failover status; the controller goes on trying")

@@ -1,4 +1,4 @@
-//! A command line tool that is older than the controller.
+//! Tests of a plugin that is older than the controller.
 
 use clap::Parser as _;
 use failover_core::Role;
@@ -35,7 +35,7 @@ fn rule(name: &str, layer: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_it_can_read_is_told_and_what_it_cannot_is_named() {
+async fn readable_objects_are_reported_and_unreadable_ones_named() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| {
         world.put(policy("a", "Widget"));
@@ -51,9 +51,9 @@ async fn what_it_can_read_is_told_and_what_it_cannot_is_named() {
             }]);
         });
     });
-    let said = status(&fake).await;
-    said.result.unwrap();
-    let report: Value = serde_json::from_str(&said.out).unwrap();
+    let output = status(&fake).await;
+    output.result.unwrap();
+    let report: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(report["phase"], "Draining", "{report:#}");
     assert_eq!(report["history"][0]["outcome"], "RolledBack", "{report:#}");
     let unseen: Vec<_> = report["unseen"]
@@ -73,7 +73,7 @@ async fn what_it_can_read_is_told_and_what_it_cannot_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_site_that_it_cannot_read_is_not_taken_for_none() {
+async fn an_unreadable_site_is_an_error() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| world.touch_site(|site| site["spec"]["mode"] = json!("careful")));
     let failure = status(&fake).await.result.unwrap_err();
@@ -83,7 +83,7 @@ async fn a_site_that_it_cannot_read_is_not_taken_for_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_made_for_rules_is_not_changed_by_one_who_cannot_read_them_all() {
+async fn objects_generated_from_rules_are_not_changed_if_a_rule_is_unreadable() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| world.put(rule("gadgets", "quarantine")));
     let answer = crate::commands::rule::for_present_rules(&fake.cluster(), false, false).await;

@@ -35,7 +35,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Looks at everything that the caller may see. What may not be seen is named; what does not answer is an error.
+/// Reads everything that the caller may read. What is forbidden is named; any other failure is an error.
 async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<StatusReport, Failure> {
     let cluster = &session.cluster;
     let mut unseen = Vec::new();
@@ -49,7 +49,7 @@ async fn observe(session: &Session<'_>, namespace: Option<&str>) -> Result<Statu
     .await;
     let site = site?;
     let mut enrolled = seen(enrolled, "namespaces", &mut unseen)?.unwrap_or_default();
-    // A Site that is lost leaves the namespaces with their last role; that is worth more than an error.
+    // Without the Site the namespaces keep their last role: reporting it is more useful than an error.
     if site.is_none() && enrolled.is_empty() {
         return Err(no_site(session));
     }

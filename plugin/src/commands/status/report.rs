@@ -17,9 +17,9 @@ use crate::plan::{NamespaceStanding, held_hooks, standing};
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusReport {
-    /// `null`: the Site is lost, and what follows is what the namespaces say.
+    /// `null`: the Site is lost; the rest is read from the namespaces.
     pub site: Option<String>,
-    /// The role that is ordered.
+    /// The requested role.
     pub role: Option<Role>,
     /// The role that objects have.
     pub role_in_effect: Option<Role>,
@@ -32,7 +32,7 @@ pub struct StatusReport {
     pub transition: Option<Transition>,
     /// Newest first.
     pub history: Vec<HistoryEntry>,
-    /// Who ordered the pause, and why.
+    /// Who paused the site, and why.
     pub paused: Option<failover_core::api::Pause>,
     pub enforcers: Vec<failover_core::api::EnforcerStatus>,
     /// `null`: it could not be checked.
@@ -45,13 +45,13 @@ pub struct StatusReport {
     pub left: Vec<String>,
     /// Objects with a role or an exemption of their own.
     pub object_roles: Vec<ObjectRoleEntry>,
-    /// What is asked of single objects and not in force.
-    #[serde(serialize_with = "held")]
+    /// Requests for single objects that are not in force yet.
+    #[serde(serialize_with = "as_notes")]
     pub deferred: Vec<Deferred>,
-    /// What stays passive since what installed it is gone.
-    #[serde(serialize_with = "held")]
+    /// Objects that stay passive because their installer is gone.
+    #[serde(serialize_with = "as_notes")]
     pub orphaned: Vec<Deferred>,
-    /// Jobs that do not run, although an installer waits for them.
+    /// Forced hook Jobs: they do not run, although an installer waits for them.
     pub hooks: Vec<ObjectNote>,
     pub policies: Vec<Policy>,
     pub unseen: Vec<Unseen>,
@@ -71,7 +71,7 @@ pub struct Webhook {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backstop {
-    /// `policy NAME` or `binding NAME`; empty: the API server holds every kind by itself.
+    /// `policy NAME` or `binding NAME`; empty: the API server enforces every built-in kind by itself.
     pub missing: Vec<String>,
 }
 
@@ -95,9 +95,9 @@ pub struct Namespace {
     pub revision: Option<i64>,
     /// `null`: objects could not be checked.
     pub objects: Option<usize>,
-    /// Objects that carry a record of what they were.
+    /// Objects with a restore record.
     pub forced: Option<usize>,
-    /// Objects that stay passive on a primary, because nothing is recorded of what they were or their manifest says so.
+    /// Objects that stay passive on a primary: they have no restore record, or their manifest makes them passive.
     pub stays_passive: Option<Vec<ObjectNote>>,
     pub not_conforming: Option<Vec<ObjectNote>>,
 }
@@ -202,21 +202,21 @@ impl Namespace {
 fn hooks(survey: &Survey) -> Vec<ObjectNote> {
     held_hooks(survey)
         .iter()
-        .map(|held| ObjectNote {
-            object: held.object.to_string(),
-            why: Some(held.why()),
+        .map(|job| ObjectNote {
+            object: job.object.to_string(),
+            why: Some(job.why()),
         })
         .collect()
 }
 
-fn held<S: Serializer>(held: &[Deferred], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(held.iter().map(|held| ObjectNote {
-        object: held.object.to_string(),
-        why: Some(held.why.clone()),
+fn as_notes<S: Serializer>(deferred: &[Deferred], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(deferred.iter().map(|item| ObjectNote {
+        object: item.object.to_string(),
+        why: Some(item.why.clone()),
     }))
 }
 
-/// When the last transition to the role in effect ended; nothing while another is under way.
+/// When the last transition to the role in effect ended; `None` while one is running.
 fn since(status: &SiteStatus) -> Option<Timestamp> {
     if status.transition.is_some() {
         return None;

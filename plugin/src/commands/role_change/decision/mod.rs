@@ -1,4 +1,4 @@
-//! What to do about a site that is to have a role: pure, from what was seen.
+//! Decides how to bring a site to a role, from its observed state: pure.
 
 use failover_core::api::{Mode, RoleRequest, Site, Transition};
 use failover_core::guards::{self, GuardId, Hold, Overrides};
@@ -14,48 +14,48 @@ use crate::output::words::words;
 use crate::plan::Plan;
 use crate::transition_view::paused;
 
-/// Where to go from here.
+/// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Nothing to do.
+    /// The site has the role: nothing to do.
     Settled,
-    /// Ordered already, and still being carried out.
+    /// Requested already, and still being carried out.
     Join {
         id: String,
     },
     Order(Ordered),
 }
 
-/// An order, but for who gives it.
+/// A new request, without its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ordered {
     pub(super) epoch: Epoch,
     pub(super) mode: Mode,
     pub(super) batch: BatchConsent,
-    /// All overrides, those of the order that it repeats among them.
+    /// All overrides, including those of the current request.
     pub(super) overrides: Vec<String>,
-    /// Those that come from the order that it repeats.
+    /// The overrides kept from the current request.
     pub(super) inherited: Vec<String>,
-    /// Jobs that are named to be let run, which the order that it repeats does not let run already: those may have run meanwhile.
+    /// Jobs to run by name, without those of the current request: they may have run meanwhile.
     held_jobs: Vec<String>,
-    /// A change the other way is under way, which nobody has said is to be turned round.
-    against: Option<Hold>,
-    /// The site is paused: the order waits until it is resumed.
+    /// A transition to the other role is running, and `--abort` is not given.
+    reverses: Option<Hold>,
+    /// The site is paused: the request waits until it is resumed.
     pub(super) when_resumed: bool,
 }
 
-/// Decides. An error is a refusal: nothing has been changed.
-pub(super) fn course(view: &View, wish: &Intent, now: Timestamp) -> Result<Decision, Failure> {
-    let (spec, role) = (&view.site.spec, wish.role);
+/// Decides what to do. An error is a refusal: nothing was changed.
+pub(super) fn decide(view: &View, intent: &Intent, now: Timestamp) -> Result<Decision, Failure> {
+    let (spec, role) = (&view.site.spec, intent.role);
     let running = is_moving(&view.site);
-    if wish.abort {
+    if intent.abort {
         can_be_aborted(&view.site, role)?;
     } else if spec.role == role && !running {
         return Ok(Decision::Settled);
     }
     let pause = pause(&view.site, now);
-    // Who paused a transition because it goes wrong must be able to turn it round before it goes on.
-    if let Some(pause) = pause.filter(|_| !wish.abort) {
+    // A transition that was paused because it goes wrong can be aborted before it continues.
+    if let Some(pause) = pause.filter(|_| !intent.abort) {
         return Err(Failure::refused(format!(
             "{} of site {} is refused, and nothing was changed: the site is {}, so nothing would move",
             words(role).noun,
@@ -66,40 +66,38 @@ pub(super) fn course(view: &View, wish: &Intent, now: Timestamp) -> Result<Decis
     }
     let mut order = Ordered {
         epoch: epoch(&view.site, role),
-        mode: wish.mode.unwrap_or_default(),
-        batch: wish.batch.clone(),
-        overrides: wish.typed.clone(),
+        mode: intent.mode.unwrap_or_default(),
+        batch: intent.batch.clone(),
+        overrides: intent.typed.clone(),
         inherited: Vec::new(),
-        held_jobs: wish.batch.held_jobs.names().cloned().collect(),
-        against: None,
+        held_jobs: intent.batch.held_jobs.names().cloned().collect(),
+        reverses: None,
         when_resumed: pause.is_some(),
     };
     if spec.role == role {
-        let standing_order = StandingOrder::of(&view.site);
-        if !standing_order.lacks(wish) {
-            return Ok(Decision::Join {
-                id: standing_order.id,
-            });
+        let current = CurrentRequest::of(&view.site);
+        if !current.lacks(intent) {
+            return Ok(Decision::Join { id: current.id });
         }
-        standing_order.go_into(&mut order, wish);
-    } else if running && !wish.abort {
-        order.against = Some(other_way(&view.site));
+        current.merge_into(&mut order, intent);
+    } else if running && !intent.abort {
+        order.reverses = Some(running_opposite(&view.site));
     }
     Ok(Decision::Order(order))
 }
 
-/// Asks the guards. An error is a refusal: nothing has been changed.
-pub(super) fn guards(
+/// Checks the guards. An error is a refusal: nothing was changed.
+pub(super) fn check_guards(
     view: &View,
-    wish: &Intent,
+    intent: &Intent,
     order: &Ordered,
     plan: &Plan,
 ) -> Result<(), Failure> {
-    let mut standing = standing(view, plan);
-    standing.extend(order.against.clone());
-    // An override of a guard that does not hold is a sign that the site is not what its operator believes. Of objects that
-    // could not all be seen nobody can say so.
-    let known: Vec<&String> = wish
+    let mut blocking = standing(view, plan);
+    blocking.extend(order.reverses.clone());
+    // An override of a guard that does not block suggests that the operator misjudges the site. Whether it is needed is
+    // unknown if some objects could not be read.
+    let known: Vec<&String> = intent
         .typed
         .iter()
         .filter(|typed| {
@@ -116,12 +114,12 @@ pub(super) fn guards(
                     .all(|(guard, _)| !guard.names_objects())
         })
         .collect();
-    let unneeded = guards::unneeded(wish.role, &standing, &Overrides::parse_known(&known));
+    let unneeded = guards::unneeded(intent.role, &blocking, &Overrides::parse_known(&known));
     if let Some(unneeded) = unneeded {
         return Err(Failure::usage(format!("--override {unneeded}"))
             .next("nothing was changed; leave it out, or see kubectl failover status first"));
     }
-    // As with an override that is not needed.
+    // Refused like an override that is not needed.
     if let Some(job) = plan.not_held(&order.held_jobs) {
         return Err(Failure::usage(format!(
             "--run-held-jobs={job}: no Job of this name is held since its creation"
@@ -129,7 +127,7 @@ pub(super) fn guards(
         .next("nothing was changed; kubectl failover plan promote names those that are"));
     }
     let overrides = Overrides::parse_known(&order.overrides);
-    let holds: Vec<Hold> = standing
+    let holds: Vec<Hold> = blocking
         .into_iter()
         .filter(|hold| match &hold.object {
             Some(object) => !overrides.allows_object(hold.guard, object),
@@ -140,37 +138,37 @@ pub(super) fn guards(
         return Ok(());
     }
     Err(Failure::held(
-        format!("{} of site {}", words(wish.role).noun, view.name()),
+        format!("{} of site {}", words(intent.role).noun, view.name()),
         holds,
     ))
 }
 
-/// The order that stands, as far as another one in the same direction has to do with it.
-struct StandingOrder {
+/// The parts of the current request that a new one to the same role keeps.
+struct CurrentRequest {
     id: String,
     overrides: Vec<String>,
     mode: Option<Mode>,
     batch: BatchConsent,
 }
 
-impl StandingOrder {
+impl CurrentRequest {
     fn of(site: &Site) -> Self {
         let request = site.spec.request.clone().unwrap_or_default();
-        let walk = running(site).filter(|walk| walk.to == site.spec.role);
+        let transition = running(site).filter(|transition| transition.to == site.spec.role);
         let id = if request.id.is_empty() {
             format!("birth-{}", site.spec.site_name)
         } else {
             request.id.clone()
         };
-        // What was overridden for the site is not overridden for namespaces that came later.
-        match walk {
-            Some(walk) => Self {
+        // The overrides of a request for the whole site do not apply to namespaces that were enrolled later.
+        match transition {
+            Some(transition) => Self {
                 id,
-                overrides: walk.overrides.clone(),
-                mode: Some(walk.mode),
+                overrides: transition.overrides.clone(),
+                mode: Some(transition.mode),
                 batch: BatchConsent {
-                    run_missed: walk.run_missed,
-                    held_jobs: walk.held_jobs(),
+                    run_missed: transition.run_missed,
+                    held_jobs: transition.held_jobs(),
                 },
             },
             None => Self {
@@ -182,28 +180,28 @@ impl StandingOrder {
         }
     }
 
-    /// Whether the wish brings something that the order does not have.
-    fn lacks(&self, wish: &Intent) -> bool {
+    /// Whether the intent adds something to the current request.
+    fn lacks(&self, intent: &Intent) -> bool {
         let known = Overrides::parse_known(&self.overrides);
-        let overridden = wish.overrides.iter().any(|(guard, object)| match object {
+        let overridden = intent.overrides.iter().any(|(guard, object)| match object {
             Some(object) => !known.allows_object(guard, object),
             None => !known.allows(guard),
         });
         overridden
-            || wish.mode.is_some_and(|mode| self.mode != Some(mode))
-            || (wish.batch.run_missed && !self.batch.run_missed)
-            || !self.batch.held_jobs.covers(&wish.batch.held_jobs)
+            || intent.mode.is_some_and(|mode| self.mode != Some(mode))
+            || (intent.batch.run_missed && !self.batch.run_missed)
+            || !self.batch.held_jobs.covers(&intent.batch.held_jobs)
     }
 
-    /// The new order takes its place whole, so what it says holds on. Nobody has to type at night what was consented to.
-    fn go_into(self, order: &mut Ordered, wish: &Intent) {
+    /// Carries over overrides, mode and consents of the current request, since the new one replaces it as a whole.
+    fn merge_into(self, order: &mut Ordered, intent: &Intent) {
         order.inherited = self.overrides;
-        order.inherited.retain(|text| !wish.typed.contains(text));
+        order.inherited.retain(|text| !intent.typed.contains(text));
         order.overrides.extend(order.inherited.iter().cloned());
-        order.mode = wish.mode.or(self.mode).unwrap_or_default();
+        order.mode = intent.mode.or(self.mode).unwrap_or_default();
         order.batch.run_missed |= self.batch.run_missed;
         let known = &self.batch.held_jobs;
-        let new = wish.batch.held_jobs.named_beyond(known);
+        let new = intent.batch.held_jobs.named_beyond(known);
         order.held_jobs = new.into_iter().map(str::to_owned).collect();
         order.batch.held_jobs = order.batch.held_jobs.or(known);
     }
@@ -220,16 +218,16 @@ fn running(site: &Site) -> Option<&Transition> {
     site.status.as_ref()?.transition.as_ref()
 }
 
-/// Refuses to turn round what is not under way. `back_to` is where it would lead.
+/// Refuses to abort a transition that is not running. `back_to` is the role after the abort.
 fn can_be_aborted(site: &Site, back_to: Role) -> Result<(), Failure> {
     let (name, noun) = (&site.spec.site_name, words(back_to.opposite()).noun);
-    let whole = running(site).is_none_or(|walk| walk.namespaces.is_empty());
-    if site.spec.role != back_to && is_moving(site) && whole {
+    let is_whole_site = running(site).is_none_or(|transition| transition.namespaces.is_empty());
+    if site.spec.role != back_to && is_moving(site) && is_whole_site {
         return Ok(());
     }
     let instead = if !is_moving(site) {
         format!("the site is settled as {}", site.spec.role)
-    } else if whole {
+    } else if is_whole_site {
         format!("a {} is", words(site.spec.role).noun)
     } else {
         "only namespaces that came later are being taken over".to_owned()
@@ -240,8 +238,8 @@ fn can_be_aborted(site: &Site, back_to: Role) -> Result<(), Failure> {
     .next("see kubectl failover status"))
 }
 
-/// An order to go the other way is still being carried out. To turn round is possible, but only on purpose.
-fn other_way(site: &Site) -> Hold {
+/// Blocks a request while a transition to the other role is running. Only `--abort` or an override reverses it.
+fn running_opposite(site: &Site) -> Hold {
     let request = site.spec.request.clone().unwrap_or_default();
     let words = words(site.spec.role);
     Hold {
@@ -250,8 +248,8 @@ fn other_way(site: &Site) -> Hold {
         message: format!(
             "the {} requested{}{} is not finished",
             words.noun,
-            said(" by ", &request.requested_by),
-            said(": ", &request.reason),
+            prefixed(" by ", &request.requested_by),
+            prefixed(": ", &request.reason),
         ),
         hint: format!(
             "wait for it (kubectl failover status -w), or abort it: kubectl failover {} --abort --reason TEXT",
@@ -260,7 +258,7 @@ fn other_way(site: &Site) -> Hold {
     }
 }
 
-/// A claim to be primary takes an epoch above every one that is known; standing back takes none.
+/// A promotion takes an epoch above every known one; a demotion keeps the epoch.
 fn epoch(site: &Site, role: Role) -> Epoch {
     let spec = &site.spec;
     if role == Role::Secondary || spec.role == Role::Primary {
@@ -273,7 +271,7 @@ fn epoch(site: &Site, role: Role) -> Epoch {
     .next()
 }
 
-fn said(before: &str, text: &str) -> String {
+fn prefixed(before: &str, text: &str) -> String {
     if text.is_empty() {
         String::new()
     } else {

@@ -1,6 +1,7 @@
-//! The whole command against a cluster of a few lines: what is written, what is said, and how it ends.
+//! The whole command against a fake cluster: its writes, its output and its exit code.
 
 mod on_the_way;
+mod unavailable;
 
 use clap::Parser as _;
 use http::Method;
@@ -18,25 +19,26 @@ async fn command(fake: &FakeCluster, words: &[&str]) -> Ran<Result<(), Failure>>
         Command::Demote(args) => (Role::Secondary, args.switch, BatchConsent::default()),
         other => panic!("{other:?}"),
     };
-    let said = Box::pin(fake_cluster::run(fake, async |session| {
+    let output = Box::pin(fake_cluster::run(fake, async |session| {
         run(session, role, &args, batch).await
     }))
     .await;
-    // Whatever goes wrong, nothing else may look like success.
-    if said.result.is_err() {
-        assert_eq!(said.out, "", "a failure says nothing on stdout");
+    // A failure must not look like a success.
+    if output.result.is_err() {
+        assert_eq!(output.out, "", "a failure prints nothing on stdout");
     }
-    said
+    output
 }
 
-fn exit(said: &Ran<Result<(), Failure>>) -> ExitCode {
-    said.result
+fn exit(output: &Ran<Result<(), Failure>>) -> ExitCode {
+    output
+        .result
         .as_ref()
         .map_or_else(|failure| failure.exit, |()| ExitCode::Done)
 }
 
-fn failure(said: Ran<Result<(), Failure>>) -> String {
-    said.result.unwrap_err().to_string()
+fn failure(output: Ran<Result<(), Failure>>) -> String {
+    output.result.unwrap_err().to_string()
 }
 
 fn orders(fake: &FakeCluster) -> Vec<Value> {
@@ -50,26 +52,28 @@ fn orders(fake: &FakeCluster) -> Vec<Value> {
 const PROMOTE: [&str; 5] = ["promote", "--override", "peer-unknown", "--reason", "drill"];
 
 #[tokio::test(start_paused = true)]
-async fn a_promotion_is_ordered_followed_verified_and_only_then_reported() {
+async fn a_promotion_is_requested_followed_verified_and_only_then_reported() {
     let fake = FakeCluster::settled(Role::Secondary);
-    let said = command(&fake, &PROMOTE).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &PROMOTE).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     assert!(
-        said.out.starts_with("site east promoted to primary in "),
+        output.out.starts_with("site east promoted to primary in "),
         "{}",
-        said.out
+        output.out
     );
     assert!(
-        said.out
+        output
+            .out
             .ends_with(": 1 object changed, 1 object verified in 1 namespace\n"),
         "{}",
-        said.out
+        output.out
     );
     assert!(
-        said.err
+        output
+            .err
             .contains("changes 1 of 1 object in 1 namespace (workloads 1)"),
         "{}",
-        said.err
+        output.err
     );
     let spec = fake.spec();
     assert_eq!(
@@ -85,12 +89,12 @@ async fn a_promotion_is_ordered_followed_verified_and_only_then_reported() {
 #[tokio::test(start_paused = true)]
 async fn a_demotion_keeps_the_epoch() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     assert!(
-        said.out.starts_with("site east demoted to secondary in "),
+        output.out.starts_with("site east demoted to secondary in "),
         "{}",
-        said.out
+        output.out
     );
     assert_eq!(fake.spec()["epoch"], 4);
     assert_eq!(fake.deployment()["spec"]["replicas"], 0);
@@ -99,54 +103,54 @@ async fn a_demotion_keeps_the_epoch() {
 #[tokio::test(start_paused = true)]
 async fn a_second_promotion_has_nothing_to_do() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["promote"]).await;
-    assert_eq!(exit(&said), ExitCode::Done);
+    let output = command(&fake, &["promote"]).await;
+    assert_eq!(exit(&output), ExitCode::Done);
     assert_eq!(
-        said.out,
+        output.out,
         "site east is already primary: nothing to do (1 object verified in 1 namespace)\n"
     );
     assert!(fake.writes().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guard_that_holds_lets_nothing_be_written() {
+async fn a_blocking_guard_prevents_all_writes() {
     let fake = FakeCluster::settled(Role::Secondary);
-    let said = command(&fake, &["promote"]).await;
-    assert_eq!(exit(&said), ExitCode::Refused);
-    assert!(failure(said).contains("guard peer-unknown"));
+    let output = command(&fake, &["promote"]).await;
+    assert_eq!(exit(&output), ExitCode::Refused);
+    assert!(failure(output).contains("guard peer-unknown"));
     assert!(fake.writes().is_empty());
 
     fake.change(|world| {
         world.remove_webhook();
     });
-    let said = command(&fake, &PROMOTE).await;
-    assert_eq!(exit(&said), ExitCode::Refused);
-    assert!(failure(said).contains("guard no-enforcement"));
+    let output = command(&fake, &PROMOTE).await;
+    assert_eq!(exit(&output), ExitCode::Refused);
+    assert!(failure(output).contains("guard no-enforcement"));
     assert!(orders(&fake).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_can_never_agree_holds_it_before_it_starts() {
+async fn an_object_that_can_never_conform_blocks_before_the_request() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| world.deployment()["spec"]["replicas"] = json!("three"));
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Refused);
-    assert!(failure(said).contains("guard not-conforming (shop/deployments/web)"));
+    let output = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&output), ExitCode::Refused);
+    assert!(failure(output).contains("guard not-conforming (shop/deployments/web)"));
     assert!(orders(&fake).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn dry_runs_change_nothing() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["demote", "--dry-run"]).await;
+    let output = command(&fake, &["demote", "--dry-run"]).await;
     assert_eq!(
-        said.out,
+        output.out,
         "site east would be demoted to secondary (dry run): 1 object would change\n"
     );
     assert!(fake.writes().is_empty());
 
-    let said = command(&fake, &["demote", "--dry-run=server", "-o", "json"]).await;
-    let document: Value = serde_json::from_str(&said.out).unwrap();
+    let output = command(&fake, &["demote", "--dry-run=server", "-o", "json"]).await;
+    let document: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(document["outcome"], "DryRun");
     let sent = fake.writes().pop().unwrap();
     assert!(
@@ -158,17 +162,17 @@ async fn dry_runs_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_waited_for_is_not_called_done() {
+async fn without_wait_a_demotion_is_reported_as_requested() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["demote", "--wait=false"]).await;
+    let output = command(&fake, &["demote", "--wait=false"]).await;
     assert_eq!(
-        said.out,
+        output.out,
         "demotion of site east requested, not waiting for it: kubectl failover status -w\n"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_site_that_is_written_meanwhile_is_looked_at_again() {
+async fn a_write_conflict_on_the_site_leads_to_a_new_decision() {
     let fake = FakeCluster::settled(Role::Primary);
     let mut once = true;
     fake.fail(move |method, path, world| {
@@ -178,8 +182,8 @@ async fn a_site_that_is_written_meanwhile_is_looked_at_again() {
         }
         None
     });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     let orders = orders(&fake);
     assert_eq!(orders.len(), 2);
     assert_ne!(
@@ -189,7 +193,7 @@ async fn a_site_that_is_written_meanwhile_is_looked_at_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_who_orders_the_same_first_is_joined() {
+async fn a_concurrent_request_for_the_same_role_is_joined() {
     let fake = FakeCluster::settled(Role::Primary);
     let mut once = true;
     fake.fail(move |method, path, world| {
@@ -206,146 +210,33 @@ async fn somebody_who_orders_the_same_first_is_joined() {
         }
         None
     });
-    let said = command(&fake, &["demote", "-o", "json"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &["demote", "-o", "json"]).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     assert!(
-        said.err.contains("the demotion is already requested"),
+        output.err.contains("the demotion is already requested"),
         "{}",
-        said.err
+        output.err
     );
-    let document: Value = serde_json::from_str(&said.out).unwrap();
+    let document: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(document["requestId"], "bobs");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_glass_is_not_broken_while_a_controller_leads() {
+async fn break_glass_is_refused_while_a_controller_leads() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["demote", "--break-glass"]).await;
-    assert_eq!(exit(&said), ExitCode::Refused);
-    assert!(failure(said).contains("a controller leads"));
+    let output = command(&fake, &["demote", "--break-glass"]).await;
+    assert_eq!(exit(&output), ExitCode::Refused);
+    assert!(failure(output).contains("a controller leads"));
     assert_eq!(orders(&fake), [Value::Null; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_controller_the_order_stands_and_is_not_called_done() {
-    let fake = FakeCluster::settled(Role::Primary);
-    fake.change(|world| world.controller = false);
-    let said = command(&fake, &["demote", "--timeout", "30s"]).await;
-    assert_eq!(exit(&said), ExitCode::TimedOut);
-    assert!(
-        said.err
-            .contains("no controller leads: the request is stored"),
-        "{}",
-        said.err
-    );
-    let failure = failure(said);
-    assert!(
-        failure.contains("but no controller leads after 30s"),
-        "{failure}"
-    );
-    assert_eq!(fake.spec()["role"], "secondary");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_api_server_that_goes_away_leaves_it_open() {
-    let fake = FakeCluster::settled(Role::Primary);
-    let mut ordered = false;
-    fake.fail(move |method, path, _| {
-        let fault = ordered.then_some(Fault::Refused);
-        // Not what is only asked, as a dry run.
-        ordered |= *method == Method::PATCH && path.contains("/sites/");
-        fault
-    });
-    let said = command(&fake, &["demote", "--timeout", "30s"]).await;
-    assert_eq!(exit(&said), ExitCode::TimedOut);
-    assert!(said.err.contains("does not answer"), "{}", said.err);
-    assert!(
-        failure(said).contains("it is unknown whether the demotion of site east is carried out")
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_api_server_that_is_away_at_first_changes_nothing() {
-    let fake = FakeCluster::settled(Role::Primary);
-    fake.fail(|_, _, _| Some(Fault::Refused));
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Error);
-    assert!(fake.writes().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_api_server_that_comes_back_is_followed_on() {
-    let fake = FakeCluster::settled(Role::Primary);
-    let (mut ordered, mut refusals) = (false, 8);
-    fake.fail(move |method, path, _| {
-        let fault = (ordered && refusals > 0).then(|| {
-            refusals -= 1;
-            // One that starts refuses what it allows a moment later.
-            if refusals < 3 {
-                Fault::Status(403)
-            } else {
-                Fault::Refused
-            }
-        });
-        // Not what is only asked, as a dry run.
-        ordered |= *method == Method::PATCH && path.contains("/sites/");
-        fault
-    });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
-    assert!(
-        said.err.contains("the API server answers again"),
-        "{}",
-        said.err
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_order_whose_answer_is_lost_is_looked_for() {
-    let fake = FakeCluster::settled(Role::Primary);
-    fake.fail(|method, path, _| {
-        (*method == Method::PATCH && path.ends_with("/sites/cluster")).then_some(Fault::AnswerLost)
-    });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
-    assert!(
-        said.err.contains("checking whether the request was stored"),
-        "{}",
-        said.err
-    );
-    assert_eq!(orders(&fake).len(), 1, "an order is never sent twice");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_order_that_was_never_sent_needs_no_looking_for() {
-    let fake = FakeCluster::settled(Role::Primary);
-    fake.fail(|method, path, _| {
-        (*method == Method::PATCH && path.ends_with("/sites/cluster")).then_some(Fault::Refused)
-    });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Error);
-    assert!(!said.err.contains("finding out"), "{}", said.err);
-    assert!(failure(said).contains("nothing was changed"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_order_that_was_not_stored_after_all_changed_nothing() {
-    let fake = FakeCluster::settled(Role::Primary);
-    fake.fail(|method, path, _| {
-        (*method == Method::PATCH && path.ends_with("/sites/cluster")).then_some(Fault::Status(503))
-    });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Error);
-    assert!(failure(said).contains("nothing was changed"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_controller_that_calls_it_done_is_not_believed() {
+async fn objects_are_verified_after_the_controller_reports_success() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| world.overlooked.push("web".to_owned()));
-    let said = command(&fake, &["demote", "--timeout", "20s"]).await;
-    assert_eq!(exit(&said), ExitCode::Partial);
-    let failure = failure(said);
+    let output = command(&fake, &["demote", "--timeout", "20s"]).await;
+    assert_eq!(exit(&output), ExitCode::Partial);
+    let failure = failure(output);
     assert!(
         failure.contains("1 object not conforming to the role"),
         "{failure}"
@@ -354,21 +245,21 @@ async fn a_controller_that_calls_it_done_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_listed_is_not_called_verified() {
+async fn a_forbidden_list_makes_the_result_partial() {
     let fake = FakeCluster::settled(Role::Primary);
     let mut ordered = false;
     fake.fail(move |method, path, _| {
-        // Not what is only asked, as a dry run.
+        // Not the dry-run writes of the preview.
         ordered |= *method == Method::PATCH && path.contains("/sites/");
         (ordered && path.ends_with("/deployments")).then_some(Fault::Status(403))
     });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Partial);
-    assert!(failure(said).contains("deployments.apps in namespace shop"));
+    let output = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&output), ExitCode::Partial);
+    assert!(failure(output).contains("deployments.apps in namespace shop"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_order_that_takes_its_place_is_named() {
+async fn a_superseding_request_is_named() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| world.controller = false);
     fake.fail(|method, path, world| {
@@ -381,13 +272,13 @@ async fn another_order_that_takes_its_place_is_named() {
         }
         None
     });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Error);
-    assert!(failure(said).contains("a request to become primary by bob: no! superseded"));
+    let output = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&output), ExitCode::Error);
+    assert!(failure(output).contains("a request to become primary by bob: no! superseded"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_that_hold_it_half_way_make_it_partial() {
+async fn objects_that_block_a_step_make_the_result_partial() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| {
         world.controller = false;
@@ -409,11 +300,16 @@ async fn objects_that_hold_it_half_way_make_it_partial() {
         }
         None
     });
-    let said = command(&fake, &["demote", "--timeout", "20s"]).await;
-    assert_eq!(exit(&said), ExitCode::Partial);
-    let held = "not-conforming (shop/deployments/web): refused by \\u{1b}[1mme";
-    assert_eq!(said.err.matches(held).count(), 1, "told once: {}", said.err);
-    assert!(failure(said).contains(held));
+    let output = command(&fake, &["demote", "--timeout", "20s"]).await;
+    assert_eq!(exit(&output), ExitCode::Partial);
+    let blocked = "not-conforming (shop/deployments/web): refused by \\u{1b}[1mme";
+    assert_eq!(
+        output.err.matches(blocked).count(),
+        1,
+        "reported once: {}",
+        output.err
+    );
+    assert!(failure(output).contains(blocked));
 }
 
 #[tokio::test(start_paused = true)]
@@ -426,18 +322,18 @@ async fn a_site_that_is_deleted_meanwhile_is_an_error() {
         None
     });
     fake.change(|world| world.controller = false);
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Error);
-    assert!(failure(said).contains("the Site was deleted"));
+    let output = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&output), ExitCode::Error);
+    assert!(failure(output).contains("the Site was deleted"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_without_a_site_says_how_to_found_one() {
+async fn without_a_site_the_failure_names_the_install_command() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| {
         world.remove_site();
     });
-    let said = command(&fake, &["demote"]).await;
-    assert_eq!(exit(&said), ExitCode::Error);
-    assert!(failure(said).contains("kubectl failover install --site-name"));
+    let output = command(&fake, &["demote"]).await;
+    assert_eq!(exit(&output), ExitCode::Error);
+    assert!(failure(output).contains("kubectl failover install --site-name"));
 }

@@ -1,9 +1,9 @@
-//! Orders that are held, paused, turned round or interrupted on their way.
+//! Requests whose transition is blocked, paused, aborted or interrupted.
 
 use super::*;
 
-/// Has the controller stand still at this step of the order that it is given.
-fn standing_at(fake: &FakeCluster, step: Value) {
+/// Makes the controller stop at this step of every request.
+fn controller_stops_at(fake: &FakeCluster, step: Value) {
     fake.change(|world| world.controller = false);
     fake.fail(move |method, path, world| {
         if *method == Method::GET && path.contains("leases") {
@@ -32,26 +32,26 @@ fn pods_gone(state: &str) -> Value {
 #[tokio::test(start_paused = true)]
 async fn what_a_walk_waited_for_when_time_was_over_is_named() {
     let fake = FakeCluster::settled(Role::Primary);
-    standing_at(&fake, pods_gone("Running"));
-    let said = command(&fake, &["demote", "--timeout", "20s"]).await;
-    assert_eq!(exit(&said), ExitCode::TimedOut);
-    insta::assert_snapshot!(failure(said));
+    controller_stops_at(&fake, pods_gone("Running"));
+    let output = command(&fake, &["demote", "--timeout", "20s"]).await;
+    assert_eq!(exit(&output), ExitCode::TimedOut);
+    insta::assert_snapshot!(failure(output));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_walk_that_is_held_on_its_way_is_followed_on_and_the_order_that_lets_it_go_on_is_named() {
+async fn a_blocked_transition_is_followed_and_the_override_command_is_named() {
     let fake = FakeCluster::settled(Role::Primary);
-    standing_at(&fake, pods_gone("Blocked"));
-    let said = command(&fake, &["demote", "--timeout", "20s"]).await;
-    assert_eq!(exit(&said), ExitCode::TimedOut);
+    controller_stops_at(&fake, pods_gone("Blocked"));
+    let output = command(&fake, &["demote", "--timeout", "20s"]).await;
+    assert_eq!(exit(&output), ExitCode::TimedOut);
     let order = "kubectl failover demote --override pods-running=shop/pods/db-0 --reason TEXT";
     assert_eq!(
-        said.err.matches(order).count(),
+        output.err.matches(order).count(),
         1,
-        "told once, at once: {}",
-        said.err
+        "reported once, at once: {}",
+        output.err
     );
-    let failure = failure(said);
+    let failure = failure(output);
     assert!(
         failure.contains("it is blocked at step podsGone"),
         "{failure}"
@@ -60,7 +60,7 @@ async fn a_walk_that_is_held_on_its_way_is_followed_on_and_the_order_that_lets_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_site_that_is_paused_in_the_middle_says_so_and_why_nothing_was_done() {
+async fn a_site_that_is_paused_during_a_transition_is_reported_as_paused() {
     let fake = FakeCluster::settled(Role::Primary);
     let mut ordered = false;
     fake.change(|world| world.controller = false);
@@ -73,14 +73,14 @@ async fn a_site_that_is_paused_in_the_middle_says_so_and_why_nothing_was_done() 
         }
         None
     });
-    let said = command(&fake, &["demote", "--timeout", "20s"]).await;
-    assert_eq!(exit(&said), ExitCode::TimedOut);
+    let output = command(&fake, &["demote", "--timeout", "20s"]).await;
+    assert_eq!(exit(&output), ExitCode::TimedOut);
     assert!(
-        said.err.contains("site east: paused by bob: look first"),
+        output.err.contains("site east: paused by bob: look first"),
         "{}",
-        said.err
+        output.err
     );
-    let failure = failure(said);
+    let failure = failure(output);
     assert!(
         failure.contains("is not done after 20s: the site is paused by bob: look first"),
         "{failure}"
@@ -89,7 +89,7 @@ async fn a_site_that_is_paused_in_the_middle_says_so_and_why_nothing_was_done() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_walk_is_turned_round_by_an_order_of_the_other_role() {
+async fn a_running_transition_is_aborted_by_a_request_for_the_other_role() {
     let fake = FakeCluster::settled(Role::Secondary);
     fake.change(|world| {
         world.controller = false;
@@ -101,17 +101,18 @@ async fn a_walk_is_turned_round_by_an_order_of_the_other_role() {
         });
     });
     fake.fail(|method, _, world| {
-        // The transition must still be under way when it is checked first.
+        // The transition must still be running at the first read.
         world.controller |= *method == Method::PATCH;
         None
     });
-    let said = command(&fake, &["promote", "--abort", "--reason", "wrong volumes"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &["promote", "--abort", "--reason", "wrong volumes"]).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     assert!(
-        said.out
+        output
+            .out
             .starts_with("site east: promotion aborted, demoted to secondary in "),
         "{}",
-        said.out
+        output.out
     );
     let spec = fake.spec();
     assert_eq!(
@@ -123,19 +124,19 @@ async fn a_walk_is_turned_round_by_an_order_of_the_other_role() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_under_way_is_not_turned_round() {
+async fn a_transition_that_is_not_running_cannot_be_aborted() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["promote", "--abort", "--reason", "x"]).await;
-    assert_eq!(exit(&said), ExitCode::Refused);
+    let output = command(&fake, &["promote", "--abort", "--reason", "x"]).await;
+    assert_eq!(exit(&output), ExitCode::Refused);
     assert!(orders(&fake).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn consent_to_batch_work_is_part_of_the_order() {
+async fn consent_to_batch_work_is_part_of_the_request() {
     let fake = FakeCluster::settled(Role::Secondary);
     let line = [&PROMOTE[..], &["--run-missed", "--run-held-jobs"]].concat();
-    let said = command(&fake, &line).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &line).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     let request = &fake.spec()["request"];
     assert_eq!(
         (&request["runMissed"], &request["runHeldJobs"]),
@@ -144,53 +145,54 @@ async fn consent_to_batch_work_is_part_of_the_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_not_held_is_not_let_run() {
+async fn a_job_that_is_not_suspended_since_its_creation_is_refused() {
     let fake = FakeCluster::settled(Role::Secondary);
     let line = [&PROMOTE[..], &["--run-held-jobs=shop/import"]].concat();
-    let said = command(&fake, &line).await;
-    assert_eq!(exit(&said), ExitCode::Usage, "{:?}", said.result);
+    let output = command(&fake, &line).await;
+    assert_eq!(exit(&output), ExitCode::Usage, "{:?}", output.result);
     assert!(orders(&fake).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn consent_that_comes_after_the_promotion_is_warned_about() {
+async fn consent_after_the_promotion_causes_a_warning() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["promote", "--run-held-jobs=shop/import"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &["promote", "--run-held-jobs=shop/import"]).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     assert!(
-        said.err.contains("--run-held-jobs has no effect"),
+        output.err.contains("--run-held-jobs has no effect"),
         "{}",
-        said.err
+        output.err
     );
     assert!(orders(&fake).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unsafe_order_is_warned_about_and_does_not_stick() {
+async fn unsafe_mode_causes_a_warning_and_applies_to_one_request() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = command(&fake, &["demote", "--mode", "unsafe", "--reason", "now"]).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &["demote", "--mode", "unsafe", "--reason", "now"]).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     assert!(
-        said.err
+        output
+            .err
             .contains("warning: mode unsafe: all layers move at once"),
         "{}",
-        said.err
+        output.err
     );
     assert_eq!(fake.spec()["mode"], "unsafe");
-    let said = command(&fake, &PROMOTE).await;
-    assert_eq!(exit(&said), ExitCode::Done, "{:?}", said.result);
+    let output = command(&fake, &PROMOTE).await;
+    assert_eq!(exit(&output), ExitCode::Done, "{:?}", output.result);
     assert_eq!(fake.spec()["mode"], "safe");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_ordered_goes_on_when_it_is_interrupted() {
+async fn an_interrupted_command_says_that_the_transition_continues() {
     let fake = FakeCluster::settled(Role::Primary);
     fake.change(|world| world.controller = false);
     let line = ["kubectl-failover", "demote", "--yes"];
     let Command::Demote(args) = Cli::try_parse_from(line).unwrap().command else {
         panic!("not a demotion");
     };
-    let said = Box::pin(fake_cluster::run(&fake, async |session| {
+    let output = Box::pin(fake_cluster::run(&fake, async |session| {
         let before = session.interrupted();
         let demote = run(
             session,
@@ -205,7 +207,8 @@ async fn what_was_ordered_goes_on_when_it_is_interrupted() {
     }))
     .await;
     assert_eq!(
-        said.result
+        output
+            .result
             .map(|failure| (failure.exit, failure.to_string())),
         [
             (

@@ -1,4 +1,4 @@
-//! `status -w`: the transition that is under way, until it has ended.
+//! `status -w`: follows the running transition until it ends.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::commands::poll::{EVERY, Polled, Watch};
-use crate::commands::role_change::GOES_ON;
+use crate::commands::role_change::CONTINUES;
 use crate::commands::site_view::is_moving;
 use crate::error::Failure;
 use crate::output::age::took;
@@ -15,7 +15,7 @@ use crate::output::words::words;
 use crate::session::Session;
 use crate::transition_view::{current, paused, what};
 
-/// Follows what is under way, and whatever is ordered meanwhile. Where nothing is, it is over at once.
+/// Follows the running transition and those requested meanwhile. Returns at once if there is none.
 pub(super) async fn follow(
     session: &Session<'_>,
     timeout: Option<Duration>,
@@ -27,11 +27,11 @@ pub(super) async fn follow(
         match watch.look().await {
             Polled::Site(site) => {
                 watch.show(&site);
-                if let Some(seen) = watch.last().map(|walk| walk.id.clone()) {
+                if let Some(followed) = watch.last().map(|transition| transition.id.clone()) {
                     let ended = site.status.as_ref().and_then(|status| {
-                        let running = status.transition.as_ref().map(|walk| &walk.id);
-                        let entry = status.history.iter().find(|entry| entry.id == seen);
-                        entry.filter(|_| running != Some(&seen))
+                        let running = status.transition.as_ref().map(|transition| &transition.id);
+                        let entry = status.history.iter().find(|entry| entry.id == followed);
+                        entry.filter(|_| running != Some(&followed))
                     });
                     if let Some(entry) = ended {
                         watch.ended(&site, entry);
@@ -40,7 +40,7 @@ pub(super) async fn follow(
                 if !is_moving(&site) {
                     return Ok(());
                 }
-                session.is_underway(GOES_ON, "");
+                session.is_underway(CONTINUES, "");
                 if watch.last().is_none() && !watch.is_leaderless() {
                     watch.now(&format!(
                         "site {}: the {} is ordered, waiting for the controller to begin",
@@ -50,18 +50,18 @@ pub(super) async fn follow(
                 }
                 last = Some(site);
             }
-            // What the namespaces hold without it, the status tells.
+            // The status reports the namespaces without it.
             Polled::Gone => return Ok(()),
             Polled::NoAnswer => {}
         }
         if let Some(timeout) = timeout.filter(|timeout| started.elapsed() >= *timeout) {
-            return Err(out_of_time(timeout, last.as_deref(), &watch));
+            return Err(timed_out_failure(timeout, last.as_deref(), &watch));
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-fn out_of_time(
+fn timed_out_failure(
     timeout: Duration,
     site: Option<&failover_core::api::Site>,
     watch: &Watch<'_>,
@@ -88,7 +88,7 @@ fn out_of_time(
             "not done after {after}: the controller has not begun"
         )),
     }
-    .next(GOES_ON)
+    .next(CONTINUES)
 }
 
 #[cfg(test)]

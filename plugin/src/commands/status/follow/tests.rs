@@ -9,12 +9,12 @@ use crate::fake_cluster::{self, FakeCluster};
 #[tokio::test(start_paused = true)]
 async fn a_settled_site_is_not_followed() {
     let fake = FakeCluster::settled(Role::Primary);
-    let said = fake_cluster::run(&fake, async |session| follow(session, None).await).await;
-    assert!(said.result.is_ok());
-    assert_eq!(said.err, "");
+    let output = fake_cluster::run(&fake, async |session| follow(session, None).await).await;
+    assert!(output.result.is_ok());
+    assert_eq!(output.err, "");
 }
 
-fn walking(fake: &FakeCluster) {
+fn start_demotion(fake: &FakeCluster) {
     fake.change(|world| {
         world.controller = false;
         world.controller_leads = true;
@@ -31,37 +31,37 @@ fn walking(fake: &FakeCluster) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_walk_is_followed_to_its_end() {
+async fn a_transition_is_followed_to_its_end() {
     let fake = FakeCluster::settled(Role::Primary);
-    walking(&fake);
-    let mut looks = 0;
+    start_demotion(&fake);
+    let mut reads = 0;
     fake.fail(move |method, path, world| {
-        looks += usize::from(*method == Method::GET && path.ends_with("/sites/cluster"));
-        if looks == 4 {
+        reads += usize::from(*method == Method::GET && path.ends_with("/sites/cluster"));
+        if reads == 4 {
             world.controller = true;
             world.touch_site(|site| site["status"]["transition"] = json!(null));
         }
         None
     });
-    let said = fake_cluster::run(&fake, async |session| follow(session, None).await).await;
-    assert!(said.result.is_ok(), "{:?}", said.result);
+    let output = fake_cluster::run(&fake, async |session| follow(session, None).await).await;
+    assert!(output.result.is_ok(), "{:?}", output.result);
     assert_eq!(
-        said.err,
+        output.err,
         "site east: demotion 1/2 guards: done\nsite east: demotion 2/2 traffic: done\n"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_followed_no_longer_than_asked() {
+async fn following_stops_at_the_timeout() {
     let fake = FakeCluster::settled(Role::Primary);
-    walking(&fake);
+    start_demotion(&fake);
     let timeout = Some(Duration::from_secs(5));
-    let said = fake_cluster::run(&fake, async |session| {
+    let output = fake_cluster::run(&fake, async |session| {
         let result = follow(session, timeout).await;
         (result, session.interrupted())
     })
     .await;
-    let (result, interrupted) = said.result;
+    let (result, interrupted) = output.result;
     let failure = result.unwrap_err();
     assert_eq!(failure.exit, ExitCode::TimedOut);
     assert_eq!(

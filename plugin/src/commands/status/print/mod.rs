@@ -1,4 +1,4 @@
-//! The status for people.
+//! The status as text.
 
 use failover_core::api::{HistoryEntry, Outcome, Phase, condition};
 use failover_core::{Layer, Role, Roles};
@@ -11,7 +11,7 @@ use crate::output::report::SITE_NAME;
 use crate::output::words::words;
 use crate::output::{Report, Screen, Table, Tone, clean, counted};
 use crate::plan::HOOKS_HINT;
-use crate::transition_view::{paused, picture};
+use crate::transition_view::{paused, transition_lines};
 
 /// How many past transitions `wide` shows.
 const HISTORY: usize = 5;
@@ -36,7 +36,7 @@ impl Report for StatusReport {
             history(self, now, screen);
         }
         namespaces(self, screen);
-        strays(self, screen);
+        not_conforming(self, screen);
         passive(self, screen);
         object_roles(self, screen);
         hooks(self, screen);
@@ -99,7 +99,7 @@ fn site(report: &StatusReport, now: Timestamp, screen: &Screen) {
     }
 }
 
-/// Also where the controller has not taken it up yet, or is gone.
+/// Also shown if the controller has not observed the pause yet, or is gone.
 fn pause(report: &StatusReport, now: Timestamp, screen: &Screen) {
     let Some(pause) = &report.paused else {
         return;
@@ -122,7 +122,7 @@ fn transition(report: &StatusReport, now: Timestamp, screen: &Screen) {
     };
     let site = report.site.as_deref().unwrap_or_default();
     screen.data("");
-    for line in picture(site, transition, now) {
+    for line in transition_lines(site, transition, now) {
         screen.say(line.tone, &line.text);
     }
 }
@@ -185,7 +185,7 @@ fn enforcement(report: &StatusReport, now: Timestamp, screen: &Screen) {
     }
 }
 
-/// Namespaces that the role of the site no longer reaches, though nobody let them go.
+/// Namespaces that lost their enrolment label without `unenroll`: the role no longer applies to them.
 fn left(report: &StatusReport, screen: &Screen) {
     if report.left.is_empty() {
         return;
@@ -216,7 +216,7 @@ fn conditions(report: &StatusReport, wide: bool, now: Timestamp, screen: &Screen
             ]);
         }
     }
-    below(&table, screen);
+    append(&table, screen);
 }
 
 fn replicas(report: &StatusReport, now: Timestamp, screen: &Screen) {
@@ -229,12 +229,12 @@ fn replicas(report: &StatusReport, now: Timestamp, screen: &Screen) {
             format!("{} ago", ago(enforcer.last_seen.0, now)),
         ]);
     }
-    below(&table, screen);
+    append(&table, screen);
 }
 
 fn history(report: &StatusReport, now: Timestamp, screen: &Screen) {
     let last = &report.history[..report.history.len().min(HISTORY)];
-    below(&table(last, false, now), screen);
+    append(&table(last, false, now), screen);
 }
 
 fn namespaces(report: &StatusReport, screen: &Screen) {
@@ -261,24 +261,24 @@ fn namespaces(report: &StatusReport, screen: &Screen) {
             count(namespace.not_conforming.as_ref().map(Vec::len)),
         ]);
     }
-    below(&table, screen);
+    append(&table, screen);
 }
 
-fn strays(report: &StatusReport, screen: &Screen) {
+fn not_conforming(report: &StatusReport, screen: &Screen) {
     let mut table = Table::new(&["NOT CONFORMING", "WHY"]);
-    for astray in report
+    for object in report
         .namespaces
         .iter()
         .filter_map(|n| n.not_conforming.as_ref())
         .flatten()
     {
-        let why = astray.why.as_deref().unwrap_or("not corrected yet");
-        table.row([astray.object.as_str(), why]);
+        let why = object.why.as_deref().unwrap_or("not corrected yet");
+        table.row([object.object.as_str(), why]);
     }
-    below(&table, screen);
+    append(&table, screen);
 }
 
-/// How many of what stays passive are named; `-o json` has all.
+/// How many objects that stay passive are named; `-o json` has all.
 const PASSIVE_NAMED: usize = 10;
 
 fn passive(report: &StatusReport, screen: &Screen) {
@@ -299,7 +299,7 @@ fn passive(report: &StatusReport, screen: &Screen) {
     if all.len() > PASSIVE_NAMED {
         table.row([more.as_str(), "kubectl failover status -o json names all"]);
     }
-    below(&table, screen);
+    append(&table, screen);
 }
 
 fn object_roles(report: &StatusReport, screen: &Screen) {
@@ -307,17 +307,17 @@ fn object_roles(report: &StatusReport, screen: &Screen) {
     for object_roles in &report.object_roles {
         table.row([object_roles.object.as_str(), object_roles.role]);
     }
-    below(&table, screen);
+    append(&table, screen);
     let mut table = Table::new(&["DEFERRED", "WHY"]);
-    for held in &report.deferred {
-        table.row([held.object.to_string(), held.why.clone()]);
+    for deferred in &report.deferred {
+        table.row([deferred.object.to_string(), deferred.why.clone()]);
     }
-    below(&table, screen);
+    append(&table, screen);
     let mut table = Table::new(&["ORPHANED", "WHY"]);
-    for held in &report.orphaned {
-        table.row([held.object.to_string(), held.why.clone()]);
+    for orphan in &report.orphaned {
+        table.row([orphan.object.to_string(), orphan.why.clone()]);
     }
-    below(&table, screen);
+    append(&table, screen);
 }
 
 fn hooks(report: &StatusReport, screen: &Screen) {
@@ -328,13 +328,13 @@ fn hooks(report: &StatusReport, screen: &Screen) {
             hook.why.as_deref().unwrap_or_default(),
         ]);
     }
-    below(&table, screen);
+    append(&table, screen);
     if !report.hooks.is_empty() {
         screen.note(HOOKS_HINT);
     }
 }
 
-/// Those that are not as they say and, with `wide`, all.
+/// Policies that are not ready; with `wide`, all.
 fn policies(report: &StatusReport, wide: bool, screen: &Screen) {
     let mut table = Table::new(&["FAILOVERPOLICY", "ORDERS", "READY", "REASON", "MESSAGE"]);
     for policy in &report.policies {
@@ -351,10 +351,10 @@ fn policies(report: &StatusReport, wide: bool, screen: &Screen) {
             ]);
         }
     }
-    below(&table, screen);
+    append(&table, screen);
 }
 
-fn below(table: &Table, screen: &Screen) {
+fn append(table: &Table, screen: &Screen) {
     if !table.is_empty() {
         screen.data(&format!("\n{table}"));
     }
@@ -388,14 +388,14 @@ fn past(entry: &HistoryEntry, now: Timestamp) -> String {
     format!(
         "{done} {} ago{}, {} in {}{}",
         ago(entry.finished_at.0, now),
-        said(" by ", &entry.requested_by),
+        prefixed(" by ", &entry.requested_by),
         counted(entry.objects, "object"),
         took(entry.finished_at.0.duration_since(entry.started_at.0)),
-        said(": ", &entry.reason)
+        prefixed(": ", &entry.reason)
     )
 }
 
-fn said(before: &str, text: &str) -> String {
+fn prefixed(before: &str, text: &str) -> String {
     if text.is_empty() {
         String::new()
     } else {
