@@ -49,7 +49,7 @@ impl Bed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policys_transition_completes_whichever_write_its_controller_is_killed_after() {
+async fn a_transition_of_a_policy_completes_whichever_write_its_controller_is_killed_after() {
     let mut bed = Bed::new().await;
     bed.route_controller_through_turnstile().await;
     for role in [Role::Secondary, Role::Primary] {
