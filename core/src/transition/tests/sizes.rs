@@ -1,6 +1,7 @@
 //! The largest possible journal.
 
 use proptest::prelude::*;
+use rstest::rstest;
 
 use super::*;
 
@@ -63,6 +64,31 @@ proptest! {
         prop_assert!(size <= JOURNAL_LIMIT, "{size}");
         prop_assert!(size > JOURNAL_LIMIT / 8, "{size}: not the largest by far");
     }
+}
+
+/// As many names as docs/enforcement.md promises room for, each as long as a name may be, beside the largest journal.
+#[rstest]
+#[case::all_enrolled(15_000, 0, 0)]
+#[case::all_deleted(0, 0, 15_000)]
+#[case::some_of_each(10_000, 1_000, 4_000)]
+fn the_promised_number_of_names_fits_beside_the_largest_journal(
+    #[case] enrolled: usize,
+    #[case] left: usize,
+    #[case] deleted: usize,
+) {
+    /// etcd's default of `--max-request-bytes`, without the rest of the Site: its metadata, and a spec with 64 overrides of
+    /// 512 bytes.
+    const ETCD_LIMIT: usize = 1_572_864 - 48 * 1024;
+    let mut names = (0..).map(|i| format!("{i:063}"));
+    let mut next = |count: usize| -> Vec<String> { names.by_ref().take(count).collect() };
+    let status = SiteStatus {
+        namespaces: next(enrolled),
+        left: next(left),
+        deleted: next(deleted),
+        ..SiteStatus::default()
+    };
+    let size = serde_json::to_vec(&status).unwrap().len();
+    assert!(size + JOURNAL_LIMIT <= ETCD_LIMIT, "{size}");
 }
 
 #[test]
