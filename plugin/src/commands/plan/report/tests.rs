@@ -4,6 +4,8 @@ use failover_core::checks::uncovered::traffic::Published;
 use failover_core::guards::{Facts, of_published, of_uncovered, standing};
 use failover_core::namespace::ObjectRole;
 use failover_core::object::ObjectKey;
+use failover_core::object::ObjectRef;
+use failover_core::object_roles::Deferred;
 use serde_json::json;
 
 use super::*;
