@@ -122,6 +122,27 @@ fn a_secondary_object_without_its_release_stays_passive(
     assert_eq!(compiled.missing.contains(&key(RELEASE)), is_new);
 }
 
+/// A Kustomization is suspended only where a FailoverPolicy names it. Otherwise Flux prunes what it installed.
+#[rstest]
+#[case::named_by_a_policy("kustomizations/apps=site", true)]
+#[case::not_named("", false)]
+fn only_a_suspended_kustomization_leaves_orphans(#[case] before: &str, #[case] is_orphaned: bool) {
+    let shop = namespace("shop", Enforcement::Enabled, Role::Secondary, before);
+    let origins = origins(&[("shop/deployments/web", "shop/kustomizations/apps")], &[]);
+    let compiled = compiled(&[shop], &origins, &[]);
+    let orphaned: Vec<_> = compiled
+        .orphaned
+        .iter()
+        .map(|o| o.object.to_string())
+        .collect();
+    let expected: &[&str] = if is_orphaned {
+        &["shop/deployments/web"]
+    } else {
+        &[]
+    };
+    assert_eq!(orphaned, expected);
+}
+
 #[test]
 fn both_remedies_are_named() {
     let shop = namespace("shop", Enforcement::Enabled, Role::Secondary, "");

@@ -44,6 +44,18 @@ fn a_standby_reports_what_it_keeps_publishing() {
     assert_eq!(found[0].rule, Some("ingress-external-dns"));
 }
 
+#[test]
+fn a_dns_endpoint_is_reported() {
+    let endpoints = json!([{"dnsName": "a.example.com"}, {"dnsName": "b.example.com"}]);
+    let object =
+        json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"endpoints": endpoints}});
+    let source = source("DNSEndpoint", "externaldns.k8s.io");
+    assert_eq!(
+        described(&published(source, &[object], &Listeners::default())),
+        ["shop/dnsendpoints/web: external-dns publishes a.example.com, b.example.com"]
+    );
+}
+
 /// A route without names of its own.
 fn route(parents: &Value) -> Value {
     json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"parentRefs": parents}})
