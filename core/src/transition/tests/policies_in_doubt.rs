@@ -9,7 +9,7 @@ use super::*;
 use crate::api::{Blocked, Mode};
 use crate::namespace::{Enforcement, ObjectStanding};
 use crate::object::ObjectKey;
-use crate::transition::{CheckReport, Closing, closing};
+use crate::transition::{CheckReport, Closing, Failing, closing};
 
 fn block(shop: &mut Shop, at: StepName) {
     shop.world.blockers.insert(at, vec!["x"]);
@@ -279,4 +279,40 @@ fn a_volume_in_use_does_not_keep_another_primary() {
     let observation = shop.world.observation(Some(&report));
     let free = BTreeSet::from([key("free")]);
     assert_eq!(closing(&observation, &volumes), Closing::Unused(free));
+}
+
+/// Reconciles for this long while no sweep succeeds.
+fn fail_sweeps(shop: &mut Shop, seconds: i64) {
+    let since = shop.world.now;
+    while shop.world.now < since + SignedDuration::from_secs(seconds) {
+        shop.reconcile_with(|world| {
+            world.sweep = None;
+            world.failing_sweep = Some(Failing {
+                of: world.status().revision,
+                since,
+                why: "cannot list deployments.apps".to_owned(),
+            });
+        });
+        shop.world.now += SignedDuration::from_secs(1);
+    }
+}
+
+#[test]
+fn sweeps_that_keep_failing_block_a_policy_until_they_are_overridden() {
+    let mut shop = Shop::new(Role::Primary);
+    let a = shop.policy("a", ALL);
+    shop.order(a, Role::Secondary, None);
+    fail_sweeps(&mut shop, 120);
+    let status = shop.status(a);
+    assert_eq!(status.phase, Some(Phase::Stalled));
+    let steps = &status.transition.as_ref().unwrap().steps;
+    let blocked: Vec<_> = steps.iter().flat_map(|step| &step.blocked).collect();
+    assert_eq!(blocked.len(), 1, "{blocked:?}");
+    assert_eq!(blocked[0].guard, GuardId::NotVerified.to_string());
+    assert_eq!(shop.standings()[WORKLOAD], PRIMARY);
+
+    let overrides: &[&str] = &["not-verified", "not-conforming"];
+    shop.order(a, Role::Secondary, Some(("r1", overrides)));
+    fail_sweeps(&mut shop, 300);
+    assert_eq!(shop.standings(), [SECONDARY; 4], "{:?}", shop.ready(a));
 }
