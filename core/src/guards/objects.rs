@@ -132,10 +132,37 @@ impl From<Hold> for Blocked {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
     use crate::object::ObjectRef;
+
+    #[rstest]
+    #[case::a_policy(Refuser::Policy("min-replicas".into()), "admission policy min-replicas", "exempt it from admission policy min-replicas")]
+    #[case::a_webhook(Refuser::Webhook("gatekeeper".into()), "admission webhook gatekeeper", "exempt it from the rules of admission webhook gatekeeper")]
+    #[case::a_silent_webhook(Refuser::SilentWebhook("gatekeeper".into()), "admission webhook gatekeeper, which does not answer", "make admission webhook gatekeeper answer")]
+    #[case::missing_rights(Refuser::Rights, "RBAC", "give the controller list and patch")]
+    #[case::validation(
+        Refuser::Validation,
+        "validation by the API server",
+        "correct the object"
+    )]
+    fn a_refused_write_names_who_refuses_it_and_the_remedy(
+        #[case] by: Refuser,
+        #[case] who: &str,
+        #[case] remedy: &str,
+    ) {
+        let hold = of_refused("shop/deployments/web", &by, "not here");
+        assert_eq!(hold.guard, GuardId::WriteRefused);
+        assert_eq!(
+            hold.message,
+            format!("the change would be refused by {who}: not here")
+        );
+        assert!(hold.hint.contains(remedy), "{}", hold.hint);
+        let override_it = "--override write-refused=shop/deployments/web --reason TEXT";
+        assert!(hold.hint.contains(override_it), "{}", hold.hint);
+    }
 
     #[test]
     fn each_uncovered_object_can_be_overridden_alone() {
