@@ -1,4 +1,4 @@
-//! What went wrong, as a person is told: what, where, why, and what to do next.
+//! What went wrong, as it is reported to the user: what, where, why, and what to do next.
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ pub enum ExitCode {
     Usage,
     /// Refused by a guard: nothing was changed.
     Refused,
-    /// The order stands and is still being carried out, but not within the time given.
+    /// The request is still being carried out, but not within the time given.
     TimedOut,
     /// Some of it happened, and the rest will not by itself.
     Partial,

@@ -52,7 +52,7 @@ impl From<Fault> for testing::Fault {
 pub(crate) struct Behavior {
     /// One leads, and carries out what is ordered.
     pub(crate) controller: bool,
-    /// One leads, and does nothing by itself: a test says where it stands.
+    /// One leads and does nothing by itself: a test sets its state.
     pub(crate) controller_leads: bool,
     /// Objects that it overlooks.
     pub(crate) overlooked: Vec<String>,

@@ -31,7 +31,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// From here on something has been changed: what an interruption leaves behind, and what to look at then.
+    /// From here on something has been changed: what an interruption leaves behind, and what to check then.
     pub fn is_underway(&self, what: impl Into<String>, next: impl Into<String>) {
         *self.underway.lock().unwrap_or_else(PoisonError::into_inner) = Some(Underway {
             what: what.into(),

@@ -144,7 +144,7 @@ impl Cluster {
         })
     }
 
-    /// The same, for whoever looks into what is refused.
+    /// The same, with the error of the API server, for callers that inspect a refusal.
     pub(super) async fn send<P: serde::Serialize + std::fmt::Debug>(
         &self,
         manifest: &Manifest,

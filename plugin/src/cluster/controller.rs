@@ -44,7 +44,7 @@ impl Leadership {
             .is_some_and(|then| now.duration_since(then) >= limit)
     }
 
-    /// Whether it was renewed recently, by the clocks of two machines. For a single look; [`Silence`] is the better judge.
+    /// Whether it was renewed recently, by the clocks of two machines. For a single check; [`Silence`] is more reliable.
     pub fn looks_alive(&self, now: jiff::Timestamp) -> bool {
         // Twice its duration: clocks of a person's machine differ by seconds.
         let limit = jiff::SignedDuration::try_from(self.duration * 2).unwrap_or_default();
@@ -67,7 +67,7 @@ impl Cluster {
     }
 }
 
-/// Follows the Lease and tells when it has been silent for longer than it may, by this process's own clock.
+/// Follows the Lease and reports when it was not renewed in time, by this process's own clock.
 #[derive(Debug, Default)]
 pub struct Silence {
     last: Option<(Option<String>, Instant)>,

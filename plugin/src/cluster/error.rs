@@ -1,4 +1,4 @@
-//! Answers of the API server that are not what was asked for, told apart by what a person can do about them.
+//! Errors of the API server, distinguished by what the user can do about them.
 
 use failover_runtime::error_chain::{causes, chain, root_cause};
 use failover_runtime::kube::server_certificate;

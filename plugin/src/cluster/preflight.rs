@@ -1,7 +1,7 @@
-//! Has the API server compile expressions before anything is written: by dry runs of all that has any.
+//! Has the API server compile all CEL expressions before anything is written, by dry runs of the objects that have any.
 //!
-//! Releases differ in what their compilers take. What does not compile is refused when it is applied, and by then half of an
-//! installation stands, with nothing enforced.
+//! Compilers differ between releases. An object that does not compile is refused when it is applied. By then half of an
+//! installation would be there, with nothing enforced.
 
 use failover_core::names::CLI_MANAGER;
 use failover_runtime::kube::field_manager;
@@ -94,7 +94,7 @@ impl Cluster {
         Ok(Preflight::Invalid { objects, version })
     }
 
-    /// `v1.36.3`; `None` where it cannot be read, which is said by whoever needs it.
+    /// `v1.36.3`; `None` if it cannot be read, which the caller reports.
     async fn server_version(&self) -> Option<String> {
         let info = self.connection().client.apiserver_version().await.ok()?;
         Some(info.git_version)

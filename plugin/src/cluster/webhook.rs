@@ -1,4 +1,4 @@
-//! Whether our webhook is configured, and whether the API server has been told whom to trust.
+//! Whether our webhook is configured, and whether the API server has a CA bundle for it.
 
 use failover_core::names::{WEBHOOK_CONFIGURATION, WEBHOOK_NAME, WEBHOOK_NAMES};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};

@@ -104,7 +104,7 @@ impl Cluster {
         Ok(answers)
     }
 
-    /// Whether the user may write the kind there. Asked first, so that no refusal of theirs stands in the audit log.
+    /// Whether the user may write the kind there. Asked first, so that the audit log has no refusal of the user.
     async fn may_patch(&self, write: &PlannedWrite<'_>) -> Result<bool, ApiError> {
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {

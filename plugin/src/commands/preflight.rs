@@ -7,7 +7,7 @@ use crate::session::Session;
 /// The longest part of an expression that is shown.
 const SHOWN: usize = 160;
 
-/// Has the API server look at everything with expressions before the first object is written.
+/// Has the API server compile all expressions before the first object is written.
 pub(super) async fn preflight(
     session: &Session<'_>,
     manifests: &[Manifest],

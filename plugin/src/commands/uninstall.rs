@@ -160,8 +160,8 @@ async fn crds_in_use(session: &Session<'_>) -> Result<Vec<(&'static str, usize)>
     .collect())
 }
 
-/// RoleRules that stay must not wait for a controller that is gone, should they be deleted later. Returns those that had to
-/// be released: the controller puts its finalizer back for as long as it runs and may.
+/// RoleRules that stay must be deletable without the controller. Returns those whose finalizer had to be removed: the
+/// controller adds it again while it runs and has the right to.
 async fn release_rules(session: &Session<'_>) -> Result<Vec<String>, ApiError> {
     let mut held = match session.cluster.role_rule_metadata().await {
         Err(error) if error.is_not_found() => return Ok(vec![]),

@@ -32,7 +32,7 @@ pub fn client_only(args: &VersionArgs, screen: &Screen) {
     VersionReport::client().print(args.output, screen);
 }
 
-/// The plugin's own version is always told; what cannot be asked is said on stderr.
+/// The plugin's own version is always printed; what cannot be read is reported on stderr.
 pub async fn run(session: &Session<'_>, args: &VersionArgs) -> Result<(), Failure> {
     let mut report = VersionReport::client();
     match session.cluster.kubernetes_version().await {

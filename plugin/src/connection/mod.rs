@@ -5,8 +5,8 @@
 //!   flags ────────────────────────────────────────────────────────────┴─► one cluster, one user ──► kube::Config
 //! ```
 //!
-//! The rules are those of kubectl, so that `kubectl failover X` reaches the very cluster that `kubectl X` would: see
-//! [`select`] for what a flag overrides. Errors name the flag or the file to look at.
+//! The rules are those of kubectl, so that `kubectl failover X` reaches the same cluster as `kubectl X`: see
+//! [`select`] for what a flag overrides. Errors name the flag or the file to check.
 
 mod files;
 mod select;
@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Connection {
     pub client: Client,
-    /// What the client was made from, for whoever needs others with timeouts of their own.
+    /// The client's configuration, for further clients with other timeouts.
     pub config: Box<Config>,
     pub server: String,
     pub context: Option<String>,

@@ -8,8 +8,8 @@ use super::document::{Notation, render};
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
 
-/// `name` is the object's reference; both sides are shown under it. What the API server manages by itself is left out, as
-/// `kubectl diff` does: it would only be in the way.
+/// `name` is the object's reference; both sides are shown under it. Fields that the API server manages are left out, as in
+/// `kubectl diff`.
 pub fn unified(name: &str, before: &Value, after: &Value) -> String {
     let (before, after) = (text(before), text(after));
     TextDiff::from_lines(&before, &after)

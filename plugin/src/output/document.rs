@@ -1,7 +1,7 @@
 //! Machine-readable output: one JSON or YAML document on stdout, whatever happens.
 //!
-//! Every document carries `apiVersion: cli.failover.dev/v1alpha1` and a `kind`, so that a reader can tell a plan from a
-//! failure and one version from the next. Field names are camelCase and are only ever added to within a version. The group
+//! Every document carries `apiVersion: cli.failover.dev/v1alpha1` and a `kind`, so that a program can distinguish a plan
+//! from a failure and one version from the next. Field names are camelCase and are only ever added to within a version. The group
 //! is not the one of our resources: nothing of this can be applied.
 
 use serde::Serialize;

@@ -10,7 +10,7 @@ use super::Line;
 use crate::output::sanitise::for_terminal;
 use crate::output::{Screen, Tone};
 
-/// Plain ASCII: it turns on every terminal there is.
+/// Plain ASCII, so that every terminal can show the spinner.
 const TICKS: &str = "|/-\\ ";
 const TICK_EVERY: Duration = Duration::from_millis(120);
 

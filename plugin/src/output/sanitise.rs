@@ -1,8 +1,8 @@
 //! Text from the cluster on its way to a terminal.
 //!
-//! Names, reasons, messages and values are written by whoever may write to the cluster. Printed as they are, an escape
-//! sequence among them could recolour, overwrite or forge what the operator reads; so could a line break, or a character
-//! that turns the direction of writing. Everything of that kind is spelled out (`\u{1b}`), nothing is dropped.
+//! Anyone who may write to the cluster chooses names, reasons, messages and values. Printed unchanged, an escape sequence in
+//! them could recolour, overwrite or forge what the operator reads. A line break or a character that reverses the direction
+//! of writing could as well. All of these are spelled out (`\u{1b}`); nothing is dropped.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::sanitise::for_terminal;
 
-/// What stands at the other end. Read once from the environment, then passed on as a value.
+/// What stdout and stderr are connected to. Read once from the environment, then passed on as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     clippy::struct_excessive_bools,
@@ -190,7 +190,7 @@ impl Stream {
             let written = stream
                 .write_all(text.as_bytes())
                 .and_then(|()| stream.flush());
-            // Whatever the reason, nobody can be told over this stream any more.
+            // Nothing can be reported over this stream any more.
             if written.is_err() {
                 *writer = None;
             }

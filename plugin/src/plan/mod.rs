@@ -264,20 +264,20 @@ fn resumed_run(item: &Item, before: &Value, now: Timestamp) -> Option<Timestamp>
     resumes.then(|| missed_run(before, now)).flatten()
 }
 
-/// How an enrolled namespace stands under the roles it has now.
+/// The state of an enrolled namespace under its current roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceStanding {
     /// Objects that a rule reaches.
     pub objects: usize,
-    /// Objects that carry a record of what they were.
+    /// Objects that carry a restore record.
     pub forced: usize,
-    /// Objects that stay passive where their role would have them active, and why.
+    /// Objects that stay passive although their role is active, and why.
     pub passive: Vec<(ObjectRef, String)>,
-    /// Objects that do not agree with the role in effect: reference and, where nothing can be done, why.
+    /// Objects that do not match the role in effect: reference and, if nothing can be done, why.
     pub astray: Vec<(ObjectRef, Option<String>)>,
 }
 
-/// How what was found stands, namespace by namespace, in the order of `enrolled`.
+/// The state of each namespace, in the order of `enrolled`.
 pub fn standing(enrolled: &[EnrolledNamespace], survey: &Survey) -> Vec<NamespaceStanding> {
     enrolled
         .iter()

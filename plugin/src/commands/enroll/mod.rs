@@ -216,8 +216,8 @@ async fn ask(
     }
 }
 
-/// Waits until the controller has labelled them with the site's roles, has walked there with them where that takes a transition,
-/// and an own list finds nothing that differs.
+/// Waits until the controller has labelled the namespaces with the site's roles, after a transition if that takes one, and
+/// no listed object differs.
 async fn wait(
     session: &Session<'_>,
     view: &View,

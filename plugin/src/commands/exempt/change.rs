@@ -98,7 +98,7 @@ pub(super) struct Change {
     /// The namespace as it is to be.
     pub(super) state: NamespaceState,
     items: Vec<Item>,
-    /// CronJobs that are resumed, as they are now. Nothing marks their missed runs as had: that is a promotion's.
+    /// CronJobs that are resumed, as they are now. Their missed runs are not skipped: only a promotion does that.
     resumed: Vec<(ObjectKey, Value)>,
     /// Labels that have to be written, whatever else stays as it is.
     labels: bool,
@@ -247,7 +247,7 @@ impl Change {
         self.remarks.clone()
     }
 
-    /// How an object stands then, in words.
+    /// The state of an object after the change, in words.
     pub(super) fn stands(&self, key: &ObjectKey) -> &'static str {
         match self.state.objects.get(&key.resource, &key.name) {
             Some(ObjectRole::Exempt) => "is exempt",

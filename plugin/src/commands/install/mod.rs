@@ -184,7 +184,7 @@ async fn ask_before_founding(
         return Ok(());
     }
     if role == Role::Primary {
-        // They say that this was a standby once: whoever founds it anew as primary promotes it past every guard.
+        // This site was a standby: creating it again as primary would promote it without any guard.
         if effective_role(None, &enrolled) == Some(Role::Secondary) {
             return Err(Failure::refused(
                 "the labels of the enrolled namespaces say that this site is secondary, and nothing was changed: creating it as primary would be a promotion without guards",

@@ -116,7 +116,7 @@ impl ReadinessView {
     }
 }
 
-/// Whether somebody leads: the Lease moves while we look, or says that it was renewed just now.
+/// Whether a controller leads: the Lease is renewed while we watch, or was renewed just now.
 #[derive(Debug, Default)]
 struct Pulse {
     first: Option<Leadership>,

@@ -155,7 +155,7 @@ async fn finish(
     Ok(())
 }
 
-/// Waits until the controller says that the site stands still, or does so no more.
+/// Waits until the controller reports that the site is paused, or is not any more.
 async fn taken_up(
     session: &Session<'_>,
     written: &WrittenPause,

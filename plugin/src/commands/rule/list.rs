@@ -30,7 +30,7 @@ struct Entry {
     layer: Layer,
     fields: Vec<String>,
     in_force: String,
-    /// `True`, `False`, or `Unknown` where the controller has not looked yet.
+    /// `True`, `False`, or `Unknown` if the controller has not reconciled it yet.
     ready: String,
     reason: String,
     message: String,
@@ -51,7 +51,7 @@ pub(super) async fn run(session: &Session<'_>, args: &RuleListArgs) -> Result<()
     Ok(())
 }
 
-/// Best effort: those who may only look at rules see the rules.
+/// Best effort: a user who may only read rules sees the rules.
 async fn left_behind(
     session: &Session<'_>,
     present: &[RoleRule],
